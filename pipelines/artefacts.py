@@ -1,0 +1,22 @@
+"""Objects made from the pipeline's artefacts by more than one stage."""
+
+from safetensors.torch import load_file
+
+from pipelines import layout
+from sctransformer.errors import UserError
+from sctransformer.files import read_json
+from sctransformer.model import ModelConfig, PriorBiasedTransformer
+
+
+def trained_model() -> PriorBiasedTransformer:
+    """The model of the training stage with its best weights.
+
+    Raises:
+        UserError: weights and configuration do not belong together.
+    """
+    model = PriorBiasedTransformer(ModelConfig(**read_json(layout.MODEL_CONFIG)), load_file(layout.BIAS)["bias_HGS"])
+    try:
+        model.load_state_dict(load_file(layout.WEIGHTS))
+    except RuntimeError as error:
+        raise UserError(f"{layout.WEIGHTS}: does not fit {layout.MODEL_CONFIG}; run `dvc repro -f -s train`.") from error
+    return model

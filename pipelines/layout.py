@@ -1,0 +1,43 @@
+"""Where each artefact of the pipeline lies, relative to the project's folder. dvc.yaml names the same paths."""
+
+from pathlib import Path
+
+CELLS = Path("data/cells.h5ad")
+NEW_CELLS = Path("data/new_cells.h5ad")
+EMBEDDED_CELLS = Path("data/embedded/pbmc68k_reduced.h5ad")
+
+VALIDATION = Path("outputs/validation/results.json")
+DATA_DOCS = Path("outputs/validation/data_docs")
+
+PREPARED_CELLS = Path("outputs/prepared/cells.h5ad")
+PANEL = Path("outputs/prepared/panel.parquet")
+PANEL_FIGURES = Path("outputs/prepared/panel.json")
+
+EDGES = Path("outputs/prior/edges.parquet")
+BIAS = Path("outputs/prior/bias.safetensors")
+COVERAGE = Path("outputs/prior/coverage.json")
+DEGREES = Path("outputs/prior/degrees.csv")
+COVERAGE_PICTURE = Path("outputs/prior/coverage.png")
+
+TRAINING = Path("outputs/training")
+WEIGHTS = TRAINING / "weights.safetensors"
+MODEL_CONFIG = TRAINING / "model.json"
+LINEAGE = TRAINING / "lineage.json"
+HISTORY = TRAINING / "history.csv"
+CURVES = TRAINING / "curves.png"
+RAY_STORAGE = Path("outputs/ray")
+
+EVALUATION = Path("outputs/evaluation")
+METRICS = EVALUATION / "metrics.json"
+CLASSES = EVALUATION / "classes.json"
+TEST_CELLS = EVALUATION / "test_cells.json"
+PREDICTIONS = EVALUATION / "predictions.csv"
+CALIBRATION = EVALUATION / "calibration.json"
+CONFUSION_PICTURE = EVALUATION / "confusion_matrix.png"
+UMAP_PICTURE = EVALUATION / "umap.png"
+
+BUNDLE_FOLDER = Path("outputs/bundle")
+REGISTRATION = Path("outputs/registration.json")
+
+CARD_TEMPLATE = Path("registry/model_card.md.j2")
+POLICY = Path("registry/policy.yaml")

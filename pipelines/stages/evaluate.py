@@ -1,0 +1,74 @@
+"""Calibrate on validation cells, measure on test cells beside logistic regression, draw pictures."""
+
+import pandas as pd
+
+from pipelines import layout
+from pipelines.artefacts import trained_model
+from sctransformer.data.cells import read_cells
+from sctransformer.data.prepared import labels_of, split_arrays
+from sctransformer.errors import run_reporting
+from sctransformer.evaluation import calibration, figures
+from sctransformer.evaluation.baselines import logistic_regression
+from sctransformer.evaluation.metrics import classification_metrics
+from sctransformer.evaluation.scoring import score_cells
+from sctransformer.files import read_json, sha256_json, write_json, written_whole
+from sctransformer.params import load_params
+from sctransformer.tracking import runs
+
+
+def main() -> None:
+    """Run the stage."""
+    params = load_params()
+    cells = read_cells(layout.PREPARED_CELLS)
+    names = labels_of(cells)
+    training, validation, test = (split_arrays(cells, split) for split in ("train", "validation", "test"))
+    model = trained_model()
+
+    logits_NC, _ = score_cells(model, validation)
+    temperature = calibration.fit_temperature(logits_NC, validation.labels_N)
+    accepted_error = params.evaluate.rejection_error
+    threshold = calibration.rejection_threshold(
+        calibration.probabilities(logits_NC, temperature), validation.labels_N, accepted_error
+    )
+    write_json(
+        layout.CALIBRATION,
+        {"temperature": temperature, "rejection_threshold": threshold, "rejection_error": accepted_error},
+    )
+
+    logits_NC, embedding_NE = score_cells(model, test)
+    probabilities_NC = calibration.probabilities(logits_NC, temperature)
+    predicted_N = probabilities_NC.argmax(axis=1)
+    ours = classification_metrics(test.labels_N, predicted_N, names, params.seed)
+    baseline_N, chosen = logistic_regression(training, test, params.evaluate.baseline_folds, params.seed)
+    theirs = classification_metrics(test.labels_N, baseline_N, names, params.seed)
+    ours["calibration_error"] = calibration.expected_calibration_error(probabilities_NC, test.labels_N)
+    ours["rejected_share"] = float((probabilities_NC.max(axis=1) < threshold).mean())
+
+    test_cells = cells.obs_names[(cells.obs["split"] == "test").to_numpy()]
+    truth = [names[label] for label in test.labels_N]
+    write_json(layout.CLASSES, {"test": ours.pop("per_class"), "baseline": theirs.pop("per_class")})
+    low_high = {"test": ours.pop("macro_f1_ci"), "baseline": theirs.pop("macro_f1_ci")}
+    write_json(
+        layout.TEST_CELLS,
+        {"test_cells_sha256": sha256_json([list(pair) for pair in zip(test_cells, truth, strict=True)]), "macro_f1_ci": low_high},
+    )
+    write_json(layout.METRICS, {"test": ours, "baseline": theirs | chosen})
+    with written_whole(layout.PREDICTIONS) as temporary:
+        table = pd.DataFrame({"cell": test_cells, "cell_type": truth, "predicted": [names[label] for label in predicted_N]})
+        table.to_csv(temporary, index=False)
+    figures.confusion_matrix(test.labels_N, predicted_N, names, layout.CONFUSION_PICTURE)
+    figures.embedding_umap(embedding_NE, truth, params.seed, layout.UMAP_PICTURE)
+
+    run_id = read_json(layout.LINEAGE)["run_id"]
+    runs.log_metrics(run_id, {f"test_{name}": value for name, value in ours.items()})
+    runs.log_metrics(run_id, {f"baseline_{name}": theirs[name] for name in ("accuracy", "macro_f1")})
+    for path in (layout.CONFUSION_PICTURE, layout.UMAP_PICTURE, layout.CLASSES):
+        runs.log_artifact(run_id, path)
+    if ours["predicted_classes"] < len(names):
+        print(f"Warning: only {ours['predicted_classes']} of {len(names)} cell types are ever predicted on test cells.")
+    for label, figure in (("model", ours), ("logistic regression", theirs)):
+        print(f"{label}: macro-F1 {figure['macro_f1']:.3f}, accuracy {figure['accuracy']:.3f} on {len(test)} test cells")
+
+
+if __name__ == "__main__":
+    run_reporting(main)

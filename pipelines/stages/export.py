@@ -1,0 +1,76 @@
+"""Export the calibrated model as a bundle: ONNX graph, weights, vocabulary, prior, labels, lineage, card."""
+
+import shutil
+
+import pandas as pd
+
+from pipelines import layout
+from pipelines.artefacts import trained_model
+from sctransformer._constants import OBS
+from sctransformer.data.cells import read_cells
+from sctransformer.data.prepared import labels_of, ontology_of, split_arrays
+from sctransformer.errors import run_reporting
+from sctransformer.evaluation.reference import reference_statistics
+from sctransformer.export.bundle import label_table, read_bundle, write_bundle
+from sctransformer.export.graph import ScoringGraph, export_onnx
+from sctransformer.export.parity import measure_parity
+from sctransformer.files import read_json
+from sctransformer.params import load_params
+from sctransformer.registry.card import render_card
+
+
+def main() -> None:
+    """Run the stage."""
+    params = load_params()
+    cells = read_cells(layout.PREPARED_CELLS)
+    training, validation = (split_arrays(cells, split) for split in ("train", "validation"))
+    model = trained_model()
+    calibration = read_json(layout.CALIBRATION)
+    graph = ScoringGraph(model, calibration["temperature"])
+    metrics = collected_metrics()
+    lineage = read_json(layout.LINEAGE)
+    labels = label_table(labels_of(cells), ontology_of(cells))
+    prior = pd.read_parquet(layout.EDGES)
+    card = render_card(
+        layout.CARD_TEMPLATE,
+        name=params.registration.name,
+        config=model.config.to_dict(),
+        labels=labels,
+        metrics=metrics,
+        calibration=calibration,
+        lineage=lineage,
+        prior_edges=len(prior),
+        training_cells=len(training),
+    )
+    write_bundle(
+        layout.BUNDLE_FOLDER,
+        config=model.config.to_dict(),
+        vocabulary=pd.read_parquet(layout.PANEL),
+        prior=prior,
+        labels=labels,
+        calibration=calibration,
+        reference=reference_statistics(training, cells[cells.obs[OBS.split] == "train"]),
+        metrics=metrics,
+        lineage=lineage,
+        card=card,
+        write_weights=lambda path: shutil.copyfile(layout.WEIGHTS, path),
+        write_graph=lambda path: export_onnx(graph, path, params.export.opset),
+        measure_parity=lambda path: measure_parity(graph, path, validation, params.export.parity_tolerance),
+    )
+    parity = read_bundle(layout.BUNDLE_FOLDER).parity
+    print(
+        f"{layout.BUNDLE_FOLDER}: onnxruntime and torch agree on {parity['labels_equal']} of {parity['cells']} labels, "
+        f"probabilities within {parity['max_probability_difference']:.1e}"
+    )
+
+
+def collected_metrics() -> dict[str, object]:
+    """Figures of evaluation and coverage as the bundle keeps them."""
+    metrics, classes, cells = (read_json(path) for path in (layout.METRICS, layout.CLASSES, layout.TEST_CELLS))
+    for part in ("test", "baseline"):
+        metrics[part] |= {"per_class": classes[part], "macro_f1_ci": cells["macro_f1_ci"][part]}
+    return metrics | {"test_cells_sha256": cells["test_cells_sha256"], "coverage": read_json(layout.COVERAGE)}
+
+
+if __name__ == "__main__":
+    run_reporting(main)

@@ -1,0 +1,47 @@
+"""Turn the network into the attention bias of the panel, and report how much of it the panel can use."""
+
+import pandas as pd
+from safetensors.numpy import save_file
+
+from pipelines import layout
+from sctransformer.errors import UserError, run_reporting
+from sctransformer.evaluation.figures import regulator_degrees
+from sctransformer.files import write_json, written_whole
+from sctransformer.params import load_params
+from sctransformer.prior.bias import allowed_pairs, mask_bias
+from sctransformer.prior.coverage import coverage, degrees
+from sctransformer.prior.network import read_network
+
+
+def main() -> None:
+    """Run the stage."""
+    params = load_params()
+    network = read_network(params.prior.network, params.prior.confidence)
+    panel = pd.read_parquet(layout.PANEL)
+    genes = panel["gene"].tolist()
+    figures = coverage(network, genes)
+    if figures["genes_with_regulator_share"] < params.prior.min_coverage:
+        raise UserError(
+            f"{params.prior.network}: {figures['genes_with_regulator']} of {len(genes)} genes of the panel have a regulator, "
+            f"a share of {figures['genes_with_regulator_share']:.3f}; prior.min_coverage in params.yaml asks for "
+            f"{params.prior.min_coverage}: use a larger network or lower it."
+        )
+    kept = network.among(set(genes))
+    bias_HGS = mask_bias(allowed_pairs(kept.pairs, genes, int(panel["is_regulator"].sum())))
+    with written_whole(layout.EDGES) as temporary:
+        kept.edges.to_parquet(temporary, index=False)
+    with written_whole(layout.BIAS) as temporary:
+        save_file({"bias_HGS": bias_HGS}, temporary)
+    table = degrees(network, genes)
+    with written_whole(layout.DEGREES) as temporary:
+        table.to_csv(temporary, index=False)
+    regulator_degrees(table, int(figures["genes_with_regulator"]), len(genes), layout.COVERAGE_PICTURE)
+    write_json(layout.COVERAGE, figures)
+    print(
+        f"{figures['edges_kept']} of {figures['edges']} edges and {figures['regulators_kept']} of {figures['regulators']} "
+        f"regulators lie in the panel; {figures['genes_with_regulator']} of {len(genes)} genes have a regulator"
+    )
+
+
+if __name__ == "__main__":
+    run_reporting(main)

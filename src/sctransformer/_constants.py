@@ -1,0 +1,63 @@
+"""Names that appear in files: AnnData fields, bundle members, registry tags. Each is typed once, here."""
+
+from typing import Final, NamedTuple
+
+
+class _ObsNames(NamedTuple):
+    """Columns of `adata.obs`."""
+
+    library_size: str = "library_size"
+    """Counts of the WHOLE cell, before any choice of genes (float64)."""
+    cell_type: str = "cell_type"
+    """Label of a training cell (categorical)."""
+    split: str = "split"
+    """`train`, `validation` or `test` (categorical)."""
+    predicted_labels: str = "predicted_labels"
+    """Label given by a model, or `unknown` (categorical)."""
+    conf_score: str = "conf_score"
+    """Calibrated probability of the most likely class (float32)."""
+    ontology_term: str = "cell_type_ontology_term_id"
+    """Cell Ontology id of the predicted label, where the bundle knows one (categorical)."""
+
+
+class _ObsmNames(NamedTuple):
+    """Keys of `adata.obsm`."""
+
+    embedding: str = "X_sctransformer"
+    """Cell embedding, cells x width (float32)."""
+
+
+class _UnsNames(NamedTuple):
+    """Keys of `adata.uns`."""
+
+    annotation: str = "sctransformer"
+    """Which model labelled these cells, and how."""
+
+
+class _BundleFiles(NamedTuple):
+    """Members of a model bundle."""
+
+    graph: str = "model.onnx"
+    weights: str = "weights.safetensors"
+    config: str = "config.json"
+    vocabulary: str = "vocabulary.parquet"
+    prior: str = "prior.parquet"
+    labels: str = "labels.tsv"
+    calibration: str = "calibration.json"
+    reference: str = "reference.json"
+    metrics: str = "metrics.json"
+    parity: str = "parity.json"
+    lineage: str = "lineage.json"
+    card: str = "card.md"
+    checksums: str = "checksums.txt"
+
+
+OBS: Final = _ObsNames()
+OBSM: Final = _ObsmNames()
+UNS: Final = _UnsNames()
+BUNDLE: Final = _BundleFiles()
+
+UNKNOWN_LABEL: Final = "unknown"
+TARGET_SUM: Final = 1e4
+"""Counts per cell after normalisation: expression is log1p(counts per 10,000)."""
+SPLITS: Final = ("train", "validation", "test")

@@ -1,0 +1,115 @@
+"""A file's genes and the model's: which column is which gene, how much of the panel is there, and gathering counts."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from sctransformer.errors import UserError
+
+MIN_COVERAGE = 0.8
+"""Smallest share of the panel's expressed weight that a file must have."""
+_NAMED_IN_ERRORS = 10
+_ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}")
+
+
+@dataclass(frozen=True)
+class GeneMatch:
+    """Where the genes of a vocabulary stand in a file."""
+
+    column_G: NDArray[np.int64]
+    """Column of the file (the first, where a name occurs twice), or -1, for each gene of the vocabulary."""
+    gene_of_column_F: NDArray[np.int64]
+    """Gene of the vocabulary, or -1, for each column of the file."""
+    coverage: float
+    """Mean expression of the genes found, as a share of that of the whole panel; 0 to 1."""
+    missing: list[str]
+    """Genes of the vocabulary that the file lacks, the most expressed first."""
+    repeated: list[str]
+    """Genes of the vocabulary that name more than one column; their counts are summed."""
+
+    def gather(self, counts_NF: sparse.csr_matrix) -> NDArray[np.float32]:
+        """Counts of a chunk in vocabulary order, cells x genes; a gene that the file lacks is zero.
+
+        Columns outside the vocabulary are never made dense.
+        """
+        gene_P = self.gene_of_column_F[counts_NF.indices]
+        kept_P = gene_P >= 0
+        cell_P = np.repeat(np.arange(counts_NF.shape[0]), np.diff(counts_NF.indptr))[kept_P]
+        counts_NG = np.zeros((counts_NF.shape[0], len(self.column_G)), dtype=np.float32)
+        where = (cell_P, gene_P[kept_P])
+        if self.repeated or not counts_NF.has_canonical_format:
+            np.add.at(counts_NG, where, counts_NF.data[kept_P])
+        else:  # no pair occurs twice, and plain assignment is several times faster
+            counts_NG[where] = counts_NF.data[kept_P]
+        return counts_NG
+
+
+def match_genes(vocabulary: pd.DataFrame, genes: pd.Index) -> GeneMatch:
+    """Find the genes of a vocabulary by name.
+
+    Args:
+        vocabulary: `gene` and `mean`, one row a gene, see `Bundle.vocabulary`.
+        genes: names of the file's columns.
+    """
+    names = pd.Index(vocabulary["gene"])
+    gene_of_column_F = names.get_indexer(genes).astype(np.int64)
+    found_F = np.flatnonzero(gene_of_column_F >= 0)
+    column_G = np.full(len(names), -1, dtype=np.int64)
+    column_G[gene_of_column_F[found_F[::-1]]] = found_F[::-1]  # the last write wins: the first column
+    weight_G = _weights(vocabulary)
+    missing_G = np.flatnonzero(column_G < 0)
+    missing_G = missing_G[np.argsort(-weight_G[missing_G], kind="stable")]
+    uses_G = np.bincount(gene_of_column_F[found_F], minlength=len(names))
+    return GeneMatch(
+        column_G=column_G,
+        gene_of_column_F=gene_of_column_F,
+        coverage=float(weight_G[column_G >= 0].sum() / weight_G.sum()),
+        missing=names[missing_G].tolist(),
+        repeated=names[uses_G > 1].tolist(),
+    )
+
+
+def require_coverage(match: GeneMatch, vocabulary: pd.DataFrame, genes: pd.Index, source: str, minimum: float) -> None:
+    """Refuse a file that lacks too much of the panel.
+
+    Args:
+        source: what to call the file in the error.
+        minimum: smallest coverage, 0 to 1.
+
+    Raises:
+        UserError: with the coverage, the genes most missed and, where names look like another kind, that kind.
+    """
+    if match.coverage >= minimum:
+        return
+    named = ", ".join(match.missing[:_NAMED_IN_ERRORS])
+    more = len(match.missing) - _NAMED_IN_ERRORS
+    raise UserError(
+        f"{source}: has {match.coverage:.1%} of the model's expression over its genes, under the minimum of {minimum:.1%}; "
+        f"most missed: {named}{f' and {more} more' if more > 0 else ''}; {_advice(match, vocabulary, genes)}."
+    )
+
+
+def _advice(match: GeneMatch, vocabulary: pd.DataFrame, genes: pd.Index) -> str:
+    wanted: Sequence[str] = vocabulary["gene"].tolist()
+    if _mostly_ensembl(genes) and not _mostly_ensembl(wanted):
+        return "the file names genes by Ensembl ids and the model by symbols: set var_names to symbols"
+    if _mostly_ensembl(wanted) and not _mostly_ensembl(genes):
+        return "the model names genes by Ensembl ids and the file does not: set var_names to Ensembl ids"
+    folded = vocabulary.assign(gene=vocabulary["gene"].str.upper())
+    if match_genes(folded, genes.str.upper()).coverage > match.coverage + 0.1:
+        return "names match better when capitals are ignored, as mouse symbols do with human ones: check the species"
+    return "check that var_names holds the gene names that the model uses, or that the panel was not filtered away"
+
+
+def _mostly_ensembl(names: Sequence[str] | pd.Index) -> bool:
+    return 2 * sum(_ENSEMBL.match(str(name)) is not None for name in names) > len(names) > 0
+
+
+def _weights(vocabulary: pd.DataFrame) -> NDArray[np.float64]:
+    weight_G = vocabulary["mean"].to_numpy(dtype=np.float64).clip(min=0.0)
+    return weight_G if weight_G.sum() > 0 else np.ones(len(weight_G))  # a panel without means: all genes alike

@@ -1,0 +1,58 @@
+"""Counts of the whole cell: from a column of obs where there is one, else from the row."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from sctransformer._constants import OBS
+from sctransformer.data.ingest import checked_library_size
+from sctransformer.errors import UserError
+
+
+@dataclass(frozen=True)
+class LibrarySizes:
+    """Where a file's library sizes come from."""
+
+    obs: pd.DataFrame
+    column: str | None
+    """None: the sum of each row over all genes of the file."""
+    source: str
+    """What to call the file in errors."""
+
+    def __str__(self) -> str:
+        return "sum of X" if self.column is None else f"obs[{self.column!r}]"
+
+    def of_chunk(self, start: int, counts_NF: sparse.csr_matrix) -> NDArray[np.float32]:
+        """Library sizes of the cells of a chunk whose first cell is `start`.
+
+        A cell without any count may have the size 0.
+
+        Raises:
+            UserError: as `checked_library_size`.
+        """
+        row_sums_N = np.asarray(counts_NF.sum(axis=1), dtype=np.float64).ravel()
+        if self.column is None:
+            return row_sums_N.astype(np.float32)
+        column = self.obs[self.column].iloc[start : start + len(row_sums_N)]
+        library_size_N = np.zeros(len(row_sums_N))
+        to_check_N = ~((row_sums_N == 0) & (pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64) == 0))
+        if to_check_N.any():
+            library_size_N[to_check_N] = checked_library_size(column[to_check_N], row_sums_N[to_check_N], self.source)
+        return library_size_N.astype(np.float32)
+
+
+def choose_library_sizes(obs: pd.DataFrame, column: str | None, source: str) -> LibrarySizes:
+    """Library sizes from `column`; None takes `obs["library_size"]` where there is one, else the sums of X.
+
+    Raises:
+        UserError: the column that was named is not there.
+    """
+    if column is not None and column not in obs:
+        there = ", ".join(map(str, obs.columns)) or "none"
+        raise UserError(f"{source}: obs has no column {column!r} (columns: {there}); choose the one with library sizes.")
+    if column is None and OBS.library_size in obs:
+        column = OBS.library_size
+    return LibrarySizes(obs, column, source)

@@ -1,0 +1,100 @@
+"""The model as it is served: onnxruntime over the graph of a bundle."""
+
+import logging
+from importlib import metadata
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sctransformer.errors import UserError
+from sctransformer.export.bundle import Bundle
+
+logger = logging.getLogger(__name__)
+
+_PREFERRED = ("CUDAExecutionProvider", "CPUExecutionProvider")
+_ORT_ERRORS_ONLY = 3
+_HINT = "install exactly one of sctransformer[cpu] and sctransformer[gpu]"
+
+
+class Scores(NamedTuple):
+    """What the graph says of each cell."""
+
+    probabilities_NC: NDArray[np.float32]
+    """Calibrated probabilities, cells x classes."""
+    embedding_NE: NDArray[np.float32]
+    """Cell embedding, cells x embedding."""
+
+
+class ScoringSession:
+    """Scores raw counts with the graph of a bundle.
+
+    Args:
+        bundle: verified by `read_bundle`.
+        threads: CPU threads inside one operator; None leaves the choice to onnxruntime (one a core).
+
+    Raises:
+        UserError: onnxruntime is absent or broken, or does not accept the graph.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        runtime = usable_runtime()
+        options = runtime.SessionOptions()
+        options.log_severity_level = _ORT_ERRORS_ONLY
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        available = runtime.get_available_providers()
+        wanted = [name for name in _PREFERRED if name in available]
+        try:
+            self._session = runtime.InferenceSession(str(bundle.graph_path), options, providers=wanted)
+        except Exception as error:  # onnxruntime has no public base class for its errors
+            raise UserError(
+                f"{bundle.graph_path}: onnxruntime {runtime.__version__} cannot run the graph ({error}); update onnxruntime."
+            ) from error
+        self.provider: str = self._session.get_providers()[0]
+        """What really runs: onnxruntime falls back to the CPU when CUDA is there but does not start."""
+        if self.provider != wanted[0]:
+            logger.warning("%s did not start; scoring with %s.", wanted[0], self.provider)
+
+    def score(self, counts_NG: NDArray[np.float32], library_size_N: NDArray[np.float32]) -> Scores:
+        """Score cells in one run of the graph; memory grows with their number.
+
+        Args:
+            counts_NG: raw counts, cells x genes of the vocabulary.
+            library_size_N: counts of the whole cell; values under 1 count as 1.
+        """
+        feeds = {"counts": counts_NG, "library_size": library_size_N}
+        probabilities_NC, embedding_NE = self._session.run(["probabilities", "embedding"], feeds)
+        return Scores(probabilities_NC, embedding_NE)
+
+
+def usable_runtime() -> ModuleType:
+    """The onnxruntime module.
+
+    onnxruntime and onnxruntime-gpu install the same module: with both, either may win, and removing one of them
+    leaves an empty module behind.
+
+    Raises:
+        UserError: the module is absent, or is such a remainder.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UserError(f"onnxruntime cannot be imported ({error}); {_HINT}.") from error
+    installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
+    if not hasattr(onnxruntime, "InferenceSession"):
+        found = " and ".join(installed) or "no package of it"
+        raise UserError(f"onnxruntime is broken: it has no InferenceSession ({found} installed); uninstall it, then {_HINT}.")
+    if len(installed) > 1:
+        logger.warning("%s are both installed and overwrite each other; %s.", " and ".join(installed), _HINT)
+    module: ModuleType = onnxruntime
+    return module
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,38 @@
+"""The one error a user is meant to read, and how a process reports it."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn, ParamSpec
+
+DEBUG_VARIABLE = "SCTRANSFORMER_DEBUG"
+P = ParamSpec("P")
+
+
+class UserError(Exception):
+    """Something the user can put right.
+
+    The message is one sentence: which file, which field, what was found, what was expected, what to do.
+    It is printed without a traceback, unless debugging was asked for, and the process exits with 1.
+    """
+
+
+def debugging() -> bool:
+    """Whether tracebacks were asked for (`--debug`, or SCTRANSFORMER_DEBUG=1)."""
+    return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
+
+
+def fail(error: UserError) -> NoReturn:
+    """Print the sentence on standard error and leave with exit code 1."""
+    print(f"Error: {error}", file=sys.stderr)
+    sys.exit(1)
+
+
+def run_reporting(main: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Call `main`; a `UserError` becomes its sentence and exit code 1."""
+    try:
+        main(*args, **kwargs)
+    except UserError as error:
+        if debugging():
+            raise
+        fail(error)

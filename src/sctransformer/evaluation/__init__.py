@@ -1,0 +1,1 @@
+"""How good a model is: metrics with intervals, calibration, the baseline on the same cells, figures."""

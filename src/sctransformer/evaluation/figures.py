@@ -1,0 +1,87 @@
+"""Pictures of a training and its evaluation. Each function writes one PNG."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sctransformer.files import written_whole
+
+matplotlib.use("Agg")  # no screen is needed
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+DPI = 120
+
+
+def training_curves(history: pd.DataFrame, target: Path) -> None:
+    """Losses and validation scores over epochs, the chosen epoch marked."""
+    figure, (losses, scores) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    losses.plot(history["epoch"], history["train_loss"], label="training")
+    losses.plot(history["epoch"], history["val_loss"], label="validation")
+    losses.set(xlabel="epoch", ylabel="loss")
+    scores.plot(history["epoch"], history["val_macro_f1"], label="macro-F1")
+    scores.plot(history["epoch"], history["val_accuracy"], label="accuracy")
+    scores.set(xlabel="epoch", ylabel="validation cells", ylim=(0, 1))
+    best = history.sort_values(["val_macro_f1", "val_loss"], ascending=[False, True]).iloc[0]
+    for axes in (losses, scores):
+        axes.axvline(best["epoch"], color="0.6", linestyle=":", label="chosen epoch")
+        axes.legend(frameon=False)
+    _save(figure, target)
+
+
+def confusion_matrix(labels_N: NDArray[np.int64], predicted_N: NDArray[np.int64], names: Sequence[str], target: Path) -> None:
+    """Share of each true class by predicted class, cells written into the squares."""
+    size = len(names)
+    counts_CC = np.bincount(labels_N * size + predicted_N, minlength=size**2).reshape(size, size)
+    share_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
+    side = 3.5 + 0.45 * size
+    figure, axes = plt.subplots(figsize=(side + 1.5, side), layout="constrained")
+    image = axes.imshow(share_CC, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(size), names, rotation=60, ha="right")
+    axes.set_yticks(range(size), names)
+    axes.set(xlabel="predicted", ylabel="true", title="test cells")
+    for row, column in zip(*np.nonzero(counts_CC), strict=True):
+        colour = "white" if share_CC[row, column] > 0.5 else "black"
+        axes.text(column, row, counts_CC[row, column], ha="center", va="center", color=colour, fontsize=8)
+    figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
+    _save(figure, target)
+
+
+def embedding_umap(embedding_NE: NDArray[np.floating], labels: Sequence[str], seed: int, target: Path) -> None:
+    """UMAP of cell embeddings, coloured by label."""
+    import scanpy as sc  # slow to import, and needed here only
+    from anndata import AnnData
+
+    cells = AnnData(np.asarray(embedding_NE, dtype=np.float32))
+    sc.pp.neighbors(cells, n_neighbors=min(15, max(2, len(cells) - 1)), use_rep="X", random_state=seed)
+    sc.tl.umap(cells, random_state=seed)
+    where = cells.obsm["X_umap"]
+    label_N = np.asarray(labels)
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    colours = plt.get_cmap("tab20")
+    for index, name in enumerate(sorted(set(labels))):
+        members = label_N == name
+        axes.scatter(*where[members].T, s=9, color=colours(index % 20), label=f"{name} ({members.sum()})")
+    axes.set(xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[], title="cell embedding")
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _save(figure, target)
+
+
+def regulator_degrees(degrees: pd.DataFrame, covered: int, genes: int, target: Path) -> None:
+    """Targets of each regulator in the panel; columns regulator, targets."""
+    shown = degrees.head(40)[::-1]
+    figure, axes = plt.subplots(figsize=(6, 1.5 + 0.18 * len(shown)), layout="constrained")
+    axes.barh(shown["regulator"], shown["targets"], color="#4c72b0")
+    axes.tick_params(axis="y", labelsize=7)
+    axes.set(xlabel="targets in the panel", title=f"{len(degrees)} regulators; {covered} of {genes} genes have one")
+    _save(figure, target)
+
+
+def _save(figure: Figure, target: Path) -> None:
+    with written_whole(target) as temporary:
+        figure.savefig(temporary, dpi=DPI, metadata={"Software": None})  # the same bytes for the same figure
+    plt.close(figure)

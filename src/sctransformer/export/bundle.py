@@ -1,0 +1,162 @@
+"""The model bundle: a folder with everything scoring needs. Checksums are verified before anything is loaded. No torch here."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sctransformer._constants import BUNDLE, OBS
+from sctransformer.errors import UserError
+from sctransformer.files import read_json, sha256_file, write_json, written_whole
+
+FORMAT = 1
+"""Raised when an older reader could not make sense of the files."""
+_UNHASHED = (BUNDLE.checksums,)
+_IDENTITY = (BUNDLE.weights, BUNDLE.config, BUNDLE.vocabulary, BUNDLE.prior, BUNDLE.labels, BUNDLE.calibration)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a bundle says of itself; the graph and the weights stay on disk."""
+
+    folder: Path
+    config: dict[str, Any]
+    """`format` and the sizes of the model."""
+    vocabulary: pd.DataFrame
+    """One row a gene in the order of the graph's input: gene, is_regulator, criterion, mean, std."""
+    prior: pd.DataFrame
+    """Edges among the vocabulary: regulator, target, sign, confidence."""
+    labels: pd.DataFrame
+    """One row a class in the order of the graph's output: name, cell_type_ontology_term_id ('' if unknown)."""
+    calibration: dict[str, float]
+    """temperature (already inside the graph), rejection_threshold, rejection_error."""
+    reference: dict[str, Any]
+    """Statistics of the training cells."""
+    metrics: dict[str, Any]
+    """Figures of the evaluation on the test cells, and of the baseline on the same cells."""
+    parity: dict[str, Any]
+    """How far onnxruntime is from torch on the validation cells."""
+    lineage: dict[str, Any]
+    """Where the model comes from."""
+
+    @property
+    def graph_path(self) -> Path:
+        """The ONNX file."""
+        return self.folder / BUNDLE.graph
+
+    @property
+    def genes(self) -> list[str]:
+        """The vocabulary, in the order of the graph's input."""
+        return self.vocabulary["gene"].tolist()
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 over weights, config, vocabulary, prior, labels and calibration.
+
+        Two bundles with the same identity label every cell alike, whenever and by whomever they were made.
+        """
+        return _digest_of_files(self.folder, _IDENTITY)
+
+
+def write_bundle(
+    target: Path,
+    *,
+    config: dict[str, Any],
+    vocabulary: pd.DataFrame,
+    prior: pd.DataFrame,
+    labels: pd.DataFrame,
+    calibration: dict[str, float],
+    reference: dict[str, Any],
+    metrics: dict[str, Any],
+    lineage: dict[str, Any],
+    card: str,
+    write_weights: Callable[[Path], None],
+    write_graph: Callable[[Path], None],
+    measure_parity: Callable[[Path], dict[str, Any]],
+) -> None:
+    """Write a bundle, whole or not at all; an older one at `target` is replaced.
+
+    Args:
+        target: folder of the bundle.
+        write_weights, write_graph: write the file at the path they are given.
+        measure_parity: gives the content of parity.json for the graph at the path it is given.
+        card, and the rest: contents, see `Bundle`.
+    """
+    with written_whole(target) as folder:
+        folder.mkdir()
+        write_weights(folder / BUNDLE.weights)
+        write_graph(folder / BUNDLE.graph)
+        write_json(folder / BUNDLE.config, {"format": FORMAT, **config})
+        vocabulary.to_parquet(folder / BUNDLE.vocabulary, index=False)
+        prior.to_parquet(folder / BUNDLE.prior, index=False)
+        labels.to_csv(folder / BUNDLE.labels, sep="\t", index=False)
+        write_json(folder / BUNDLE.calibration, calibration)
+        write_json(folder / BUNDLE.reference, reference)
+        write_json(folder / BUNDLE.metrics, metrics)
+        write_json(folder / BUNDLE.parity, measure_parity(folder / BUNDLE.graph))
+        write_json(folder / BUNDLE.lineage, lineage)
+        (folder / BUNDLE.card).write_text(card)
+        members = sorted(path.name for path in folder.iterdir())
+        lines = [f"{sha256_file(folder / name)}  {name}\n" for name in members]
+        (folder / BUNDLE.checksums).write_text("".join(lines))
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Verify a bundle and read it.
+
+    Raises:
+        UserError: as `verify_bundle`, or the bundle was written in a format this version does not know.
+    """
+    verify_bundle(folder)
+    config = read_json(folder / BUNDLE.config)
+    if config.get("format") != FORMAT:
+        raise UserError(
+            f"{folder / BUNDLE.config}: format is {config.get('format')!r}, expected {FORMAT}; update sctransformer."
+        )
+    return Bundle(
+        folder=folder,
+        config=config,
+        vocabulary=pd.read_parquet(folder / BUNDLE.vocabulary),
+        prior=pd.read_parquet(folder / BUNDLE.prior),
+        labels=pd.read_csv(folder / BUNDLE.labels, sep="\t", dtype=str, keep_default_na=False),
+        calibration=read_json(folder / BUNDLE.calibration),
+        reference=read_json(folder / BUNDLE.reference),
+        metrics=read_json(folder / BUNDLE.metrics),
+        parity=read_json(folder / BUNDLE.parity),
+        lineage=read_json(folder / BUNDLE.lineage),
+    )
+
+
+def verify_bundle(folder: Path) -> None:
+    """Compare every file with checksums.txt.
+
+    Raises:
+        UserError: the folder is no bundle, or a file is missing, unlisted or not what was written.
+    """
+    listing = folder / BUNDLE.checksums
+    if not listing.is_file():
+        raise UserError(f"{folder}: is no model bundle (it has no {BUNDLE.checksums}).")
+    expected = dict(reversed(line.split("  ", maxsplit=1)) for line in listing.read_text().splitlines())
+    there = {path.name for path in folder.iterdir()} - set(_UNHASHED)
+    for name in sorted(set(BUNDLE) - set(_UNHASHED) - set(expected)):
+        raise UserError(f"{listing}: does not list {name}; the bundle is incomplete.")
+    for name in sorted(set(expected) - there):
+        raise UserError(f"{folder / name}: is missing from the bundle.")
+    for name in sorted(there - set(expected)):
+        raise UserError(f"{folder / name}: is not listed in {BUNDLE.checksums}; the bundle was changed after it was written.")
+    for name, digest in expected.items():
+        if sha256_file(folder / name) != digest:
+            raise UserError(f"{folder / name}: does not match its checksum; the bundle is damaged or was changed.")
+
+
+def label_table(names: list[str], ontology: dict[str, str]) -> pd.DataFrame:
+    """The content of labels.tsv: class names, and Cell Ontology ids where known."""
+    return pd.DataFrame({"name": names, OBS.ontology_term: [ontology.get(name, "") for name in names]})
+
+
+def _digest_of_files(folder: Path, names: tuple[str, ...]) -> str:
+    lines = "".join(f"{sha256_file(folder / name)}  {name}\n" for name in names)
+    return hashlib.sha256(lines.encode()).hexdigest()

@@ -1,0 +1,83 @@
+"""One ONNX graph from raw counts and library size to probabilities and embedding, with the prior bias inside."""
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from sctransformer.errors import UserError
+from sctransformer.files import written_whole
+from sctransformer.model import PriorBiasedTransformer
+
+INPUTS = ("counts", "library_size")
+OUTPUTS = ("probabilities", "embedding")
+
+
+class ScoringGraph(nn.Module):
+    """What is exported: the model, its calibration and softmax. Normalisation is part of the model."""
+
+    def __init__(self, model: PriorBiasedTransformer, temperature: float) -> None:
+        super().__init__()
+        self.model = model
+        self.temperature = temperature
+
+    def forward(self, counts_NG: Tensor, library_size_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw counts and whole-cell counts to calibrated probabilities (cells x classes) and embedding (cells x E)."""
+        output = self.model(counts_NG, library_size_N)
+        return torch.softmax(output.logits_NC / self.temperature, dim=-1), output.embedding_NE
+
+
+def export_onnx(graph: ScoringGraph, target: Path, opset: int) -> None:
+    """Write the graph, with the number of cells left open.
+
+    Attention becomes the standard `Attention` operator (ONNX opset 23), whose fourth input is the prior bias, a constant.
+
+    Raises:
+        UserError: the exporter took attention apart instead.
+    """
+    graph = graph.eval().requires_grad_(False)
+    n_genes = graph.model.config.n_genes
+    example = (torch.ones(3, n_genes), torch.full((3,), float(n_genes)))
+    cells = torch.export.Dim("cells", min=1)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            graph,
+            example,
+            dynamo=True,
+            opset_version=opset,
+            input_names=list(INPUTS),
+            output_names=list(OUTPUTS),
+            dynamic_shapes=({0: cells}, {0: cells}),
+            optimize=True,
+            verbose=False,
+        )
+    if program is None:
+        raise UserError("the ONNX exporter gave no graph.")
+    depth = graph.model.config.depth
+    biased = sum(has_attention_bias(node) for node in program.model_proto.graph.node)
+    if biased != depth:
+        raise UserError(f"the ONNX graph holds {biased} Attention operators with a bias; expected {depth}, one a layer.")
+    with written_whole(target) as temporary:
+        onnx.save(_without_traces(program.model_proto), temporary)
+
+
+def has_attention_bias(node: onnx.NodeProto) -> bool:
+    """Whether a node is the standard Attention operator with its fourth input, the bias, in use."""
+    return node.op_type == "Attention" and node.domain in ("", "ai.onnx") and len(node.input) > 3 and node.input[3] != ""
+
+
+def _without_traces(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Drop the exporter's notes on its own source lines: they hold paths of this machine and change nothing."""
+    graph = proto.graph
+    del graph.metadata_props[:], proto.metadata_props[:]
+    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    return proto

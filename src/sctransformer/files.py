@@ -1,0 +1,69 @@
+"""Files that are either whole or absent: atomic writes, digests, checked reads of JSON."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sctransformer.errors import UserError
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """Give a temporary path beside `target`; rename it to `target` when the block ends well.
+
+    Works for a file and for a folder (the block creates whichever it wants). On any error the temporary
+    path is removed and `target` stays as it was.
+
+    Raises:
+        UserError: the folder of `target` cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise UserError(f"{target.parent}: cannot be written ({error.strerror}); choose another folder.") from error
+    temporary = holder / target.name
+    try:
+        yield temporary
+        if temporary.is_dir() and target.exists():
+            os.replace(target, holder / "replaced")  # a folder cannot be renamed onto a full one
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def write_json(target: Path, content: Any) -> None:
+    """Write `content` as indented JSON with sorted keys, whole or not at all."""
+    with written_whole(target) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file is absent or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file.") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: is not valid JSON (line {error.lineno}: {error.msg}).") from error
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's content, as hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_json(content: Any) -> str:
+    """SHA-256 of a JSON value in canonical form (sorted keys, no spaces), as hex."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

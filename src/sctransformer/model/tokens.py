@@ -1,0 +1,44 @@
+"""Counts to tokens: normalisation, then one token a gene. Lives in the model so that scoring cannot drift from training."""
+
+import torch
+from torch import Tensor, nn
+
+TARGET_SUM = 1e4
+CLIP = 5.0
+
+
+def log_normalise(counts_NG: Tensor, library_size_N: Tensor) -> Tensor:
+    """log1p of counts per 10,000 of the whole cell.
+
+    Args:
+        counts_NG: raw counts, cells x genes of the vocabulary (float).
+        library_size_N: counts of the whole cell, over all genes that were measured (float). Values under 1 count as 1.
+
+    Returns:
+        Expression, cells x genes, dimensionless.
+    """
+    return torch.log1p(counts_NG * (TARGET_SUM / library_size_N.clamp(min=1.0))[:, None])
+
+
+class GeneTokens(nn.Module):
+    """One token a gene: an embedding of which gene it is, plus its expression times an embedding of what that means.
+
+    Expression is standardised with the mean and deviation of the training cells and clipped to +-5, so that a
+    rare, strong gene does not drown the others. A count of zero is a token too.
+    """
+
+    mean_G: Tensor
+    scale_G: Tensor
+
+    def __init__(self, n_genes: int, width: int) -> None:
+        super().__init__()
+        self.identity_GD = nn.Parameter(torch.randn(n_genes, width) * 0.3)
+        self.value_GD = nn.Parameter(torch.randn(n_genes, width) * 0.3)
+        self.register_buffer("mean_G", torch.zeros(n_genes))
+        self.register_buffer("scale_G", torch.ones(n_genes))
+
+    def forward(self, counts_NG: Tensor, library_size_N: Tensor) -> Tensor:
+        """Tokens, cells x genes x width."""
+        expression_NG = log_normalise(counts_NG, library_size_N)
+        z_NG = ((expression_NG - self.mean_G) * self.scale_G).clamp(-CLIP, CLIP)
+        return self.identity_GD + z_NG[:, :, None] * self.value_GD

@@ -1,0 +1,117 @@
+"""Fixtures shared by all tests: simulated cells with two clear types, and a small, real bundle made from them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from anndata import AnnData
+from safetensors.torch import save_file
+from scipy import sparse
+
+from sctransformer._constants import OBS
+from sctransformer.data.arrays import CellArrays
+from sctransformer.export.bundle import label_table, write_bundle
+from sctransformer.export.graph import ScoringGraph, export_onnx
+from sctransformer.export.parity import measure_parity
+from sctransformer.model import ModelConfig, PriorBiasedTransformer
+from sctransformer.prior.bias import allowed_pairs, mask_bias
+from sctransformer.training.config import TrainConfig
+from sctransformer.training.loop import fit
+
+GENES = [f"GENE{index}" for index in range(24)]
+LABELS = ["alpha", "beta", "gamma"]
+EDGES = [(f"GENE{regulator}", f"GENE{target}") for regulator in range(4) for target in range(4 + regulator, 24, 4)]
+
+
+def simulated_cells(n_cells: int = 90, seed: int = 0) -> AnnData:
+    """Cells of three types, each with eight marker genes; counts as CSR, whole-cell library sizes, labels."""
+    rng = np.random.default_rng(seed)
+    labels_N = np.arange(n_cells) % len(LABELS)
+    rate_NG = np.full((n_cells, len(GENES)), 0.5)
+    for label in range(len(LABELS)):
+        rate_NG[labels_N == label, label * 8 : (label + 1) * 8] = 6.0
+    counts_NG = rng.poisson(rate_NG).astype(np.float32)
+    obs = pd.DataFrame(
+        {
+            OBS.library_size: counts_NG.sum(axis=1).astype(np.float64) + 100.0,
+            OBS.cell_type: pd.Categorical([LABELS[label] for label in labels_N], categories=LABELS),
+        },
+        index=[f"cell{index}" for index in range(n_cells)],
+    )
+    return AnnData(sparse.csr_matrix(counts_NG), obs=obs, var=pd.DataFrame(index=GENES))
+
+
+def arrays(cells: AnnData) -> CellArrays:
+    """All cells as training sees them."""
+    return CellArrays(
+        counts_NG=cells.X.toarray(),
+        library_size_N=cells.obs[OBS.library_size].to_numpy(dtype=np.float32),
+        labels_N=cells.obs[OBS.cell_type].cat.codes.to_numpy(dtype=np.int64),
+    )
+
+
+def small_model(seed: int = 0) -> PriorBiasedTransformer:
+    """A model over GENES with four regulators, fresh weights."""
+    torch.manual_seed(seed)
+    config = ModelConfig(n_genes=24, n_regulators=4, n_classes=3, width=8, depth=2, heads=2, feedforward=8, readout_heads=2, embedding=8)
+    return PriorBiasedTransformer(config, torch.from_numpy(mask_bias(allowed_pairs(EDGES, GENES, 4))))
+
+
+@pytest.fixture
+def cells() -> AnnData:
+    """90 simulated cells of three types."""
+    return simulated_cells()
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A bundle of a model that was really trained on simulated cells and labels them well. Read only: copy before changing."""
+    training = arrays(simulated_cells())
+    model = small_model()
+    expression_NG = np.log1p(training.counts_NG / training.library_size_N[:, None] * 1e4)
+    model.set_expression_statistics(expression_NG.mean(axis=0), expression_NG.std(axis=0))
+    fit(model, training, training, TrainConfig(epochs=8, batch_size=32, lr=1e-2), on_epoch=lambda report, make: None)
+    graph = ScoringGraph(model, temperature=1.0)
+    regulators, targets = zip(*EDGES, strict=True)
+    folder = tmp_path_factory.mktemp("bundle") / "bundle"
+    write_bundle(
+        folder,
+        config=model.config.to_dict(),
+        vocabulary=pd.DataFrame(
+            {
+                "gene": GENES,
+                "is_regulator": [index < 4 for index in range(24)],
+                "criterion": ["regulator"] * 4 + ["target"] * 20,
+                "mean": expression_NG.mean(axis=0),
+                "std": expression_NG.std(axis=0),
+            }
+        ),
+        prior=pd.DataFrame({"regulator": regulators, "target": targets, "sign": 1, "confidence": 1.0}),
+        labels=label_table(LABELS, {"alpha": "CL:0000236"}),
+        calibration={"temperature": 1.0, "rejection_threshold": 0.3, "rejection_error": 0.05},
+        reference={"cells": len(training)},
+        metrics={
+            "test": {"macro_f1": 0.9, "accuracy": 0.92, "cells": 90},
+            "baseline": {"macro_f1": 0.88, "accuracy": 0.9},
+            "test_cells_sha256": "0" * 64,
+            "coverage": {"genes_with_regulator_share": 0.8, "edges_kept": len(EDGES)},
+        },
+        lineage={
+            "git": {"commit": "0" * 40, "dirty": False},
+            "dvc_lock_sha256": "1" * 64,
+            "data_sha256": "2" * 64,
+            "prior_sha256": "3" * 64,
+            "params": {},
+            "packages": {},
+            "validation_success": True,
+            "run_id": None,
+        },
+        card="# Model card\n",
+        write_weights=lambda path: save_file(model.state_dict(), path),
+        write_graph=lambda path: export_onnx(graph, path, opset=23),
+        measure_parity=lambda path: measure_parity(graph, path, training, 1e-5),
+    )
+    yield folder
