@@ -18,5 +18,7 @@ def trained_model() -> PriorBiasedTransformer:
     try:
         model.load_state_dict(load_file(layout.WEIGHTS))
     except RuntimeError as error:
-        raise UserError(f"{layout.WEIGHTS}: does not fit {layout.MODEL_CONFIG}; run `dvc repro -f -s train`.") from error
+        raise UserError(
+            f"{layout.WEIGHTS}: does not fit {layout.MODEL_CONFIG}; run `dvc repro -f -s train`."
+        ) from error
     return model

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from anndata import AnnData
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from scipy import sparse
 
@@ -20,6 +21,8 @@ from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.prior.bias import allowed_pairs, mask_bias
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.loop import fit
+
+torch.set_num_threads(1)  # small models are fastest on one thread, and tests run beside one another
 
 GENES = [f"GENE{index}" for index in range(24)]
 LABELS = ["alpha", "beta", "gamma"]
@@ -53,11 +56,21 @@ def arrays(cells: AnnData) -> CellArrays:
     )
 
 
+def expression(cells: CellArrays) -> NDArray[np.float32]:
+    """log1p of counts per 10,000, cells x genes."""
+    return np.log1p(cells.counts_NG / cells.library_size_N[:, None] * 1e4)
+
+
 def small_model(seed: int = 0) -> PriorBiasedTransformer:
-    """A model over GENES with four regulators, fresh weights."""
+    """A model over GENES with four regulators, fresh weights, expression standardised by the simulated cells."""
     torch.manual_seed(seed)
-    config = ModelConfig(n_genes=24, n_regulators=4, n_classes=3, width=8, depth=2, heads=2, feedforward=8, readout_heads=2, embedding=8)
-    return PriorBiasedTransformer(config, torch.from_numpy(mask_bias(allowed_pairs(EDGES, GENES, 4))))
+    config = ModelConfig(
+        n_genes=24, n_regulators=4, n_classes=3, width=8, depth=2, heads=2, feedforward=8, readout_heads=2, embedding=8
+    )
+    model = PriorBiasedTransformer(config, torch.from_numpy(mask_bias(allowed_pairs(EDGES, GENES, 4))))
+    expression_NG = expression(arrays(simulated_cells()))
+    model.set_expression_statistics(expression_NG.mean(axis=0), expression_NG.std(axis=0))
+    return model
 
 
 @pytest.fixture
@@ -68,12 +81,11 @@ def cells() -> AnnData:
 
 @pytest.fixture(scope="session")
 def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A bundle of a model that was really trained on simulated cells and labels them well. Read only: copy before changing."""
+    """A bundle of a model trained on simulated cells, which it labels well. Read only: copy before changing."""
     training = arrays(simulated_cells())
     model = small_model()
-    expression_NG = np.log1p(training.counts_NG / training.library_size_N[:, None] * 1e4)
-    model.set_expression_statistics(expression_NG.mean(axis=0), expression_NG.std(axis=0))
-    fit(model, training, training, TrainConfig(epochs=8, batch_size=32, lr=1e-2), on_epoch=lambda report, make: None)
+    expression_NG = expression(training)
+    fit(model, training, training, TrainConfig(epochs=8, batch_size=32, lr=1e-2), on_epoch=lambda report, state: None)
     graph = ScoringGraph(model, temperature=1.0)
     regulators, targets = zip(*EDGES, strict=True)
     folder = tmp_path_factory.mktemp("bundle") / "bundle"

@@ -1,9 +1,9 @@
 """Write the cells that come with scanpy, under the data contract."""
 
 from pipelines import layout
+from pipelines.stage import run_stage
 from sctransformer.data.embedded import embedded_cells
 from sctransformer.data.prepared import write_cells
-from sctransformer.errors import run_reporting
 
 
 def main() -> None:
@@ -14,4 +14,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_reporting(main)
+    run_stage("embedded", main)

@@ -4,9 +4,9 @@ import pandas as pd
 
 from pipelines import layout
 from pipelines.artefacts import trained_model
+from pipelines.stage import run_stage
 from sctransformer.data.cells import read_cells
 from sctransformer.data.prepared import labels_of, split_arrays
-from sctransformer.errors import run_reporting
 from sctransformer.evaluation import calibration, figures
 from sctransformer.evaluation.baselines import logistic_regression
 from sctransformer.evaluation.metrics import classification_metrics
@@ -50,11 +50,16 @@ def main() -> None:
     low_high = {"test": ours.pop("macro_f1_ci"), "baseline": theirs.pop("macro_f1_ci")}
     write_json(
         layout.TEST_CELLS,
-        {"test_cells_sha256": sha256_json([list(pair) for pair in zip(test_cells, truth, strict=True)]), "macro_f1_ci": low_high},
+        {
+            "test_cells_sha256": sha256_json([list(pair) for pair in zip(test_cells, truth, strict=True)]),
+            "macro_f1_ci": low_high,
+        },
     )
     write_json(layout.METRICS, {"test": ours, "baseline": theirs | chosen})
     with written_whole(layout.PREDICTIONS) as temporary:
-        table = pd.DataFrame({"cell": test_cells, "cell_type": truth, "predicted": [names[label] for label in predicted_N]})
+        table = pd.DataFrame(
+            {"cell": test_cells, "cell_type": truth, "predicted": [names[label] for label in predicted_N]}
+        )
         table.to_csv(temporary, index=False)
     figures.confusion_matrix(test.labels_N, predicted_N, names, layout.CONFUSION_PICTURE)
     figures.embedding_umap(embedding_NE, truth, params.seed, layout.UMAP_PICTURE)
@@ -67,8 +72,10 @@ def main() -> None:
     if ours["predicted_classes"] < len(names):
         print(f"Warning: only {ours['predicted_classes']} of {len(names)} cell types are ever predicted on test cells.")
     for label, figure in (("model", ours), ("logistic regression", theirs)):
-        print(f"{label}: macro-F1 {figure['macro_f1']:.3f}, accuracy {figure['accuracy']:.3f} on {len(test)} test cells")
+        print(
+            f"{label}: macro-F1 {figure['macro_f1']:.3f}, accuracy {figure['accuracy']:.3f} on {len(test)} test cells"
+        )
 
 
 if __name__ == "__main__":
-    run_reporting(main)
+    run_stage("evaluate", main)

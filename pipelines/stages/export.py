@@ -6,10 +6,10 @@ import pandas as pd
 
 from pipelines import layout
 from pipelines.artefacts import trained_model
+from pipelines.stage import run_stage
 from sctransformer._constants import OBS
 from sctransformer.data.cells import read_cells
 from sctransformer.data.prepared import labels_of, ontology_of, split_arrays
-from sctransformer.errors import run_reporting
 from sctransformer.evaluation.reference import reference_statistics
 from sctransformer.export.bundle import label_table, read_bundle, write_bundle
 from sctransformer.export.graph import ScoringGraph, export_onnx
@@ -73,4 +73,4 @@ def collected_metrics() -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    run_reporting(main)
+    run_stage("export", main)

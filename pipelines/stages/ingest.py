@@ -1,10 +1,10 @@
 """Read the chosen cells, give them the columns of the data contract, keep some back as new cells."""
 
 from pipelines import layout
+from pipelines.stage import run_stage
 from sctransformer.data.cells import read_cells
 from sctransformer.data.ingest import keep_back, to_contract
 from sctransformer.data.prepared import write_cells
-from sctransformer.errors import run_reporting
 from sctransformer.params import load_params
 
 
@@ -20,4 +20,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_reporting(main)
+    run_stage("ingest", main)

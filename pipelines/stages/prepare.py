@@ -1,13 +1,13 @@
 """Split the cells, choose the gene panel on the training cells, write the panel's columns."""
 
 from pipelines import layout
+from pipelines.stage import run_stage
 from sctransformer._constants import OBS
 from sctransformer.data.cells import read_cells
 from sctransformer.data.ingest import to_contract
 from sctransformer.data.panel import choose_panel
 from sctransformer.data.prepared import prepared_cells, write_cells
 from sctransformer.data.splits import stratified_splits
-from sctransformer.errors import run_reporting
 from sctransformer.files import write_json, written_whole
 from sctransformer.params import load_params
 from sctransformer.prior.network import read_network
@@ -45,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_reporting(main)
+    run_stage("prepare", main)

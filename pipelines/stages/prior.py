@@ -4,7 +4,8 @@ import pandas as pd
 from safetensors.numpy import save_file
 
 from pipelines import layout
-from sctransformer.errors import UserError, run_reporting
+from pipelines.stage import run_stage
+from sctransformer.errors import UserError
 from sctransformer.evaluation.figures import regulator_degrees
 from sctransformer.files import write_json, written_whole
 from sctransformer.params import load_params
@@ -22,9 +23,9 @@ def main() -> None:
     figures = coverage(network, genes)
     if figures["genes_with_regulator_share"] < params.prior.min_coverage:
         raise UserError(
-            f"{params.prior.network}: {figures['genes_with_regulator']} of {len(genes)} genes of the panel have a regulator, "
-            f"a share of {figures['genes_with_regulator_share']:.3f}; prior.min_coverage in params.yaml asks for "
-            f"{params.prior.min_coverage}: use a larger network or lower it."
+            f"{params.prior.network}: {figures['genes_with_regulator']} of {len(genes)} genes of the panel have a "
+            f"regulator, a share of {figures['genes_with_regulator_share']:.3f}; prior.min_coverage in params.yaml "
+            f"asks for {params.prior.min_coverage}: use a larger network or lower it."
         )
     kept = network.among(set(genes))
     bias_HGS = mask_bias(allowed_pairs(kept.pairs, genes, int(panel["is_regulator"].sum())))
@@ -38,10 +39,11 @@ def main() -> None:
     regulator_degrees(table, int(figures["genes_with_regulator"]), len(genes), layout.COVERAGE_PICTURE)
     write_json(layout.COVERAGE, figures)
     print(
-        f"{figures['edges_kept']} of {figures['edges']} edges and {figures['regulators_kept']} of {figures['regulators']} "
-        f"regulators lie in the panel; {figures['genes_with_regulator']} of {len(genes)} genes have a regulator"
+        f"{figures['edges_kept']} of {figures['edges']} edges and {figures['regulators_kept']} of "
+        f"{figures['regulators']} regulators lie in the panel; {figures['genes_with_regulator']} of {len(genes)} genes "
+        "have a regulator"
     )
 
 
 if __name__ == "__main__":
-    run_reporting(main)
+    run_stage("prior", main)

@@ -3,7 +3,7 @@
 import dataclasses
 
 from pipelines import layout
-from sctransformer.errors import run_reporting
+from pipelines.stage import run_stage
 from sctransformer.files import read_json, write_json
 from sctransformer.params import load_params
 from sctransformer.registry.models import register_bundle
@@ -21,4 +21,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_reporting(main)
+    run_stage("register", main)

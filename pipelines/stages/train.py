@@ -11,9 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from safetensors.torch import load_file, save_file
 
 from pipelines import layout
+from pipelines.stage import run_stage
 from sctransformer.data.cells import read_cells
 from sctransformer.data.prepared import labels_of, load_training_arrays
-from sctransformer.errors import UserError, run_reporting
+from sctransformer.errors import UserError
 from sctransformer.evaluation.figures import training_curves
 from sctransformer.files import read_json, sha256_file, write_json, written_whole
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
@@ -78,10 +79,15 @@ def main() -> None:
     finally:
         runs.finish_run(run_id, status)
     best = max(history, key=lambda report: (report.val_macro_f1, -report.val_loss))
-    print(f"best epoch {best.epoch}: validation macro-F1 {best.val_macro_f1:.3f}, accuracy {best.val_accuracy:.3f}; run {run_id}")
+    print(
+        f"best epoch {best.epoch}: validation macro-F1 {best.val_macro_f1:.3f}, accuracy {best.val_accuracy:.3f}; "
+        f"run {run_id}"
+    )
 
 
-def _fit(task: Task, workers: int, gpus: bool, max_restarts: int, run_id: str, lineage: dict[str, object]) -> list[EpochReport]:
+def _fit(
+    task: Task, workers: int, gpus: bool, max_restarts: int, run_id: str, lineage: dict[str, object]
+) -> list[EpochReport]:
     """Train, log each epoch, and write the stage's outputs."""
     history: list[EpochReport] = []
     columns = (
@@ -116,10 +122,12 @@ def _fit(task: Task, workers: int, gpus: bool, max_restarts: int, run_id: str, l
         write_json(folder / layout.LINEAGE.name, lineage)
     for path in (layout.LINEAGE, layout.CURVES, layout.HISTORY):
         runs.log_artifact(run_id, path)
-    runs.log_metrics(run_id, {"best_epoch": checkpoint.progress.best_epoch, "best_val_macro_f1": checkpoint.progress.best_macro_f1})
+    runs.log_metrics(
+        run_id, {"best_epoch": checkpoint.progress.best_epoch, "best_val_macro_f1": checkpoint.progress.best_macro_f1}
+    )
     return history
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)  # this process only waits for its workers
-    run_reporting(main)
+    run_stage("train", main)

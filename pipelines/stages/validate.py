@@ -3,10 +3,11 @@
 import shutil
 
 from pipelines import layout
+from pipelines.stage import run_stage
 from sctransformer.data.cells import read_cells
 from sctransformer.data.expectations import cell_suites, network_suites, validate
 from sctransformer.data.ingest import to_contract
-from sctransformer.errors import UserError, run_reporting
+from sctransformer.errors import UserError
 from sctransformer.files import write_json
 from sctransformer.params import load_params
 from sctransformer.prior.network import read_network
@@ -30,4 +31,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_reporting(main)
+    run_stage("validate", main)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -32,8 +31,8 @@ def written_whole(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         if temporary.is_dir() and target.exists():
-            os.replace(target, holder / "replaced")  # a folder cannot be renamed onto a full one
-        os.replace(temporary, target)
+            target.rename(holder / "replaced")  # a folder cannot be renamed onto a full one
+        temporary.replace(target)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
 

@@ -38,5 +38,5 @@ def test_a_missing_file_is_refused_by_name(bundle_folder: Path, tmp_path: Path, 
 def test_an_extra_file_is_refused(bundle_folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(bundle_folder, tmp_path / "bundle")
     (copy / "extra.bin").write_bytes(b"x")
-    with pytest.raises(UserError, match="extra.bin: is not listed"):
+    with pytest.raises(UserError, match=r"extra\.bin: is not listed"):
         read_bundle(copy)

@@ -2,14 +2,14 @@
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
 _POLL_SECONDS = 0.1
 
 
-def read_ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+def read_ahead(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
     """Iterate over `items` in a background thread that is at most `depth` items ahead.
 
     An error in the thread is raised here, at the place of the item it kept from coming. When the consumer stops

@@ -89,7 +89,8 @@ def require_coverage(match: GeneMatch, vocabulary: pd.DataFrame, genes: pd.Index
     named = ", ".join(match.missing[:_NAMED_IN_ERRORS])
     more = len(match.missing) - _NAMED_IN_ERRORS
     raise UserError(
-        f"{source}: has {match.coverage:.1%} of the model's expression over its genes, under the minimum of {minimum:.1%}; "
+        f"{source}: its genes cover {match.coverage:.1%} of the expression the model reads, under the minimum of "
+        f"{minimum:.1%}; "
         f"most missed: {named}{f' and {more} more' if more > 0 else ''}; {_advice(match, vocabulary, genes)}."
     )
 

@@ -52,7 +52,9 @@ def choose_library_sizes(obs: pd.DataFrame, column: str | None, source: str) -> 
     """
     if column is not None and column not in obs:
         there = ", ".join(map(str, obs.columns)) or "none"
-        raise UserError(f"{source}: obs has no column {column!r} (columns: {there}); choose the one with library sizes.")
+        raise UserError(
+            f"{source}: obs has no column {column!r} (columns: {there}); choose the one with library sizes."
+        )
     if column is None and OBS.library_size in obs:
         column = OBS.library_size
     return LibrarySizes(obs, column, source)

@@ -50,7 +50,7 @@ class ScoringSession:
             self._session = runtime.InferenceSession(str(bundle.graph_path), options, providers=wanted)
         except Exception as error:  # onnxruntime has no public base class for its errors
             raise UserError(
-                f"{bundle.graph_path}: onnxruntime {runtime.__version__} cannot run the graph ({error}); update onnxruntime."
+                f"{bundle.graph_path}: onnxruntime {runtime.__version__} cannot run the graph ({error}); update it."
             ) from error
         self.provider: str = self._session.get_providers()[0]
         """What really runs: onnxruntime falls back to the CPU when CUDA is there but does not start."""
@@ -85,7 +85,9 @@ def usable_runtime() -> ModuleType:
     installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
     if not hasattr(onnxruntime, "InferenceSession"):
         found = " and ".join(installed) or "no package of it"
-        raise UserError(f"onnxruntime is broken: it has no InferenceSession ({found} installed); uninstall it, then {_HINT}.")
+        raise UserError(
+            f"onnxruntime is broken: it has no InferenceSession ({found} installed); uninstall it, then {_HINT}."
+        )
     if len(installed) > 1:
         logger.warning("%s are both installed and overwrite each other; %s.", " and ".join(installed), _HINT)
     module: ModuleType = onnxruntime

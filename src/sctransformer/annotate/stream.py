@@ -1,6 +1,7 @@
 """Scoring a file in chunks: counts are never held whole; only what is said of each cell is kept."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +18,9 @@ CHUNK_CELLS = 512
 """Cells read at a time."""
 BATCH_CELLS = 64
 """Cells a run of the graph. Attention needs cells x heads x genes x regulators floats a layer: larger is not faster."""
+
+UNKNOWN = -1
+"""In place of a class: the cell is rejected."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,6 @@ class Annotation:
     def rejected(self) -> int:
         """Number of rejected cells."""
         return int((self.label_N == UNKNOWN).sum())
-
-
-UNKNOWN = -1
-"""In place of a class: the cell is rejected."""
 
 
 class _Chunk(NamedTuple):
@@ -73,10 +73,9 @@ def score_file(
     rows = max(CHUNK_CELLS // batch_cells, 1) * batch_cells
     labels, confidences, embeddings = [], [], []
     done = without_counts = 0
-    for chunk in read_ahead(_chunks(file, match, library_sizes, rows)):
-        for start in range(0, len(chunk.counts_NG), batch_cells):
-            counts_NG = chunk.counts_NG[start : start + batch_cells]
-            scores = session.score(counts_NG, chunk.library_size_N[start : start + batch_cells])
+    with closing(read_ahead(_chunks(file, match, library_sizes, rows))) as chunks:
+        for counts_NG, library_size_N in _batches(chunks, batch_cells):
+            scores = session.score(counts_NG, library_size_N)
             confidence_N = scores.probabilities_NC.max(axis=1)
             empty_N = ~counts_NG.any(axis=1)
             rejected_N = empty_N | ~(confidence_N >= threshold)
@@ -87,6 +86,13 @@ def score_file(
             done += len(counts_NG)
             on_progress(done, file.n_cells)
     return Annotation(np.concatenate(labels), np.concatenate(confidences), np.concatenate(embeddings), without_counts)
+
+
+def _batches(chunks: Iterator[_Chunk], cells: int) -> Iterator[_Chunk]:
+    for chunk in chunks:
+        for start in range(0, len(chunk.counts_NG), cells):
+            part = slice(start, start + cells)
+            yield _Chunk(chunk.counts_NG[part], chunk.library_size_N[part])
 
 
 def _chunks(file: CellFile, match: GeneMatch, library_sizes: LibrarySizes, rows: int) -> Iterator[_Chunk]:

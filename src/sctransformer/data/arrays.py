@@ -21,7 +21,7 @@ class CellArrays:
         n_cells = len(self.counts_NG)
         if len(self.library_size_N) != n_cells or len(self.labels_N) != n_cells:
             raise ValueError(
-                f"{n_cells} cells, {len(self.library_size_N)} library sizes and {len(self.labels_N)} labels do not match"
+                f"{n_cells} cells do not match {len(self.library_size_N)} library sizes and {len(self.labels_N)} labels"
             )
 
     def __len__(self) -> int:

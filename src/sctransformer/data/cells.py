@@ -1,6 +1,7 @@
 """Reading h5ad files: names and obs at once, counts in chunks of rows, never the whole matrix of a large file."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -60,34 +61,44 @@ class CellFile:
         """
         cells, genes = list(self.obs.index.astype(str)), list(self.genes)
         for start in range(0, self.n_cells, rows):
-            try:
+            with self._damage_named(f"X cannot be read at cell {start}"):
                 chunk = sparse.csr_matrix(self._matrix[start : start + rows])
-            except OSError as error:
-                raise UserError(f"{self.path}: X cannot be read at cell {start}; the file is damaged ({error}).") from error
+                chunk.check_format(full_check=True)  # indices outside the matrix crash the process later
             check_counts(chunk, f"{self.path}: X", cells, genes, start)
             yield start, chunk
 
-    def _element(self, name: str) -> pd.DataFrame:
-        if name not in self._file:
-            raise UserError(f"{self.path}: has no {name!r}; expected an AnnData file (h5ad) with X, obs and var.")
+    @contextmanager
+    def _damage_named(self, what: str) -> Iterator[None]:
+        """h5py, anndata and scipy raise whatever they stumble over in a damaged file: say which file, and what of it."""
         try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"{self.path}: {what}; the file is damaged ({error}).") from error
+
+    def _element(self, name: str) -> pd.DataFrame:
+        with self._damage_named(f"{name} cannot be read"):
+            if name not in self._file:
+                raise UserError(f"{self.path}: has no {name!r}; expected an AnnData file (h5ad) with X, obs and var.")
             element = read_elem(self._file[name])
-        except Exception as error:  # anndata raises whatever h5py, numpy or pandas found
-            raise UserError(f"{self.path}: {name} cannot be read; the file is damaged ({error}).") from error
         if not isinstance(element, pd.DataFrame):
             raise UserError(f"{self.path}: {name} is no table; expected an AnnData file (h5ad).")
         return element
 
     def _open_matrix(self) -> h5py.Dataset | sparse.csr_matrix:
-        node = self._file.get("X")
-        if node is None:
-            raise UserError(f"{self.path}: has no X; expected raw counts there.")
-        if isinstance(node, h5py.Dataset):
-            matrix = node
-        else:
-            matrix = sparse_dataset(node)
-            if matrix.format == "csc":  # its rows cannot be sliced cheaply: convert once
-                matrix = sparse.csr_matrix(matrix.to_memory())
+        with self._damage_named("X cannot be read"):
+            node = self._file["X"] if "X" in self._file else None
+            if node is None:
+                raise UserError(f"{self.path}: has no X; expected raw counts there.")
+            if isinstance(node, h5py.Dataset):
+                matrix = node
+            else:
+                matrix = sparse_dataset(node)
+                if matrix.format == "csc":  # its rows cannot be sliced cheaply: convert once
+                    columns = matrix.to_memory()
+                    columns.check_format(full_check=True)
+                    matrix = sparse.csr_matrix(columns)
         expected = (len(self.obs), len(self.genes))
         if tuple(matrix.shape) != expected:
             raise UserError(f"{self.path}: X has shape {tuple(matrix.shape)}, but obs and var say {expected}.")

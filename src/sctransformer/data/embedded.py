@@ -50,8 +50,8 @@ def embedded_cells() -> AnnData:
     deviation = float(np.abs(recovered_NG - counts_NG).max())
     if deviation > ROUNDING_TOLERANCE:
         raise UserError(
-            f"scanpy's pbmc68k_reduced: recovered counts are up to {deviation:.3f} away from integers, expected at most "
-            f"{ROUNDING_TOLERANCE}; install the versions of constraints.txt."
+            f"scanpy's pbmc68k_reduced: recovered counts are up to {deviation:.3f} away from integers, expected at "
+            f"most {ROUNDING_TOLERANCE}; install the versions of constraints.txt."
         )
     obs = pd.DataFrame(
         {

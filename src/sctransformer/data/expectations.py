@@ -149,7 +149,9 @@ def validate(suites: Suites, data_docs: Path) -> tuple[list[dict[str, Any]], lis
     for name, (table, expectations) in suites.items():
         suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=expectations))
         batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("whole")
-        definitions.append(context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite)))
+        definitions.append(
+            context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
+        )
         tables[name] = table
     for definition in definitions:
         checkpoint = context.checkpoints.add(

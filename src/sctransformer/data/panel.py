@@ -35,8 +35,8 @@ def choose_panel(
         budget: most genes in the panel.
 
     Returns:
-        One row a gene, regulators first, each part sorted by name; columns gene, is_regulator, criterion (`regulator`,
-        `target`, `variable`), mean and std (of log1p counts per 10,000 over the training cells).
+        One row a gene, regulators first, each part sorted by name; columns gene, is_regulator, criterion
+        (`regulator`, `target`, `variable`), mean and std (of log1p counts per 10,000 over the training cells).
 
     Raises:
         UserError: no edge of the network has both ends among the genes.
@@ -50,8 +50,8 @@ def choose_panel(
     network = network[network["regulator"].isin(expressed.index) & network["target"].isin(expressed.index)]
     if network.empty:
         raise UserError(
-            f"the prior network has no edge with both ends among the {len(expressed)} genes that training cells express; "
-            "check that cells and network use the same gene names."
+            f"the prior network has no edge with both ends among the {len(expressed)} genes that training cells "
+            "express; check that cells and network use the same gene names."
         )
     targets_of = network.groupby("regulator").size()
     by_targets = sorted(targets_of.index, key=lambda gene: (-targets_of[gene], gene))
@@ -74,7 +74,7 @@ def choose_panel(
 
 
 def _normalised_dispersion(expression: sparse.csr_matrix) -> NDArray[np.float64]:
-    """How much more a gene varies than genes of its mean do (Seurat's normalised dispersion), genes; 0 where undefined."""
+    """Seurat's normalised dispersion: how much more a gene varies than genes of its mean do; 0 where undefined."""
     import scanpy as sc  # slow to import, and needed here only
     from anndata import AnnData
 

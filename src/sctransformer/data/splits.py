@@ -27,8 +27,8 @@ def stratified_splits(labels: Sequence[str] | pd.Series, validation: float, test
     """
     if validation + test >= 1.0:
         raise UserError(
-            f"params.yaml: prepare.validation_fraction ({validation}) and prepare.test_fraction ({test}) leave nothing to "
-            "train on; their sum must be under 1."
+            f"params.yaml: prepare.validation_fraction ({validation}) and prepare.test_fraction ({test}) leave nothing "
+            "to train on; their sum must be under 1."
         )
     rng = np.random.default_rng(seed)
     names_N = np.asarray(labels, dtype=object)

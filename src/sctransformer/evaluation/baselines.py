@@ -22,7 +22,9 @@ def log_expression(cells: CellArrays) -> NDArray[np.float32]:
     return np.log1p(cells.counts_NG * (TARGET_SUM / np.maximum(cells.library_size_N, 1.0))[:, None])
 
 
-def logistic_regression(training: CellArrays, test: CellArrays, folds: int, seed: int) -> tuple[NDArray[np.int64], dict[str, Any]]:
+def logistic_regression(
+    training: CellArrays, test: CellArrays, folds: int, seed: int
+) -> tuple[NDArray[np.int64], dict[str, Any]]:
     """Fit on training cells, label test cells.
 
     C is chosen by inner cross-validation on the training cells (macro-F1); the number of folds falls with the smallest

@@ -33,7 +33,9 @@ def training_curves(history: pd.DataFrame, target: Path) -> None:
     _save(figure, target)
 
 
-def confusion_matrix(labels_N: NDArray[np.int64], predicted_N: NDArray[np.int64], names: Sequence[str], target: Path) -> None:
+def confusion_matrix(
+    labels_N: NDArray[np.int64], predicted_N: NDArray[np.int64], names: Sequence[str], target: Path
+) -> None:
     """Share of each true class by predicted class, cells written into the squares."""
     size = len(names)
     counts_CC = np.bincount(labels_N * size + predicted_N, minlength=size**2).reshape(size, size)

@@ -10,7 +10,9 @@ from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_su
 BOOTSTRAPS = 1000
 
 
-def classification_metrics(labels_N: NDArray[np.int64], predicted_N: NDArray[np.int64], names: Sequence[str], seed: int) -> dict[str, Any]:
+def classification_metrics(
+    labels_N: NDArray[np.int64], predicted_N: NDArray[np.int64], names: Sequence[str], seed: int
+) -> dict[str, Any]:
     """Figures of predicted labels.
 
     Args:
@@ -30,9 +32,7 @@ def classification_metrics(labels_N: NDArray[np.int64], predicted_N: NDArray[np.
     members = [np.flatnonzero(labels_N == label) for label in np.unique(labels_N)]
     resampled = [
         _macro_f1(labels_N[rows], predicted_N[rows])
-        for rows in (
-            np.concatenate([rng.choice(rows, size=len(rows)) for rows in members]) for _ in range(BOOTSTRAPS)
-        )
+        for rows in (np.concatenate([rng.choice(rows, size=len(rows)) for rows in members]) for _ in range(BOOTSTRAPS))
     ]
     return {
         "cells": len(labels_N),

@@ -13,7 +13,8 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 def reference_statistics(training: CellArrays, cells: AnnData) -> dict[str, Any]:
     """Of the training cells: their number, quantiles of library size, share of each label, share of cells that express
-    each gene (in vocabulary order)."""
+    each gene (in vocabulary order).
+    """
     shares = cells.obs[OBS.cell_type].value_counts(normalize=True)
     return {
         "cells": len(training),

@@ -1,4 +1,4 @@
-"""The model bundle: a folder with everything scoring needs. Checksums are verified before anything is loaded. No torch here."""
+"""The model bundle: a folder with everything scoring needs, verified before anything is loaded. No torch here."""
 
 import hashlib
 from collections.abc import Callable
@@ -139,14 +139,17 @@ def verify_bundle(folder: Path) -> None:
     listing = folder / BUNDLE.checksums
     if not listing.is_file():
         raise UserError(f"{folder}: is no model bundle (it has no {BUNDLE.checksums}).")
-    expected = dict(reversed(line.split("  ", maxsplit=1)) for line in listing.read_text().splitlines())
+    lines = (line.split("  ", maxsplit=1) for line in listing.read_text().splitlines())
+    expected = {name: digest for digest, name in lines}
     there = {path.name for path in folder.iterdir()} - set(_UNHASHED)
     for name in sorted(set(BUNDLE) - set(_UNHASHED) - set(expected)):
         raise UserError(f"{listing}: does not list {name}; the bundle is incomplete.")
     for name in sorted(set(expected) - there):
         raise UserError(f"{folder / name}: is missing from the bundle.")
     for name in sorted(there - set(expected)):
-        raise UserError(f"{folder / name}: is not listed in {BUNDLE.checksums}; the bundle was changed after it was written.")
+        raise UserError(
+            f"{folder / name}: is not listed in {BUNDLE.checksums}; the bundle was changed after it was written."
+        )
     for name, digest in expected.items():
         if sha256_file(folder / name) != digest:
             raise UserError(f"{folder / name}: does not match its checksum; the bundle is damaged or was changed.")

@@ -35,7 +35,7 @@ class ScoringGraph(nn.Module):
 def export_onnx(graph: ScoringGraph, target: Path, opset: int) -> None:
     """Write the graph, with the number of cells left open.
 
-    Attention becomes the standard `Attention` operator (ONNX opset 23), whose fourth input is the prior bias, a constant.
+    Attention becomes the standard `Attention` operator (ONNX opset 23); its fourth input is the prior bias, a constant.
 
     Raises:
         UserError: the exporter took attention apart instead.
@@ -63,14 +63,18 @@ def export_onnx(graph: ScoringGraph, target: Path, opset: int) -> None:
     depth = graph.model.config.depth
     biased = sum(has_attention_bias(node) for node in program.model_proto.graph.node)
     if biased != depth:
-        raise UserError(f"the ONNX graph holds {biased} Attention operators with a bias; expected {depth}, one a layer.")
+        raise UserError(
+            f"the ONNX graph holds {biased} Attention operators with a bias; expected {depth}, one a layer."
+        )
     with written_whole(target) as temporary:
         onnx.save(_without_traces(program.model_proto), temporary)
 
 
 def has_attention_bias(node: onnx.NodeProto) -> bool:
     """Whether a node is the standard Attention operator with its fourth input, the bias, in use."""
-    return node.op_type == "Attention" and node.domain in ("", "ai.onnx") and len(node.input) > 3 and node.input[3] != ""
+    return (
+        node.op_type == "Attention" and node.domain in ("", "ai.onnx") and len(node.input) > 3 and node.input[3] != ""
+    )
 
 
 def _without_traces(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""Parity: does onnxruntime say what torch says?"""
+"""Parity: whether onnxruntime says what torch says."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ def measure_parity(graph: ScoringGraph, onnx_path: Path, cells: CellArrays, tole
 
     Returns:
         cells; labels_equal (number of cells with the same label); largest difference of a probability and of an
-        embedding value; tolerance; and `passed`: every label the same and no probability further apart than the tolerance.
+        embedding value; tolerance; and `passed`: every label the same, no probability further apart than the tolerance.
     """
     session = onnxruntime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
     feeds = {"counts": cells.counts_NG, "library_size": cells.library_size_N}

@@ -10,7 +10,7 @@ class RegulationAttention(nn.Module):
 
     The sink belongs to no gene. It keeps every row open, also that of a gene without regulators, and carries nothing
     from one cell's genes to another, so modules that the network keeps apart stay apart. With a hard mask all
-    columns but the regulators' are closed in dense genes x genes attention too: dropping them changes no output.
+    columns but the regulators' are closed in dense genes x genes attention too: dropping them changes nothing.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -27,7 +27,7 @@ class RegulationAttention(nn.Module):
 
         Args:
             x_NGD: tokens, cells x genes x width, regulators first.
-            bias_HGS: added to the attention scores, heads (or 1) x genes x (regulators + 1); the last column is the sink.
+            bias_HGS: added to the attention scores, heads (or 1) x genes x (regulators + 1), last column the sink.
 
         Returns:
             What each gene read, cells x genes x width.

@@ -1,4 +1,4 @@
-"""Counts to tokens: normalisation, then one token a gene. Lives in the model so that scoring cannot drift from training."""
+"""Counts to tokens: normalisation, then one token a gene. Part of the model: scoring cannot drift from training."""
 
 import torch
 from torch import Tensor, nn

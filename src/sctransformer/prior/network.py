@@ -92,10 +92,11 @@ def read_edge_table(path: Path) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: is not a tab-separated table ({' '.join(str(error).split())}).") from error
     missing = [column for column in REQUIRED_COLUMNS if column not in table]
-    unknown = [column for column in table if column not in REQUIRED_COLUMNS + OPTIONAL_COLUMNS]
+    unknown = [str(column) for column in table if column not in REQUIRED_COLUMNS + OPTIONAL_COLUMNS]
     if missing or unknown:
+        found = ", ".join(repr(str(column)) for column in table)
         raise UserError(
-            f"{path}: columns are {', '.join(map(repr, table.columns))}; expected {', '.join(REQUIRED_COLUMNS)} "
+            f"{path}: columns are {found}; expected {', '.join(REQUIRED_COLUMNS)} "
             f"(and at most {', '.join(OPTIONAL_COLUMNS)}), separated by tabs: "
             f"missing {', '.join(missing) or 'none'}, unknown {', '.join(unknown) or 'none'}."
         )
@@ -106,8 +107,9 @@ def read_edge_table(path: Path) -> pd.DataFrame:
 
 def _refuse(table: pd.DataFrame, path: Path, bad: pd.Series, column: str, expected: str) -> None:
     if bad.any():
-        row = table[bad].iloc[0]
-        line = int(row.name) + 2  # the header is line 1
+        position = int(bad.to_numpy().argmax())
+        row, line = table.iloc[position], position + 2  # the header is line 1
         raise UserError(
-            f"{path}: line {line} ({row['regulator']} -> {row['target']}) has {column} {row[column]!r}; expected {expected}."
+            f"{path}: line {line} ({row['regulator']} -> {row['target']}) has {column} {row[column]!r}; "
+            f"expected {expected}."
         )

@@ -17,7 +17,7 @@ PROGRESS = "progress.json"
 
 @dataclass(frozen=True)
 class Progress:
-    """How far training has come. Order of cells and hidden genes follow from (seed, epoch, step): no RNG state is kept."""
+    """How far training has come. All that is random follows from (seed, epoch, step), so no RNG state is kept."""
 
     epochs_done: int = 0
     best_epoch: int = -1
@@ -66,7 +66,11 @@ def copy_of_weights(model: torch.nn.Module) -> dict[str, Tensor]:
 def flat_optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The tensors of an optimizer's state under flat names."""
     state = optimizer.state_dict()["state"]
-    return {f"{index}.{name}": tensor.detach().cpu().clone() for index, moments in state.items() for name, tensor in moments.items()}
+    return {
+        f"{index}.{name}": tensor.detach().cpu().clone()
+        for index, moments in state.items()
+        for name, tensor in moments.items()
+    }
 
 
 def restore_optimizer_state(optimizer: torch.optim.Optimizer, flat: dict[str, Tensor]) -> None:

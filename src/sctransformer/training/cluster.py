@@ -1,4 +1,4 @@
-"""Training on Ray: workers, checkpoints, restarts. The one file that imports ray.train; the loop knows nothing of it."""
+"""Training on Ray: workers, checkpoints, restarts. The one file that imports ray.train."""
 
 import dataclasses
 import os
@@ -133,12 +133,12 @@ def _committed_checkpoint() -> Checkpoint | None:
         return load_checkpoint(Path(folder))
 
 
-def _report(report: EpochReport, make_checkpoint: Callable[[], Checkpoint]) -> None:
+def _report(report: EpochReport, state: Checkpoint) -> None:
     """Rank 0 gives the checkpoint; the call is a barrier for all."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = None
         if ray.train.get_context().get_world_rank() == 0:
-            save_checkpoint(make_checkpoint(), Path(folder))
+            save_checkpoint(state, Path(folder))
             checkpoint = RayCheckpoint.from_directory(folder)
         ray.train.report(dataclasses.asdict(report), checkpoint=checkpoint)
 

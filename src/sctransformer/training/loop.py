@@ -26,7 +26,7 @@ from sctransformer.training.objectives import class_weights, kept_genes, learnin
 from sctransformer.training.scores import accuracy_and_macro_f1
 
 
-class NonFiniteLoss(Exception):
+class NonFiniteLossError(Exception):
     """The loss is no number any more."""
 
 
@@ -79,8 +79,8 @@ class World:
         return torch.cat(parts)
 
 
-OnEpoch = Callable[[EpochReport, Callable[[], Checkpoint]], None]
-"""Called on every process after each epoch; the second argument makes a checkpoint when it is wanted."""
+OnEpoch = Callable[[EpochReport, Checkpoint], None]
+"""Called on every process after each epoch, with all that is needed to go on from there."""
 
 
 def fit(
@@ -107,7 +107,7 @@ def fit(
         device: where to compute; the CPU by default.
 
     Raises:
-        NonFiniteLoss: with epoch and step.
+        NonFiniteLossError: with epoch and step.
     """
     world = World.current()
     device = device or torch.device("cpu")
@@ -132,36 +132,40 @@ def fit(
             labels_N = batch.labels_N.to(device)
             output = wrapped(batch.counts_NG.to(device), batch.library_size_N.to(device))
             loss = weighted_cross_entropy(
-                output.logits_NC, labels_N, batch.weight_N.to(device), weight_C, config.label_smoothing, batch.batch_size
+                output.logits_NC,
+                labels_N,
+                batch.weight_N.to(device),
+                weight_C,
+                config.label_smoothing,
+                batch.batch_size,
             )
             optimizer.zero_grad(set_to_none=True)
             (loss * world.size).backward()  # DDP averages gradients; the objective is a sum
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             total = float(world.total(loss.detach().clone()))
             if not np.isfinite(total) or not np.isfinite(float(norm)):
-                raise NonFiniteLoss(f"the loss is {total} in epoch {epoch}, step {batch.step}")
+                raise NonFiniteLossError(f"the loss is {total} in epoch {epoch}, step {batch.step}")
             optimizer.step()
             losses.append(total * batch.batch_size)
             norms.append(float(norm))
         seconds = time.perf_counter() - started
 
-        loss, accuracy, macro_f1 = evaluate(model, validation, config.batch_size, world, device)
-        if progress.improved_by(macro_f1, loss):
+        val_loss, accuracy, macro_f1 = evaluate(model, validation, config.batch_size, world, device)
+        if progress.improved_by(macro_f1, val_loss):
             best = copy_of_weights(model)
-            progress = dataclasses.replace(progress, best_epoch=epoch, best_macro_f1=macro_f1, best_loss=loss)
+            progress = dataclasses.replace(progress, best_epoch=epoch, best_macro_f1=macro_f1, best_loss=val_loss)
         progress = dataclasses.replace(progress, epochs_done=epoch + 1)
         report = EpochReport(
             epoch=epoch,
             train_loss=sum(losses) / len(training),
-            val_loss=loss,
+            val_loss=val_loss,
             val_accuracy=accuracy,
             val_macro_f1=macro_f1,
             learning_rate=rate,
             gradient_norm=float(np.mean(norms)),
             cells_per_second=len(training) / seconds,
         )
-        here = Checkpoint(copy_of_weights(model), best, flat_optimizer_state(optimizer), progress)
-        on_epoch(report, lambda here=here: here)
+        on_epoch(report, Checkpoint(copy_of_weights(model), best, flat_optimizer_state(optimizer), progress))
     model.load_state_dict(best)
 
 

@@ -4,7 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def accuracy_and_macro_f1(labels_N: NDArray[np.int64], predicted_N: NDArray[np.int64], n_classes: int) -> tuple[float, float]:
+def accuracy_and_macro_f1(
+    labels_N: NDArray[np.int64], predicted_N: NDArray[np.int64], n_classes: int
+) -> tuple[float, float]:
     """Share of right labels, and the unweighted mean of F1 over the classes that occur in labels or predictions."""
     confusion_CC = np.bincount(labels_N * n_classes + predicted_N, minlength=n_classes**2).reshape(n_classes, n_classes)
     right_C = np.diag(confusion_CC)

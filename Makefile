@@ -1,0 +1,48 @@
+# The two commands a newcomer needs are `make demo` and `make test`; both set the project up first if need be.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# onnxruntime and onnxruntime-gpu install the same module: exactly one is chosen, by whether an NVIDIA driver is there.
+EXTRA ?= $(shell if [ -e /proc/driver/nvidia/version ] || nvidia-smi >/dev/null 2>&1; then echo gpu; else echo cpu; fi)
+INSTALLED := $(VENV)/.installed-$(EXTRA)
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+export GX_ANALYTICS_ENABLED := false
+export MLFLOW_DISABLE_TELEMETRY := true
+export RAY_USAGE_STATS_ENABLED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED)  ## Create .venv with the exact versions of constraints.txt
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else "Python 3.11 or later is needed, this is %d.%d; try: make setup PYTHON=python3.11" % v)'
+	@echo "Installing into $(VENV) with the $(EXTRA) extra; this takes a few minutes."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRA),dev]"
+	@touch $@
+
+demo: $(INSTALLED)  ## Run the whole road on real embedded cells and print what came out
+	@$(BIN)/python -m pipelines.demo
+
+test: $(INSTALLED)  ## Run all tests
+	@$(BIN)/python -m pytest
+
+lint: $(INSTALLED)  ## Check style, types and the import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-timing
+
+format: $(INSTALLED)  ## Put the code in the house style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean:  ## Remove what the pipeline, the tests and the tools wrote (.venv and the registry stay)
+	rm -rf outputs annotated data/embedded data/cells.h5ad data/new_cells.h5ad .dvc/tmp
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,28 @@
+"""`sctransformer history`: the ledger of a model."""
+
+from typing import Annotated
+
+import typer
+
+
+def history(name: Annotated[str, typer.Argument(help="Name of the registered model.")]) -> None:
+    """Show every decision about a model, the newest first, refusals too."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from sctransformer.registry import promotion
+    from sctransformer.registry.gates import closed
+
+    decisions = promotion.history(name)
+    if not decisions:
+        print(f"{name}: no decision yet.")
+        return
+    table = Table("when", "who", "from", "to", "verdict", "closed gates", "reason")
+    for decision in decisions:
+        verdict = decision.verdict if decision.complete else f"{decision.verdict} (open)"
+        source = "-" if decision.from_version is None else str(decision.from_version)
+        shut = ", ".join(closed(decision.gates)) or "-"
+        cells = (decision.when, decision.who, source, str(decision.to_version), verdict, shut, decision.reason or "-")
+        table.add_row(*(escape(cell) for cell in cells))
+    Console().print(table)

@@ -1,0 +1,48 @@
+"""`sctransformer lineage`: where a model, or the labels in a file, come from."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def lineage(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="FILE|MODEL", help="An annotated h5ad, the folder of a bundle, or celltype@champion."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")] = False,
+) -> None:
+    """Show commit, data, network, parameters and packages behind a model, or the model behind a file's labels."""
+    content = _lineage_of(source)
+    if as_json:
+        print(json.dumps(content, indent=2, sort_keys=True, default=str))
+        return
+    for name, value in _lines(content):
+        print(f"{name}: {value}")
+
+
+def _lineage_of(source: str) -> dict[str, Any]:
+    from sctransformer.export.bundle import read_bundle
+
+    path = Path(source)
+    if path.is_dir():
+        return read_bundle(path).lineage
+    if path.is_file():
+        from sctransformer.registry.provenance import lineage_of_file
+
+        return lineage_of_file(path)
+    from sctransformer.registry.models import resolve
+
+    found = resolve(source)
+    return {"model": str(found), **read_bundle(found.folder).lineage}
+
+
+def _lines(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _lines(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

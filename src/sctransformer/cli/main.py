@@ -1,0 +1,111 @@
+"""The program `sctransformer`: which verbs there are, and how every one of them fails."""
+
+import functools
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from sctransformer import __version__
+from sctransformer.errors import DEBUG_VARIABLE, UserError, debugging
+
+USER_ERROR, UNEXPECTED, INTERRUPTED, TERMINATED = 1, 70, 130, 143
+"""Exit codes; 2 is a wrong command line."""
+
+VERBS = (
+    # words, module, function: these modules are imported for any command, so they import nothing heavy themselves
+    ("annotate", "sctransformer.cli.annotate", "annotate"),
+    ("data check", "sctransformer.cli.data", "check"),
+)
+GROUPS = {"data": "Look at cells before they are used."}
+
+app = typer.Typer(
+    name="sctransformer",
+    help="The prior-biased Transformer for single-cell RNA-seq, from versioned data to scheduled annotation.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the program; leaves with the exit code of the verb.
+
+    Args:
+        arguments: without the program's name; None takes those of the process.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = words[: words.index("--")] if "--" in words else words
+    if "--debug" in options:  # taken wherever it stands: nobody remembers that it belongs before the verb
+        os.environ[DEBUG_VARIABLE] = "1"
+        words.remove("--debug")
+    signal.signal(signal.SIGTERM, _terminate)
+    app(words)
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    """End as an exception does, so that temporary files are removed when a scheduler stops the job."""
+    sys.exit(TERMINATED)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sctransformer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (also after the verb).")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    if debug:
+        os.environ[DEBUG_VARIABLE] = "1"
+
+
+def reporting(verb: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a verb so that it fails with one sentence on standard error and a code; with debugging, with a traceback."""
+
+    @functools.wraps(verb)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            verb(*args, **kwargs)
+        except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
+            raise
+        except KeyboardInterrupt as error:
+            raise typer.Exit(INTERRUPTED) from error
+        except UserError as error:
+            if debugging():
+                raise
+            _leave(f"Error: {error}", USER_ERROR, error)
+        except Exception as error:
+            if debugging():
+                raise
+            _leave(f"Unexpected error: {type(error).__name__}: {error}; run again with --debug.", UNEXPECTED, error)
+
+    return wrapped
+
+
+def _leave(sentence: str, code: int, cause: Exception) -> None:
+    typer.echo(sentence, err=True)
+    raise typer.Exit(code) from cause
+
+
+def _register_verbs() -> None:
+    groups = {name: typer.Typer(help=text, no_args_is_help=True) for name, text in GROUPS.items()}
+    for words, module, function in VERBS:
+        *group, name = words.split()
+        verb = getattr(importlib.import_module(module), function)
+        (groups[group[0]] if group else app).command(name)(reporting(verb))
+    for name, group_app in groups.items():
+        app.add_typer(group_app, name=name)
+
+
+_register_verbs()

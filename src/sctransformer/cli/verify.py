@@ -1,0 +1,22 @@
+"""`sctransformer verify`: whether a bundle is what it was when it was written."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def verify(
+    bundle: Annotated[str, typer.Argument(help="Folder of a bundle, or a model: celltype@champion, celltype/7.")],
+) -> None:
+    """Compare every file of a bundle with its checksums."""
+    from sctransformer.export.bundle import read_bundle
+
+    folder = Path(bundle)
+    if folder.is_dir():
+        identity = read_bundle(folder).identity
+    else:
+        from sctransformer.registry.models import resolve
+
+        identity = read_bundle(resolve(bundle).folder).identity
+    print(f"{bundle}: every file matches its checksum (identity {identity[:12]}).")

@@ -1,0 +1,250 @@
+"""Registered models: a bundle becomes a version once, and a reference becomes a verified bundle on this machine."""
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import mlflow.artifacts
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.utils.file_utils import local_file_uri_to_path
+
+from sctransformer._constants import BUNDLE
+from sctransformer.errors import UserError
+from sctransformer.export.bundle import Bundle, read_bundle
+from sctransformer.files import written_whole
+from sctransformer.registry.names import ALIASES, MODELS_EXPERIMENT, VERSION_TAGS
+from sctransformer.registry.packaging import BUNDLE_IN_MODEL, save_model
+from sctransformer.registry.references import Reference, parse_reference, require_model_name
+from sctransformer.tracking.runs import require_run
+from sctransformer.tracking.store import connect, database_file, experiment_id, one_sentence, shown
+
+logger = logging.getLogger(__name__)
+
+_ABSENT = "RESOURCE_DOES_NOT_EXIST"
+_LONGEST_DESCRIPTION = 5000
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A version that holds a bundle."""
+
+    name: str
+    version: int
+    identity: str
+    """Of the bundle."""
+    created: bool
+    """False: the same bundle was registered before."""
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A version found in the registry, and its bundle on this machine."""
+
+    folder: Path
+    """The bundle. Read only: it may be the registry's own copy."""
+    name: str
+    version: int
+    tags: dict[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}"
+
+
+@one_sentence
+def register_bundle(bundle_folder: Path, name: str, run_id: str | None = None) -> RegisteredModel:
+    """Make a bundle a version of a registered model, and give that version the alias `candidate`.
+
+    A bundle whose identity a version of the model carries already is not registered again.
+
+    Args:
+        bundle_folder: a bundle.
+        name: of the model; created if it is not there.
+        run_id: the run that trained it. A run that this store does not have is only noted in a tag.
+
+    Raises:
+        UserError: the bundle is damaged, the name is not allowed, or the store cannot be used.
+    """
+    require_model_name(name)
+    identity = read_bundle(bundle_folder).identity
+    client = connect()
+    version = _version_with(client, name, identity)
+    created = version is None
+    if version is None:
+        version = _create_version(client, bundle_folder, name, identity, run_id)
+    client.set_registered_model_alias(name, ALIASES.candidate, str(version.version))
+    return RegisteredModel(name, int(version.version), identity, created)
+
+
+@one_sentence
+def resolve(reference: str) -> ResolvedModel:
+    """Find a version and bring its bundle here, verified.
+
+    Args:
+        reference: `NAME@ALIAS` or `NAME/VERSION`, also with `models:/` in front.
+
+    Raises:
+        UserError: there is no such model, alias or version (the sentence says what there is), its artifacts are gone,
+            or the bundle does not match its checksums or the version's tag.
+    """
+    client = connect(must_exist=True)
+    version = find_version(client, parse_reference(reference))
+    found = fetch(client, version)
+    identity = read_bundle(found.folder).identity
+    if identity != version.tags.get(VERSION_TAGS.identity, identity):
+        raise UserError(f"{found.folder}: is not the bundle that was registered as {found}; register it again.")
+    return found
+
+
+@one_sentence
+def version_of(reference: str) -> tuple[str, int]:
+    """Name and number of the version behind a reference; nothing is downloaded.
+
+    Raises:
+        UserError: as `resolve` for what is not there.
+    """
+    version = find_version(connect(must_exist=True), parse_reference(reference))
+    return version.name, int(version.version)
+
+
+def find_version(client: MlflowClient, reference: Reference) -> ModelVersion:
+    """The version behind a reference.
+
+    Raises:
+        UserError: there is no such model, alias or version; the sentence says what there is.
+    """
+    name = reference.name
+    try:
+        model = client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != _ABSENT:
+            raise
+        names = ", ".join(sorted(model.name for model in client.search_registered_models())) or "none"
+        raise UserError(f"{shown(client.tracking_uri)}: has no model {name!r} (models: {names}).") from error
+    try:
+        if reference.alias is not None:
+            return client.get_model_version_by_alias(name, reference.alias)
+        return client.get_model_version(name, str(reference.version))
+    except MlflowException as error:
+        if reference.alias is not None:
+            # Aliases come back as int from a database and as str from a server.
+            there = ", ".join(f"{alias} = {int(version)}" for alias, version in sorted(model.aliases.items())) or "none"
+            raise UserError(f"model {name!r} has no alias {reference.alias!r} (aliases: {there}).") from error
+        if error.error_code != _ABSENT:
+            raise
+        versions = sorted(int(version.version) for version in client.search_model_versions(f"name = '{name}'"))
+        there = ", ".join(map(str, versions)) or "none"
+        raise UserError(f"model {name!r} has no version {reference.version} (versions: {there}).") from error
+
+
+def fetch(client: MlflowClient, version: ModelVersion) -> ResolvedModel:
+    """The bundle of a version on this machine, not verified: the registry's own folder, or a cached download.
+
+    Raises:
+        UserError: the artifacts are gone.
+    """
+    name, number = version.name, int(version.version)
+    location = client.get_model_version_download_uri(name, str(number))
+    if urlparse(location).scheme in ("", "file"):
+        folder = Path(local_file_uri_to_path(location)) / BUNDLE_IN_MODEL
+    else:
+        folder = _cache_folder(location)
+        if not _is_whole(folder):
+            _download(client, location, folder)
+    if not (folder / BUNDLE.checksums).is_file():
+        raise UserError(f"{folder}: holds no bundle, so {name}/{number} cannot be used; register the model again.")
+    return ResolvedModel(folder, name, number, dict(version.tags))
+
+
+def _version_with(client: MlflowClient, name: str, identity: str) -> ModelVersion | None:
+    found = client.search_model_versions(f"name = '{name}' and tags.{VERSION_TAGS.identity} = '{identity}'")
+    return max(found, key=lambda version: int(version.version), default=None)
+
+
+def _create_version(client: MlflowClient, source: Path, name: str, identity: str, run_id: str | None) -> ModelVersion:
+    linked = run_id if run_id is not None and _has_run(run_id) else None
+    experiment = client.get_run(linked).info.experiment_id if linked else experiment_id(client, MODELS_EXPERIMENT)
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
+        bundle = save_model(source, folder)
+        card = (bundle.folder / BUNDLE.card).read_text()
+        if bundle.identity != identity:
+            raise UserError(f"{source}: changed while it was being registered; try again when nothing writes to it.")
+        model = client.create_logged_model(experiment, name=name, source_run_id=linked, model_type="bundle")
+        try:
+            client.log_model_artifacts(model.model_id, str(folder))
+        except BaseException:
+            client.finalize_logged_model(model.model_id, "FAILED")
+            raise
+        client.finalize_logged_model(model.model_id, "READY")
+    # Without a run, a database store would look the logged model up through MLflow's global URI, which may be another.
+    known = linked is not None or database_file(client.tracking_uri) is None
+    return client.create_model_version(
+        name,
+        source=model.artifact_location,
+        run_id=linked,
+        tags=_tags(bundle, identity, run_id),
+        description=card[:_LONGEST_DESCRIPTION],
+        model_id=model.model_id if known else None,
+    )
+
+
+def _tags(bundle: Bundle, identity: str, run_id: str | None) -> dict[str, str]:
+    lineage: dict[str, Any] = bundle.lineage
+    git = lineage.get("git") or {}
+    content = {
+        VERSION_TAGS.identity: identity,
+        VERSION_TAGS.git_commit: git.get("commit"),
+        VERSION_TAGS.git_dirty: git.get("dirty"),
+        VERSION_TAGS.dvc_lock: lineage.get("dvc_lock_sha256"),
+        VERSION_TAGS.data: lineage.get("data_sha256"),
+        VERSION_TAGS.prior: lineage.get("prior_sha256"),
+        VERSION_TAGS.run_id: run_id or lineage.get("run_id"),
+        VERSION_TAGS.macro_f1: (bundle.metrics.get("test") or {}).get("macro_f1"),
+    }
+    texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in content.items()}
+    return {key: text for key, text in texts.items() if content[key] is not None}
+
+
+def _has_run(run_id: str) -> bool:
+    try:
+        require_run(run_id)
+    except UserError as error:
+        logger.warning("%s The model is registered without a link to its run.", error)
+        return False
+    return True
+
+
+def _cache_folder(location: str) -> Path:
+    # MLflow gives every model a location of its own, so it names the content.
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root / "sctransformer" / "bundles" / hashlib.sha256(location.encode()).hexdigest()[:32]
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        read_bundle(folder)
+    except (UserError, OSError):
+        return False
+    return True
+
+
+def _download(client: MlflowClient, location: str, folder: Path) -> None:
+    with written_whole(folder) as target, tempfile.TemporaryDirectory() as temporary:
+        uri = f"{location.rstrip('/')}/{BUNDLE_IN_MODEL}"
+        found = mlflow.artifacts.download_artifacts(
+            artifact_uri=uri, dst_path=temporary, tracking_uri=client.tracking_uri
+        )
+        shutil.copytree(found, target)

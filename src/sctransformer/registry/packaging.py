@@ -1,0 +1,86 @@
+"""From a bundle to the folder of an MLflow model: this package's code, the bundle, pinned requirements, no pickle."""
+
+import shutil
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+import mlflow.pyfunc
+import numpy as np
+import pandas as pd
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+
+import sctransformer
+from sctransformer._constants import OBS, TARGET_SUM
+from sctransformer.export.bundle import Bundle, read_bundle
+from sctransformer.registry import pyfunc_model
+from sctransformer.registry.names import BUNDLE_ARTIFACT
+
+_INFERENCE = ("mlflow", "numpy", "pandas", "pyarrow", "scipy")
+_RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+
+BUNDLE_IN_MODEL = f"artifacts/{BUNDLE_ARTIFACT}"
+"""Where the bundle lies in the model's folder."""
+
+
+def save_model(bundle_folder: Path, target: Path) -> Bundle:
+    """Write the MLflow model of a bundle.
+
+    Args:
+        bundle_folder: a bundle.
+        target: folder to write; must not exist.
+
+    Returns:
+        The bundle that lies in the model, verified there.
+
+    Raises:
+        UserError: the bundle is damaged.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        # A copy under a fixed name: MLflow keeps the folder's own name, and what is verified is what is registered.
+        staged = Path(temporary) / BUNDLE_ARTIFACT
+        shutil.copytree(bundle_folder, staged)
+        bundle = read_bundle(staged)
+        mlflow.pyfunc.save_model(
+            path=str(target),
+            python_model=str(Path(pyfunc_model.__file__)),
+            artifacts={BUNDLE_ARTIFACT: str(staged)},
+            code_paths=[str(Path(sctransformer.__file__).parent)],
+            pip_requirements=inference_requirements(),
+            signature=_signature(),
+            input_example=_typical_cell(bundle),
+            metadata={"bundle_identity": bundle.identity, "sctransformer": sctransformer.__version__},
+        )
+    return read_bundle(target / BUNDLE_IN_MODEL)
+
+
+def inference_requirements() -> list[str]:
+    """What serving needs, pinned to what is installed: neither torch nor Ray nor DVC."""
+    return [f"{name}=={metadata.version(name)}" for name in _INFERENCE] + _installed_runtimes()[:1]
+
+
+def _installed_runtimes() -> list[str]:
+    found = []
+    for name in _RUNTIMES:
+        try:
+            found.append(f"{name}=={metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _signature() -> ModelSignature:
+    """Outputs only. A schema of the columns would freeze the genes and make MLflow drop every other column, which
+    belong into the library size; a tensor would lose their names. The model checks its input itself.
+    """
+    outputs = [ColSpec(DataType.string, OBS.predicted_labels), ColSpec(DataType.float, OBS.conf_score)]
+    return ModelSignature(outputs=Schema(outputs))
+
+
+def _typical_cell(bundle: Bundle) -> pd.DataFrame:
+    """The average training cell as counts: a request to start from, in the model's folder."""
+    mean_G = bundle.vocabulary["mean"].to_numpy(dtype=np.float64)
+    counts_G = np.round(np.expm1(mean_G.clip(min=0.0))).astype(int)
+    row = dict(zip(bundle.genes, counts_G.tolist(), strict=True))
+    return pd.DataFrame([row | {OBS.library_size: max(int(TARGET_SUM), int(counts_G.sum()))}])

@@ -1,0 +1,137 @@
+"""The MLflow store: which one, reached quietly, with errors of one sentence. No run and no model is touched here."""
+
+import functools
+import logging
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from mlflow import MlflowClient
+from mlflow.entities import LifecycleStage
+from mlflow.exceptions import MlflowException
+
+from sctransformer.errors import UserError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DATABASE = "mlflow.db"
+"""Of the default store, in the current folder."""
+ARTIFACTS = "mlartifacts"
+"""Folder beside a SQLite database that holds its artifacts."""
+_SQLITE = "sqlite:///"
+_SQLITE_MAGIC = b"SQLite format 3\0"
+_RESTORE = "restore or rename it in MLflow"
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI, else the SQLite database `mlflow.db` of the current folder.
+
+    The path of a SQLite database is made absolute: MLflow keeps open stores by URI, and a relative one would go on
+    meaning the folder in which it was first used.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{DATABASE}"
+    if uri.startswith(_SQLITE) and ":memory:" not in uri:
+        return f"{_SQLITE}{Path(uri.removeprefix(_SQLITE)).absolute()}"
+    return uri
+
+
+def database_file(uri: str) -> Path | None:
+    """The file of a SQLite store; None for any other store."""
+    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+
+
+def connect(must_exist: bool = False) -> MlflowClient:
+    """A client of the store.
+
+    Args:
+        must_exist: for readers: a SQLite database that is not there is an error, and is not created.
+
+    Raises:
+        UserError: there is no database to read, it cannot be made or is none, or the server does not answer.
+    """
+    uri = tracking_uri()
+    file = database_file(uri)
+    if file is not None:
+        _require_usable(file, must_exist)
+    return _client(uri)
+
+
+def experiment_id(client: MlflowClient, name: str) -> str:
+    """The id of an experiment, which is created if need be.
+
+    Beside a SQLite database artifacts go to `mlartifacts`, as an absolute path; a server chooses for itself.
+
+    Raises:
+        UserError: the experiment was deleted.
+    """
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        file = database_file(client.tracking_uri)
+        location = None if file is None else (file.parent / ARTIFACTS / name).as_uri()
+        created: str = client.create_experiment(name, artifact_location=location)
+        return created
+    if experiment.lifecycle_stage == LifecycleStage.DELETED:
+        raise UserError(f"{shown(client.tracking_uri)}: the experiment {name!r} was deleted; {_RESTORE}.")
+    found: str = experiment.experiment_id
+    return found
+
+
+def one_sentence(function: Callable[P, T]) -> Callable[P, T]:
+    """Turn what MLflow raises into a `UserError` of one line that names the store."""
+
+    @functools.wraps(function)
+    def reporting(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except MlflowException as error:
+            raise UserError(_sentence(error)) from error
+
+    return reporting
+
+
+def shown(uri: str) -> str:
+    """A URI without the password that it may hold."""
+    return re.sub(r"//[^/@\s]*@", "//***@", uri)
+
+
+def _require_usable(file: Path, must_exist: bool) -> None:
+    """Find out what is wrong with a database at once: MLflow would retry for minutes."""
+    if not file.exists():
+        if must_exist:
+            raise UserError(f"no registry at {file}; run from the project's folder or set MLFLOW_TRACKING_URI.")
+        if not os.access(file.parent, os.W_OK):
+            raise UserError(
+                f"{file.parent}: cannot be written, so no registry can be made there; set MLFLOW_TRACKING_URI."
+            )
+        return
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(len(_SQLITE_MAGIC))
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); set MLFLOW_TRACKING_URI.") from error
+    if start not in (_SQLITE_MAGIC, b""):
+        raise UserError(f"{file}: is no SQLite database; move it away or set MLFLOW_TRACKING_URI.")
+
+
+@functools.lru_cache(maxsize=8)
+@one_sentence
+def _client(uri: str) -> MlflowClient:
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    client = MlflowClient(uri)
+    if uri.startswith(("http://", "https://")):
+        client.search_experiments(max_results=1)  # is the server there, and does it let us in?
+    return client
+
+
+def _sentence(error: MlflowException) -> str:
+    lines = str(error.message).strip().splitlines() or [type(error).__name__]
+    uri = shown(tracking_uri())
+    if "API request to" in lines[0] and "failed" in lines[0]:
+        refused = re.search(r"(Connection refused|timed out|Name or service not known|error code \d+)", lines[0])
+        why = refused[0] if refused else lines[0]
+        return f"{uri}: the MLflow server does not answer ({shown(why)}); start it or correct MLFLOW_TRACKING_URI."
+    return f"{uri}: {shown(lines[0])}"
