@@ -13,7 +13,8 @@ import pytest
 from mlflow import MlflowClient
 
 from sctransformer.errors import UserError
-from sctransformer.tracking import runs, store as stores
+from sctransformer.tracking import runs
+from sctransformer.tracking import store as stores
 from sctransformer.tracking.store import connect
 
 
@@ -53,7 +54,11 @@ def test_an_epoch_is_logged_once_also_by_another_process(store: MlflowClient) ->
     run_id = runs.start_run("training", "epochs", {}, {})
     for epoch in range(2):
         runs.log_epoch(run_id, epoch, {"val/loss": 1.0 - epoch / 10, "recall CD4+": 0.5})
-    again = f"from sctransformer.tracking import runs; [runs.log_epoch({run_id!r}, e, {{'val/loss': 9.0}}) for e in (0, 1, 2)]"
+    again = f"""
+from sctransformer.tracking import runs
+for epoch in (0, 1, 2):
+    runs.log_epoch({run_id!r}, epoch, {{"val/loss": 9.0}})
+"""
     done = subprocess.run([sys.executable, "-c", again], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     points = store.get_metric_history(run_id, "val/loss")
@@ -67,12 +72,15 @@ def test_metrics_that_would_share_a_name_are_kept_apart(store: MlflowClient) -> 
     assert store.get_run(run_id).data.metrics == {"f1 CD4_": 0.1, "f1 CD4__2": 0.2, "x": 0.3}
 
 
-@pytest.mark.parametrize("call", [
-    lambda: runs.require_run("0" * 32),
-    lambda: runs.log_epoch("0" * 32, 0, {"a": 1.0}),
-    lambda: runs.log_metrics("0" * 32, {"a": 1.0}),
-    lambda: runs.finish_run("0" * 32, "FAILED"),
-])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: runs.require_run("0" * 32),
+        lambda: runs.log_epoch("0" * 32, 0, {"a": 1.0}),
+        lambda: runs.log_metrics("0" * 32, {"a": 1.0}),
+        lambda: runs.finish_run("0" * 32, "FAILED"),
+    ],
+)
 def test_readers_make_no_store(project: Path, call) -> None:  # noqa: ANN001
     with pytest.raises(UserError, match=r"no registry at .*mlflow\.db; run from the project's folder"):
         call()
@@ -82,7 +90,7 @@ def test_readers_make_no_store(project: Path, call) -> None:  # noqa: ANN001
 def test_a_run_that_is_not_there_or_was_deleted(store: MlflowClient, project: Path) -> None:
     with pytest.raises(UserError, match="has no run 0000"):
         runs.require_run("0" * 32)
-    with pytest.raises(UserError, match="nothing.png: no such file"):
+    with pytest.raises(UserError, match=r"nothing\.png: no such file"):
         runs.log_artifact("0" * 32, project / "nothing.png")
     run_id = runs.start_run("training", "deleted", {}, {})
     runs.require_run(run_id)
@@ -129,7 +137,12 @@ def server(project: Path) -> Iterator[str]:
     folder.mkdir()
     mlflow = str(Path(sys.executable).with_name("mlflow"))
     command = [mlflow, "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}", "--artifacts-destination", str(folder / "files")]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{folder / 'server.db'}",
+        "--artifacts-destination",
+        str(folder / "files"),
+    ]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env={**os.environ})
         try:

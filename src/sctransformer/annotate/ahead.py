@@ -21,9 +21,10 @@ def read_ahead(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
     def put(item: T | None, error: BaseException | None) -> None:
         while not stopped.is_set():
             try:
-                return waiting.put((item, error), timeout=_POLL_SECONDS)
+                waiting.put((item, error), timeout=_POLL_SECONDS)
             except queue.Full:
                 continue
+            return
 
     def read() -> None:
         try:

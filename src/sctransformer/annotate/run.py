@@ -119,7 +119,7 @@ def annotate_file(
         require_coverage(match, bundle.vocabulary, file.genes, str(source), settings.min_coverage)
         library_sizes = choose_library_sizes(file.obs, settings.library_size_column, str(source))
         with written_whole(target) as temporary:
-            _require_space(source, outdir)
+            _require_space(source, outdir, file.n_cells, bundle.config["embedding"])
             before = _state(source)
             threshold = _threshold(bundle, settings)
             identity = bundle.identity
@@ -179,12 +179,12 @@ def _label_counts(annotation: Annotation, names: list[str]) -> dict[str, int]:
     return {name: counts[name] for name in sorted(counts, key=lambda name: -counts[name]) if counts[name]}
 
 
-def _require_space(source: Path, outdir: Path) -> None:
-    needed, free = source.stat().st_size, shutil.disk_usage(outdir).free
+def _require_space(source: Path, outdir: Path, n_cells: int, embedding: int) -> None:
+    needed = source.stat().st_size + n_cells * (embedding + 2) * 4
+    free = shutil.disk_usage(outdir).free
     if free < needed:
-        raise UserError(
-            f"{outdir}: has {free / 1e9:.1f} GB free, but the output needs {needed / 1e9:.1f} GB; make room."
-        )
+        found, wanted = f"{free / 1e6:,.1f} MB free", f"{needed / 1e6:,.1f} MB"
+        raise UserError(f"{outdir}: has {found}, but the output needs {wanted}; make room or choose another folder.")
 
 
 def _state(source: Path) -> tuple[int, int, int]:

@@ -1,6 +1,7 @@
 """Writing annotations: a copy of the input with new elements beside the old ones. X is copied, never read."""
 
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from sctransformer.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+_SLACK_BYTES = 2**20
+"""For names, categories and the tables of HDF5."""
 _COLUMNS_WRITTEN = "obs_columns"
 """Member of `uns["sctransformer"]`: the columns that are ours, so that a later run knows which it may replace."""
 
@@ -41,8 +44,9 @@ def write_annotated(
     """
     try:
         shutil.copyfile(source, target)
-        with h5py.File(target, "r+") as file:
-            columns = _columns(annotation, labels)
+        columns = _columns(annotation, labels)
+        _reserve(target, annotation)
+        with h5py.File(target, "r+") as file:  # closing it cuts off what was reserved and not used
             _replace_columns(file["obs"], columns, _columns_of_ours(file), source)
             write_elem(file.require_group("obsm"), OBSM.embedding, annotation.embedding_NE)
             write_elem(
@@ -50,7 +54,22 @@ def write_annotated(
             )
     except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either
         folder = target.parent.parent  # the parent is the temporary folder
-        raise UserError(f"{folder / target.name}: cannot be written ({error}); check the space left there.") from error
+        found = " ".join(str(error).split())  # HDF5 breaks lines
+        raise UserError(f"{folder / target.name}: cannot be written ({found}); check the space left there.") from error
+
+
+def _reserve(target: Path, annotation: Annotation) -> None:
+    """Make the copy as long as it will be at most: HDF5 that meets a full disk may crash the process.
+
+    Raises:
+        OSError: there is not enough space.
+    """
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    columns = annotation.confidence_N.nbytes + 2 * annotation.label_N.nbytes
+    with target.open("r+b") as stream:
+        size = target.stat().st_size
+        os.posix_fallocate(stream.fileno(), size, annotation.embedding_NE.nbytes + columns + _SLACK_BYTES)
 
 
 def _columns(annotation: Annotation, labels: pd.DataFrame) -> dict[str, Any]:

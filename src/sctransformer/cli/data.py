@@ -1,4 +1,4 @@
-"""`sctransformer data check`: would a file pass, before anything long is started?"""
+"""`sctransformer data check`: whether a file would pass, before anything long is started."""
 
 from pathlib import Path
 from typing import Annotated

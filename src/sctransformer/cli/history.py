@@ -18,7 +18,9 @@ def history(name: Annotated[str, typer.Argument(help="Name of the registered mod
     if not decisions:
         print(f"{name}: no decision yet.")
         return
-    table = Table("when", "who", "from", "to", "verdict", "closed gates", "reason")
+    table = Table()
+    for column in ("when", "who", "from", "to", "verdict", "closed gates", "reason"):
+        table.add_column(column, overflow="fold", no_wrap=column == "when")
     for decision in decisions:
         verdict = decision.verdict if decision.complete else f"{decision.verdict} (open)"
         source = "-" if decision.from_version is None else str(decision.from_version)

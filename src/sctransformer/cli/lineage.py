@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from sctransformer.errors import UserError
+
 
 def lineage(
     source: Annotated[
@@ -34,6 +36,10 @@ def _lineage_of(source: str) -> dict[str, Any]:
         from sctransformer.registry.provenance import lineage_of_file
 
         return lineage_of_file(path)
+    from sctransformer.registry.references import is_reference
+
+    if not is_reference(source):
+        raise UserError(f"{source}: no such file or folder, and no model reference such as celltype@champion.")
     from sctransformer.registry.models import resolve
 
     found = resolve(source)

@@ -109,3 +109,6 @@ def _register_verbs() -> None:
 
 
 _register_verbs()
+
+if __name__ == "__main__":
+    run()

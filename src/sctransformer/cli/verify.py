@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from sctransformer.errors import UserError
+
 
 def verify(
     bundle: Annotated[str, typer.Argument(help="Folder of a bundle, or a model: celltype@champion, celltype/7.")],
@@ -16,6 +18,10 @@ def verify(
     if folder.is_dir():
         identity = read_bundle(folder).identity
     else:
+        from sctransformer.registry.references import is_reference
+
+        if not is_reference(bundle):
+            raise UserError(f"{bundle}: no such folder, and no model reference such as celltype@champion.")
         from sctransformer.registry.models import resolve
 
         identity = read_bundle(resolve(bundle).folder).identity

@@ -31,7 +31,9 @@ class CellFile:
         try:
             self._file = h5py.File(path, "r")
         except OSError as error:
-            raise UserError(f"{path}: is not a readable h5ad file; it is cut short or damaged ({error}).") from error
+            raise UserError(
+                f"{path}: is not a readable h5ad file; it is cut short or damaged ({_one_line(error)})."
+            ) from error
         try:
             self.obs: pd.DataFrame = self._element("obs")
             self.genes: pd.Index = self._element("var").index.astype(str)
@@ -69,13 +71,13 @@ class CellFile:
 
     @contextmanager
     def _damage_named(self, what: str) -> Iterator[None]:
-        """h5py, anndata and scipy raise whatever they stumble over in a damaged file: say which file, and what of it."""
+        """h5py, anndata and scipy raise whatever they stumble over in a damaged file: say which file and what."""
         try:
             yield
         except UserError:
             raise
         except Exception as error:
-            raise UserError(f"{self.path}: {what}; the file is damaged ({error}).") from error
+            raise UserError(f"{self.path}: {what}; the file is damaged ({_one_line(error)}).") from error
 
     def _element(self, name: str) -> pd.DataFrame:
         with self._damage_named(f"{name} cannot be read"):
@@ -88,9 +90,9 @@ class CellFile:
 
     def _open_matrix(self) -> h5py.Dataset | sparse.csr_matrix:
         with self._damage_named("X cannot be read"):
-            node = self._file["X"] if "X" in self._file else None
-            if node is None:
+            if "X" not in self._file:
                 raise UserError(f"{self.path}: has no X; expected raw counts there.")
+            node = self._file["X"]
             if isinstance(node, h5py.Dataset):
                 matrix = node
             else:
@@ -103,6 +105,10 @@ class CellFile:
         if tuple(matrix.shape) != expected:
             raise UserError(f"{self.path}: X has shape {tuple(matrix.shape)}, but obs and var say {expected}.")
         return matrix
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())  # HDF5 breaks lines
 
 
 def read_cells(path: Path, rows: int = 4096) -> AnnData:

@@ -158,7 +158,7 @@ def _champion(candidate: Evidence, champion: Evidence | None, margin: float) -> 
 def _not_worse(own: float, other: float, margin: float, name: str) -> tuple[Value, Value, bool, str]:
     threshold = other - margin
     passed = own >= threshold
-    return own, threshold, passed, f"{name} reaches {other:.3f}, and {margin:g} less is {'' if passed else 'not '}kept"
+    return own, threshold, passed, f"{name} reaches {other:.3f}"
 
 
 def _at(content: Any, path: tuple[str, ...]) -> Any:

@@ -94,8 +94,9 @@ def resolve(reference: str) -> ResolvedModel:
         UserError: there is no such model, alias or version (the sentence says what there is), its artifacts are gone,
             or the bundle does not match its checksums or the version's tag.
     """
+    wanted = parse_reference(reference)
     client = connect(must_exist=True)
-    version = find_version(client, parse_reference(reference))
+    version = find_version(client, wanted)
     found = fetch(client, version)
     identity = read_bundle(found.folder).identity
     if identity != version.tags.get(VERSION_TAGS.identity, identity):
@@ -110,7 +111,8 @@ def version_of(reference: str) -> tuple[str, int]:
     Raises:
         UserError: as `resolve` for what is not there.
     """
-    version = find_version(connect(must_exist=True), parse_reference(reference))
+    wanted = parse_reference(reference)
+    version = find_version(connect(must_exist=True), wanted)
     return version.name, int(version.version)
 
 
@@ -128,20 +130,23 @@ def find_version(client: MlflowClient, reference: Reference) -> ModelVersion:
             raise
         names = ", ".join(sorted(model.name for model in client.search_registered_models())) or "none"
         raise UserError(f"{shown(client.tracking_uri)}: has no model {name!r} (models: {names}).") from error
+    wanted = reference.version
+    if reference.alias is not None:
+        # Looked up here and not by MLflow, which takes `latest` for the newest version, whatever it is. Versions of
+        # aliases come back as int from a database and as str from a server.
+        aliases = {alias: int(version) for alias, version in sorted(model.aliases.items())}
+        if reference.alias not in aliases:
+            there = ", ".join(f"{alias} = {version}" for alias, version in aliases.items()) or "none"
+            raise UserError(f"model {name!r} has no alias {reference.alias!r} (aliases: {there}).")
+        wanted = aliases[reference.alias]
     try:
-        if reference.alias is not None:
-            return client.get_model_version_by_alias(name, reference.alias)
-        return client.get_model_version(name, str(reference.version))
+        return client.get_model_version(name, str(wanted))
     except MlflowException as error:
-        if reference.alias is not None:
-            # Aliases come back as int from a database and as str from a server.
-            there = ", ".join(f"{alias} = {int(version)}" for alias, version in sorted(model.aliases.items())) or "none"
-            raise UserError(f"model {name!r} has no alias {reference.alias!r} (aliases: {there}).") from error
         if error.error_code != _ABSENT:
             raise
         versions = sorted(int(version.version) for version in client.search_model_versions(f"name = '{name}'"))
         there = ", ".join(map(str, versions)) or "none"
-        raise UserError(f"model {name!r} has no version {reference.version} (versions: {there}).") from error
+        raise UserError(f"model {name!r} has no version {wanted} (versions: {there}).") from error
 
 
 def fetch(client: MlflowClient, version: ModelVersion) -> ResolvedModel:

@@ -46,7 +46,7 @@ VERSION_TAGS: Final = _VersionTags()
 LEDGER_TAGS: Final = _LedgerTags()
 
 LEDGER_EXPERIMENT: Final = "promotions"
-MODELS_EXPERIMENT: Final = "models"
+MODELS_EXPERIMENT: Final = "registrations"
 """Holds registered bundles that come without a run."""
 BUNDLE_ARTIFACT: Final = "bundle"
 """Name of the bundle among the artifacts of a registered model."""

@@ -88,7 +88,7 @@ def history(name: str) -> list[Decision]:
 def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
     if ALIASES.champion not in client.get_registered_model(name).aliases:
         return None
-    return client.get_model_version_by_alias(name, ALIASES.champion)
+    return find_version(client, Reference(name, alias=ALIASES.champion))
 
 
 def _evidence(client: MlflowClient, version: ModelVersion) -> Evidence:

@@ -114,7 +114,7 @@ def _library_size(table: pd.DataFrame, counts_NF: sparse.csr_matrix) -> np.ndarr
         first = int(np.argmax(bad_N))
         raise UserError(
             f"{_SOURCE}: library_size of row {table.index[first]!r} is {table[OBS.library_size].iloc[first]}, expected "
-            f"a number no smaller than the sum of its counts, {row_sums_N[first]:.0f}; give the counts of the whole cell."
+            f"a number no smaller than the sum of its counts, {row_sums_N[first]:.0f}; give the whole cell's counts."
         )
     return sizes_N.astype(np.float32)
 

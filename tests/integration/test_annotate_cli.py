@@ -1,0 +1,340 @@
+"""What a user meets: `sctransformer annotate` and `sctransformer data check`, and how they fail."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import NamedTuple
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from scipy import sparse
+
+from sctransformer._constants import OBS
+from sctransformer.cli import annotate as annotate_verb
+from sctransformer.cli.main import run
+from sctransformer.errors import DEBUG_VARIABLE, UserError
+
+SCTRANSFORMER = (sys.executable, "-m", "sctransformer.cli.main")
+
+
+@pytest.fixture(autouse=True)
+def no_debugging(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DEBUG_VARIABLE, "")
+
+
+class Outcome(NamedTuple):
+    """What a call left behind: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Outcome]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Call the real entry point with words of the command line."""
+
+    def run_words(*words: object) -> Outcome:
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as leaving:
+                run([str(word) for word in words])
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        captured = capsys.readouterr()
+        return Outcome(code=int(leaving.value.code or 0), out=captured.out, err=captured.err)
+
+    return run_words
+
+
+@pytest.fixture
+def annotate(call: Call, bundle_folder: Path, tmp_path: Path) -> Call:
+    """Annotate a file, or cells, into `tmp_path/out`."""
+
+    def run_annotate(indata: Path | AnnData, *words: object, model: object = bundle_folder) -> Outcome:
+        if isinstance(indata, AnnData):
+            indata.write_h5ad(tmp_path / "cells.h5ad")
+            indata = tmp_path / "cells.h5ad"
+        return call("annotate", "-i", indata, "-m", model, "-o", tmp_path / "out", *words)
+
+    return run_annotate
+
+
+def refused(outcome: Outcome, outdir: Path, *words: str) -> None:
+    """One sentence on standard error, exit code 1, and no trace of an output."""
+    assert outcome.code == 1, outcome
+    assert outcome.err.startswith("Error: ")
+    assert outcome.err.count("\n") == 1, outcome.err
+    assert "Traceback" not in outcome.err
+    for word in words:
+        assert word in outcome.err, outcome.err
+    assert not outdir.exists() or list(outdir.iterdir()) == []
+
+
+def test_a_file_is_labelled_and_the_screen_says_how(annotate: Call, cells: AnnData, tmp_path: Path) -> None:
+    outcome = annotate(cells)
+    assert outcome.code == 0, outcome.err
+    for words in ("alpha", "cells/s", "gene coverage 100.0%", "obs['library_size']", "cells_annotated.h5ad"):
+        assert words in outcome.out
+    result = anndata.read_h5ad(tmp_path / "out" / "cells_annotated.h5ad")
+    assert (result.obs[OBS.predicted_labels].astype(str) == result.obs[OBS.cell_type].astype(str)).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda counts: np.log1p(counts / 7), "looks log-normalised"),
+        (lambda counts: counts - counts.mean(axis=0), "looks scaled"),
+        (lambda counts: -counts, "negative"),
+        (lambda counts: np.where(counts == counts.max(), np.nan, counts), "neither a number nor zero"),
+        (lambda counts: np.where(counts == counts.max(), np.inf, counts), "neither a number nor zero"),
+    ],
+    ids=["log", "scaled", "negative", "nan", "inf"],
+)
+def test_what_is_no_count_is_refused(
+    annotate: Call, cells: AnnData, tmp_path: Path, spoil: Callable[[np.ndarray], np.ndarray], words: str
+) -> None:
+    cells.X = sparse.csr_matrix(spoil(cells.X.toarray().astype(np.float64)))
+    refused(annotate(cells), tmp_path / "out", "cells.h5ad: X", "raw counts", words)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.99])
+def test_a_cut_file_is_refused(annotate: Call, cells: AnnData, tmp_path: Path, share: float) -> None:
+    cells.write_h5ad(tmp_path / "whole.h5ad")
+    content = (tmp_path / "whole.h5ad").read_bytes()
+    (tmp_path / "cut.h5ad").write_bytes(content[: int(len(content) * share)])
+    refused(annotate(tmp_path / "cut.h5ad"), tmp_path / "out", "cut.h5ad: ", "cut short or damaged")
+
+
+def test_files_that_are_no_cells_are_refused(annotate: Call, tmp_path: Path) -> None:
+    (tmp_path / "text.h5ad").write_text("gene\tcell\n")
+    refused(annotate(tmp_path / "text.h5ad"), tmp_path / "out", "text.h5ad: is not a readable h5ad file")
+    refused(annotate(tmp_path / "absent.h5ad"), tmp_path / "out", "absent.h5ad: no such file")
+    refused(annotate(tmp_path), tmp_path / "out", "no such file")
+
+
+@pytest.mark.parametrize(
+    ("rename", "words"),
+    [
+        (lambda gene: f"x{gene}", "most missed: GENE"),
+        (lambda gene: f"ENSG{int(gene[4:]):011d}", "Ensembl ids"),
+        (lambda gene: gene.capitalize(), "check the species"),
+    ],
+    ids=["other", "ensembl", "mouse"],
+)
+def test_genes_that_do_not_match_are_refused(
+    annotate: Call, cells: AnnData, tmp_path: Path, rename: Callable[[str], str], words: str
+) -> None:
+    cells.var_names = [rename(gene) for gene in cells.var_names]
+    refused(annotate(cells), tmp_path / "out", "cover 0.0%", "minimum of 80.0%", words)
+
+
+def test_missing_genes_can_be_allowed(annotate: Call, cells: AnnData, tmp_path: Path) -> None:
+    refused(annotate(cells[:, :12].copy()), tmp_path / "out", "minimum of 80.0%")
+    outcome = annotate(cells[:, :12].copy(), "--min-coverage", "0.2")
+    assert outcome.code == 0
+    assert "missing: GENE" in outcome.out
+
+
+def test_models_that_are_none_are_refused(annotate: Call, cells: AnnData, bundle_folder: Path, tmp_path: Path) -> None:
+    refused(annotate(cells, model=tmp_path / "nowhere"), tmp_path / "out", "nowhere: no such folder")
+    (tmp_path / "empty").mkdir()
+    refused(annotate(cells, model=tmp_path / "empty"), tmp_path / "out", "is no model bundle")
+    copy = shutil.copytree(bundle_folder, tmp_path / "copy")
+    (copy / "labels.tsv").write_text("name\tcell_type_ontology_term_id\nbeta\t\nalpha\t\ngamma\t\n")
+    refused(annotate(cells, model=copy), tmp_path / "out", "labels.tsv: does not match its checksum")
+
+
+@pytest.mark.parametrize("reference", ["celltype@champion", "celltype/7"])
+def test_a_reference_goes_to_the_registry(
+    annotate: Call, cells: AnnData, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str
+) -> None:
+    asked: list[str] = []
+
+    def resolve(wanted: str) -> SimpleNamespace:
+        asked.append(wanted)
+        return SimpleNamespace(folder=bundle_folder, name="celltype", version="7")
+
+    models = ModuleType("sctransformer.registry.models")
+    vars(models)["resolve"] = resolve
+    monkeypatch.setitem(sys.modules, "sctransformer.registry.models", models)
+    assert annotate(cells, model=reference).code == 0
+    assert asked == [reference]
+    said = anndata.read_h5ad(tmp_path / "out" / "cells_annotated.h5ad").uns["sctransformer"]
+    assert (said["model"], said["model_version"]) == (reference, "7")
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_scoring(
+    call: Call, cells: AnnData, bundle_folder: Path, tmp_path: Path
+) -> None:
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    (tmp_path / "file").write_text("")
+    outdir = tmp_path / "file" / "out"
+    outcome = call("annotate", "-i", tmp_path / "cells.h5ad", "-m", bundle_folder, "-o", outdir)
+    refused(outcome, outdir, f"{outdir}: cannot be written")
+
+
+def test_no_cells_are_no_input(annotate: Call, cells: AnnData, tmp_path: Path) -> None:
+    refused(annotate(cells[:0].copy()), tmp_path / "out", "cells.h5ad: has no cells.")
+
+
+def test_a_library_size_column_must_be_there(annotate: Call, cells: AnnData, tmp_path: Path) -> None:
+    refused(annotate(cells, "--library-size-column", "size"), tmp_path / "out", "obs has no column 'size'")
+
+
+def test_genes_named_twice_are_summed_and_said(annotate: Call, cells: AnnData, tmp_path: Path) -> None:
+    twice = AnnData(
+        sparse.hstack([cells.X, cells.X[:, [3]] * 0], format="csr"),
+        obs=cells.obs,
+        var=pd.DataFrame(index=[*cells.var_names, "GENE3"]),
+    )
+    outcome = annotate(twice)
+    assert outcome.code == 0, outcome.err
+    assert "GENE3 occur more than once" in outcome.out
+
+
+@pytest.mark.parametrize("layout", ["dense", "csc", "int64"])
+def test_any_layout_of_counts_is_labelled_alike(annotate: Call, cells: AnnData, tmp_path: Path, layout: str) -> None:
+    output = tmp_path / "out" / "cells_annotated.h5ad"
+    assert annotate(cells.copy()).code == 0
+    expected = anndata.read_h5ad(output).obs
+    cells.X = {"dense": cells.X.toarray(), "csc": cells.X.tocsc(), "int64": cells.X.astype(np.int64)}[layout]
+    assert annotate(cells).code == 0
+    pd.testing.assert_frame_equal(anndata.read_h5ad(output).obs, expected)
+
+
+@pytest.mark.parametrize("with_column", [True, False])
+def test_cells_without_counts_are_unknown(annotate: Call, cells: AnnData, tmp_path: Path, with_column: bool) -> None:
+    counts = cells.X.toarray()
+    counts[[0, 50]] = 0
+    cells.X = sparse.csr_matrix(counts)
+    cells.obs.iloc[[0, 50], 0] = 0.0
+    if not with_column:
+        del cells.obs[OBS.library_size]
+    outcome = annotate(cells, "--threshold", "0")
+    assert outcome.code == 0, outcome.err
+    assert "without counts (2)" in outcome.out
+    obs = anndata.read_h5ad(tmp_path / "out" / "cells_annotated.h5ad").obs
+    assert np.flatnonzero(obs[OBS.predicted_labels] == "unknown").tolist() == [0, 50]
+    assert np.isfinite(obs[OBS.conf_score]).all()
+
+
+def test_errors_become_codes(annotate: Call, cells: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(error: BaseException) -> None:
+        def find_model(reference: str) -> None:
+            raise error
+
+        monkeypatch.setattr(annotate_verb, "find_model", find_model)
+
+    failing(ValueError("odd"))
+    outcome = annotate(cells)
+    assert outcome.code == 70
+    assert outcome.err == "Unexpected error: ValueError: odd; run again with --debug.\n"
+    failing(KeyboardInterrupt())
+    outcome = annotate(cells)
+    assert (outcome.code, outcome.err) == (130, "")
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_debugging_shows_the_traceback_wherever_it_is_asked_for(
+    bundle_folder: Path, tmp_path: Path, before: bool
+) -> None:
+    words = ["annotate", "-i", str(tmp_path / "absent.h5ad"), "-m", str(bundle_folder), "-o", str(tmp_path)]
+    words.insert(0 if before else len(words), "--debug")
+    with pytest.raises(UserError, match=r"absent\.h5ad"):
+        run(words)
+
+
+def test_a_wrong_command_line_is_code_2(call: Call) -> None:
+    assert call("annotate", "--nonsense").code == 2
+    assert call("nonsense").code == 2
+
+
+def test_data_check_describes_a_good_file(call: Call, cells: AnnData, tmp_path: Path) -> None:
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    outcome = call("data", "check", tmp_path / "cells.h5ad")
+    assert outcome.code == 0, outcome.err
+    for words in ("90", "24", "zeros", "obs['library_size']", "3 types", "alpha"):
+        assert words in outcome.out
+
+
+def test_data_check_refuses_a_bad_file(call: Call, cells: AnnData, tmp_path: Path) -> None:
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    outcome = call("data", "check", tmp_path / "cells.h5ad", "--label-column", "type")
+    refused(outcome, tmp_path / "none", "obs has no column 'type' (columns: library_size, cell_type)")
+    cells.X = sparse.csr_matrix(np.log1p(cells.X.toarray()))
+    cells.write_h5ad(tmp_path / "logged.h5ad")
+    refused(call("data", "check", tmp_path / "logged.h5ad"), tmp_path / "none", "looks log-normalised")
+
+
+HEAVY = ("torch", "ray", "dvc", "mlflow", "scanpy", "great_expectations")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys\nfrom sctransformer.cli.main import run\n"
+        "try: run(['--help'])\n"
+        "except SystemExit: print([name for name in sys.argv[1:] if name in sys.modules])"
+    )
+    words = [sys.executable, "-c", program, *HEAVY, "pandas", "anndata", "onnxruntime", "numpy"]
+    result = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "annotate" in result.stdout
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_annotating_needs_neither_torch_nor_the_rest(cells: AnnData, bundle_folder: Path, tmp_path: Path) -> None:
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    program = (
+        "import sys\nfrom sctransformer.cli.main import run\nheavy = sys.argv[1].split()\n"
+        "sys.modules.update(dict.fromkeys(heavy))\n"  # importing any of them now fails
+        "run(sys.argv[2:])"
+    )
+    words = ["annotate", "-i", tmp_path / "cells.h5ad", "-m", bundle_folder, "-o", tmp_path / "out"]
+    result = subprocess.run(
+        [sys.executable, "-c", program, " ".join(HEAVY), *map(str, words)], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out" / "cells_annotated.h5ad").is_file()
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_process_leaves_nothing(
+    cells: AnnData, bundle_folder: Path, tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
+    many = anndata.concat([cells] * 400)
+    many.obs_names_make_unique()
+    many.write_h5ad(tmp_path / "cells.h5ad")
+    words = [
+        "annotate",
+        "-i",
+        tmp_path / "cells.h5ad",
+        "-m",
+        bundle_folder,
+        "-o",
+        tmp_path / "out",
+        "--batch-size",
+        "1",
+    ]
+    process = subprocess.Popen(
+        [*SCTRANSFORMER, *map(str, words)], stderr=subprocess.PIPE, text=True, env={**os.environ, DEBUG_VARIABLE: ""}
+    )
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "out").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.2)
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (code, "")
+    assert list((tmp_path / "out").iterdir()) == []

@@ -1,0 +1,125 @@
+"""The verbs of the registry as a person types them."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from mlflow import MlflowClient
+from typer.testing import CliRunner, Result
+
+from sctransformer.annotate.run import annotate_file
+from sctransformer.cli.history import history
+from sctransformer.cli.lineage import lineage
+from sctransformer.cli.promote import promote
+from sctransformer.cli.register import register
+from sctransformer.cli.verify import verify
+from sctransformer.errors import UserError
+from sctransformer.export.bundle import read_bundle
+from tests.conftest import simulated_cells
+
+app = typer.Typer()
+for verb in (register, promote, history, verify, lineage):
+    app.command(verb.__name__)(verb)
+
+
+def typed(*words: str) -> Result:
+    result = CliRunner().invoke(app, list(words), env={"COLUMNS": "200"})
+    if isinstance(result.exception, UserError):
+        raise result.exception
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+@pytest.fixture
+def policy(project: Path) -> str:
+    path = project / "policy.yaml"
+    path.write_text("gates: {prior_edges: {minimum: 10}}\n")
+    return str(path)
+
+
+def test_from_bundle_to_champion(store: MlflowClient, policy: str, bundle_folder: Path) -> None:
+    assert (
+        "celltype/1: registered; it is celltype@candidate now."
+        in typed("register", "--bundle", str(bundle_folder)).stdout
+    )
+    assert "celltype/1: was registered before" in typed("register", "--bundle", str(bundle_folder)).stdout
+    assert "no decision yet" in typed("history", "celltype").stdout
+
+    shown = typed("promote", "celltype@candidate", "--dry-run", "--policy", policy)
+    assert shown.exit_code == 0
+    assert "celltype/1 would be promoted; nothing was changed." in shown.stdout
+    assert all(word in shown.stdout for word in ("onnx_parity", "no champion yet", "passed", "threshold"))
+    with pytest.raises(UserError, match="give --first"):
+        typed("promote", "celltype/1", "--policy", policy)
+    promoted = typed("promote", "celltype/1", "--first", "--policy", policy, "--reason", "the [first] one")
+    assert "celltype/1 is the champion; there was no champion." in promoted.stdout
+    assert "is the champion already; nothing was changed" in typed("promote", "celltype/1", "--policy", policy).stdout
+    ledger = typed("history", "celltype").stdout
+    assert "promoted" in ledger
+    assert "the [first] one" in ledger
+
+
+def test_a_closed_gate_ends_with_1(store: MlflowClient, project: Path, bundle_folder: Path) -> None:
+    typed("register", "--bundle", str(bundle_folder), "--name", "small")
+    strict = project / "strict.yaml"
+    strict.write_text("gates: {prior_edges: {minimum: 1000}}\n")
+    for words, verdict in ((["--dry-run"], "would be refused"), (["--first"], "is refused")):
+        result = typed("promote", "small/1", "--policy", str(strict), *words)
+        assert result.exit_code == 1
+        assert f"small/1 {verdict}; closed: prior_edges." in result.stdout
+    assert "refused" in typed("history", "small").stdout
+
+
+def test_verify(store: MlflowClient, project: Path, bundle_folder: Path) -> None:
+    identity = read_bundle(bundle_folder).identity[:12]
+    assert f"every file matches its checksum (identity {identity})" in typed("verify", str(bundle_folder)).stdout
+    typed("register", "--bundle", str(bundle_folder))
+    assert identity in typed("verify", "celltype/1").stdout
+    shutil.copytree(bundle_folder, project / "damaged")
+    (project / "damaged" / "labels.tsv").write_text("")
+    with pytest.raises(UserError, match=r"labels\.tsv: does not match its checksum"):
+        typed("verify", str(project / "damaged"))
+
+
+def test_lineage_of_a_bundle_a_model_and_a_labelled_file(
+    store: MlflowClient, project: Path, bundle_folder: Path
+) -> None:
+    expected = read_bundle(bundle_folder).lineage
+    assert _json("lineage", str(bundle_folder), "--json") == expected
+    typed("register", "--bundle", str(bundle_folder))
+    assert _json("lineage", "celltype@candidate", "--json") == {"model": "celltype/1", **expected}
+    assert f"git.commit: {'0' * 40}" in typed("lineage", "celltype/1").stdout
+
+    simulated_cells(12, seed=2).write_h5ad(project / "cells.h5ad")
+    with pytest.raises(UserError, match="was not annotated by sctransformer"):
+        typed("lineage", str(project / "cells.h5ad"))
+    bundle = read_bundle(bundle_folder)
+    output = annotate_file(bundle, "celltype@candidate", "1", project / "cells.h5ad", project / "out").output
+    found = _json("lineage", str(output), "--json")
+    assert found["lineage"] == expected
+    assert found["annotation"]["model_version"] == "1"
+    assert found["annotation"]["prior_sha256"] == "3" * 64
+
+    store.delete_registered_model("celltype")
+    found = _json("lineage", str(output), "--json")
+    assert "has no model 'celltype'" in found["lineage_not_found"]
+    assert found["annotation"]["prior_sha256"] == "3" * 64
+
+
+def test_lineage_of_what_is_nothing(project: Path) -> None:
+    (project / "text.h5ad").write_text("no HDF5")
+    with pytest.raises(UserError, match="is not a readable h5ad file"):
+        typed("lineage", str(project / "text.h5ad"))
+    with pytest.raises(UserError, match="no registry at"):
+        typed("lineage", "celltype@champion")
+    for verb in ("lineage", "verify"):
+        with pytest.raises(UserError, match=r"nothing\.h5ad: no such .*, and no model reference"):
+            typed(verb, "nothing.h5ad")
+
+
+def _json(*words: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(typed(*words).stdout)
+    return content

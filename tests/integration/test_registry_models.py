@@ -1,0 +1,136 @@
+"""Registering and finding models in a real store: once, without pickles, and with sentences for what is not there."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from sctransformer._constants import BUNDLE
+from sctransformer.errors import UserError
+from sctransformer.export.bundle import read_bundle
+from sctransformer.files import read_json, write_json
+from sctransformer.registry.models import register_bundle, resolve
+from sctransformer.tracking import runs
+
+
+def changed(bundle_folder: Path, target: Path, **contents: dict[str, object]) -> Path:
+    """A copy of a bundle with other values in its JSON members, and checksums that fit: another model."""
+    shutil.copytree(bundle_folder, target)
+    for member, values in contents.items():
+        path = target / f"{member}.json"
+        write_json(path, read_json(path) | values)
+    listing = target / BUNDLE.checksums
+    names = [line.split("  ", maxsplit=1)[1] for line in listing.read_text().splitlines()]
+    listing.write_text(
+        "".join(f"{hashlib.sha256((target / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
+    )
+    return target
+
+
+def test_the_same_bundle_is_registered_once(store: MlflowClient, project: Path, bundle_folder: Path) -> None:
+    run_id = runs.start_run("training", "one", {}, {})
+    first = register_bundle(bundle_folder, "celltype", run_id)
+    again = register_bundle(bundle_folder, "celltype", run_id)
+    assert (first.version, first.created, again.version, again.created) == (1, True, 1, False)
+    # What labels cells alike is the same model, whenever and by whomever it was made.
+    later = changed(bundle_folder, project / "later", lineage={"when": "tomorrow"})
+    assert register_bundle(later, "celltype").created is False
+
+    other = changed(bundle_folder, project / "other", calibration={"rejection_threshold": 0.7})
+    second = register_bundle(other, "celltype")
+    assert (second.version, second.created) == (2, True)
+    assert second.identity != first.identity
+    assert resolve("celltype@candidate").version == 2
+    assert register_bundle(other, "elsewhere").version == 1
+
+
+def test_what_a_version_says(store: MlflowClient, project: Path, bundle_folder: Path) -> None:
+    run_id = runs.start_run("training", "one", {}, {})
+    register_bundle(bundle_folder, "celltype", run_id)
+    version = store.get_model_version("celltype", "1")
+    assert version.run_id == run_id
+    assert version.description == (bundle_folder / "card.md").read_text()
+    assert version.tags == {
+        "bundle_identity": read_bundle(bundle_folder).identity,
+        "git_commit": "0" * 40,
+        "git_dirty": "false",
+        "dvc_lock_sha256": "1" * 64,
+        "data_sha256": "2" * 64,
+        "prior_sha256": "3" * 64,
+        "run_id": run_id,
+        "macro_f1": "0.9",
+    }
+    store.delete_run(run_id)
+    assert resolve("celltype/1").tags["git_commit"] == "0" * 40
+
+
+def test_the_model_folder_holds_no_pickle_and_little_to_install(
+    store: MlflowClient, project: Path, bundle_folder: Path
+) -> None:
+    register_bundle(bundle_folder, "celltype")
+    model = resolve("celltype/1").folder.parents[1]
+    names = [path.name for path in model.rglob("*")]
+    assert "MLmodel" in names
+    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".joblib", ".pt", ".pyc"))]
+    requirements = (model / "requirements.txt").read_text().split()
+    assert all("==" in line for line in requirements)
+    packages = {line.partition("==")[0] for line in requirements}
+    assert packages - {"onnxruntime", "onnxruntime-gpu"} == {"mlflow", "numpy", "pandas", "pyarrow", "scipy"}
+
+
+def test_a_run_of_another_store_is_noted_but_not_linked(
+    store: MlflowClient, bundle_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    register_bundle(bundle_folder, "celltype", "f" * 32)
+    version = store.get_model_version("celltype", "1")
+    assert not version.run_id
+    assert version.tags["run_id"] == "f" * 32
+    assert "registered without a link to its run" in caplog.text
+
+
+def test_what_is_not_there(store: MlflowClient, bundle_folder: Path) -> None:
+    register_bundle(bundle_folder, "celltype")
+    for reference, message in (
+        ("nothing@champion", r"has no model 'nothing' \(models: celltype\)"),
+        ("celltype@champion", r"no alias 'champion' \(aliases: candidate = 1\)"),
+        ("celltype@latest", r"no alias 'latest' \(aliases: candidate = 1\)"),
+        ("models:/celltype@v3", r"no alias 'v3' \(aliases: candidate = 1\)"),
+        ("celltype/2", r"no version 2 \(versions: 1\)"),
+        ("celltype", "is no model reference; write NAME@ALIAS"),
+        ("../celltype/1", "is no model reference"),
+    ):
+        with pytest.raises(UserError, match=message) as caught:
+            resolve(reference)
+        assert "\n" not in str(caught.value)
+    store.delete_model_version("celltype", "1")
+    with pytest.raises(UserError, match=r"no alias 'candidate' \(aliases: none\)"):
+        resolve("celltype@candidate")
+
+
+def test_no_store_no_model_no_bundle(project: Path, bundle_folder: Path) -> None:
+    with pytest.raises(UserError, match="no registry at"):
+        resolve("celltype@champion")
+    with pytest.raises(UserError, match="is no name for a model"):
+        register_bundle(bundle_folder, "../celltype")
+    with pytest.raises(UserError, match="is no model bundle"):
+        register_bundle(project, "celltype")
+    assert list(project.iterdir()) == []
+
+
+def test_a_bundle_that_changed_after_it_was_registered(store: MlflowClient, project: Path, bundle_folder: Path) -> None:
+    register_bundle(bundle_folder, "celltype")
+    folder = resolve("models:/celltype/1").folder
+    assert folder.is_relative_to(project / "mlartifacts")
+    (folder / BUNDLE.card).write_text("changed")
+    with pytest.raises(UserError, match=r"card\.md: does not match its checksum"):
+        resolve("celltype/1")
+    other = changed(bundle_folder, project / "other", calibration={"rejection_threshold": 0.7})
+    shutil.rmtree(folder)
+    shutil.copytree(other, folder)
+    with pytest.raises(UserError, match="is not the bundle that was registered as celltype/1"):
+        resolve("celltype/1")
+    shutil.rmtree(folder)
+    with pytest.raises(UserError, match="holds no bundle, so celltype/1 cannot be used"):
+        resolve("celltype/1")

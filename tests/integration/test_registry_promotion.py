@@ -1,0 +1,139 @@
+"""Promotion in a real store: who becomes champion, who does not, and what the ledger says of it."""
+
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from sctransformer.errors import UserError
+from sctransformer.registry import ledger, promotion
+from sctransformer.registry.models import register_bundle, resolve
+from sctransformer.registry.policy import Policy
+from tests.integration.test_registry_models import changed
+
+POLICY = Policy.model_validate({"gates": {"prior_edges": {"minimum": 10}}})  # the fixture's network has 20 edges
+
+
+@pytest.fixture
+def two_versions(store: MlflowClient, project: Path, bundle_folder: Path) -> None:
+    register_bundle(bundle_folder, "celltype")
+    other = changed(bundle_folder, project / "other", calibration={"rejection_threshold": 0.7})
+    register_bundle(other, "celltype")
+
+
+def aliases(store: MlflowClient) -> dict[str, int]:
+    return {alias: int(version) for alias, version in store.get_registered_model("celltype").aliases.items()}
+
+
+def test_the_life_of_a_champion(two_versions: None, store: MlflowClient) -> None:
+    with pytest.raises(UserError, match=r"has no champion yet.*--first"):
+        promotion.promote("celltype", 1, policy=POLICY)
+    assert aliases(store) == {"candidate": 2}
+    assert promotion.history("celltype") == []
+
+    first = promotion.promote("celltype", 1, policy=POLICY, first=True, reason='it\'s the "first" one | 100 %')
+    assert (first.verdict, first.from_version, first.recorded) == ("promoted", None, True)
+    assert aliases(store) == {"candidate": 2, "champion": 1}
+
+    again = promotion.promote("celltype", 1, policy=POLICY, first=True)
+    assert (again.from_version, again.recorded) == (1, False)
+
+    second = promotion.promote("celltype", 2, policy=POLICY, reason="better threshold")
+    assert second.from_version == 1
+    assert aliases(store) == {"candidate": 2, "champion": 2, "previous": 1}
+    assert resolve("celltype@champion").version == 2
+
+    newest, oldest = promotion.history("celltype")
+    assert (newest, oldest) == (second, first)
+
+
+def test_a_dry_run_changes_nothing(two_versions: None, store: MlflowClient) -> None:
+    decision = promotion.promote("celltype", 1, policy=POLICY, dry_run=True)
+    assert (decision.verdict, decision.recorded) == ("promoted", False)
+    assert promotion.promote("celltype", 1, policy=Policy(), dry_run=True).verdict == "refused"
+    assert aliases(store) == {"candidate": 2}
+    assert promotion.history("celltype") == []
+    assert store.get_experiment_by_name("promotions") is None
+
+
+@pytest.mark.parametrize(
+    ("contents", "gate"),
+    [
+        ({"lineage": {"git": {"commit": "0" * 40, "dirty": True}}}, "lineage_clean"),
+        ({"metrics": {"baseline": {}}}, "baseline"),
+        ({"metrics": {"test": {"macro_f1": 0.8}, "baseline": {"macro_f1": 0.8}}}, "champion"),
+        ({"metrics": {"test_cells_sha256": "f" * 64}}, "champion"),
+    ],
+)
+def test_a_closed_gate_is_a_refusal_on_record(
+    store: MlflowClient, project: Path, bundle_folder: Path, contents: dict[str, dict[str, object]], gate: str
+) -> None:
+    register_bundle(bundle_folder, "celltype")
+    promotion.promote("celltype", 1, policy=POLICY, first=True)
+    worse = changed(bundle_folder, project / "worse", calibration={"rejection_threshold": 0.7}, **contents)
+    register_bundle(worse, "celltype")
+
+    decision = promotion.promote("celltype", 2, policy=POLICY, reason="hope")
+    assert decision.verdict == "refused"
+    assert gate in {result.gate for result in decision.gates if not result.passed}
+    assert aliases(store) == {"candidate": 2, "champion": 1}
+    recorded = promotion.history("celltype")[0]
+    assert recorded == decision
+    assert (recorded.verdict, recorded.from_version, recorded.to_version) == ("refused", 1, 2)
+
+
+def test_a_damaged_bundle_is_refused(two_versions: None, store: MlflowClient) -> None:
+    promotion.promote("celltype", 1, policy=POLICY, first=True)
+    graph = resolve("celltype/2").folder / "model.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1] + b"\0")
+    decision = promotion.promote("celltype", 2, policy=POLICY)
+    assert decision.verdict == "refused"
+    assert "model.onnx: does not match its checksum" in decision.gates[0].reason
+    assert aliases(store)["champion"] == 1
+
+
+def test_a_promotion_that_breaks_off_is_on_record_as_open(
+    two_versions: None, store: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(MlflowClient, "set_registered_model_alias", break_off)
+        with pytest.raises(KeyboardInterrupt):
+            promotion.promote("celltype", 1, policy=POLICY, first=True)
+    assert aliases(store) == {"candidate": 2}
+    (entry,) = promotion.history("celltype")
+    assert (entry.verdict, entry.complete) == ("promoted", False)
+    promotion.promote("celltype", 1, policy=POLICY, first=True)
+    assert aliases(store)["champion"] == 1
+
+
+def test_a_deleted_entry_stays_in_the_history(two_versions: None, store: MlflowClient) -> None:
+    promotion.promote("celltype", 1, policy=POLICY, first=True)
+    experiment = store.get_experiment_by_name("promotions")
+    (run,) = store.search_runs([experiment.experiment_id])
+    store.delete_run(run.info.run_id)
+    assert len(promotion.history("celltype")) == 1
+
+
+def test_many_decisions_come_in_pages(two_versions: None, store: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in (1, 2, 1):
+        promotion.promote("celltype", version, policy=POLICY, first=True)
+    monkeypatch.setattr(ledger, "_PAGE", 2)
+    assert [decision.to_version for decision in promotion.history("celltype")] == [1, 2, 1]
+
+
+def test_what_is_not_there(two_versions: None, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"has no version 9 \(versions: 1, 2\)"):
+        promotion.promote("celltype", 9, policy=POLICY)
+    with pytest.raises(UserError, match=r"has no model 'nothing' \(models: celltype\)"):
+        promotion.promote("nothing", 1, policy=POLICY)
+    with pytest.raises(UserError, match=r"there is no model 'nothing' \(models: celltype\)"):
+        promotion.history("nothing")
+    empty = project / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    with pytest.raises(UserError, match="no registry at"):
+        promotion.history("celltype")
+    assert list(empty.iterdir()) == []

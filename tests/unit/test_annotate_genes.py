@@ -1,0 +1,95 @@
+"""Genes are found by name, gathered without densifying the rest, and refused when too many are missing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from sctransformer.annotate.genes import match_genes, require_coverage
+from sctransformer.errors import UserError
+
+VOCABULARY = pd.DataFrame({"gene": ["A", "B", "C", "D"], "mean": [1.0, 2.0, 3.0, 4.0]})
+
+
+def test_genes_are_found_wherever_they_stand() -> None:
+    match = match_genes(VOCABULARY, pd.Index(["X", "D", "A", "Y", "B"]))
+    assert match.column_G.tolist() == [2, 4, -1, 1]
+    assert match.gene_of_column_F.tolist() == [-1, 3, 0, -1, 1]
+    assert match.missing == ["C"]
+    assert match.coverage == pytest.approx(0.7)
+    assert match.repeated == []
+
+
+def test_missing_genes_come_most_expressed_first() -> None:
+    assert match_genes(VOCABULARY, pd.Index(["X", "C"])).missing == ["D", "B", "A"]
+
+
+def test_counts_under_a_repeated_name_are_summed() -> None:
+    match = match_genes(VOCABULARY, pd.Index(["A", "X", "A", "B", "X"]))
+    assert match.repeated == ["A"]
+    assert match.column_G.tolist() == [0, 3, -1, -1]
+    counts = sparse.csr_matrix(np.array([[1, 10, 2, 3, 20], [0, 0, 5, 0, 1]]))
+    assert match.gather(counts).tolist() == [[3, 3, 0, 0], [5, 0, 0, 0]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    names=st.lists(st.sampled_from("ABCDEFGH"), min_size=1, max_size=12),
+    n_cells=st.integers(1, 5),
+    seed=st.integers(0, 1000),
+    dtype=st.sampled_from([np.float32, np.float64, np.int64, np.uint16]),
+)
+def test_gathering_equals_summing_the_columns_of_each_name(
+    names: list[str], n_cells: int, seed: int, dtype: type
+) -> None:
+    counts: np.ndarray = np.random.default_rng(seed).poisson(0.7, (n_cells, len(names))).astype(dtype)
+    gathered = match_genes(VOCABULARY, pd.Index(names)).gather(sparse.csr_matrix(counts))
+    expected = np.stack([counts[:, [name == gene for name in names]].sum(axis=1) for gene in "ABCD"], axis=1)
+    np.testing.assert_array_equal(gathered, expected)
+    assert gathered.dtype == np.float32
+
+
+def test_entries_stored_twice_are_summed() -> None:
+    counts: sparse.csr_matrix = sparse.csr_matrix(
+        (np.array([1.0, 2.0]), np.array([0, 0]), np.array([0, 2])), shape=(1, 2)
+    )
+    assert match_genes(VOCABULARY, pd.Index(["A", "B"])).gather(counts).tolist() == [[3, 0, 0, 0]]
+
+
+def test_enough_coverage_passes() -> None:
+    genes = pd.Index(["A", "C", "D"])
+    require_coverage(match_genes(VOCABULARY, genes), VOCABULARY, genes, "cells.h5ad", 0.8)
+
+
+def test_too_little_coverage_names_share_limit_and_genes() -> None:
+    genes = pd.Index(["A", "B"])
+    with pytest.raises(UserError, match=r"cells\.h5ad: .* 30\.0% .*minimum of 80\.0%; most missed: D, C; "):
+        require_coverage(match_genes(VOCABULARY, genes), VOCABULARY, genes, "cells.h5ad", 0.8)
+
+
+def test_at_most_ten_genes_are_named() -> None:
+    vocabulary = pd.DataFrame({"gene": [f"G{index}" for index in range(30)], "mean": 1.0})
+    with pytest.raises(UserError, match=r"most missed: (G\d+, ){9}G\d+ and 20 more;"):
+        require_coverage(match_genes(vocabulary, pd.Index([])), vocabulary, pd.Index([]), "cells.h5ad", 0.8)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "advice"),
+    [
+        (["CD3E", "MS4A1"], ["ENSG00000198851", "ENSG00000156738.18"], "file names genes by Ensembl ids"),
+        (["ENSG00000198851", "ENSG00000156738"], ["CD3E", "MS4A1"], "model names genes by Ensembl ids"),
+        (["CD3E", "MS4A1"], ["Cd3e", "Ms4a1"], "check the species"),
+        (["CD3E", "MS4A1"], ["geneA", "geneB"], "check that var_names"),
+    ],
+)
+def test_the_advice_fits_the_names(wanted: list[str], found: list[str], advice: str) -> None:
+    vocabulary, genes = pd.DataFrame({"gene": wanted, "mean": 1.0}), pd.Index(found)
+    with pytest.raises(UserError, match=advice):
+        require_coverage(match_genes(vocabulary, genes), vocabulary, genes, "cells.h5ad", 0.8)
+
+
+def test_a_panel_without_expression_counts_every_gene_alike() -> None:
+    silent = VOCABULARY.assign(mean=0.0)
+    assert match_genes(silent, pd.Index(["A"])).coverage == pytest.approx(0.25)

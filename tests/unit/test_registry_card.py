@@ -1,0 +1,83 @@
+"""The model card: full, bare, and from a template that asks for too much."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sctransformer.errors import UserError
+from sctransformer.export.bundle import label_table
+from sctransformer.registry.card import render_card
+
+TEMPLATE = Path(__file__).parents[2] / "registry" / "model_card.md.j2"
+
+
+def card(
+    template: Path = TEMPLATE, metrics: dict[str, Any] | None = None, lineage: dict[str, Any] | None = None
+) -> str:
+    return render_card(
+        template,
+        name="celltype",
+        config={"n_genes": 24, "n_regulators": 4, "mode": "mask"},
+        labels=label_table(["B cell", "T|cell"], {"B cell": "CL:0000236"}),
+        metrics=metrics or {},
+        calibration={"temperature": 1.2, "rejection_threshold": 0.3, "rejection_error": 0.05},
+        lineage=lineage or {},
+        prior_edges=20,
+        training_cells=90,
+    )
+
+
+def test_a_full_card() -> None:
+    per_class = {"B cell": {"precision": 0.5, "recall": 0.25, "f1": 0.333, "cells": 8}}
+    text = card(
+        metrics={
+            "test": {
+                "macro_f1": 0.9,
+                "accuracy": 0.92,
+                "macro_f1_ci": [0.85, 0.94],
+                "per_class": per_class,
+                "rejected_share": 0.125,
+            },
+            "baseline": {"macro_f1": 0.88, "accuracy": 0.9, "per_class": {"B cell": {"f1": 0.25}}},
+            "coverage": {"genes_with_regulator_share": 0.8},
+        },
+        lineage={"git": {"commit": "c0ffee", "dirty": True, "patch_sha256": "abc"}, "packages": {"torch": "2.13.0"}},
+    )
+    assert "| macro-F1 | 0.900 (0.850 to 0.940) | 0.880 |" in text
+    assert "| B cell | CL:0000236 | 8 | 0.500 | 0.250 | 0.333 | 0.250 |" in text
+    assert "| T\\|cell | not known | not measured |" in text
+    assert "80.0 %" in text
+    assert "Test cells under the threshold: 12.5 %" in text
+    assert "Commit: `c0ffee`, with changes on top (patch `abc`)" in text
+    assert ", torch 2.13.0" in text
+    assert "models:/celltype@champion" in text
+
+
+def test_a_bare_card_says_what_was_not_measured() -> None:
+    text = card()
+    assert "| macro-F1 | not measured | not measured |" in text
+    assert "Commit: `not recorded`" in text
+    assert "{{" not in text
+    assert "None" not in text
+
+
+def test_every_table_is_a_table() -> None:
+    lines = card().splitlines()
+    rules = [index for index, line in enumerate(lines) if line.startswith("|---")]
+    assert len(rules) == 2
+    for index in rules:
+        assert lines[index - 2] == ""
+        assert lines[index - 1].count("|") == lines[index].count("|") == lines[index + 1].count("|")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{{ nothing }}", "'nothing' is undefined"), ("{% if %}", "line 1 is not valid Jinja2"), (None, "cannot be read")],
+)
+def test_a_template_that_does_not_work_is_named(tmp_path: Path, content: str | None, message: str) -> None:
+    template = tmp_path / "card.md.j2"
+    if content is not None:
+        template.write_text(content)
+    with pytest.raises(UserError, match=message):
+        card(template)
