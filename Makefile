@@ -37,7 +37,7 @@ lint: $(INSTALLED)  ## Check style, types and the import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-timing
+	@$(BIN)/lint-imports
 
 format: $(INSTALLED)  ## Put the code in the house style
 	@$(BIN)/ruff check --fix .

@@ -89,6 +89,8 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     graph = ScoringGraph(model, temperature=1.0)
     regulators, targets = zip(*EDGES, strict=True)
     folder = tmp_path_factory.mktemp("bundle") / "bundle"
+    weights = folder.with_name("weights.safetensors")
+    save_file(model.state_dict(), weights)
     write_bundle(
         folder,
         config=model.config.to_dict(),
@@ -122,7 +124,7 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "run_id": None,
         },
         card="# Model card\n",
-        write_weights=lambda path: save_file(model.state_dict(), path),
+        weights=weights,
         write_graph=lambda path: export_onnx(graph, path, opset=23),
         measure_parity=lambda path: measure_parity(graph, path, training, 1e-5),
     )

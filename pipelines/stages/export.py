@@ -1,7 +1,5 @@
 """Export the calibrated model as a bundle: ONNX graph, weights, vocabulary, prior, labels, lineage, card."""
 
-import shutil
-
 import pandas as pd
 
 from pipelines import layout
@@ -53,7 +51,7 @@ def main() -> None:
         metrics=metrics,
         lineage=lineage,
         card=card,
-        write_weights=lambda path: shutil.copyfile(layout.WEIGHTS, path),
+        weights=layout.WEIGHTS,
         write_graph=lambda path: export_onnx(graph, path, params.export.opset),
         measure_parity=lambda path: measure_parity(graph, path, validation, params.export.parity_tolerance),
     )

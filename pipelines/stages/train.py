@@ -69,7 +69,7 @@ def main() -> None:
     lineage = collect_lineage(
         Path(), content, data_sha256, prior_sha256, bool(read_json(layout.VALIDATION)["success"]), run_id
     )
-    status = "FAILED"
+    status: runs.Status = "FAILED"
     try:
         history = _fit(task, settings.workers, settings.gpus, settings.max_restarts, run_id, lineage)
         status = "FINISHED"

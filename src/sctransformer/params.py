@@ -1,12 +1,14 @@
 """params.yaml, typed: every parameter of the pipeline with its meaning and its default."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sctransformer.errors import UserError
+
+Weight = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class _Section(BaseModel):
@@ -53,8 +55,8 @@ class PriorParams(_Section):
 
     network: Path = Path("src/sctransformer/prior/immune_network.tsv")
     """A tab-separated table: regulator, target, sign (1, -1), confidence (high, medium, low)."""
-    confidence: dict[Literal["high", "medium", "low"], float] = {"high": 1.0, "medium": 0.7, "low": 0.4}
-    """Weight of each confidence level, in (0, 1]."""
+    confidence: dict[str, Weight] = {"high": 1.0, "medium": 0.7, "low": 0.4}
+    """Weight of each confidence level that the network's table may name."""
     min_coverage: float = Field(default=0.05, ge=0.0, le=1.0)
     """Least share of the panel's genes that must have a regulator."""
 
@@ -72,7 +74,7 @@ class ModelParams(_Section):
     """Attention heads of a regulation layer; divides the width."""
     feedforward: int = Field(default=64, ge=1)
     """Inner width of a layer's feed-forward block."""
-    readout_heads: int = Field(default=8, ge=1)
+    readout_heads: int = Field(default=32, ge=1)
     """Heads with which the cell token reads all genes."""
     embedding: int = Field(default=64, ge=2)
     """Length of the cell embedding."""
@@ -85,15 +87,15 @@ class TrainParams(_Section):
     """Ray Train workers; the result does not depend on their number beyond float32 noise."""
     gpus: bool = False
     """One GPU a worker (NCCL) instead of CPUs (gloo)."""
-    epochs: int = Field(default=40, ge=1)
+    epochs: int = Field(default=20, ge=1)
     batch_size: int = Field(default=64, ge=1)
     """Cells a step, over all workers."""
-    lr: float = Field(default=3e-3, gt=0.0)
+    lr: float = Field(default=1e-3, gt=0.0)
     """Highest learning rate."""
     warmup_fraction: float = Field(default=0.1, ge=0.0, le=1.0)
     """Share of the steps over which the learning rate rises; it then falls along a cosine."""
     weight_decay: float = Field(default=0.01, ge=0.0)
-    gene_dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
+    gene_dropout: float = Field(default=0.5, ge=0.0, lt=1.0)
     """Share of a training cell's genes whose counts are hidden, drawn anew each step."""
     label_smoothing: float = Field(default=0.05, ge=0.0, lt=1.0)
     class_weight_power: float = Field(default=0.5, ge=0.0, le=1.0)

@@ -79,6 +79,6 @@ def test_two_workers_one_of_them_killed_end_where_an_undisturbed_run_ends(tmp_pa
 
 def test_a_loss_that_is_no_number_fails_in_one_sentence(tmp_path: Path) -> None:
     task = Task(make_model, load_broken_cells, CONFIG)
-    with pytest.raises(UserError, match="training run failed: .*the loss is nan in epoch 0, step 0") as caught:
+    with pytest.raises(UserError, match=r"training run failed: .*the loss is nan in epoch 0, step 0") as caught:
         fit_on_ray(task, Workers(count=1, max_restarts=0), tmp_path, "run", on_epoch=lambda report: None)
     assert "\n" not in str(caught.value)

@@ -77,7 +77,9 @@ def test_coverage_counts_what_the_panel_keeps(tmp_path: Path) -> None:
 def test_coverage_of_a_panel_without_edges_is_zero_not_an_error(tmp_path: Path) -> None:
     network = read_network(network_file(tmp_path, HEADER + "A\tB\t1\thigh\n"), LEVELS)
     figures = coverage(network, ["Q"])
-    assert figures["edges_kept"] == figures["genes_with_regulator_share"] == figures["regulators_per_regulated_gene"] == 0
+    assert (
+        figures["edges_kept"] == figures["genes_with_regulator_share"] == figures["regulators_per_regulated_gene"] == 0
+    )
 
 
 def test_the_embedded_network_is_read_by_the_same_reader() -> None:

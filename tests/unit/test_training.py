@@ -1,6 +1,7 @@
 """The loop: reproducible, resumable, the same on several processes; and the pure functions around it."""
 
 import socket
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,7 @@ def test_hidden_genes_follow_the_generator() -> None:
 def test_learning_rate_rises_then_falls_to_zero() -> None:
     rates = [learning_rate(step, 100, 1.0, 0.1) for step in range(100)]
     assert rates[:10] == pytest.approx(np.arange(1, 11) / 10)
-    assert all(later <= earlier for earlier, later in zip(rates[10:], rates[11:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(rates[10:]))
     assert rates[-1] < 0.01
 
 

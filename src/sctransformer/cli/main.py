@@ -19,8 +19,14 @@ USER_ERROR, UNEXPECTED, INTERRUPTED, TERMINATED = 1, 70, 130, 143
 
 VERBS = (
     # words, module, function: these modules are imported for any command, so they import nothing heavy themselves
-    ("annotate", "sctransformer.cli.annotate", "annotate"),
     ("data check", "sctransformer.cli.data", "check"),
+    ("train", "sctransformer.cli.train", "train"),
+    ("verify", "sctransformer.cli.verify", "verify"),
+    ("register", "sctransformer.cli.register", "register"),
+    ("promote", "sctransformer.cli.promote", "promote"),
+    ("history", "sctransformer.cli.history", "history"),
+    ("annotate", "sctransformer.cli.annotate", "annotate"),
+    ("lineage", "sctransformer.cli.lineage", "lineage"),
 )
 GROUPS = {"data": "Look at cells before they are used."}
 

@@ -1,6 +1,7 @@
 """The model bundle: a folder with everything scoring needs, verified before anything is loaded. No torch here."""
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,7 @@ def write_bundle(
     metrics: dict[str, Any],
     lineage: dict[str, Any],
     card: str,
-    write_weights: Callable[[Path], None],
+    weights: Path,
     write_graph: Callable[[Path], None],
     measure_parity: Callable[[Path], dict[str, Any]],
 ) -> None:
@@ -81,13 +82,14 @@ def write_bundle(
 
     Args:
         target: folder of the bundle.
-        write_weights, write_graph: write the file at the path they are given.
+        weights: safetensors file to copy.
+        write_graph: writes the graph at the path it is given.
         measure_parity: gives the content of parity.json for the graph at the path it is given.
         card, and the rest: contents, see `Bundle`.
     """
     with written_whole(target) as folder:
         folder.mkdir()
-        write_weights(folder / BUNDLE.weights)
+        shutil.copyfile(weights, folder / BUNDLE.weights)
         write_graph(folder / BUNDLE.graph)
         write_json(folder / BUNDLE.config, {"format": FORMAT, **config})
         vocabulary.to_parquet(folder / BUNDLE.vocabulary, index=False)

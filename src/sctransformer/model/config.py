@@ -31,7 +31,7 @@ class ModelConfig:
     """H: attention heads of a regulation layer."""
     feedforward: int = 64
     """Inner width of the feed-forward block of a layer."""
-    readout_heads: int = 8
+    readout_heads: int = 32
     """Heads with which the cell token reads all genes."""
     embedding: int = 64
     """E: length of the cell embedding."""
@@ -43,8 +43,6 @@ class ModelConfig:
             raise ValueError(f"n_classes is {self.n_classes}; a classifier needs at least 2")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        if self.embedding % self.readout_heads:
-            raise ValueError(f"embedding {self.embedding} is not a multiple of readout_heads {self.readout_heads}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

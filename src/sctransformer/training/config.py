@@ -13,15 +13,15 @@ class TrainConfig:
 
     seed: int = 0
     """Of the first weights, the order of cells and the hidden genes."""
-    epochs: int = 40
+    epochs: int = 20
     batch_size: int = 64
     """Cells a step, over all workers."""
-    lr: float = 3e-3
+    lr: float = 1e-3
     """Highest learning rate."""
     warmup_fraction: float = 0.1
     """Share of the steps over which the learning rate rises linearly; it then falls along a cosine to zero."""
     weight_decay: float = 0.01
-    gene_dropout: float = 0.2
+    gene_dropout: float = 0.5
     """Share of a training cell's genes whose counts are hidden, drawn anew each step."""
     label_smoothing: float = 0.05
     class_weight_power: float = 0.5

@@ -1,0 +1,178 @@
+"""The DVC pipeline in a clone of its own: small, but with every real part."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import anndata
+import mlflow
+import pytest
+import yaml
+
+from sctransformer._constants import OBS
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+SMALL = {
+    "train": {"epochs": 3},
+    "model": {"depth": 1, "width": 16, "readout_heads": 4},
+    "evaluate": {"baseline_folds": 2},
+}
+
+
+def run(project: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """A command in the clone, with this interpreter as `python`."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(project / "src"), "DVC_NO_ANALYTICS": "1"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    done = subprocess.run(arguments, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def set_params(project: Path, changes: dict[str, dict[str, object]]) -> None:
+    """Change parameters in the clone's params.yaml."""
+    path = project / "params.yaml"
+    content = yaml.safe_load(path.read_text())
+    for section, values in changes.items():
+        content[section] |= values
+    path.write_text(yaml.safe_dump(content))
+
+
+def clone(folder: Path) -> Path:
+    """A git repository with the files of this one as they are now, parameters made small."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    set_params(folder, SMALL)
+    run(folder, "git", "init", "--quiet")
+    run(folder, "git", "add", "--all")
+    run(folder, "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "all")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A clone in which the whole pipeline has run once."""
+    folder = clone(tmp_path_factory.mktemp("road"))
+    run(folder, "dvc", "repro")
+    yield folder
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Path:
+    """A clone in which nothing has run."""
+    return clone(tmp_path)
+
+
+def stages_to_run(project: Path) -> list[str]:
+    lines = run(project, "dvc", "repro", "--dry").stdout.splitlines()
+    return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
+
+
+def test_a_second_repro_finds_nothing_to_do(project: Path) -> None:
+    assert stages_to_run(project) == []
+    assert "Data and pipelines are up to date" in run(project, "dvc", "repro").stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "stages"),
+    [
+        ({"evaluate": {"rejection_error": 0.1}}, ["evaluate", "export", "register"]),
+        ({"export": {"parity_tolerance": 2e-5}}, ["export", "register"]),
+        ({"train": {"lr": 0.002}}, ["train", "evaluate", "export", "register"]),
+    ],
+)
+def test_a_changed_parameter_reruns_what_hangs_on_it(
+    project: Path, changes: dict[str, dict[str, object]], stages: list[str]
+) -> None:
+    before = (project / "params.yaml").read_text()
+    set_params(project, changes)
+    try:
+        # a dry run cannot know whether a rerun stage would give the same output, so it names at least these
+        assert stages_to_run(project)[: len(stages)] == stages
+        assert set(stages_to_run(project)) == set(stages)
+    finally:
+        (project / "params.yaml").write_text(before)
+
+
+def test_one_run_with_one_point_an_epoch_and_its_inputs(project: Path) -> None:
+    client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    (experiment,) = [found for found in client.search_experiments() if found.name == "training"]
+    (found,) = client.search_runs([experiment.experiment_id])
+    assert found.info.status == "FINISHED"
+    assert [point.step for point in client.get_metric_history(found.info.run_id, "val_macro_f1")] == [0, 1, 2]
+    assert found.data.params["train.epochs"] == "3"
+    assert (
+        found.data.metrics["test_macro_f1"]
+        == json.loads((project / "outputs/evaluation/metrics.json").read_text())["test"]["macro_f1"]
+    )
+    contexts = {
+        tag.value for data in found.inputs.dataset_inputs for tag in data.tags if tag.key == "mlflow.data.context"
+    }
+    assert contexts == {"training", "prior"}
+    kept = {item.path for item in client.list_artifacts(found.info.run_id)}
+    assert {"lineage.json", "curves.png", "confusion_matrix.png", "umap.png"} <= kept
+
+
+def test_new_cells_have_no_labels_and_are_nowhere_else(project: Path) -> None:
+    new = anndata.read_h5ad(project / "data/new_cells.h5ad")
+    assert OBS.cell_type not in new.obs
+    rest = anndata.read_h5ad(project / "outputs/prepared/cells.h5ad")
+    assert not set(new.obs_names) & set(rest.obs_names)
+
+
+def test_a_clean_clone_has_a_clean_lineage(project: Path) -> None:
+    lineage = json.loads((project / "outputs/bundle/lineage.json").read_text())
+    assert lineage["git"]["dirty"] is False
+    assert len(lineage["git"]["commit"]) == 40
+
+
+def test_an_experiment_with_another_parameter(project: Path) -> None:
+    run(project, "dvc", "exp", "run", "-S", "train.lr=3e-4", "--name", "small-lr", "train")
+    assert yaml.safe_load((project / "params.yaml").read_text())["train"]["lr"] == 3e-4
+    assert "small-lr" in run(project, "dvc", "exp", "list").stdout
+
+
+def failing_repro(project: Path, stage: str) -> str:
+    done = run(project, "dvc", "repro", stage, check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout + done.stderr
+    (sentence,) = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error: ")]
+    return sentence
+
+
+def test_cells_without_their_label_column_stop_the_pipeline(fresh: Path) -> None:
+    set_params(fresh, {"data": {"label_column": "celltypes"}})
+    sentence = failing_repro(fresh, "ingest")
+    assert "obs has no column 'celltypes'" in sentence
+    assert "set data.label_column" in sentence
+    assert not (fresh / "data/cells.h5ad").exists()
+
+
+def test_a_network_with_unknown_columns_stops_the_pipeline(fresh: Path) -> None:
+    (fresh / "mine.tsv").write_text("tf\tgene\tweight\nSPI1\tLYZ\t1\n")
+    set_params(fresh, {"prior": {"network": "mine.tsv"}})
+    sentence = failing_repro(fresh, "validate")
+    assert "mine.tsv: columns are 'tf', 'gene', 'weight'; expected regulator, target, sign, confidence" in sentence
+
+
+def test_a_failing_expectation_stops_the_pipeline_with_its_name_the_file_and_the_values(fresh: Path) -> None:
+    set_params(fresh, {"validate": {"min_cells_per_class": 10}})
+    sentence = failing_repro(fresh, "prepare")
+    assert "pbmc68k_reduced.h5ad: expect_column_values_to_be_between on 'cells'" in sentence
+    assert "'CD4+/CD45RA+/CD25- Naive T', cells 7" in sentence
+    assert (fresh / "outputs/validation/data_docs/index.html").is_file()
+    assert not (fresh / "outputs/prepared").exists()
