@@ -2,8 +2,8 @@
 
 import dataclasses
 import functools
-import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -18,9 +18,10 @@ from sctransformer.errors import UserError
 from sctransformer.evaluation.figures import training_curves
 from sctransformer.files import read_json, sha256_file, write_json, written_whole
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
-from sctransformer.params import Params, load_params
+from sctransformer.params import Params, TrainParams, load_params
 from sctransformer.registry.lineage import collect_lineage
 from sctransformer.tracking import runs
+from sctransformer.training.checkpoint import Checkpoint
 from sctransformer.training.cluster import Task, Workers, fit_on_ray
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.loop import EpochReport
@@ -48,47 +49,31 @@ def model_config(params: Params) -> ModelConfig:
         raise UserError(f"params.yaml: model: {error}.") from error
 
 
-def main() -> None:
-    """Run the stage."""
-    params = load_params()
-    settings = params.train
-    config = model_config(params)
+def training_task(params: Params) -> Task:
+    """What the workers need: files by absolute path, for they run in folders of their own."""
     shared = {field.name for field in dataclasses.fields(TrainConfig)} - {"seed"}
-    optimisation = TrainConfig(seed=params.seed, **settings.model_dump(include=shared))
     prepared, bias, panel = (path.resolve() for path in (layout.PREPARED_CELLS, layout.BIAS, layout.PANEL))
-    task = Task(
-        make_model=functools.partial(make_model, config, bias, panel),
+    return Task(
+        make_model=functools.partial(make_model, model_config(params), bias, panel),
         load_cells=functools.partial(load_training_arrays, prepared),
-        config=optimisation,
+        config=TrainConfig(seed=params.seed, **params.train.model_dump(include=shared)),
     )
+
+
+def open_run(params: Params) -> tuple[str, dict[str, Any]]:
+    """A new MLflow run with its params and data inputs; its id, and the lineage of the model to come."""
     content = params.model_dump(mode="json", by_alias=True)
     run_id = runs.start_run("training", f"{params.model.mode} seed {params.seed}", content, {"stage": "train"})
-    data_sha256, prior_sha256 = sha256_file(layout.CELLS), sha256_file(params.prior.network)
-    runs.log_dataset(run_id, params.data.cells.stem, data_sha256, str(params.data.cells), "training", {})
-    runs.log_dataset(run_id, params.prior.network.stem, prior_sha256, str(params.prior.network), "prior", {})
-    lineage = collect_lineage(
-        Path(), content, data_sha256, prior_sha256, bool(read_json(layout.VALIDATION)["success"]), run_id
-    )
-    status: runs.Status = "FAILED"
-    try:
-        history = _fit(task, settings.workers, settings.gpus, settings.max_restarts, run_id, lineage)
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    finally:
-        runs.finish_run(run_id, status)
-    best = max(history, key=lambda report: (report.val_macro_f1, -report.val_loss))
-    print(
-        f"best epoch {best.epoch}: validation macro-F1 {best.val_macro_f1:.3f}, accuracy {best.val_accuracy:.3f}; "
-        f"run {run_id}"
-    )
+    cells, network = params.data.cells, params.prior.network
+    data_sha256, prior_sha256 = sha256_file(layout.CELLS), sha256_file(network)
+    runs.log_dataset(run_id, cells.stem, data_sha256, str(cells), "training", read_json(layout.PANEL_FIGURES)["cells"])
+    runs.log_dataset(run_id, network.stem, prior_sha256, str(network), "prior", read_json(layout.COVERAGE))
+    validated = bool(read_json(layout.VALIDATION)["success"])
+    return run_id, collect_lineage(Path(), content, data_sha256, prior_sha256, validated, run_id)
 
 
-def _fit(
-    task: Task, workers: int, gpus: bool, max_restarts: int, run_id: str, lineage: dict[str, object]
-) -> list[EpochReport]:
-    """Train, log each epoch, and write the stage's outputs."""
+def fit_with_progress(task: Task, settings: TrainParams, run_id: str) -> tuple[Checkpoint, list[EpochReport]]:
+    """Train on Ray, showing and logging each epoch as it comes."""
     history: list[EpochReport] = []
     columns = (
         TextColumn("training"),
@@ -105,27 +90,49 @@ def _fit(
         def on_epoch(report: EpochReport) -> None:
             history.append(report)
             metrics = dataclasses.asdict(report)
-            runs.log_epoch(run_id, report.epoch, {name: value for name, value in metrics.items() if name != "epoch"})
+            runs.log_epoch(run_id, metrics.pop("epoch"), metrics)
             progress.update(bar, advance=1, description=f"validation macro-F1 {report.val_macro_f1:.3f}")
 
-        checkpoint = fit_on_ray(
-            task, Workers(workers, gpus, max_restarts), layout.RAY_STORAGE, f"train-{run_id}", on_epoch
-        )
-    shutil.rmtree(layout.TRAINING, ignore_errors=True)
+        workers = Workers(settings.workers, settings.gpus, settings.max_restarts)
+        checkpoint = fit_on_ray(task, workers, layout.RAY_STORAGE, f"train-{run_id}", on_epoch)
+    return checkpoint, history
+
+
+def write_outputs(checkpoint: Checkpoint, history: list[EpochReport], config: ModelConfig, lineage: object) -> None:
+    """Write the stage's folder, whole or not at all."""
+    table = pd.DataFrame([dataclasses.asdict(report) for report in history])
     with written_whole(layout.TRAINING) as folder:
         folder.mkdir()
         save_file(checkpoint.best, folder / layout.WEIGHTS.name)
-        table = pd.DataFrame([dataclasses.asdict(report) for report in history])
         table.to_csv(folder / layout.HISTORY.name, index=False)
         training_curves(table, folder / layout.CURVES.name)
-        write_json(folder / layout.MODEL_CONFIG.name, task.make_model().config.to_dict())
+        write_json(folder / layout.MODEL_CONFIG.name, config.to_dict())
         write_json(folder / layout.LINEAGE.name, lineage)
-    for path in (layout.LINEAGE, layout.CURVES, layout.HISTORY):
-        runs.log_artifact(run_id, path)
-    runs.log_metrics(
-        run_id, {"best_epoch": checkpoint.progress.best_epoch, "best_val_macro_f1": checkpoint.progress.best_macro_f1}
+
+
+def main() -> None:
+    """Run the stage."""
+    params = load_params()
+    task = training_task(params)
+    run_id, lineage = open_run(params)
+    status: runs.Status = "FAILED"
+    try:
+        checkpoint, history = fit_with_progress(task, params.train, run_id)
+        write_outputs(checkpoint, history, model_config(params), lineage)
+        for path in (layout.LINEAGE, layout.CURVES, layout.HISTORY):
+            runs.log_artifact(run_id, path)
+        best = history[checkpoint.progress.best_epoch]
+        runs.log_metrics(run_id, {"best_epoch": best.epoch, "best_val_macro_f1": best.val_macro_f1})
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        runs.finish_run(run_id, status)
+    print(
+        f"best epoch {best.epoch}: validation macro-F1 {best.val_macro_f1:.3f}, accuracy {best.val_accuracy:.3f}; "
+        f"run {run_id}"
     )
-    return history
 
 
 if __name__ == "__main__":

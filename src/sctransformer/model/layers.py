@@ -6,7 +6,6 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from sctransformer.model.attention import RegulationAttention
 
-
 BRANCH_SCALE = 0.1
 """Of the first weights that lead out of a branch: a layer starts near the identity, so that what few cells teach first
 is what genes say by themselves, and what regulators add to it is learned where it helps."""

@@ -76,7 +76,7 @@ def fit_on_ray(
     if started_here:
         ray.init(log_to_driver=False, include_dashboard=False, logging_level="ERROR")
     queue = Queue(actor_options={"num_cpus": 0})
-    listener = threading.Thread(target=_listen, args=(queue, on_epoch), daemon=True)
+    listener = _Listener(queue, on_epoch)
     listener.start()
     try:
         trainer = TorchTrainer(
@@ -101,10 +101,12 @@ def fit_on_ray(
         raise UserError(f"training {name} failed: {_root_cause(error)}.") from error
     finally:
         queue.put(_END)
-        listener.join(timeout=60)
+        listener.join()
         queue.shutdown()
         if started_here:
             ray.shutdown()
+    if listener.failure is not None:
+        raise listener.failure
     shutil.rmtree(storage / name, ignore_errors=True)
     return checkpoint
 
@@ -154,14 +156,27 @@ class _Forward(UserCallback):
         self._queue.put(metrics[0])
 
 
-def _listen(queue: Queue, on_epoch: Callable[[EpochReport], None]) -> None:
-    """Hand epochs on until the end; an epoch that a restarted worker repeats is passed over."""
-    last = -1
-    while (metrics := queue.get()) is not _END:
-        report = EpochReport(**metrics)
-        if report.epoch > last:
-            last = report.epoch
-            on_epoch(report)
+class _Listener(threading.Thread):
+    """Hands epochs on until the end; an epoch that a restarted worker repeats is passed over."""
+
+    failure: Exception | None = None
+    """What `on_epoch` raised. It is called no more then, but training goes on: figures are less than weights."""
+
+    def __init__(self, queue: Queue, on_epoch: Callable[[EpochReport], None]) -> None:
+        super().__init__(daemon=True)
+        self._queue = queue
+        self._on_epoch = on_epoch
+
+    def run(self) -> None:
+        last = -1
+        while (metrics := self._queue.get()) is not _END:
+            report = EpochReport(**metrics)
+            if report.epoch > last and self.failure is None:
+                last = report.epoch
+                try:
+                    self._on_epoch(report)
+                except Exception as error:
+                    self.failure = error
 
 
 def _root_cause(error: BaseException) -> str:

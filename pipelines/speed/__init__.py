@@ -1,0 +1,1 @@
+"""Benchmarks: measured by hand and printed as JSON lines; no timed tests."""
