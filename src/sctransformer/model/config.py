@@ -25,7 +25,7 @@ class ModelConfig:
     """How the network shapes attention; `mask`: a gene reads its regulators and the sink, nothing else."""
     width: int = 32
     """D: length of a token."""
-    depth: int = 2
+    depth: int = 1
     """Number of regulation layers."""
     heads: int = 4
     """H: attention heads of a regulation layer."""
