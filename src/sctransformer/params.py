@@ -95,7 +95,7 @@ class TrainParams(_Section):
     warmup_fraction: float = Field(default=0.1, ge=0.0, le=1.0)
     """Share of the steps over which the learning rate rises; it then falls along a cosine."""
     weight_decay: float = Field(default=0.01, ge=0.0)
-    gene_dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
+    gene_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of a training cell's genes whose counts are hidden, drawn anew each step."""
     label_smoothing: float = Field(default=0.05, ge=0.0, lt=1.0)
     class_weight_power: float = Field(default=0.5, ge=0.0, le=1.0)

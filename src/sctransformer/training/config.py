@@ -21,7 +21,7 @@ class TrainConfig:
     warmup_fraction: float = 0.1
     """Share of the steps over which the learning rate rises linearly; it then falls along a cosine to zero."""
     weight_decay: float = 0.01
-    gene_dropout: float = 0.3
+    gene_dropout: float = 0.0
     """Share of a training cell's genes whose counts are hidden, drawn anew each step."""
     label_smoothing: float = 0.05
     class_weight_power: float = 0.5
