@@ -102,7 +102,7 @@ def summary(
     seconds: dict[str, float], total: float, decision: "Decision", champion: str, annotation: "AnnotationSummary"
 ) -> None:
     """Print the figures a person wants after the road, and where everything is."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     metrics, parity = read_json(layout.METRICS), read_json(layout.BUNDLE_FOLDER / "parity.json")
     console.rule("sctransformer: the whole road")
 
