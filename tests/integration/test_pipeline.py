@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from sctransformer._constants import OBS
+from sctransformer.files import sha256_file
 
 pytestmark = pytest.mark.slow
 
@@ -138,6 +139,14 @@ def test_a_clean_clone_has_a_clean_lineage(project: Path) -> None:
     lineage = json.loads((project / "outputs/bundle/lineage.json").read_text())
     assert lineage["git"]["dirty"] is False
     assert len(lineage["git"]["commit"]) == 40
+
+
+def test_training_again_gives_the_same_weights(project: Path) -> None:
+    """Two Ray workers, the same seed: the same bytes."""
+    weights = project / "outputs/training/weights.safetensors"
+    before = sha256_file(weights)
+    run(project, "dvc", "repro", "--force", "--single-item", "train")
+    assert sha256_file(weights) == before
 
 
 def test_an_experiment_with_another_parameter(project: Path) -> None:

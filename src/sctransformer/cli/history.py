@@ -18,13 +18,16 @@ def history(name: Annotated[str, typer.Argument(help="Name of the registered mod
     if not decisions:
         print(f"{name}: no decision yet.")
         return
-    table = Table()
-    for column in ("when", "who", "from", "to", "verdict", "closed gates", "reason"):
-        table.add_column(column, overflow="fold", no_wrap=column == "when")
+    table = Table(box=None)
+    for column in ("when (UTC)", "who", "from", "to", "verdict", "closed gates", "reason"):
+        wraps = column in ("who", "closed gates", "reason")
+        table.add_column(column, overflow="fold", no_wrap=not wraps)
     for decision in decisions:
         verdict = decision.verdict if decision.complete else f"{decision.verdict} (open)"
         source = "-" if decision.from_version is None else str(decision.from_version)
         shut = ", ".join(closed(decision.gates)) or "-"
-        cells = (decision.when, decision.who, source, str(decision.to_version), verdict, shut, decision.reason or "-")
+        when = decision.when[:16].replace("T", " ")
+        who = decision.who.partition("<")[0].strip() or decision.who  # the address is in the ledger
+        cells = (when, who, source, str(decision.to_version), verdict, shut, decision.reason or "-")
         table.add_row(*(escape(cell) for cell in cells))
     Console().print(table)
