@@ -100,7 +100,7 @@ def test_a_second_repro_finds_nothing_to_do(project: Path) -> None:
 def test_a_changed_parameter_touches_the_stage_that_reads_it(
     project: Path, changes: dict[str, dict[str, object]], stage: str
 ) -> None:
-    """A dry run names the stages that are out of date before anything has run; what follows depends on their outputs."""
+    """A dry run names what is out of date before anything has run; what follows depends on the outputs."""
     before = (project / "params.yaml").read_text()
     set_params(project, changes)
     try:
