@@ -28,7 +28,7 @@ def load_cells() -> tuple[CellArrays, CellArrays]:
 
 def load_broken_cells() -> tuple[CellArrays, CellArrays]:
     training, validation = load_cells()
-    training.counts_NG[:] = float("inf")
+    training.counts_NG[:] = float("nan")
     return training, validation
 
 

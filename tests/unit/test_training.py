@@ -72,7 +72,7 @@ def test_the_best_epoch_is_kept_not_the_last() -> None:
 
 def test_a_loss_that_is_no_number_names_epoch_and_step() -> None:
     cells = arrays(simulated_cells())
-    cells.counts_NG[5, 5] = np.inf
+    cells.counts_NG[5, 5] = np.nan
     with pytest.raises(NonFiniteLossError, match=r"epoch 0, step \d"):
         trained(cells=cells)
 
