@@ -127,7 +127,7 @@ def summary(
     console.print(f"figures    {layout.CONFUSION_PICTURE}, {layout.UMAP_PICTURE}, {layout.CURVES}")
     console.print(f"Data Docs  {layout.DATA_DOCS / 'index.html'}")
     console.print("\nNext, after `source .venv/bin/activate`:", style="bold")
-    console.print("  sctransformer train -S train.lr=0.001            another run, tracked")
+    console.print("  sctransformer train -S train.lr=0.0005           another run, tracked")
     console.print(f"  sctransformer history {decision.model}                   who promoted what, and why")
     console.print("  mlflow ui --backend-store-uri sqlite:///mlflow.db   runs, figures, models")
 
