@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 from sctransformer.errors import run_reporting
 
 TIMINGS_VARIABLE = "SCTRANSFORMER_STAGE_TIMINGS"
@@ -14,9 +16,9 @@ TIMINGS_VARIABLE = "SCTRANSFORMER_STAGE_TIMINGS"
 
 def run_stage(name: str, main: Callable[[], None]) -> None:
     """Run a stage from the command line."""
-    started = time.perf_counter()
     run_reporting(main)
     timings = os.environ.get(TIMINGS_VARIABLE)
     if timings:
+        seconds = time.time() - psutil.Process().create_time()  # imports are part of what a person waits for
         with Path(timings).open("a") as stream:
-            stream.write(json.dumps({"stage": name, "seconds": time.perf_counter() - started}) + "\n")
+            stream.write(json.dumps({"stage": name, "seconds": seconds}) + "\n")
