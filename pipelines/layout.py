@@ -5,6 +5,8 @@ from pathlib import Path
 CELLS = Path("data/cells.h5ad")
 NEW_CELLS = Path("data/new_cells.h5ad")
 EMBEDDED_CELLS = Path("data/embedded/pbmc68k_reduced.h5ad")
+EMBEDDED_GENE_MAP = Path("data/embedded/gene_map.csv")
+GENES_FIGURES = Path("outputs/ingest/genes.json")
 
 VALIDATION = Path("outputs/validation/results.json")
 DATA_DOCS = Path("outputs/validation/data_docs")
@@ -15,6 +17,8 @@ PANEL_FIGURES = Path("outputs/prepared/panel.json")
 
 EDGES = Path("outputs/prior/edges.parquet")
 BIAS = Path("outputs/prior/bias.safetensors")
+PRIOR_TENSOR = "prior_HGS"
+"""Name of the tensor in BIAS; the file holds none in the modes that use no edges."""
 COVERAGE = Path("outputs/prior/coverage.json")
 DEGREES = Path("outputs/prior/degrees.csv")
 COVERAGE_PICTURE = Path("outputs/prior/coverage.png")

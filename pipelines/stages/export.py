@@ -26,6 +26,8 @@ def main() -> None:
     calibration = read_json(layout.CALIBRATION)
     graph = ScoringGraph(model, calibration["temperature"])
     metrics = collected_metrics()
+    if model.scales_LH is not None:
+        metrics["prior_scales"] = model.scales_LH.tolist()
     lineage = read_json(layout.LINEAGE)
     labels = label_table(labels_of(cells), ontology_of(cells))
     prior = pd.read_parquet(layout.EDGES)

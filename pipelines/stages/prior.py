@@ -1,4 +1,4 @@
-"""Turn the network into the attention bias of the panel, and report how much of it the panel can use."""
+"""Turn the network, or a control in its place, into what attention adds, and report how much the panel can use."""
 
 import pandas as pd
 from safetensors.numpy import save_file
@@ -9,7 +9,8 @@ from sctransformer.errors import UserError
 from sctransformer.evaluation.figures import regulator_degrees
 from sctransformer.files import write_json, written_whole
 from sctransformer.params import load_params
-from sctransformer.prior.bias import allowed_pairs, mask_bias
+from sctransformer.prior.bias import prior_matrix
+from sctransformer.prior.controls import control_network
 from sctransformer.prior.coverage import coverage, degrees
 from sctransformer.prior.network import read_network
 
@@ -27,17 +28,22 @@ def main() -> None:
             f"regulator, a share of {figures['genes_with_regulator_share']:.3f}; prior.min_coverage in params.yaml "
             f"asks for {params.prior.min_coverage}: use a larger network or lower it."
         )
+    n_regulators = int(panel["is_regulator"].sum())
     kept = network.among(set(genes))
-    bias_HGS = mask_bias(allowed_pairs(kept.pairs, genes, int(panel["is_regulator"].sum())))
+    if params.prior.control != "none":
+        kept = control_network(params.prior.control, kept, genes[:n_regulators], genes, params.seed)
+    prior_HGS = prior_matrix(params.model.mode, kept.edges.to_dict("list"), genes, n_regulators, params.model.heads)
     with written_whole(layout.EDGES) as temporary:
         kept.edges.to_parquet(temporary, index=False)
     with written_whole(layout.BIAS) as temporary:
-        save_file({"bias_HGS": bias_HGS}, temporary)
+        save_file({} if prior_HGS is None else {layout.PRIOR_TENSOR: prior_HGS}, temporary)
     table = degrees(network, genes)
     with written_whole(layout.DEGREES) as temporary:
         table.to_csv(temporary, index=False)
     regulator_degrees(table, int(figures["genes_with_regulator"]), len(genes), layout.COVERAGE_PICTURE)
     write_json(layout.COVERAGE, figures)
+    for sentence in dict.fromkeys([*network.repairs.sentences(), *kept.repairs.sentences()]):
+        print(f"{params.prior.network}: {sentence}")
     print(
         f"{figures['edges_kept']} of {figures['edges']} edges and {figures['regulators_kept']} of "
         f"{figures['regulators']} regulators lie in the panel; {figures['genes_with_regulator']} of {len(genes)} genes "

@@ -26,11 +26,14 @@ from sctransformer.training.cluster import Task, Workers, fit_on_ray
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.loop import EpochReport
 
+BEST = ("val_macro_f1", "val_accuracy", "val_loss")
+"""Figures of the chosen epoch that are logged for the run as a whole."""
+
 
 def make_model(config: ModelConfig, bias_path: Path, panel_path: Path) -> PriorBiasedTransformer:
     """A model with fresh weights over the prepared panel and its prior."""
     panel = pd.read_parquet(panel_path)
-    model = PriorBiasedTransformer(config, load_file(bias_path)["bias_HGS"])
+    model = PriorBiasedTransformer(config, load_file(bias_path).get(layout.PRIOR_TENSOR))
     model.set_expression_statistics(panel["mean"].to_numpy(), panel["std"].to_numpy())
     return model
 
@@ -53,10 +56,14 @@ def training_task(params: Params) -> Task:
     """What the workers need: files by absolute path, for they run in folders of their own."""
     shared = {field.name for field in dataclasses.fields(TrainConfig)} - {"seed"}
     prepared, bias, panel = (path.resolve() for path in (layout.PREPARED_CELLS, layout.BIAS, layout.PANEL))
+    try:
+        config = TrainConfig(seed=params.seed, **params.train.model_dump(include=shared))
+    except ValueError as error:
+        raise UserError(f"params.yaml: train: {error}.") from error
     return Task(
         make_model=functools.partial(make_model, model_config(params), bias, panel),
         load_cells=functools.partial(load_training_arrays, prepared),
-        config=TrainConfig(seed=params.seed, **params.train.model_dump(include=shared)),
+        config=config,
     )
 
 
@@ -85,13 +92,12 @@ def fit_with_progress(task: Task, settings: TrainParams, run_id: str) -> tuple[C
         TextColumn("{task.description}"),
     )
     with Progress(*columns) as progress:
-        bar = progress.add_task("starting workers", total=task.config.epochs)
+        bar = progress.add_task("starting workers", total=None)
 
         def on_epoch(report: EpochReport) -> None:
             history.append(report)
-            metrics = dataclasses.asdict(report)
-            runs.log_epoch(run_id, metrics.pop("epoch"), metrics)
-            progress.update(bar, advance=1, description=f"validation macro-F1 {report.val_macro_f1:.3f}")
+            runs.log_epoch(run_id, report.epoch, report.metrics())
+            progress.update(bar, completed=report.epoch + 1, total=report.epochs, description=report.summary())
 
         workers = Workers(settings.workers, settings.gpus, settings.max_restarts)
         checkpoint = fit_on_ray(task, workers, layout.RAY_STORAGE, f"train-{run_id}", on_epoch)
@@ -119,20 +125,17 @@ def main() -> None:
     try:
         checkpoint, history = fit_with_progress(task, params.train, run_id)
         write_outputs(checkpoint, history, model_config(params), lineage)
-        for path in (layout.LINEAGE, layout.CURVES, layout.HISTORY):
+        for path in (layout.LINEAGE, layout.CURVES, layout.HISTORY, layout.VALIDATION):
             runs.log_artifact(run_id, path)
         best = history[checkpoint.progress.best_epoch]
-        runs.log_metrics(run_id, {"best_epoch": best.epoch, "best_val_macro_f1": best.val_macro_f1})
+        runs.log_metrics(run_id, {"best_epoch": best.epoch, **{f"best_{name}": best.metrics()[name] for name in BEST}})
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise
     finally:
         runs.finish_run(run_id, status)
-    print(
-        f"best epoch {best.epoch}: validation macro-F1 {best.val_macro_f1:.3f}, accuracy {best.val_accuracy:.3f}; "
-        f"run {run_id}"
-    )
+    print(f"best epoch {best.epoch}: {best.summary()}, accuracy {best.val_accuracy:.3f}; run {run_id}")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ class _ObsNames(NamedTuple):
     """Counts of the WHOLE cell, before any choice of genes (float64)."""
     cell_type: str = "cell_type"
     """Label of a training cell (categorical)."""
+    donor: str = "donor_id"
+    """Donor or batch of a cell (categorical; CELLxGENE's name)."""
     split: str = "split"
-    """`train`, `validation` or `test` (categorical)."""
+    """`train`, `validation`, `test` or `unlabelled` (categorical)."""
     predicted_labels: str = "predicted_labels"
     """Label given by a model, or `unknown` (categorical)."""
     conf_score: str = "conf_score"
@@ -32,6 +34,8 @@ class _UnsNames(NamedTuple):
 
     annotation: str = "sctransformer"
     """Which model labelled these cells, and how."""
+    simulation: str = "simulation"
+    """Settings that simulated cells were made with."""
 
 
 class _BundleFiles(NamedTuple):
@@ -61,3 +65,11 @@ UNKNOWN_LABEL: Final = "unknown"
 TARGET_SUM: Final = 1e4
 """Counts per cell after normalisation: expression is log1p(counts per 10,000)."""
 SPLITS: Final = ("train", "validation", "test")
+UNLABELLED: Final = "unlabelled"
+"""Split of the training cells that have no label, or whose label is not to be used."""
+CELLXGENE_FIELDS: Final = (
+    "assay", "assay_ontology_term_id", "cell_type_ontology_term_id", "development_stage_ontology_term_id", "disease",
+    "disease_ontology_term_id", "donor_id", "organism_ontology_term_id", "self_reported_ethnicity_ontology_term_id",
+    "sex", "sex_ontology_term_id", "suspension_type", "tissue", "tissue_ontology_term_id", "tissue_type",
+)  # fmt: skip
+"""Columns of obs that CELLxGENE's schema defines; kept where a file has them."""

@@ -1,4 +1,4 @@
-"""What a user meets: `sctransformer annotate` and `sctransformer data check`, and how they fail."""
+"""What a user meets: `sctransformer annotate`, and how it fails."""
 
 import os
 import shutil
@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import NamedTuple
 
 import anndata
 import numpy as np
@@ -22,6 +21,7 @@ from sctransformer._constants import OBS
 from sctransformer.cli import annotate as annotate_verb
 from sctransformer.cli.main import run
 from sctransformer.errors import DEBUG_VARIABLE, UserError
+from tests.integration.conftest import Call, Outcome
 
 SCTRANSFORMER = (sys.executable, "-m", "sctransformer.cli.main")
 
@@ -29,34 +29,6 @@ SCTRANSFORMER = (sys.executable, "-m", "sctransformer.cli.main")
 @pytest.fixture(autouse=True)
 def no_debugging(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(DEBUG_VARIABLE, "")
-
-
-class Outcome(NamedTuple):
-    """What a call left behind: exit code, standard output, standard error."""
-
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Outcome]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Call the real entry point with words of the command line."""
-
-    def run_words(*words: object) -> Outcome:
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            with pytest.raises(SystemExit) as leaving:
-                run([str(word) for word in words])
-        finally:
-            signal.signal(signal.SIGTERM, handler)
-        captured = capsys.readouterr()
-        return Outcome(code=int(leaving.value.code or 0), out=captured.out, err=captured.err)
-
-    return run_words
 
 
 @pytest.fixture
@@ -122,7 +94,7 @@ def test_files_that_are_no_cells_are_refused(annotate: Call, tmp_path: Path) -> 
     (tmp_path / "text.h5ad").write_text("gene\tcell\n")
     refused(annotate(tmp_path / "text.h5ad"), tmp_path / "out", "text.h5ad: is not a readable h5ad file")
     refused(annotate(tmp_path / "absent.h5ad"), tmp_path / "out", "absent.h5ad: no such file")
-    refused(annotate(tmp_path), tmp_path / "out", "no such file")
+    refused(annotate(tmp_path), tmp_path / "out", "is a folder; annotate takes an h5ad file")
 
 
 @pytest.mark.parametrize(
@@ -260,23 +232,6 @@ def test_debugging_shows_the_traceback_wherever_it_is_asked_for(
 def test_a_wrong_command_line_is_code_2(call: Call) -> None:
     assert call("annotate", "--nonsense").code == 2
     assert call("nonsense").code == 2
-
-
-def test_data_check_describes_a_good_file(call: Call, cells: AnnData, tmp_path: Path) -> None:
-    cells.write_h5ad(tmp_path / "cells.h5ad")
-    outcome = call("data", "check", tmp_path / "cells.h5ad")
-    assert outcome.code == 0, outcome.err
-    for words in ("90", "24", "zeros", "obs['library_size']", "3 types", "alpha"):
-        assert words in outcome.out
-
-
-def test_data_check_refuses_a_bad_file(call: Call, cells: AnnData, tmp_path: Path) -> None:
-    cells.write_h5ad(tmp_path / "cells.h5ad")
-    outcome = call("data", "check", tmp_path / "cells.h5ad", "--label-column", "type")
-    refused(outcome, tmp_path / "none", "obs has no column 'type' (columns: library_size, cell_type)")
-    cells.X = sparse.csr_matrix(np.log1p(cells.X.toarray()))
-    cells.write_h5ad(tmp_path / "logged.h5ad")
-    refused(call("data", "check", tmp_path / "logged.h5ad"), tmp_path / "none", "looks log-normalised")
 
 
 HEAVY = ("torch", "ray", "dvc", "mlflow", "scanpy", "great_expectations")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from sctransformer.annotate.genes import match_genes, require_coverage
+from sctransformer.annotate.genes import match_genes, named_by_symbol, require_coverage
 from sctransformer.errors import UserError
 
 VOCABULARY = pd.DataFrame({"gene": ["A", "B", "C", "D"], "mean": [1.0, 2.0, 3.0, 4.0]})
@@ -93,3 +93,39 @@ def test_the_advice_fits_the_names(wanted: list[str], found: list[str], advice: 
 def test_a_panel_without_expression_counts_every_gene_alike() -> None:
     silent = VOCABULARY.assign(mean=0.0)
     assert match_genes(silent, pd.Index(["A"])).coverage == pytest.approx(0.25)
+
+
+WITH_IDS = pd.DataFrame(
+    {
+        "gene": ["JCHAIN", "CD4", "OWN"],
+        "mean": [1.0, 1.0, 1.0],
+        "ensembl_id": ["ENSG00000132465", "ENSG00000010610;ENSG00000299999", ""],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "symbols"),
+    [
+        (["CD4", "JCHAIN", "OWN", "X"], ["CD4", "JCHAIN", "OWN", "X"]),
+        (["IGJ", "CD4"], ["JCHAIN", "CD4"]),
+        (
+            ["ENSG00000132465.7", "ENSG00000299999", "OWN", "ENSG00000000001"],
+            ["JCHAIN", "CD4", "OWN", "ENSG00000000001"],
+        ),
+    ],
+)
+def test_a_file_is_read_by_symbol_former_symbol_or_id(names: list[str], symbols: list[str]) -> None:
+    translated, place = named_by_symbol(WITH_IDS, pd.DataFrame(index=names), "f")
+    assert (translated.tolist(), place) == (symbols, "var_names")
+
+
+def test_a_column_of_var_is_used_where_it_names_more_genes() -> None:
+    var = pd.DataFrame({"feature_name": ["JCHAIN", "CD4"]}, index=["0", "1"])
+    translated, place = named_by_symbol(WITH_IDS, var, "f")
+    assert (translated.tolist(), place) == (["JCHAIN", "CD4"], "feature_name")
+
+
+def test_a_model_that_knows_no_ids_matches_by_symbol() -> None:
+    translated, _ = named_by_symbol(VOCABULARY, pd.DataFrame(index=["B", "ENSG00000132465"]), "f")
+    assert translated.tolist() == ["B", "ENSG00000132465"]

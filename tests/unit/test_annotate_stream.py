@@ -14,8 +14,8 @@ import pytest
 from scipy import sparse
 
 from sctransformer.annotate.ahead import read_ahead
-from sctransformer.annotate.library import choose_library_sizes
 from sctransformer.annotate.session import ScoringSession, usable_runtime
+from sctransformer.data.library import choose_library_sizes
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
 

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sctransformer.data.genes import GeneMap, best_names, read_aliases
 from sctransformer.errors import UserError
 
 MIN_COVERAGE = 0.8
@@ -47,6 +48,28 @@ class GeneMatch:
         else:  # no pair occurs twice, and plain assignment is several times faster
             counts_NG[where] = counts_NF.data[kept_P]
         return counts_NG
+
+
+def named_by_symbol(vocabulary: pd.DataFrame, var: pd.DataFrame, source: str) -> tuple[pd.Index, str]:
+    """Name the columns of a file as the model does, whether they are named by symbol, former symbol or Ensembl id.
+
+    Args:
+        vocabulary: `gene`, and `ensembl_id` where the model knows ids, see `Bundle.vocabulary`.
+        var: the file's table of genes; names are taken from its index or from a column that usually holds gene ids,
+            whichever names most genes of the vocabulary.
+        source: what to call the file in errors.
+
+    Returns:
+        A symbol for each column (its own name where none is known), and where the names were taken from.
+    """
+    ids = vocabulary["ensembl_id"] if "ensembl_id" in vocabulary else [""] * len(vocabulary)
+    genes = vocabulary["gene"].tolist()
+    symbol_of = {one: gene for gene, several in zip(genes, ids, strict=True) for one in str(several).split(";") if one}
+    there = set(genes)
+    aliases = {former: now for former, now in read_aliases().items() if now in there and former not in there}
+    known = GeneMap(symbol_of, aliases, frozenset(genes))
+    place, names, _ = best_names(var, known, source)
+    return pd.Index([known.symbol(name) or name for name in names], dtype=object), place
 
 
 def match_genes(vocabulary: pd.DataFrame, genes: pd.Index) -> GeneMatch:

@@ -12,12 +12,18 @@ import numpy as np
 
 from sctransformer import __version__
 from sctransformer._constants import UNKNOWN_LABEL
-from sctransformer.annotate.genes import MIN_COVERAGE, GeneMatch, match_genes, require_coverage
-from sctransformer.annotate.library import LibrarySizes, choose_library_sizes
+from sctransformer.annotate.genes import (
+    MIN_COVERAGE,
+    GeneMatch,
+    match_genes,
+    named_by_symbol,
+    require_coverage,
+)
 from sctransformer.annotate.session import ScoringSession
 from sctransformer.annotate.stream import BATCH_CELLS, Annotation, score_file
 from sctransformer.annotate.writers import write_annotated
 from sctransformer.data.cells import CellFile
+from sctransformer.data.library import LibrarySizes, choose_library_sizes
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle
 from sctransformer.files import sha256_file, sha256_json, written_whole
@@ -61,6 +67,10 @@ class AnnotationSummary:
     """The most expressed first."""
     repeated_genes: list[str]
     """Genes of the panel that name more than one column of the file; their counts were summed."""
+    counts_in: str
+    """Where the counts stood: `X`, `raw.X` or a layer."""
+    gene_names: str
+    """Where the gene names stood: `var_names` or a column of var."""
     library_size: str
     """Where library sizes came from."""
     provider: str
@@ -112,11 +122,15 @@ def annotate_file(
     target = output_path(source, outdir)
     if target.exists() and source.exists() and target.samefile(source):
         raise UserError(f"{target}: is the input itself; choose another folder for the output.")
+    if source.is_dir():
+        raise UserError(f"{source}: is a folder; annotate takes an h5ad file, so write the cells as one.")
     with CellFile(source) as file:
         if file.n_cells == 0:
             raise UserError(f"{source}: has no cells.")
-        match = match_genes(bundle.vocabulary, file.genes)
+        genes, gene_names = named_by_symbol(bundle.vocabulary, file.var, str(source))
+        match = match_genes(bundle.vocabulary, genes)
         require_coverage(match, bundle.vocabulary, file.genes, str(source), settings.min_coverage)
+        counts_in = file.counts_in
         library_sizes = choose_library_sizes(file.obs, settings.library_size_column, str(source))
         with written_whole(target) as temporary:
             _require_space(source, outdir, file.n_cells, bundle.config["embedding"])
@@ -133,6 +147,8 @@ def annotate_file(
                 "model_version": model_version,
                 "model_identity": identity,
                 "job_id": job,
+                "counts_in": file.counts_in,
+                "gene_names": gene_names,
                 **_figures(annotation, match, library_sizes, threshold),
                 **{key: value for key, value in bundle.lineage.items() if key == "prior_sha256" and value},
                 "sctransformer_version": __version__,
@@ -152,6 +168,8 @@ def annotate_file(
         coverage=match.coverage,
         missing_genes=match.missing,
         repeated_genes=match.repeated,
+        counts_in=counts_in,
+        gene_names=gene_names,
         library_size=str(library_sizes),
         provider=session.provider,
     )

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from sctransformer.annotate.ahead import read_ahead
 from sctransformer.annotate.genes import GeneMatch
-from sctransformer.annotate.library import LibrarySizes
 from sctransformer.annotate.session import ScoringSession
 from sctransformer.data.cells import CellFile
+from sctransformer.data.library import LibrarySizes
 
 CHUNK_CELLS = 512
 """Cells read at a time."""
@@ -97,4 +97,4 @@ def _batches(chunks: Iterator[_Chunk], cells: int) -> Iterator[_Chunk]:
 
 def _chunks(file: CellFile, match: GeneMatch, library_sizes: LibrarySizes, rows: int) -> Iterator[_Chunk]:
     for start, counts_NF in file.chunks(rows):
-        yield _Chunk(match.gather(counts_NF), library_sizes.of_chunk(start, counts_NF))
+        yield _Chunk(match.gather(counts_NF), library_sizes.of_chunk(start, counts_NF).astype(np.float32))

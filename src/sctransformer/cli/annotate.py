@@ -23,7 +23,7 @@ class _Model(NamedTuple):
 
 
 def annotate(
-    indata: Annotated[Path, typer.Option("--indata", "-i", help="An h5ad file with raw counts in X.")],
+    indata: Annotated[Path, typer.Option("--indata", "-i", help="An h5ad file with raw counts.")],
     model: Annotated[str, typer.Option("--model", "-m", help="A bundle's folder, NAME@ALIAS or NAME/VERSION.")],
     outdir: Annotated[Path, typer.Option("--outdir", "-o", help="Folder of the result.")],
     threshold: Annotated[
@@ -100,6 +100,7 @@ def _show(console: "Console", summary: "AnnotationSummary") -> None:
     line(f"gene coverage {summary.coverage:.1%}{_missing(summary.missing_genes)}")
     if summary.repeated_genes:
         line(f"gene names    {_some(summary.repeated_genes)} occur more than once; their counts were summed")
+    line(f"read from     counts in {summary.counts_in}, genes in {summary.gene_names}")
     line(f"library size  {summary.library_size}")
     line(f"ran on        {summary.provider}")
     line(f"output        {summary.output}")

@@ -1,70 +1,160 @@
 """`sctransformer data check`: whether a file would pass, before anything long is started."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sctransformer.errors import UserError
 
-_ROWS = 4096
+if TYPE_CHECKING:
+    from sctransformer.data.check import CellCheck
+    from sctransformer.data.validation.report import Report
 
 
 def check(
-    file: Annotated[Path, typer.Argument(help="An h5ad file with raw counts in X.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="An h5ad file or a zarr folder with raw counts.", show_default=False)],
     label_column: Annotated[
-        str | None,
-        typer.Option(help="Column of obs with the cell type.", show_default="cell_type if there"),
+        str | None, typer.Option(help="Column of obs with the cell type.", show_default="cell_type if there")
+    ] = None,
+    donor_column: Annotated[
+        str | None, typer.Option(help="Column of obs with the donor or batch.", show_default="donor_id if there")
+    ] = None,
+    gene_column: Annotated[
+        str | None, typer.Option(help="Column of var with gene ids, or var_names.", show_default="recognised")
+    ] = None,
+    counts: Annotated[
+        str | None, typer.Option(help="Where raw counts stand: X, raw.X or a layer's name.", show_default="found")
     ] = None,
     library_size_column: Annotated[
         str | None,
         typer.Option(
             help="Column of obs with the counts of the whole cell.",
-            show_default="library_size if there, else sums of X",
+            show_default="library_size if there, else their sum",
         ),
     ] = None,
+    network: Annotated[
+        Path | None, typer.Option(help="A prior network: say whether cells and network fit together.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Check as cells to annotate with this model, see `annotate`."),
+    ] = None,
+    data_docs: Annotated[Path | None, typer.Option(help="Folder for the result as HTML pages.")] = None,
 ) -> None:
-    """Read a whole file, check that X holds raw counts, and say what is in it."""
+    """Read a whole file, say what is in it, and run the same expectations as the pipeline.
+
+    Labelled cells are checked as a training dataset, cells for a model as a batch to annotate. A critical expectation
+    that fails is an error; a warning is shown.
+
+    Example: sctransformer data check cells.h5ad --label-column celltype --network data/networks/collectri.tsv
+    """
+    look(file, label_column, donor_column, gene_column, counts, library_size_column, network, model, data_docs)
+
+
+def look(
+    file: Path,
+    label_column: str | None = None,
+    donor_column: str | None = None,
+    gene_column: str | None = None,
+    counts: str | None = None,
+    library_size_column: str | None = None,
+    network: Path | None = None,
+    model: str | None = None,
+    data_docs: Path | None = None,
+) -> None:
+    """What `check` does, for other verbs.
+
+    Raises:
+        UserError: the file cannot be used, or a critical expectation failed.
+    """
+    from sctransformer._constants import OBS
+    from sctransformer.cli.progress import cells_bar
+    from sctransformer.data.check import look_at
+    from sctransformer.data.genes import read_gene_map
+    from sctransformer.data.ingest import Columns
+
+    columns = Columns(label_column or OBS.cell_type, library_size_column, donor_column)
+    with cells_bar("Checking") as on_progress:
+        found = look_at(file, read_gene_map(), columns, counts, gene_column, on_progress)
+    lines = list(_described(found))
+    width = max(len(name) for name, _ in lines)
+    typer.echo("\n".join(f"{name:<{width}}  {value}" for name, value in lines))
+    if model is not None:
+        _judge(_as_batch(found, model, data_docs), file, width, data_docs)
+    elif OBS.cell_type in found.obs:
+        _judge(_as_training(found, network, data_docs), file, width, data_docs, network)
+    else:
+        typer.echo("no labels: not checked for training; name them by --label-column, or a model by --model")
+
+
+def _described(found: CellCheck) -> Iterator[tuple[str, str]]:
     import numpy as np
 
     from sctransformer._constants import OBS
-    from sctransformer.annotate.library import choose_library_sizes
-    from sctransformer.cli.progress import cells_bar
-    from sctransformer.data.cells import CellFile
 
-    with CellFile(file) as cells, cells_bar("Checking") as on_progress:
-        for what, names in (("cells", cells.obs.index), ("genes", cells.genes)):
-            if len(names) == 0:
-                raise UserError(f"{file}: has no {what}.")
-        if label_column is not None and label_column not in cells.obs:
-            there = ", ".join(map(str, cells.obs.columns)) or "none"
-            raise UserError(f"{file}: obs has no column {label_column!r} (columns: {there}); set --label-column.")
-        sizes = choose_library_sizes(cells.obs, library_size_column, str(file))
-        library_sizes, counts, empty = [], 0, 0
-        for start, chunk in cells.chunks(_ROWS):
-            library_sizes.append(sizes.of_chunk(start, chunk))
-            counts += int(np.count_nonzero(chunk.data))
-            empty += int((chunk.getnnz(axis=1) == 0).sum())
-            on_progress(start + chunk.shape[0], cells.n_cells)
-        low, middle, high = np.percentile(np.concatenate(library_sizes), (0, 50, 100))
-        zeros = 1 - counts / (cells.n_cells * len(cells.genes))
-        lines = [
-            ("cells", f"{cells.n_cells:,}{_repeated(int(cells.obs.index.duplicated().sum()))}"),
-            ("genes", f"{len(cells.genes):,}{_repeated(int(cells.genes.duplicated().sum()))}"),
-            ("counts", f"raw; {zeros:.1%} zeros; {empty:,} cells without any"),
-            ("library size", f"{sizes}; median {middle:,.0f}, from {low:,.0f} to {high:,.0f}"),
-        ]
-        column = label_column or (OBS.cell_type if OBS.cell_type in cells.obs else None)
-        if column is None:
-            lines.append(("labels", "none"))
-        else:
-            labels = cells.obs[column].astype("string").str.strip().replace("", None)
-            without = int(labels.isna().sum())
-            lines.append(("labels", f"obs[{column!r}]; {labels.nunique()} types; {without:,} cells without"))
-            lines += [(f"  {name}", f"{number:,}") for name, number in labels.value_counts().items()]
-    width = max(len(name) for name, _ in lines)
-    typer.echo("\n".join(f"{name:<{width}}  {value}" for name, value in lines))
+    statistics, obs = found.statistics, found.obs
+    n_genes = len(found.identity.genes)
+    detected = int(statistics.genes_detected_N.sum())
+    empty = int((statistics.genes_detected_N == 0).sum())
+    low, middle, high = np.percentile(obs[OBS.library_size], (0, 50, 100))
+    yield "cells", f"{statistics.n_cells:,}"
+    yield "genes", found.identity.summary()
+    zeros = 1 - detected / (statistics.n_cells * n_genes)
+    yield "counts", f"raw, in {found.counts_in}; {zeros:.1%} zeros; {empty:,} cells without any"
+    yield "library size", f"{found.library_size_source}; median {middle:,.0f}, from {low:,.0f} to {high:,.0f}"
+    if OBS.donor in obs:
+        yield "donors", f"{obs[OBS.donor].nunique():,}"
+    if OBS.cell_type not in obs:
+        yield "labels", "none"
+        return
+    labels = obs[OBS.cell_type]
+    yield "labels", f"{labels.nunique()} types; {int(labels.isna().sum()):,} cells without"
+    for name, number in labels.value_counts().items():
+        yield f"  {name}", f"{number:,}"
 
 
-def _repeated(number: int) -> str:
-    return f"; {number:,} names occur again: training needs unique names" if number else ""
+def _as_training(found: CellCheck, network: Path | None, data_docs: Path | None) -> Report:
+    from sctransformer.data.check import run_training_suites
+    from sctransformer.params import Params, load_params
+    from sctransformer.prior.network import read_network
+
+    params = load_params() if Path("params.yaml").is_file() else Params()
+    if network is None:
+        return run_training_suites(found, params.validation, data_docs=data_docs)
+    edges = read_network(network, params.prior.confidence)
+    return run_training_suites(found, params.validation, edges.edges, edges.repairs.counts(), data_docs)
+
+
+def _as_batch(found: CellCheck, model: str, data_docs: Path | None) -> Report:
+    from sctransformer._constants import OBS
+    from sctransformer.cli.annotate import find_model
+    from sctransformer.data.validation.batch import check_batch
+    from sctransformer.export.bundle import read_bundle
+
+    vocabulary = read_bundle(find_model(model).folder).vocabulary
+    return check_batch(
+        str(found.path),
+        found.obs.index,
+        found.identity.genes,
+        found.statistics,
+        vocabulary["gene"].tolist(),
+        vocabulary["mean"].to_numpy(),
+        found.obs[OBS.library_size].to_numpy(),
+        data_docs=data_docs,
+    )
+
+
+def _judge(report: Report, file: Path, width: int, data_docs: Path | None, network: Path | None = None) -> None:
+    def named(suite: str) -> Path:
+        return network if network is not None and suite.startswith("network") else file
+
+    pages = f"; see {data_docs / 'index.html'}" if data_docs is not None else ""
+    typer.echo(f"{'expectations':<{width}}  {report.met} met, {len(report.warnings)} warnings{pages}")
+    for warning in report.warnings:
+        typer.echo(f"Warning: {warning.sentence(named(warning.suite))}", err=True)
+    if report.critical:
+        raise UserError(" ".join(failure.sentence(named(failure.suite)) for failure in report.critical))

@@ -20,6 +20,15 @@ USER_ERROR, UNEXPECTED, INTERRUPTED, TERMINATED = 1, 70, 130, 143
 VERBS = (
     # words, module, function: these modules are imported for any command, so they import nothing heavy themselves
     ("data check", "sctransformer.cli.data", "check"),
+    ("data simulate", "sctransformer.cli.simulate", "simulate"),
+    ("data add", "sctransformer.cli.catalogue", "add"),
+    ("data list", "sctransformer.cli.catalogue", "list_datasets"),
+    ("data show", "sctransformer.cli.catalogue", "show"),
+    ("prior build", "sctransformer.cli.prior", "build"),
+    ("prior coverage", "sctransformer.cli.prior", "coverage"),
+    ("prior compare", "sctransformer.cli.prior", "compare"),
+    ("prior fetch", "sctransformer.cli.prior", "fetch"),
+    ("prior shuffle", "sctransformer.cli.prior", "shuffle"),
     ("train", "sctransformer.cli.train", "train"),
     ("verify", "sctransformer.cli.verify", "verify"),
     ("register", "sctransformer.cli.register", "register"),
@@ -28,7 +37,10 @@ VERBS = (
     ("annotate", "sctransformer.cli.annotate", "annotate"),
     ("lineage", "sctransformer.cli.lineage", "lineage"),
 )
-GROUPS = {"data": "Look at cells before they are used."}
+GROUPS = {
+    "data": "Datasets: check cells, add them to the catalogue, look at them.",
+    "prior": "Build prior networks, and see what they are worth on your genes.",
+}
 
 app = typer.Typer(
     name="sctransformer",

@@ -1,45 +1,51 @@
-"""Reading h5ad files: names and obs at once, counts in chunks of rows, never the whole matrix of a large file."""
+"""Reading AnnData files, h5ad or zarr: tables at once, raw counts in chunks of rows from wherever they stand."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import h5py
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from anndata.io import read_elem, sparse_dataset
+from anndata.io import read_elem
 from scipy import sparse
 
-from sctransformer.data.counts import check_counts
+from sctransformer.data.counts import check_counts, fault_of
+from sctransformer.data.matrix import RowMatrix, open_matrix
 from sctransformer.errors import UserError
+
+X, RAW = "X", "raw.X"
+LAYERS_OF_COUNTS = ("counts", "raw_counts", "raw", "count", "umi", "umis")
+"""Layers that usually hold raw counts, tried first."""
 
 
 class CellFile:
-    """An h5ad file opened for reading. Use as a context manager.
+    """An h5ad file or a zarr folder opened for reading. Use as a context manager.
+
+    Raw counts are taken from where `counts` says: `X`, `raw.X` or the name of a layer. None looks for them, in X, in
+    the layers that usually hold them, in `raw.X`, and in the other layers, by a sample of the values; all that is read
+    later is checked value by value.
 
     Raises:
-        UserError: the file is absent, cut, not HDF5, or not AnnData.
+        UserError: the file is absent, cut, neither HDF5 nor zarr, not AnnData, or holds no raw counts.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, counts: str | None = None) -> None:
         self.path = path
-        if not path.is_file():
-            raise UserError(f"{path}: no such file.")
+        self._root, self._file = _open(path)
         try:
-            self._file = h5py.File(path, "r")
-        except OSError as error:
-            raise UserError(
-                f"{path}: is not a readable h5ad file; it is cut short or damaged ({_one_line(error)})."
-            ) from error
-        try:
-            self.obs: pd.DataFrame = self._element("obs")
-            self.genes: pd.Index = self._element("var").index.astype(str)
-            self._matrix = self._open_matrix()
+            self.obs: pd.DataFrame = self._table("obs")
+            self.counts_in: str = self._find(counts)
+            """Where the raw counts stand: `X`, `raw.X` or a layer's name."""
+            self.var: pd.DataFrame = self._table("raw/var" if self.counts_in == RAW else "var")
+            """The table of the genes that the counts are of."""
+            self.genes: pd.Index = self.var.index.astype(str)
+            self._matrix = self._checked_shape(self._open(self.counts_in))
         except BaseException:
-            self._file.close()
+            self.close()
             raise
 
     def __enter__(self) -> Self:
@@ -48,7 +54,12 @@ class CellFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._file.close()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
 
     @property
     def n_cells(self) -> int:
@@ -62,12 +73,77 @@ class CellFile:
             UserError: a value is no raw count, or the file breaks off.
         """
         cells, genes = list(self.obs.index.astype(str)), list(self.genes)
-        for start in range(0, self.n_cells, rows):
-            with self._damage_named(f"X cannot be read at cell {start}"):
-                chunk = sparse.csr_matrix(self._matrix[start : start + rows])
+        source, done = f"{self.path}: {_shown(self.counts_in)}", 0
+        chunks = self._matrix.row_chunks(rows)
+        while True:
+            with self._damage_named(f"{_shown(self.counts_in)} cannot be read at cell {done}"):
+                following = next(chunks, None)
+                if following is None:
+                    return
+                start, chunk = following
                 chunk.check_format(full_check=True)  # indices outside the matrix crash the process later
-            check_counts(chunk, f"{self.path}: X", cells, genes, start)
+            check_counts(chunk, source, cells, genes, start)
+            done = start + chunk.shape[0]
             yield start, chunk
+
+    def _find(self, wanted: str | None) -> str:
+        there = self._candidates()
+        if wanted is not None:
+            if wanted not in there:
+                raise UserError(
+                    f"{self.path}: has no counts in {wanted!r} (there are {', '.join(there) or 'none'}); choose one."
+                )
+            return wanted
+        if not there:
+            raise UserError(f"{self.path}: has no X, raw.X or layer; expected raw counts in one of them.")
+        faults = {}
+        for place in there:
+            with self._damage_named(f"{_shown(place)} cannot be read"):
+                fault = fault_of(self._open(place).sample())
+            if fault is None:
+                return place
+            faults[place] = fault[1]
+        if len(there) == 1:
+            return there[0]  # reading it names the cell and the gene
+        found = ", ".join(f"{_shown(place)} ({fault})" for place, fault in faults.items())
+        raise UserError(f"{self.path}: expected raw counts in X, raw.X or a layer, but none holds them: {found}.")
+
+    def _candidates(self) -> list[str]:
+        layers, raw = sorted(self._members("layers")), [RAW] if X in self._members("raw") else []
+        usual = [name for name in LAYERS_OF_COUNTS if name in layers]
+        first = [X] if X in self._root else []
+        return [*first, *usual, *raw, *(name for name in layers if name not in usual)]
+
+    def _members(self, group: str) -> list[str]:
+        node: Any = self._root.get(group, None)
+        return list(node.keys()) if hasattr(node, "keys") else []  # what is not there may be stored as null
+
+    def _open(self, place: str) -> RowMatrix:
+        key = {X: "X", RAW: "raw/X"}.get(place, f"layers/{place}")
+        try:
+            return open_matrix(self._root[key])
+        except ValueError as error:
+            raise UserError(f"{self.path}: {_shown(place)} is no matrix of counts: {error}.") from error
+        except Exception as error:
+            raise UserError(f"{self.path}: {_shown(place)} cannot be read ({_one_line(error)}).") from error
+
+    def _checked_shape(self, matrix: RowMatrix) -> RowMatrix:
+        expected = (len(self.obs), len(self.genes))
+        if tuple(matrix.shape) != expected:
+            raise UserError(
+                f"{self.path}: {_shown(self.counts_in)} has shape {tuple(matrix.shape)}, but obs and var say "
+                f"{expected}."
+            )
+        return matrix
+
+    def _table(self, name: str) -> pd.DataFrame:
+        with self._damage_named(f"{name} cannot be read"):
+            if name not in self._root:
+                raise UserError(f"{self.path}: has no {name!r}; expected an AnnData file with X, obs and var.")
+            element = read_elem(self._root[name])
+        if not isinstance(element, pd.DataFrame):
+            raise UserError(f"{self.path}: {name} is no table; expected an AnnData file.")
+        return element
 
     @contextmanager
     def _damage_named(self, what: str) -> Iterator[None]:
@@ -79,50 +155,59 @@ class CellFile:
         except Exception as error:
             raise UserError(f"{self.path}: {what}; the file is damaged ({_one_line(error)}).") from error
 
-    def _element(self, name: str) -> pd.DataFrame:
-        with self._damage_named(f"{name} cannot be read"):
-            if name not in self._file:
-                raise UserError(f"{self.path}: has no {name!r}; expected an AnnData file (h5ad) with X, obs and var.")
-            element = read_elem(self._file[name])
-        if not isinstance(element, pd.DataFrame):
-            raise UserError(f"{self.path}: {name} is no table; expected an AnnData file (h5ad).")
-        return element
 
-    def _open_matrix(self) -> h5py.Dataset | sparse.csr_matrix:
-        with self._damage_named("X cannot be read"):
-            if "X" not in self._file:
-                raise UserError(f"{self.path}: has no X; expected raw counts there.")
-            node = self._file["X"]
-            if isinstance(node, h5py.Dataset):
-                matrix = node
-            else:
-                matrix = sparse_dataset(node)
-                if matrix.format == "csc":  # its rows cannot be sliced cheaply: convert once
-                    columns = matrix.to_memory()
-                    columns.check_format(full_check=True)
-                    matrix = sparse.csr_matrix(columns)
-        expected = (len(self.obs), len(self.genes))
-        if tuple(matrix.shape) != expected:
-            raise UserError(f"{self.path}: X has shape {tuple(matrix.shape)}, but obs and var say {expected}.")
-        return matrix
+def _open(path: Path) -> tuple[Any, h5py.File | None]:
+    """The root of the tree, and what must be closed."""
+    if path.is_dir():
+        import zarr  # half a second
+
+        try:
+            return zarr.open_group(path, mode="r"), None
+        except Exception as error:
+            raise UserError(f"{path}: is a folder, but no readable zarr group ({_one_line(error)}).") from error
+    if not path.is_file():
+        raise UserError(f"{path}: no such file.")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise UserError(
+            f"{path}: is not a readable h5ad file; it is cut short or damaged ({_one_line(error)})."
+        ) from error
+    return file, file
+
+
+def _shown(place: str) -> str:
+    return place if place in (X, RAW) else f"layer {place!r}"
 
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())  # HDF5 breaks lines
 
 
-def read_cells(path: Path, rows: int = 4096) -> AnnData:
-    """Read names, obs and checked counts of an h5ad into memory; X becomes CSR float32.
+def require_unique_names(file: CellFile) -> None:
+    """Refuse a file without cells or genes, or in which two cells have one name.
+
+    Raises:
+        UserError: saying which.
+    """
+    for what, names in (("cells", file.obs.index), ("genes", file.genes)):
+        if len(names) == 0:
+            raise UserError(f"{file.path}: has no {what}.")
+    if not file.obs.index.is_unique:
+        twice = file.obs.index[file.obs.index.duplicated()][0]
+        raise UserError(f"{file.path}: names of cells must be unique, but {twice!r} occurs more than once.")
+
+
+def read_cells(path: Path, rows: int = 4096, counts: str | None = None) -> AnnData:
+    """Read names, obs and checked counts into memory; X becomes CSR float32. For files that are known to be small.
 
     Raises:
         UserError: as `CellFile`, and when the file has no cells or no genes, or names are not unique.
     """
-    with CellFile(path) as file:
-        for what, names in (("cells", file.obs.index), ("genes", file.genes)):
-            if len(names) == 0:
-                raise UserError(f"{path}: has no {what}.")
-            if not names.is_unique:
-                twice = names[names.duplicated()][0]
-                raise UserError(f"{path}: names of {what} must be unique, but {twice!r} occurs more than once.")
+    with CellFile(path, counts) as file:
+        require_unique_names(file)
+        if not file.genes.is_unique:
+            twice = file.genes[file.genes.duplicated()][0]
+            raise UserError(f"{path}: names of genes must be unique, but {twice!r} occurs more than once.")
         blocks = [chunk.astype(np.float32) for _, chunk in file.chunks(rows)]
         return AnnData(sparse.vstack(blocks, format="csr"), obs=file.obs, var=pd.DataFrame(index=file.genes))

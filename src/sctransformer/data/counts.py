@@ -1,8 +1,10 @@
 """What counts must be: finite, non-negative integers. Everything that enters is checked here."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from sctransformer.errors import UserError
@@ -11,6 +13,27 @@ INTEGER_TOLERANCE = 1e-3
 """Float noise allowed around an integer count."""
 LOG_CEILING = 30.0
 """log1p of any real count stays under this; larger fractional values are no log."""
+
+
+def fault_of(values: NDArray[Any]) -> tuple[NDArray[np.bool_], str, str] | None:
+    """Why values are no raw counts.
+
+    Returns:
+        Which of them are at fault, what is wrong with them, and what the matrix looks like; None for counts.
+    """
+    if values.dtype.kind in "bu":
+        return None
+    finite = np.isfinite(values)
+    if not finite.all():
+        return ~finite, "neither a number nor zero", "remove or repair the cell"
+    if (negative := values < 0).any():
+        return negative, "negative", "it looks scaled; give raw counts"
+    if values.dtype.kind == "i":
+        return None
+    if (fractional := np.abs(values - np.round(values)) > INTEGER_TOLERANCE).any():
+        kind = "log-normalised" if float(values.max()) < LOG_CEILING else "normalised"
+        return fractional, "not an integer", f"it looks {kind}; give raw counts"
+    return None
 
 
 def check_counts(
@@ -27,22 +50,14 @@ def check_counts(
     Raises:
         UserError: with the first offending cell and gene, its value, and what the matrix looks like.
     """
-    values = counts.data
-    finite = np.isfinite(values)
-    if not finite.all():
-        found, advice = "neither a number nor zero", "remove or repair the cell"
-        bad = ~finite
-    elif (bad := values < 0).any():
-        found, advice = "negative", "X looks scaled; give raw counts"
-    elif (bad := np.abs(values - np.round(values)) > INTEGER_TOLERANCE).any():
-        looks_logged = float(values.max()) < LOG_CEILING
-        found = "not an integer"
-        advice = "X looks log-normalised; give raw counts" if looks_logged else "X looks normalised; give raw counts"
-    else:
+    fault = fault_of(counts.data)
+    if fault is None:
         return
+    bad, found, advice = fault
     position = int(np.argmax(bad))
     row = int(np.searchsorted(counts.indptr, position, side="right")) - 1
     cell, gene = cells[first_cell + row], genes[counts.indices[position]]
     raise UserError(
-        f"{source}: expected raw counts, but cell {cell!r}, gene {gene!r} is {values[position]:.6g}, {found}; {advice}."
+        f"{source}: expected raw counts, but cell {cell!r}, gene {gene!r} is {counts.data[position]:.6g}, {found}; "
+        f"{advice}."
     )

@@ -1,90 +1,130 @@
-"""From a user's AnnData to the data contract, and the cells that are kept back."""
+"""From a user's file to the data contract: gene symbols, checked columns of obs, and the cells that are kept back."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
+from numpy.typing import NDArray
 
-from sctransformer._constants import OBS
+from sctransformer._constants import CELLXGENE_FIELDS, OBS
+from sctransformer.data.cells import CellFile, require_unique_names
+from sctransformer.data.genes import GeneIdentity
+from sctransformer.data.library import choose_library_sizes
+from sctransformer.data.writing import growing_cells
 from sctransformer.errors import UserError
 
+ROWS = 4096
+"""Cells read at a time."""
 
-def to_contract(
-    cells: AnnData,
-    source: str,
-    label_column: str = OBS.cell_type,
-    library_size_column: str | None = OBS.library_size,
-) -> AnnData:
-    """Give cells the columns that every later stage relies on.
+
+@dataclass(frozen=True)
+class Columns:
+    """How the columns of a file's obs are called."""
+
+    label: str = OBS.cell_type
+    """Cell type of each cell."""
+    library_size: str | None = OBS.library_size
+    """Counts of the whole cell; None takes `library_size` where there is one, else the row sums."""
+    donor: str | None = None
+    """Donor or batch of each cell; None takes `donor_id` where there is one."""
+
+
+def ingest(
+    file: CellFile,
+    identity: GeneIdentity,
+    columns: Columns,
+    kept: Path,
+    new: Path,
+    new_fraction: float,
+    seed: int,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[int, int]:
+    """Write a file under the data contract: the cells that stay, and the new cells, which are kept back unlabelled.
+
+    Both hold raw counts by gene symbol as CSR in X and `obs["library_size"]` (float64). The cells that stay also have
+    `obs["cell_type"]` (categorical), `obs["donor_id"]` (categorical, where there are donors) and the columns that
+    CELLxGENE's schema defines, where present. Cells are in the order of the file; memory does not grow with them.
 
     Args:
-        cells: raw counts as CSR in X, unique names.
-        source: what to call the file in errors.
-        label_column: column of obs with the cell type.
-        library_size_column: column of obs with the whole cell's counts; None takes the row sums of X.
+        file: opened.
+        identity: which gene each of its columns counts.
+        columns: names in its obs.
+        kept, new: the files to write; on an error neither is changed.
+        new_fraction: share of each cell type that is kept back.
+        seed: which cells.
 
     Returns:
-        A new AnnData: the same X, `obs["library_size"]` (float64), `obs["cell_type"]` (categorical), and
-        `obs["cell_type_ontology_term_id"]` where the file has it (the name is CELLxGENE's); no other field.
+        Number of cells that stay, and of new cells.
 
     Raises:
         UserError: a column is missing, or library sizes are not positive numbers at least as large as the row sums.
     """
-    _require_column(cells.obs, label_column, source, "data.label_column")
-    row_sums_N = np.asarray(cells.X.sum(axis=1)).ravel().astype(np.float64)
-    if library_size_column is None:
-        library_size_N = row_sums_N
-    else:
-        _require_column(cells.obs, library_size_column, source, "data.library_size_column")
-        library_size_N = checked_library_size(cells.obs[library_size_column], row_sums_N, source)
-    labels = cells.obs[label_column].astype("string").str.strip().replace("", pd.NA)
-    obs = pd.DataFrame(
-        {OBS.library_size: library_size_N, OBS.cell_type: labels.astype("category")}, index=cells.obs_names.astype(str)
-    )
-    if OBS.ontology_term in cells.obs:
-        obs[OBS.ontology_term] = cells.obs[OBS.ontology_term].astype("category")
-    return AnnData(cells.X, obs=obs, var=pd.DataFrame(index=cells.var_names.astype(str)))
+    require_unique_names(file)
+    source = str(file.path)
+    obs = contract_columns(file.obs, columns, source)
+    library_sizes = choose_library_sizes(file.obs, columns.library_size, source)
+    away_N = kept_back(obs[OBS.cell_type], new_fraction, seed)
+    genes = identity.genes.tolist()
+    with ExitStack() as stack:
+        sides = [(~away_N, stack.enter_context(growing_cells(kept, genes)))]
+        sides.append((away_N, stack.enter_context(growing_cells(new, genes))))
+        library_size_N = np.zeros(len(obs))
+        for start, chunk in file.chunks(ROWS):
+            part = slice(start, start + chunk.shape[0])
+            library_size_N[part] = library_sizes.of_chunk(start, chunk)
+            counts_NG = identity.gather(chunk)
+            for chosen_N, side in sides:
+                if chosen_N[part].any():
+                    side.append(counts_NG[chosen_N[part]])
+            on_progress(start + chunk.shape[0], len(obs))
+        obs.insert(0, OBS.library_size, library_size_N)
+        sides[0][1].finish(obs[~away_N])
+        sides[1][1].finish(obs.loc[away_N, [OBS.library_size]])
+    return int((~away_N).sum()), int(away_N.sum())
 
 
-def checked_library_size(column: pd.Series, row_sums_N: np.ndarray, source: str) -> np.ndarray:
-    """Library sizes as float64, cells.
+def contract_columns(obs: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
+    """The columns that every later stage relies on, apart from the library size.
 
     Raises:
-        UserError: a value is no positive number, or is smaller than the counts of the cell that are there.
+        UserError: a column that was named is missing.
     """
-    values_N = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
-    for bad_N, found in (
-        (~(np.isfinite(values_N) & (values_N > 0)), "not a positive number"),
-        (values_N < row_sums_N - 0.5, "smaller than the sum of the cell's counts in X"),
-    ):
-        if bad_N.any():
-            first = int(np.argmax(bad_N))
-            raise UserError(
-                f"{source}: obs[{column.name!r}] of cell {column.index[first]!r} is {column.iloc[first]}, {found}; "
-                "expected the counts of the whole cell."
-            )
-    return values_N
+    _require_column(obs, columns.label, source, "data.label_column")
+    contract = pd.DataFrame({OBS.cell_type: _as_categories(obs[columns.label])}, index=obs.index.astype(str))
+    contract.index.name = None
+    donor = columns.donor or (OBS.donor if OBS.donor in obs else None)
+    if donor is not None:
+        _require_column(obs, donor, source, "data.donor_column")
+        contract[OBS.donor] = _as_categories(obs[donor]).to_numpy()
+    for field in CELLXGENE_FIELDS:
+        if field in obs and field not in contract:
+            contract[field] = _as_categories(obs[field]).to_numpy()
+    return contract
 
 
-def keep_back(cells: AnnData, fraction: float, seed: int) -> tuple[AnnData, AnnData]:
-    """Keep a stratified share of the cells back, without their labels.
+def kept_back(labels: pd.Series, fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Which cells to keep back: a stratified share, seeded; a type always keeps at least one cell on the other side.
 
     Args:
-        cells: under the data contract.
-        fraction: share of each cell type to keep back; a type always keeps at least one cell on this side.
-        seed: which cells.
-
-    Returns:
-        The cells that stay, and the new cells, whose obs holds the library size alone. Both in file order.
+        labels: cell type of each cell (categorical); cells without one stay.
+        fraction: share of each cell type to keep back.
     """
     rng = np.random.default_rng(seed)
-    away_N = np.zeros(cells.n_obs, dtype=bool)
-    codes_N = cells.obs[OBS.cell_type].cat.codes.to_numpy()
-    for code in range(len(cells.obs[OBS.cell_type].cat.categories)):
+    away_N = np.zeros(len(labels), dtype=bool)
+    codes_N = labels.cat.codes.to_numpy()
+    for code in range(len(labels.cat.categories)):
         members = rng.permutation(np.flatnonzero(codes_N == code))
         away_N[members[: min(round(fraction * len(members)), len(members) - 1)]] = True
-    new_cells = cells[away_N].copy()
-    new_cells.obs = new_cells.obs[[OBS.library_size]]
-    return cells[~away_N].copy(), new_cells
+    return away_N
+
+
+def _as_categories(column: pd.Series) -> pd.Series:
+    """Stripped text as categories that are all in use; empty text counts as missing."""
+    text = column.astype("string").str.strip()
+    return text.mask(text == "").astype("category")
 
 
 def _require_column(obs: pd.DataFrame, column: str, source: str, parameter: str) -> None:

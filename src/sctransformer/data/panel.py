@@ -1,25 +1,18 @@
 """The gene panel, chosen with the prior in mind: the regulators, their targets, and variable genes, up to a budget."""
 
-import warnings
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy import sparse
 
-from sctransformer.data.normalise import log_normalised, mean_and_std
+from sctransformer.data.normalise import GeneMoments
 from sctransformer.errors import UserError
 
-PANEL_COLUMNS = ("gene", "is_regulator", "criterion", "mean", "std")
+PANEL_COLUMNS = ("gene", "is_regulator", "is_regulated", "criterion", "mean", "std")
+"""Beside them `prepare` writes ensembl_id, by which files without symbols are recognised."""
 
 
 def choose_panel(
-    counts: sparse.csr_matrix,
-    library_size_N: NDArray[np.floating],
-    genes: Sequence[str],
-    edges: Sequence[tuple[str, str]],
-    budget: int,
+    moments: GeneMoments, genes: Sequence[str], edges: Sequence[tuple[str, str]], budget: int
 ) -> pd.DataFrame:
     """Choose the vocabulary of the model from the training cells.
 
@@ -28,23 +21,22 @@ def choose_panel(
     of all. A gene that no training cell expresses is left out. Ties are broken by name: the choice is deterministic.
 
     Args:
-        counts: training cells x genes, raw.
-        library_size_N: counts of the whole cell.
-        genes: names of the columns.
+        moments: of the training cells.
+        genes: names of the genes.
         edges: (regulator, target) pairs of the network.
         budget: most genes in the panel.
 
     Returns:
-        One row a gene, regulators first, each part sorted by name; columns gene, is_regulator, criterion
-        (`regulator`, `target`, `variable`), mean and std (of log1p counts per 10,000 over the training cells).
+        One row a gene: regulators first, then regulated genes before those without a regulator, which need not ask in
+        attention (see `RegulationAttention`), each part sorted by name. Columns gene, is_regulator, is_regulated,
+        criterion (`regulator`, `target`, `variable`), mean and std of log1p counts per 10,000 over the training cells.
 
     Raises:
         UserError: no edge of the network has both ends among the genes.
     """
-    expression = log_normalised(counts, library_size_N)
-    mean_G, std_G = mean_and_std(expression)
-    statistics = pd.DataFrame({"gene": list(genes), "mean": mean_G, "std": std_G}).set_index("gene")
-    statistics["dispersion"] = _normalised_dispersion(expression)
+    statistics = pd.DataFrame(
+        {"gene": list(genes), "mean": moments.mean_G, "std": moments.std_G, "dispersion": moments.dispersion_G}
+    ).set_index("gene")
     expressed = statistics[statistics["mean"] > 0]
     network = pd.DataFrame(list(edges), columns=["regulator", "target"])
     network = network[network["regulator"].isin(expressed.index) & network["target"].isin(expressed.index)]
@@ -66,19 +58,10 @@ def choose_panel(
     chosen |= dict.fromkeys(others[: max(0, budget - len(chosen))], "variable")
 
     kept = network[network["regulator"].isin(set(chosen)) & network["target"].isin(set(chosen))]
-    regulators = set(kept["regulator"])
+    regulators, regulated = set(kept["regulator"]), set(kept["target"])
     panel = expressed.loc[list(chosen), ["mean", "std"]].rename_axis("gene").reset_index()
     panel["criterion"] = panel["gene"].map(chosen)
     panel["is_regulator"] = panel["gene"].isin(regulators)
-    return panel.sort_values(["is_regulator", "gene"], ascending=[False, True], ignore_index=True)[list(PANEL_COLUMNS)]
-
-
-def _normalised_dispersion(expression: sparse.csr_matrix) -> NDArray[np.float64]:
-    """Seurat's normalised dispersion: how much more a gene varies than genes of its mean do; 0 where undefined."""
-    import scanpy as sc  # slow to import, and needed here only
-    from anndata import AnnData
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about bins that hold a single gene
-        table = sc.pp.highly_variable_genes(AnnData(expression), flavor="seurat", n_top_genes=1, inplace=False)
-    return table["dispersions_norm"].fillna(0.0).to_numpy(dtype=np.float64)
+    panel["is_regulated"] = panel["gene"].isin(regulated)
+    order = ["is_regulator", "is_regulated", "gene"]
+    return panel.sort_values(order, ascending=[False, False, True], ignore_index=True)[list(PANEL_COLUMNS)]

@@ -1,30 +1,50 @@
 """Prepared cells: the panel's columns, with labels and splits, as written by `prepare` and read by all that train."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from numpy.typing import NDArray
 
-from sctransformer._constants import OBS
-from sctransformer.data.arrays import CellArrays
-from sctransformer.data.cells import read_cells
-from sctransformer.files import written_whole
+from sctransformer._constants import OBS, UNLABELLED
+from sctransformer.data.arrays import NO_LABEL, CellArrays, TrainingCells
+from sctransformer.data.cells import CellFile, read_cells
+from sctransformer.data.normalise import GeneMoments
+from sctransformer.data.writing import growing_cells
 
-
-def prepared_cells(cells: AnnData, panel: pd.DataFrame) -> AnnData:
-    """The columns of the panel, in its order; obs is kept."""
-    return AnnData(
-        cells[:, panel["gene"]].X,
-        obs=cells.obs,
-        var=pd.DataFrame(index=panel["gene"].rename(None)),
-    )
+ROWS = 4096
+"""Cells read at a time."""
 
 
-def write_cells(cells: AnnData, target: Path) -> None:
-    """Write an h5ad, whole or not at all, the same bytes for the same cells."""
-    with written_whole(target) as temporary:
-        cells.write_h5ad(temporary, compression="gzip")
+def training_moments(
+    file: CellFile, training_N: NDArray[np.bool_], on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> GeneMoments:
+    """Mean and variance of each gene over the training cells of a file under the data contract."""
+    moments = GeneMoments(len(file.genes))
+    library_size_N = file.obs[OBS.library_size].to_numpy(dtype=np.float64)
+    for start, chunk in file.chunks(ROWS):
+        part = slice(start, start + chunk.shape[0])
+        moments.add(chunk[training_N[part]], library_size_N[part][training_N[part]])
+        on_progress(part.stop, file.n_cells)
+    return moments
+
+
+def write_prepared(
+    file: CellFile,
+    split: pd.Categorical,
+    panel: pd.DataFrame,
+    target: Path,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Write the columns of the panel, in its order, with the obs of the file and `obs["split"]` (categorical)."""
+    columns = file.genes.get_indexer(pd.Index(panel["gene"]))
+    with growing_cells(target, panel["gene"].tolist()) as cells:
+        for start, chunk in file.chunks(ROWS):
+            cells.append(chunk[:, columns])
+            on_progress(start + chunk.shape[0], file.n_cells)
+        cells.finish(file.obs.assign(**{OBS.split: split}))
 
 
 def labels_of(cells: AnnData) -> list[str]:
@@ -42,17 +62,21 @@ def ontology_of(cells: AnnData) -> dict[str, str]:
 
 
 def split_arrays(cells: AnnData, split: str) -> CellArrays:
-    """The cells of one split as arrays, in file order."""
+    """The cells of one split as arrays, in file order; the labels of unlabelled cells are not given away."""
     part = cells[(cells.obs[OBS.split] == split).to_numpy()]
     position = {name: index for index, name in enumerate(labels_of(cells))}
+    if split == UNLABELLED:
+        labels_N = np.full(part.n_obs, NO_LABEL, dtype=np.int64)
+    else:
+        labels_N = part.obs[OBS.cell_type].map(position).to_numpy(dtype=np.int64)
     return CellArrays(
         counts_NG=part.X.toarray().astype(np.float32),
         library_size_N=part.obs[OBS.library_size].to_numpy(dtype=np.float32),
-        labels_N=part.obs[OBS.cell_type].map(position).to_numpy(dtype=np.int64),
+        labels_N=labels_N,
     )
 
 
-def load_training_arrays(path: Path) -> tuple[CellArrays, CellArrays]:
-    """Training and validation cells of a prepared file."""
+def load_training_arrays(path: Path) -> TrainingCells:
+    """The cells of a prepared file that training sees."""
     cells = read_cells(path)
-    return split_arrays(cells, "train"), split_arrays(cells, "validation")
+    return TrainingCells(*(split_arrays(cells, split) for split in ("train", "validation", UNLABELLED)))

@@ -1,16 +1,23 @@
-"""Train, validation and test: stratified, seeded, every class on every side."""
+"""Train, validation and test: by cell type, by donor, or as a table says; no cell and no donor on two sides."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from sctransformer._constants import SPLITS
+from sctransformer._constants import SPLITS, UNLABELLED
 from sctransformer.errors import UserError
+
+TRAIN, VALIDATION, TEST = SPLITS
+SIDES = [*SPLITS, UNLABELLED]
+TRAINED_ON = (TRAIN, VALIDATION, UNLABELLED)
+LEAST_LABELLED = 2
+"""Cells of a type that keep their label, however small the fraction."""
 
 
 def stratified_splits(labels: Sequence[str] | pd.Series, validation: float, test: float, seed: int) -> pd.Categorical:
-    """Assign each cell to `train`, `validation` or `test`.
+    """Assign each cell to `train`, `validation` or `test`; cells without a label become `unlabelled`.
 
     Within a class the shares are rounded to whole cells, but no side is left without a cell of the class.
 
@@ -20,20 +27,17 @@ def stratified_splits(labels: Sequence[str] | pd.Series, validation: float, test
         seed: which cells.
 
     Returns:
-        Categorical with the categories `train`, `validation`, `test`, one value a cell.
+        Categorical with the categories `train`, `validation`, `test`, `unlabelled`, one value a cell.
 
     Raises:
         UserError: a class has fewer than three cells, or the shares leave nothing to train on.
     """
-    if validation + test >= 1.0:
-        raise UserError(
-            f"params.yaml: prepare.validation_fraction ({validation}) and prepare.test_fraction ({test}) leave nothing "
-            "to train on; their sum must be under 1."
-        )
+    _require_rest(validation, test)
     rng = np.random.default_rng(seed)
     names_N = np.asarray(labels, dtype=object)
-    split_N = np.full(len(names_N), SPLITS[0], dtype=object)
-    for name in sorted(set(names_N)):
+    split_N = np.full(len(names_N), TRAIN, dtype=object)
+    split_N[pd.isna(names_N)] = UNLABELLED
+    for name in _types(names_N):
         members = rng.permutation(np.flatnonzero(names_N == name))
         if len(members) < len(SPLITS):
             raise UserError(
@@ -42,6 +46,156 @@ def stratified_splits(labels: Sequence[str] | pd.Series, validation: float, test
             )
         n_test = min(max(1, round(test * len(members))), len(members) - 2)
         n_validation = min(max(1, round(validation * len(members))), len(members) - n_test - 1)
-        split_N[members[:n_test]] = SPLITS[2]
-        split_N[members[n_test : n_test + n_validation]] = SPLITS[1]
-    return pd.Categorical(split_N, categories=list(SPLITS))
+        split_N[members[:n_test]] = TEST
+        split_N[members[n_test : n_test + n_validation]] = VALIDATION
+    return as_splits(split_N)
+
+
+def donor_splits(
+    labels: Sequence[str] | pd.Series, donors: pd.Series, validation: float, test: float, seed: int
+) -> pd.Categorical:
+    """Leave donors out: every donor is on one side only. Of cells without a label see `without_labels_aside`.
+
+    Donors are drawn until the test, then the validation donors hold at least their share of the cells; at least one
+    donor is left on every side. Of all orders of the donors the first (by seed) is taken that leaves every cell type
+    with a training cell.
+
+    Args:
+        labels: cell type of each cell.
+        donors: donor of each cell.
+        validation, test: shares of the cells, at the least.
+        seed: which donors.
+
+    Raises:
+        UserError: a cell has no donor, there are fewer than three donors, or a cell type occurs in too few of them.
+    """
+    _require_rest(validation, test)
+    if donors.isna().any():
+        cell = donors.index[int(donors.isna().to_numpy().argmax())]
+        raise UserError(f"cell {cell!r} has no donor; a split by donor needs one for every cell.")
+    donors_N = donors.astype(str).to_numpy()
+    names = sorted(set(donors_N))
+    if len(names) < len(SPLITS):
+        raise UserError(
+            f"there are {len(names)} donors; train, validation and test need one each: set prepare.split to stratified."
+        )
+    names_N = np.asarray(labels, dtype=object)
+    cells_of = {name: int((donors_N == name).sum()) for name in names}
+    for attempt in range(100):
+        order = [names[index] for index in np.random.default_rng((seed, attempt)).permutation(len(names))]
+        held = _take(order[: len(order) - 2], cells_of, test * len(donors_N))
+        checked = _take(order[len(held) : len(order) - 1], cells_of, validation * len(donors_N))
+        side_of = {**dict.fromkeys(names, TRAIN), **dict.fromkeys(held, TEST), **dict.fromkeys(checked, VALIDATION)}
+        split_N = np.array([side_of[name] for name in donors_N], dtype=object)
+        if set(_types(names_N[split_N == TRAIN])) == set(_types(names_N)):
+            return without_labels_aside(as_splits(split_N), labels)
+    rare = min(_types(names_N), key=lambda name: len(set(donors_N[names_N == name])))
+    raise UserError(
+        f"no choice of test and validation donors leaves every cell type some training cells; {rare!r} occurs in "
+        f"{len(set(donors_N[names_N == rare]))} of {len(names)} donors: merge it, or set prepare.split to stratified."
+    )
+
+
+def without_labels_aside(split: pd.Categorical, labels: Sequence[str] | pd.Series) -> pd.Categorical:
+    """Cells without a label: those for training become `unlabelled`, the others get no side and are left out."""
+    split_N = np.asarray(split, dtype=object)
+    without_N = pd.isna(np.asarray(labels, dtype=object))
+    trained_on_N = np.isin(split_N, [TRAIN, UNLABELLED])
+    split_N[without_N & trained_on_N] = UNLABELLED
+    split_N[without_N & ~trained_on_N] = None
+    return as_splits(split_N)
+
+
+def hide_labels(split: pd.Categorical, labels: Sequence[str] | pd.Series, fraction: float, seed: int) -> pd.Categorical:
+    """Keep the label of a share of each type's training cells, at least two; the other training cells lose theirs.
+
+    Args:
+        split: side of each cell.
+        labels: cell type of each cell.
+        fraction: share that keeps its label; 1 keeps all.
+        seed: which cells.
+    """
+    rng = np.random.default_rng(seed)
+    split_N, names_N = np.asarray(split, dtype=object), np.asarray(labels, dtype=object)
+    if fraction < 1.0:
+        for name in _types(names_N):
+            members = rng.permutation(np.flatnonzero((names_N == name) & (split_N == TRAIN)))
+            split_N[members[max(LEAST_LABELLED, round(fraction * len(members))) :]] = UNLABELLED
+    return as_splits(split_N)
+
+
+def validation_from_training(
+    split: pd.Categorical, labels: Sequence[str] | pd.Series, share: float, seed: int
+) -> pd.Categorical:
+    """Move a stratified share of the labelled training cells to validation; a type with one cell keeps it for training.
+
+    Raises:
+        UserError: no type has two labelled training cells.
+    """
+    rng = np.random.default_rng(seed)
+    split_N, names_N = np.asarray(split, dtype=object), np.asarray(labels, dtype=object)
+    for name in _types(names_N):
+        members = rng.permutation(np.flatnonzero((names_N == name) & (split_N == TRAIN)))
+        if len(members) > 1:
+            split_N[members[: min(max(1, round(share * len(members))), len(members) - 1)]] = VALIDATION
+    if not (split_N == VALIDATION).any():
+        raise UserError("no cell type has two labelled training cells; validation needs one beside training.")
+    return as_splits(split_N)
+
+
+def require_no_leakage(split: pd.Categorical, donors: pd.Series) -> None:
+    """Refuse test cells of a donor that is trained on.
+
+    Raises:
+        UserError: naming a donor.
+    """
+    split_N = np.asarray(split, dtype=object)
+    held, seen = (donors[side_N].dropna().astype(str) for side_N in (split_N == TEST, np.isin(split_N, TRAINED_ON)))
+    shared = sorted(set(held) & set(seen))
+    if shared:
+        raise UserError(
+            f"donor {shared[0]!r}{f' and {len(shared) - 1} more' if len(shared) > 1 else ''} would be on both sides: "
+            "in test and in training or validation cells; split by donor (prepare.split: donor), or set "
+            "prepare.shared_donors to true if that is meant."
+        )
+
+
+def require_every_type_in_training(split: pd.Categorical, labels: pd.Series) -> None:
+    """Refuse a split in which a cell type that is tested or validated cannot be learned.
+
+    Raises:
+        UserError: naming a cell type.
+    """
+    split_N, names_N = np.asarray(split, dtype=object), np.asarray(labels, dtype=object)
+    learned = set(_types(names_N[split_N == TRAIN]))
+    for name in _types(names_N[np.isin(split_N, [VALIDATION, TEST])]):
+        if name not in learned:
+            held = int(((names_N == name) & np.isin(split_N, [VALIDATION, TEST])).sum())
+            raise UserError(
+                f"cell type {name!r} has {held} cells for validation and test, but no labelled training cell; label "
+                "some, leave the type out, or choose another split or a larger prepare.label_fraction."
+            )
+
+
+def as_splits(split_N: NDArray[np.object_]) -> pd.Categorical:
+    """The side of each cell as a categorical with all sides as categories."""
+    return pd.Categorical(split_N, categories=SIDES)
+
+
+def _require_rest(validation: float, test: float) -> None:
+    if validation + test >= 1.0:
+        raise UserError(
+            f"params.yaml: prepare.validation_fraction ({validation}) and prepare.test_fraction ({test}) leave nothing "
+            "to train on; their sum must be under 1."
+        )
+
+
+def _types(names_N: NDArray[np.object_]) -> list[str]:
+    return sorted({name for name in names_N if not pd.isna(name)})
+
+
+def _take(order: Sequence[str], cells_of: dict[str, int], wanted: float) -> list[str]:
+    taken: list[str] = []
+    while not taken or (sum(cells_of[name] for name in taken) < wanted and len(taken) < len(order)):
+        taken.append(order[len(taken)])
+    return taken

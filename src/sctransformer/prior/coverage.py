@@ -34,3 +34,24 @@ def degrees(network: Network, genes: Sequence[str]) -> pd.DataFrame:
     kept = network.among(set(genes)).edges
     counts = kept["regulator"].value_counts().rename_axis("regulator").rename("targets").reset_index()
     return counts.sort_values(["targets", "regulator"], ascending=[False, True], ignore_index=True)
+
+
+def degree_distribution(network: Network, genes: Sequence[str]) -> pd.DataFrame:
+    """How many genes of the panel have how many regulators and targets there.
+
+    Returns:
+        Columns degree (from 0, without gaps), genes_with_in_degree (genes with so many regulators) and
+        genes_with_out_degree (genes with so many targets); each of the two sums to the number of genes.
+    """
+    panel = pd.Index(pd.unique(pd.Series(list(genes), dtype=object)))
+    kept = network.among(set(genes)).edges
+    in_degree = kept["target"].value_counts().reindex(panel, fill_value=0)
+    out_degree = kept["regulator"].value_counts().reindex(panel, fill_value=0)
+    highest = int(max(in_degree.max(), out_degree.max())) if len(panel) else 0
+    degree = pd.RangeIndex(highest + 1, name="degree")
+    return pd.DataFrame(
+        {
+            "genes_with_in_degree": in_degree.value_counts().reindex(degree, fill_value=0),
+            "genes_with_out_degree": out_degree.value_counts().reindex(degree, fill_value=0),
+        }
+    ).reset_index()

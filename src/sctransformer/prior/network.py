@@ -1,17 +1,22 @@
-"""Prior networks as tables of signed, weighted edges, and how a table is read."""
+"""Prior networks in memory, how they are put right, and the project's own table of edges."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
 
 from sctransformer.errors import UserError
+from sctransformer.files import written_whole
+from sctransformer.prior.complexes import expanded
+from sctransformer.prior.pairs import EDGE_COLUMNS, merge_pairs
+from sctransformer.prior.repairs import SHOWN, Repairs, counted
+from sctransformer.prior.tables import Table, header_of, is_parquet, parquet_table, read_text, text_table
 
 REQUIRED_COLUMNS = ("regulator", "target", "sign", "confidence")
-OPTIONAL_COLUMNS = ("evidence", "reference")
-SIGNS = {"1": 1, "+1": 1, "-1": -1}
+OPTIONAL_COLUMNS = ("sources", "evidence", "reference")
+SIGNS = {"1": 1, "+1": 1, "-1": -1, "0": 0}
 
 EMBEDDED_NETWORK = Path(str(files("sctransformer.prior") / "immune_network.tsv"))
 """Transcription factor -> target edges of human blood and immune cells, written for this package."""
@@ -21,11 +26,13 @@ EMBEDDED_NETWORK = Path(str(files("sctransformer.prior") / "immune_network.tsv")
 class Network:
     """Edges of a gene regulatory network: no self-edge, no pair twice.
 
-    `edges` has the columns regulator (str), target (str), sign (int8: 1 activates, -1 represses) and
-    confidence (float64 in (0, 1]), sorted by regulator and target.
+    `edges` has the columns regulator (str), target (str), sign (int8: 1 activates, -1 represses, 0 not known),
+    confidence (float64 in (0, 1]) and sources (str, names joined by ";"), sorted by regulator and target.
+    `repairs` says what was put right while it was read.
     """
 
     edges: pd.DataFrame
+    repairs: Repairs = field(default_factory=Repairs)
 
     def __len__(self) -> int:
         return len(self.edges)
@@ -36,6 +43,11 @@ class Network:
         return sorted(self.edges["regulator"].unique())
 
     @property
+    def genes(self) -> list[str]:
+        """Genes at either end of an edge, sorted."""
+        return sorted(set(self.edges["regulator"]) | set(self.edges["target"]))
+
+    @property
     def pairs(self) -> list[tuple[str, str]]:
         """(regulator, target) of each edge."""
         return list(zip(self.edges["regulator"], self.edges["target"], strict=True))
@@ -43,73 +55,125 @@ class Network:
     def among(self, genes: Collection[str]) -> "Network":
         """The edges with both ends among `genes`."""
         inside = self.edges["regulator"].isin(genes) & self.edges["target"].isin(genes)
-        return Network(self.edges[inside].reset_index(drop=True))
+        return replace(self, edges=self.edges[inside].reset_index(drop=True))
 
 
-def read_network(path: Path, confidence: Mapping[str, float]) -> Network:
-    """Read a tab-separated table of edges.
+def repaired(lines: pd.DataFrame, label: str, repairs: Repairs) -> Network:
+    """A network from lines as they stand in a file; whatever is put right is counted, nothing goes without a word.
+
+    1. Complexes (AP1, NFKB, JUN_FOS where JUN and FOS stand alone too) become their members, at either end.
+    2. Self-edges are dropped: a gene keeps itself through the residual path.
+    3. Lines of the same pair become one edge: the highest confidence, the sources of all, and the sign with the
+       greater summed confidence. A tie is 0 (not known); 0 never outvotes a known sign.
 
     Args:
-        path: columns regulator, target, sign (1, -1) and confidence (a level, or a number in (0, 1]); evidence and
-            reference may stand beside them.
-        confidence: weight of each confidence level.
+        lines: columns regulator, target, sign, confidence, sources; values checked.
+        label: the file, for messages.
+        repairs: what its reader has to say.
 
     Raises:
-        UserError: columns are missing or unknown, a value is none of those allowed, a pair stands twice, or a gene
-            regulates itself; the message names the line.
+        UserError: no edge between two different genes is left.
     """
-    table = read_edge_table(path)
-    sign = table["sign"].map(SIGNS)
-    _refuse(table, path, sign.isna(), "sign", "1 or -1")
-    weight = table["confidence"].map(confidence).fillna(pd.to_numeric(table["confidence"], errors="coerce"))
+    table, complexes, kept_names = expanded(lines)
+    itself = (table["regulator"] == table["target"]).to_numpy()
+    merged = merge_pairs(table[~itself], "highest")
+    if len(merged.edges) == 0:
+        raise UserError(f"{label}: holds no edge between two different genes.")
+    notes = repairs.notes
+    if kept_names:
+        some = ", ".join(kept_names[:SHOWN]) + (", ..." if len(kept_names) > SHOWN else "")
+        notes += (f"{counted(len(kept_names), 'name')} such as a complex has, kept as written ({some}).",)
+    record = replace(
+        repairs,
+        lines=len(lines),
+        self_edges=int(itself.sum()),
+        merged=int(merged.lines_E.sum()) - len(merged.edges),
+        sign_conflicts=merged.sign_conflicts,
+        sign_ties=merged.sign_ties,
+        complexes=complexes,
+        notes=notes,
+    )
+    return Network(merged.edges, record)
+
+
+def read_network(path: Path, confidence: Mapping[str, float], name: str | None = None) -> Network:
+    """Read the project's own tab-separated table of edges (plain, gzipped or Parquet).
+
+    Args:
+        path: columns regulator, target, sign (1, -1, or 0: not known) and confidence (a level, or a number in (0, 1]);
+            sources, evidence and reference may stand beside them.
+        confidence: weight of each confidence level.
+        name: the source of edges that name none; None takes the name of the file.
+
+    Returns:
+        The network, put right as `repaired` says.
+
+    Raises:
+        UserError: columns are missing or unknown, or a value is none of those allowed; the message names the line.
+    """
+    table = _own_table(path)
+    regulator, target = table.symbols("regulator"), table.symbols("target")
+    signs = table.column("sign")
+    sign = signs.map(SIGNS)
+    table.refuse(sign.isna(), "sign", signs, f"1 or -1, or 0 where it is not known{_edge(regulator, target, sign)}")
+    weights = table.column("confidence")
+    weight = pd.to_numeric(weights.map(confidence).fillna(weights), errors="coerce").astype("float64")
+    bad = ~((weight > 0) & (weight <= 1))
     allowed = f"{', '.join(confidence)} or a number above 0 and up to 1"
-    _refuse(table, path, ~((weight > 0) & (weight <= 1)), "confidence", allowed)
-    for column in ("regulator", "target"):
-        _refuse(table, path, table[column] == "", column, "a gene symbol")
-    _refuse(table, path, table["regulator"] == table["target"], "target", "another gene than the regulator")
-    _refuse(table, path, table.duplicated(["regulator", "target"]), "target", "each regulator and target once")
-    edges = pd.DataFrame(
+    table.refuse(bad, "confidence", weights, f"{allowed}{_edge(regulator, target, weight.mask(bad))}")
+    sources = table.column("sources") if "sources" in table.names else pd.Series("", index=regulator.index)
+    lines = pd.DataFrame(
         {
-            "regulator": table["regulator"],
-            "target": table["target"],
+            "regulator": regulator,
+            "target": target,
             "sign": sign.astype("int8"),
-            "confidence": weight.astype("float64"),
+            "confidence": weight,
+            "sources": sources.where(sources.str.strip("; ") != "", name or name_of(path)),
         }
     )
-    return Network(edges.sort_values(["regulator", "target"], ignore_index=True))
+    return repaired(lines, str(path), Repairs(format="table"))
 
 
-def read_edge_table(path: Path) -> pd.DataFrame:
-    """Read the table as text, columns checked, values not.
+def write_network(network: Network, path: Path) -> None:
+    """Write the project's own table, with sources; `read_network` gives back the same edges.
 
     Raises:
-        UserError: the file is absent or no table, or its columns are not those of a network.
+        UserError: the folder cannot be written.
     """
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; set prior.network in params.yaml.") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not a tab-separated table ({' '.join(str(error).split())}).") from error
-    missing = [column for column in REQUIRED_COLUMNS if column not in table]
-    unknown = [str(column) for column in table if column not in REQUIRED_COLUMNS + OPTIONAL_COLUMNS]
+    with written_whole(path) as temporary:
+        network.edges.to_csv(temporary, sep="\t", index=False, columns=list(EDGE_COLUMNS), lineterminator="\n")
+
+
+def name_of(path: Path) -> str:
+    """A file's name without its endings: `collectri_human` for `collectri_human.tsv.gz`."""
+    return path.name.split(".")[0] or path.name
+
+
+def _edge(regulator: pd.Series, target: pd.Series, parsed: pd.Series) -> str:
+    """The edge of the first value that could not be understood, to stand behind the sentence."""
+    bad = parsed.isna().to_numpy()
+    return f" ({regulator.iloc[bad.argmax()]} -> {target.iloc[bad.argmax()]})" if bad.any() else ""
+
+
+def _own_table(path: Path) -> Table:
+    if is_parquet(path):
+        table = parquet_table(path)
+    else:
+        text = read_text(path)
+        header, separator = header_of(path, text)
+        table = text_table(path, text, "\t")
+        if separator != "\t" and set(REQUIRED_COLUMNS) <= set(header):
+            raise UserError(f"{path}: columns are separated by {separator!r}; expected a table separated by tabs.")
+    missing = [column for column in REQUIRED_COLUMNS if column not in table.names]
+    unknown = [column for column in table.names if column not in REQUIRED_COLUMNS + OPTIONAL_COLUMNS]
     if missing or unknown:
-        found = ", ".join(repr(str(column)) for column in table)
+        found = ", ".join(repr(column) for column in table.names[:20]) + (", ..." if len(table.names) > 20 else "")
         raise UserError(
-            f"{path}: columns are {found}; expected {', '.join(REQUIRED_COLUMNS)} "
+            f"{path}: columns are {found[:500]}; expected {', '.join(REQUIRED_COLUMNS)} "
             f"(and at most {', '.join(OPTIONAL_COLUMNS)}), separated by tabs: "
-            f"missing {', '.join(missing) or 'none'}, unknown {', '.join(unknown) or 'none'}."
+            f"missing {', '.join(missing) or 'none'}, unknown {', '.join(unknown)[:200] or 'none'}; "
+            f"`sctransformer prior build -i {name_of(path)}={path} -o FILE` makes such a table of a published network."
         )
-    if table.empty:
+    if len(table) == 0:
         raise UserError(f"{path}: holds no edge.")
-    return table.apply(lambda column: column.str.strip())
-
-
-def _refuse(table: pd.DataFrame, path: Path, bad: pd.Series, column: str, expected: str) -> None:
-    if bad.any():
-        position = int(bad.to_numpy().argmax())
-        row, line = table.iloc[position], position + 2  # the header is line 1
-        raise UserError(
-            f"{path}: line {line} ({row['regulator']} -> {row['target']}) has {column} {row[column]!r}; "
-            f"expected {expected}."
-        )
+    return table

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sctransformer._constants import OBS
-from sctransformer.data.ingest import checked_library_size
 from sctransformer.errors import UserError
 
 
@@ -25,7 +24,7 @@ class LibrarySizes:
     def __str__(self) -> str:
         return "sum of X" if self.column is None else f"obs[{self.column!r}]"
 
-    def of_chunk(self, start: int, counts_NF: sparse.csr_matrix) -> NDArray[np.float32]:
+    def of_chunk(self, start: int, counts_NF: sparse.csr_matrix) -> NDArray[np.float64]:
         """Library sizes of the cells of a chunk whose first cell is `start`.
 
         A cell without any count may have the size 0.
@@ -35,13 +34,13 @@ class LibrarySizes:
         """
         row_sums_N = np.asarray(counts_NF.sum(axis=1), dtype=np.float64).ravel()
         if self.column is None:
-            return row_sums_N.astype(np.float32)
+            return row_sums_N
         column = self.obs[self.column].iloc[start : start + len(row_sums_N)]
         library_size_N = np.zeros(len(row_sums_N))
         to_check_N = ~((row_sums_N == 0) & (pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64) == 0))
         if to_check_N.any():
             library_size_N[to_check_N] = checked_library_size(column[to_check_N], row_sums_N[to_check_N], self.source)
-        return library_size_N.astype(np.float32)
+        return library_size_N
 
 
 def choose_library_sizes(obs: pd.DataFrame, column: str | None, source: str) -> LibrarySizes:
@@ -58,3 +57,23 @@ def choose_library_sizes(obs: pd.DataFrame, column: str | None, source: str) -> 
     if column is None and OBS.library_size in obs:
         column = OBS.library_size
     return LibrarySizes(obs, column, source)
+
+
+def checked_library_size(column: pd.Series, row_sums_N: NDArray[np.floating], source: str) -> NDArray[np.float64]:
+    """Library sizes as float64, cells.
+
+    Raises:
+        UserError: a value is no positive number, or is smaller than the counts of the cell that are there.
+    """
+    values_N = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+    for bad_N, found in (
+        (~(np.isfinite(values_N) & (values_N > 0)), "not a positive number"),
+        (values_N < row_sums_N - 0.5, "smaller than the sum of the cell's counts in the file"),
+    ):
+        if bad_N.any():
+            first = int(np.argmax(bad_N))
+            raise UserError(
+                f"{source}: obs[{column.name!r}] of cell {column.index[first]!r} is {column.iloc[first]}, {found}; "
+                "expected the counts of the whole cell."
+            )
+    return values_N

@@ -1,0 +1,98 @@
+"""Looking at a file of cells before it is used: where its counts and genes are, what is in it, what the suites say."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sctransformer._constants import OBS
+from sctransformer.data.cells import CellFile, require_unique_names
+from sctransformer.data.genes import GeneIdentity, GeneMap, identify
+from sctransformer.data.ingest import Columns, contract_columns
+from sctransformer.data.library import choose_library_sizes
+from sctransformer.data.statistics import CountStatistics, count_statistics
+from sctransformer.data.validation.report import Report
+from sctransformer.data.validation.run import run_suites
+from sctransformer.data.validation.tables import network_tables, training_tables
+from sctransformer.params import ValidateParams
+
+ROWS = 4096
+"""Cells read at a time."""
+
+
+@dataclass(frozen=True)
+class CellCheck:
+    """What is known of a file."""
+
+    path: Path
+    counts_in: str
+    identity: GeneIdentity
+    obs: pd.DataFrame
+    """Under the data contract, in the order of the file."""
+    statistics: CountStatistics
+    """Of the counts by gene."""
+    library_size_source: str
+
+
+def look_at(
+    path: Path,
+    known: GeneMap,
+    columns: Columns,
+    counts: str | None = None,
+    gene_column: str | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> CellCheck:
+    """Read a whole file once, in chunks, as training would.
+
+    Args:
+        path: an h5ad file or a zarr folder.
+        known: gene names.
+        columns: names in obs; a label column that is `cell_type` may be absent, a library size of None is looked for.
+        counts, gene_column: see `CellFile` and `identify`.
+
+    Raises:
+        UserError: the file would not come through ingestion.
+    """
+    with CellFile(path, counts) as file:
+        require_unique_names(file)
+        identity = identify(file.var, known, str(path), gene_column)
+        sizes = choose_library_sizes(file.obs, columns.library_size, str(path))
+        labelled = columns.label != OBS.cell_type or OBS.cell_type in file.obs
+        source = file.obs if labelled else file.obs.assign(**{OBS.cell_type: None})
+        obs = contract_columns(source, columns, str(path))
+        library_size_N = np.zeros(file.n_cells)
+
+        def by_gene() -> Any:
+            for start, chunk in file.chunks(ROWS):
+                library_size_N[start : start + chunk.shape[0]] = sizes.of_chunk(start, chunk)
+                yield start, identity.gather(chunk)
+
+        statistics = count_statistics(by_gene(), identity.genes, lambda done: on_progress(done, len(library_size_N)))
+        obs.insert(0, OBS.library_size, library_size_N)
+        if not labelled:
+            obs = obs.drop(columns=OBS.cell_type)
+        return CellCheck(path, file.counts_in, identity, obs, statistics, str(sizes))
+
+
+def run_training_suites(
+    check: CellCheck,
+    limits: ValidateParams,
+    edges: pd.DataFrame | None = None,
+    repairs: Mapping[str, int] | None = None,
+    data_docs: Path | None = None,
+) -> Report:
+    """Check labelled cells as the pipeline does before training; with a network, also whether the two fit together.
+
+    Args:
+        check: of a file with labels.
+        limits: see `ValidateParams`.
+        edges, repairs: of the network, see `network_tables`.
+        data_docs: folder for HTML pages; None writes none.
+    """
+    tables = training_tables(check.obs, check.identity.genes, check.statistics)
+    if edges is not None:
+        tables |= network_tables(edges, check.identity.genes, repairs)
+    return run_suites(tables, limits.model_dump(), data_docs)

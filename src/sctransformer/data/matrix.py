@@ -1,0 +1,157 @@
+"""Rows of a stored matrix, a few at a time: CSR, CSC or dense, in HDF5 or zarr, never the whole of a large one."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from anndata.io import sparse_dataset
+from numpy.typing import NDArray
+from scipy import sparse
+
+DENSE_BLOCK = 8_000_000
+"""Values of a dense matrix that are read at a time."""
+SAMPLED_VALUES = 65_536
+"""Values looked at in each of three places, to tell counts from anything else."""
+IN_MEMORY_VALUES = 10_000_000
+"""A CSC matrix with no more stored values is turned in memory; a larger one through files."""
+
+
+class RowMatrix(Protocol):
+    """A matrix on disk that gives its rows."""
+
+    shape: tuple[int, int]
+    """Cells x genes."""
+
+    def row_chunks(self, rows: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
+        """Position of the first row, and the rows as CSR; `rows` at a time, in order."""
+
+    def sample(self) -> NDArray[Any]:
+        """Stored values from the start, the middle and the end; cheap, not a random sample."""
+
+
+def open_matrix(node: Any) -> RowMatrix:
+    """The matrix that an HDF5 or zarr element holds.
+
+    Raises:
+        ValueError: it is neither a two-dimensional array nor a sparse matrix as AnnData writes them.
+    """
+    if hasattr(node, "ndim"):
+        if node.ndim != 2:
+            raise ValueError(f"it has {node.ndim} dimensions, not 2")
+        if node.dtype.kind not in "biuf":
+            raise ValueError(f"its values are {node.dtype}, not numbers")
+        return _Dense(node)
+    if "data" not in node or node["data"].dtype.kind not in "biuf":
+        raise ValueError("it holds no numbers")
+    matrix = sparse_dataset(node)
+    return _Csr(node, matrix) if matrix.format == "csr" else _Csc(node, matrix)
+
+
+class _Csr:
+    def __init__(self, node: Any, matrix: Any) -> None:
+        self._node, self._matrix = node, matrix
+        self.shape: tuple[int, int] = tuple(matrix.shape)
+
+    def row_chunks(self, rows: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
+        for start in range(0, self.shape[0], rows):
+            yield start, sparse.csr_matrix(self._matrix[start : start + rows])
+
+    def sample(self) -> NDArray[Any]:
+        return _three_places(self._node["data"])
+
+
+class _Dense:
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self.shape: tuple[int, int] = tuple(node.shape)
+
+    def row_chunks(self, rows: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
+        block = max(1, DENSE_BLOCK // max(1, self.shape[1]))
+        for start in range(0, self.shape[0], rows):
+            stop = min(start + rows, self.shape[0])
+            parts = [
+                sparse.csr_matrix(self._node[begin : min(begin + block, stop)]) for begin in range(start, stop, block)
+            ]
+            yield start, parts[0] if len(parts) == 1 else sparse.vstack(parts, format="csr")
+
+    def sample(self) -> NDArray[Any]:
+        n_rows = self.shape[0]
+        rows = max(1, SAMPLED_VALUES // max(1, self.shape[1]))
+        starts = sorted({0, max(0, n_rows // 2 - rows // 2), max(0, n_rows - rows)})
+        return np.concatenate([np.ravel(self._node[start : start + rows]) for start in starts])
+
+
+class _Csc:
+    """Columns are stored together, so a row lies everywhere: rows are first sorted into files, a file a chunk of rows.
+
+    Every stored value is read once and written once; memory holds one block of columns, or one chunk of rows.
+    """
+
+    def __init__(self, node: Any, matrix: Any) -> None:
+        self._node, self._matrix = node, matrix
+        self.shape: tuple[int, int] = tuple(matrix.shape)
+
+    def row_chunks(self, rows: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
+        if self._node["data"].shape[0] <= IN_MEMORY_VALUES:
+            columns = self._matrix.to_memory()
+            columns.check_format(full_check=True)
+            whole = sparse.csr_matrix(columns)
+            for start in range(0, self.shape[0], rows):
+                yield start, whole[start : start + rows]
+            return
+        with tempfile.TemporaryDirectory(prefix="sctransformer-rows-") as folder:
+            buckets = [Path(folder) / str(index) for index in range(-(-self.shape[0] // rows))]
+            self._sort_into(buckets, rows)
+            for index, bucket in enumerate(buckets):
+                start = index * rows
+                yield start, self._read_bucket(bucket, start, min(rows, self.shape[0] - start))
+
+    def sample(self) -> NDArray[Any]:
+        return _three_places(self._node["data"])
+
+    @property
+    def _entry(self) -> np.dtype[Any]:
+        return np.dtype([("row", np.int64), ("column", np.int32), ("value", self._node["data"].dtype)])
+
+    def _sort_into(self, buckets: list[Path], rows: int) -> None:
+        starts = np.asarray(self._node["indptr"][:], dtype=np.int64)
+        for first, last in _blocks_of(starts, IN_MEMORY_VALUES):
+            begin, end = int(starts[first]), int(starts[last])
+            entries = np.empty(end - begin, dtype=self._entry)
+            entries["row"] = self._node["indices"][begin:end]
+            entries["column"] = np.repeat(np.arange(first, last), np.diff(starts[first : last + 1]))
+            entries["value"] = self._node["data"][begin:end]
+            if len(entries) and not 0 <= entries["row"].min() <= entries["row"].max() < self.shape[0]:
+                raise ValueError("its indices lie outside its shape")
+            bucket_of = entries["row"] // rows
+            order = np.argsort(bucket_of, kind="stable")
+            entries, bucket_of = entries[order], bucket_of[order]
+            bounds = np.searchsorted(bucket_of, np.arange(len(buckets) + 1))
+            for index, bucket in enumerate(buckets):
+                if bounds[index] < bounds[index + 1]:
+                    with bucket.open("ab") as stream:
+                        entries[bounds[index] : bounds[index + 1]].tofile(stream)
+
+    def _read_bucket(self, bucket: Path, start: int, rows: int) -> sparse.csr_matrix:
+        entries = np.fromfile(bucket, dtype=self._entry) if bucket.exists() else np.empty(0, dtype=self._entry)
+        bucket.unlink(missing_ok=True)
+        where = (entries["row"] - start, entries["column"])
+        return sparse.coo_matrix((entries["value"], where), shape=(rows, self.shape[1])).tocsr()
+
+
+def _blocks_of(starts: NDArray[np.int64], values: int) -> Iterator[tuple[int, int]]:
+    """Runs of columns, first and one past the last, that hold at most `values` values (or are one column)."""
+    first = 0
+    while first < len(starts) - 1:
+        last = int(np.searchsorted(starts, starts[first] + values, side="right")) - 1
+        last = max(first + 1, last)
+        yield first, last
+        first = last
+
+
+def _three_places(values: Any) -> NDArray[Any]:
+    size = values.shape[0]
+    starts = sorted({0, max(0, size // 2 - SAMPLED_VALUES // 2), max(0, size - SAMPLED_VALUES)})
+    return np.concatenate([np.asarray(values[start : start + SAMPLED_VALUES]) for start in starts])

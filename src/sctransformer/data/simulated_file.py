@@ -1,0 +1,148 @@
+"""Simulated cells as files: an h5ad written as the cells are drawn, and the true network beside it."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import h5py
+import pandas as pd
+from anndata.io import sparse_dataset, write_elem
+
+from sctransformer._constants import UNS
+from sctransformer.data.simulator import BLOCK, SimulatedCells, Simulation
+from sctransformer.errors import UserError
+from sctransformer.files import written_whole
+
+ROWS = 16 * BLOCK
+"""Cells drawn and written at a time: some tens of MB at 2,000 genes."""
+_CHUNK = 2**17
+"""Values of X in one HDF5 chunk: half a MB, large enough that seeking and bookkeeping cost nothing."""
+_CACHE_BYTES = 2**22
+"""Of HDF5, for each dataset: the chunk that is being filled stays in memory."""
+_BYTES_PER_COUNT = 8
+_BYTES_PER_CELL = 64
+"""Name, library size, codes and row pointer, with the overhead of HDF5."""
+_MARGIN = 1.1
+_SLACK_BYTES = 2**21
+"""For HDF5's tables and the last chunk of each dataset."""
+_GROWING = {"maxshape": (None,)}
+
+
+@dataclass(frozen=True)
+class SimulatedFiles:
+    """What was written."""
+
+    cells: Path
+    edges: Path
+    n_edges: int
+    n_counts: int
+    """Values of X that are not zero."""
+
+
+def edges_path(cells: Path) -> Path:
+    """Where the true network of a file of cells lies: `<stem>.edges.tsv` beside it."""
+    return cells.with_suffix(".edges.tsv")
+
+
+def estimated_bytes(simulation: Simulation) -> int:
+    """Bytes of the h5ad, from the density of its first block; a little too many."""
+    first = simulation.block(0)
+    per_cell = first.counts_NG.nnz / len(first) * _BYTES_PER_COUNT + _BYTES_PER_CELL
+    return round(simulation.config.cells * per_cell * _MARGIN) + _SLACK_BYTES + 64 * simulation.config.genes
+
+
+def require_space(simulation: Simulation, folder: Path) -> None:
+    """Refuse before anything is drawn when the disk cannot hold the file.
+
+    Raises:
+        UserError: there is less space left than the file will need.
+    """
+    needed = estimated_bytes(simulation)
+    there = next(parent for parent in (folder, *folder.resolve().parents) if parent.is_dir())
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise UserError(
+            f"{folder}: {simulation.config.cells:,} cells of {simulation.config.genes:,} genes need about "
+            f"{needed / 1e9:,.1f} GB, but the disk has {free / 1e9:,.1f} GB left; simulate fewer, or elsewhere."
+        )
+
+
+def write_simulation(
+    simulation: Simulation,
+    target: Path,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    compression: str | None = None,
+    rows: int = ROWS,
+) -> SimulatedFiles:
+    """Write all cells of a simulation, in memory that does not grow with their number.
+
+    The h5ad holds X (CSR, float32, 64-bit row pointers), `obs["library_size"]` (float64), `obs["cell_type"]` and
+    `obs["donor_id"]` (categorical), the gene symbols as index of var, and the settings in `uns["simulation"]`. The
+    network lies beside it, see `edges_path`, as a table that `prior.network` takes. Either both are written or, on any
+    error, neither. A file of that name is replaced.
+
+    Args:
+        simulation: what to write.
+        target: the h5ad.
+        on_progress: is called with the cells done and the cells there are.
+        compression: of X, as h5py names it (`gzip`, `lzf`); None is fastest.
+        rows: cells at a time; the content does not depend on it.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
+    edges = edges_path(target)
+    table = simulation.network.table()
+    try:
+        with written_whole(target) as cells_file, written_whole(edges) as edges_file:
+            table.to_csv(edges_file, sep="\t", index=False)
+            n_counts = _write_cells(simulation, cells_file, on_progress, compression, rows)
+    except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either
+        found = " ".join(str(error).split())  # HDF5 breaks lines
+        raise UserError(f"{target}: cannot be written ({found}); check the space left there.") from error
+    return SimulatedFiles(target, edges, len(table), n_counts)
+
+
+def _write_cells(
+    simulation: Simulation, path: Path, on_progress: Callable[[int, int], None], compression: str | None, rows: int
+) -> int:
+    config = simulation.config
+    settings = {name: value for name, value in asdict(config).items() if name != "gene_symbols"}  # they are in var
+    with h5py.File(path, "w", rdcc_nbytes=_CACHE_BYTES) as file:
+        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        for empty in ("layers", "obsm", "obsp", "varm", "varp"):
+            write_elem(file, empty, {})
+        write_elem(file, "var", pd.DataFrame(index=config.symbols))
+        write_elem(file, "uns", {UNS.simulation: settings})
+        for start, cells in simulation.chunks(rows):
+            if start == 0:
+                _create(file, simulation.obs(start, cells), cells, compression)
+            else:
+                _append(file, simulation.obs(start, cells), cells)
+            on_progress(start + len(cells), config.cells)
+        return len(file["X/data"])
+
+
+def _create(file: h5py.File, obs: pd.DataFrame, cells: SimulatedCells, compression: str | None) -> None:
+    """Write the first cells so that others can follow: anndata lays the fields out, and they are only lengthened."""
+    chunk = min(_CHUNK, max(1, cells.counts_NG.nnz))  # no more than a small file needs
+    stored = {"indptr_dtype": "int64", "chunks": (chunk,), "compression": compression}
+    write_elem(file, "X", cells.counts_NG, dataset_kwargs=stored)
+    write_elem(file, "obs", obs, dataset_kwargs=_GROWING)
+
+
+def _append(file: h5py.File, obs: pd.DataFrame, cells: SimulatedCells) -> None:
+    sparse_dataset(file["X"]).append(cells.counts_NG)
+    _lengthen(file["obs"][file["obs"].attrs["_index"]], obs.index.to_numpy(dtype=object))
+    for name, column in obs.items():
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            _lengthen(file["obs"][name]["codes"], column.cat.codes.to_numpy())
+        else:
+            _lengthen(file["obs"][name], column.to_numpy())
+
+
+def _lengthen(dataset: h5py.Dataset, values: object) -> None:
+    length = len(dataset)
+    dataset.resize((length + len(values),))  # type: ignore[arg-type]
+    dataset[length:] = values

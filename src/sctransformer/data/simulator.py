@@ -1,0 +1,202 @@
+"""Cells simulated from a known network, block by block; nothing is written here."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from sctransformer._constants import OBS
+from sctransformer.data.simulated_network import SimulationConfig, TrueNetwork, random_network, random_programs
+
+BLOCK = 256
+"""Cells drawn at a time, each block from a generator of its own: what a cell looks like depends on it, so it stays."""
+_STRUCTURE, _CELLS = 0, 1
+"""Streams of random numbers of one seed."""
+_LARGEST_LOG_RATE = 14.0
+"""About a million counts of one gene in one cell: extreme settings must not overflow."""
+_COARSE = 2**16
+
+
+@dataclass(frozen=True)
+class SimulatedCells:
+    """Consecutive simulated cells."""
+
+    counts_NG: sparse.csr_matrix
+    """Raw counts, cells x genes (float32, sorted indices)."""
+    library_size_N: NDArray[np.float64]
+    """Counts of the whole cell: those in X and those of the genes that are not simulated."""
+    type_N: NDArray[np.int64]
+    donor_N: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.type_N)
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A network, cell types and donors, and the cells that follow from them.
+
+    In a cell, each regulator is as active as its type's program, its own regulators and noise make it:
+    a = cascade (program + noise); s = tanh(a) saturates. A gene's log rate is its baseline, its donor's shift and the
+    signed, weighted sum of its regulators' s in that cell. Rates times the cell's depth are the expected counts, gamma
+    noise and Poisson sampling the counts.
+
+    The ideas resemble two published simulators; none of their code is used. SERGIO (Dibaeinia and Sinha 2020,
+    https://doi.org/10.1016/j.cels.2020.08.003): a given signed network, types as programs of master regulators, one
+    saturating contribution a regulator (there a Hill function of its concentration, and a stochastic differential
+    equation where this takes one step). Splatter (Zappia et al. 2017, https://doi.org/10.1186/s13059-017-1305-0):
+    log-normal library sizes, multiplicative shifts of batches (here donors), gamma-Poisson counts, optional dropout.
+    """
+
+    config: SimulationConfig
+
+    @cached_property
+    def _structure(self) -> tuple[TrueNetwork, NDArray[np.float32], NDArray[np.float32]]:
+        """The network, the programs (regulators x types) and the baselines by donor (genes x donors, log)."""
+        config = self.config
+        rng = self._generator(_STRUCTURE)
+        network = random_network(config, rng)
+        programs_RT = random_programs(config, rng)
+        spread = config.expression_spread
+        baseline_G = rng.normal(-(spread**2) / 2, spread, config.genes)  # so that the mean rate is near 1
+        usual_R = np.tanh(network.cascade @ programs_RT) @ self.type_shares
+        baseline_G -= network.response @ usual_R  # regulation moves counts between cells, it does not add any
+        shift_GD = rng.normal(0.0, config.donor_effect, (config.genes, config.donors))
+        return network, programs_RT, (baseline_G[:, None] + shift_GD).astype(np.float32)
+
+    @property
+    def network(self) -> TrueNetwork:
+        """The true edges."""
+        return self._structure[0]
+
+    @property
+    def type_names(self) -> list[str]:
+        """Names of the cell types, most frequent first."""
+        return [f"type{index + 1}" for index in range(self.config.types)]
+
+    @property
+    def donor_names(self) -> list[str]:
+        """Names of the donors."""
+        return [f"donor{index + 1}" for index in range(self.config.donors)]
+
+    @cached_property
+    def type_shares(self) -> NDArray[np.float64]:
+        """Expected share of each type among the cells."""
+        weight_T = np.arange(1, self.config.types + 1, dtype=np.float64) ** -self.config.type_skew
+        return weight_T / weight_T.sum()
+
+    def block(self, index: int) -> SimulatedCells:
+        """The `BLOCK` cells from `index * BLOCK` on, the same ones however often and in whatever order it is asked."""
+        config = self.config
+        network, programs_RT, baseline_GD = self._structure
+        rng = self._generator(_CELLS, index)
+        type_N = rng.choice(config.types, BLOCK, p=self.type_shares)
+        donor_N = rng.integers(config.donors, size=BLOCK)
+        depth_N = config.library_size * np.exp(config.library_spread * rng.standard_normal(BLOCK))
+        genome = max(config.genome_genes, config.genes)
+
+        input_RN = programs_RT[:, type_N] + np.float32(config.regulator_noise) * rng.standard_normal(
+            (config.regulators, BLOCK), dtype=np.float32
+        )
+        activity_RN = np.tanh(network.cascade @ input_RN)
+        log_rate_GN = network.response @ activity_RN  # sparse: the same to the bit with any number of threads
+        log_rate_GN += np.take(baseline_GD, donor_N, axis=1)
+        log_rate_GN += np.log(depth_N / genome).astype(np.float32)
+        np.minimum(log_rate_GN, _LARGEST_LOG_RATE, out=log_rate_GN)
+        counts_NG = sample_counts(
+            np.exp(log_rate_GN, out=log_rate_GN), config.dispersion, config.dropout, rng
+        ).T.tocsr()
+        in_genes_N = np.asarray(counts_NG.sum(axis=1, dtype=np.float64)).ravel()
+        library_size_N = in_genes_N + rng.poisson(depth_N * (1 - config.genes / genome)).astype(np.float64)
+        return SimulatedCells(counts_NG, library_size_N, type_N, donor_N)
+
+    def cells(self, start: int, stop: int) -> SimulatedCells:
+        """The cells from `start` up to `stop` (or up to the last); only the blocks that hold them are drawn."""
+        stop = min(stop, self.config.cells)
+        if not 0 <= start < stop:
+            raise ValueError(f"cells {start} to {stop} of {self.config.cells} were asked for")
+        parts = []
+        for index in range(start // BLOCK, -(-stop // BLOCK)):
+            block, first = self.block(index), index * BLOCK
+            inside = slice(max(start - first, 0), min(stop - first, BLOCK))
+            parts.append(
+                (block.counts_NG[inside], block.library_size_N[inside], block.type_N[inside], block.donor_N[inside])
+            )
+        counts, sizes, types, donors = zip(*parts, strict=True)
+        return SimulatedCells(
+            sparse.vstack(counts, format="csr"), np.concatenate(sizes), np.concatenate(types), np.concatenate(donors)
+        )
+
+    def chunks(self, rows: int) -> Iterator[tuple[int, SimulatedCells]]:
+        """All cells, `rows` at a time: position of the first one, and the cells.
+
+        The cells do not depend on `rows`; a multiple of `BLOCK` draws no cell twice.
+        """
+        for start in range(0, self.config.cells, rows):
+            yield start, self.cells(start, start + rows)
+
+    def obs(self, start: int, cells: SimulatedCells) -> pd.DataFrame:
+        """The table of cells whose first one stands at `start`.
+
+        Columns library_size (float64), cell_type and donor_id (categorical with all types and donors).
+        """
+        return pd.DataFrame(
+            {
+                OBS.library_size: cells.library_size_N,
+                OBS.cell_type: pd.Categorical.from_codes(cells.type_N, pd.Index(self.type_names)),
+                OBS.donor: pd.Categorical.from_codes(cells.donor_N, pd.Index(self.donor_names)),
+            },
+            index=[f"cell{index}" for index in range(start, start + len(cells))],
+        )
+
+    def _generator(self, *stream: int) -> np.random.Generator:
+        return np.random.Generator(np.random.SFC64(np.random.SeedSequence(self.config.seed, spawn_key=stream)))
+
+
+def sample_counts(
+    rate_GN: NDArray[np.float32], dispersion: float, dropout: float, rng: np.random.Generator
+) -> sparse.csr_matrix:
+    """Draw negative binomial counts at a cost that is mostly that of the counts which are not zero.
+
+    A count is the number of arrivals in [0, 1) of a Poisson process whose intensity is gamma distributed with mean
+    `rate` and squared coefficient of variation 1/r = `dispersion`. The first arrival T has
+    P(T > t) = (1 + rate t/r)^-r; where T < 1, the intensity given T is Gamma(r + 1, r/rate + T), and the rest arrives
+    in the time left. So one uniform number V decides whether an entry is zero, and only the others draw on. Of V 16
+    bits are drawn first, and the rest only where these leave open that V < P(T < 1) <= rate. Exact in distribution.
+
+    Args:
+        rate_GN: expected counts.
+        dispersion: 0 gives Poisson counts.
+        dropout: see `SimulationConfig.dropout`.
+        rng: where random numbers come from.
+
+    Returns:
+        Counts of the same shape, float32 CSR with sorted indices and no stored zero.
+    """
+    coarse_GN = rng.integers(0, _COARSE, size=rate_GN.shape, dtype=np.uint16)
+    open_E = np.flatnonzero(coarse_GN < rate_GN * np.float32(_COARSE))
+    fine_E = rng.random(len(open_E), dtype=np.float32)  # 24 bits: their sum with 16 is exact, and never 1
+    uniform_E = (coarse_GN.ravel()[open_E] + fine_E.astype(np.float64)) / _COARSE
+    rate_E = rate_GN.ravel()[open_E].astype(np.float64)
+    waited_E = -np.log1p(-uniform_E)
+    if dispersion > 0:
+        waited_E = np.expm1(waited_E * dispersion) / dispersion
+    hit_E = waited_E < rate_E
+    place_E, rate_E = open_E[hit_E], rate_E[hit_E]
+    first_E = waited_E[hit_E] / rate_E
+    left_E = rate_E * (1 - first_E)
+    if dispersion > 0:
+        shape = 1 / dispersion + 1
+        left_E *= rng.standard_gamma(shape, len(left_E)) / (shape - 1 + rate_E * first_E)
+    count_E = 1 + rng.poisson(left_E)
+    if dropout > 0:
+        kept_E = rng.random(len(rate_E)) * (dropout + rate_E) < rate_E
+        place_E, count_E = place_E[kept_E], count_E[kept_E]
+    n_genes, n_cells = rate_GN.shape
+    gene_E, cell_E = np.divmod(place_E, n_cells)
+    starts = np.searchsorted(gene_E, np.arange(n_genes + 1))
+    return sparse.csr_matrix((count_E.astype(np.float32), cell_E, starts), shape=rate_GN.shape)

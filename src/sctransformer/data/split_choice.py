@@ -1,0 +1,67 @@
+"""Which way cells are split, by what is known of them and what the parameters say."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from sctransformer._constants import OBS
+from sctransformer.data.split_table import read_split_table, table_splits
+from sctransformer.data.splits import (
+    VALIDATION,
+    donor_splits,
+    hide_labels,
+    require_every_type_in_training,
+    require_no_leakage,
+    stratified_splits,
+    validation_from_training,
+    without_labels_aside,
+)
+from sctransformer.errors import UserError
+from sctransformer.params import PrepareParams
+
+WATCHED = Path("data/splits")
+"""Where split tables lie: a dependency of the pipeline, so a changed table is noticed."""
+
+
+def choose_splits(obs: pd.DataFrame, settings: PrepareParams, seed: int) -> tuple[str, pd.Categorical]:
+    """How the cells were split, and the side of each.
+
+    Args:
+        obs: under the data contract.
+        settings: see `PrepareParams`.
+        seed: of all choices.
+
+    Raises:
+        UserError: the cells cannot be split so, or a donor would be trained and tested on.
+    """
+    labels, donors = obs[OBS.cell_type], obs.get(OBS.donor)
+    way: str = settings.split
+    if way == "auto":
+        way = "table" if settings.split_table else "donor" if donors is not None else "stratified"
+    chosen = False
+    if way == "table":
+        if settings.split_table is None:
+            raise UserError("params.yaml: prepare.split is 'table', but prepare.split_table names no file.")
+        if not settings.split_table.resolve().is_relative_to(WATCHED.resolve()):
+            raise UserError(
+                f"{settings.split_table}: lies outside {WATCHED}, which the pipeline watches; put it there."
+            )
+        table = read_split_table(settings.split_table)
+        split, chosen = table_splits(table, obs.index, settings.label_fraction, seed, str(settings.split_table))
+        split = without_labels_aside(split, labels)
+    elif way == "donor":
+        if donors is None:
+            raise UserError(
+                "params.yaml: prepare.split is 'donor', but the cells have no donors; set data.donor_column."
+            )
+        split = donor_splits(labels, donors, settings.validation_fraction, settings.test_fraction, seed)
+    else:
+        split = stratified_splits(labels, settings.validation_fraction, settings.test_fraction, seed)
+    if not chosen:
+        split = hide_labels(split, labels, settings.label_fraction, seed)
+    if not (split == VALIDATION).any():
+        split = validation_from_training(split, labels, settings.validation_fraction, seed)
+    if donors is not None and not settings.shared_donors:
+        require_no_leakage(split, donors)
+    require_every_type_in_training(split, labels)
+    return way, split

@@ -1,0 +1,110 @@
+"""Splits that are given as a table, so that every model and every study sees the same cells on the same sides."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sctransformer._constants import OBS, SPLITS, UNLABELLED
+from sctransformer.data.splits import SIDES, TEST, TRAIN, as_splits
+from sctransformer.errors import UserError
+
+PERCENT = 100
+
+
+def read_split_table(path: Path) -> pd.DataFrame:
+    """Read a table of cells: Parquet, CSV or TSV; the first column, or the index of a Parquet file, names the cells.
+
+    Raises:
+        UserError: the file is absent or no table, or a cell stands in it twice.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; prepare.split_table names a table of cells and their splits.")
+    try:
+        if path.suffix == ".parquet":
+            table = pd.read_parquet(path)
+        else:
+            table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", index_col=0, encoding="utf-8-sig")
+    except Exception as error:  # pandas and pyarrow raise whatever a damaged file leads them to
+        raise UserError(f"{path}: is not a readable table ({' '.join(str(error).split())}).") from error
+    table.index = table.index.astype(str)
+    if not table.index.is_unique:
+        cell = table.index[table.index.duplicated()][0]
+        raise UserError(f"{path}: cell {cell!r} stands in it more than once; each cell has one side.")
+    return table
+
+
+def table_splits(
+    table: pd.DataFrame, cells: pd.Index, fraction: float, seed: int, source: str
+) -> tuple[pd.Categorical, bool]:
+    """The side of each cell as a table gives it.
+
+    Two forms are understood. A column `split` holds `train`, `validation`, `test` or `unlabelled`. Or boolean columns
+    say so: `test` or `test_s{seed}`, and `labelled_{percent}_s{seed}` for the training cells whose label may be used.
+
+    Args:
+        table: one row a cell, see `read_split_table`.
+        cells: names of the cells to assign; all must be in the table, which may have more.
+        fraction: share of the training cells that keep their label; chooses `labelled_{percent}_s{seed}`.
+        seed: chooses among columns of several seeds.
+        source: what to call the table in errors.
+
+    Returns:
+        The sides, and whether the table itself has chosen the labelled cells.
+
+    Raises:
+        UserError: a cell is not in the table, a column is missing, or a cell is on two sides.
+    """
+    absent = cells[~cells.isin(table.index)]
+    if len(absent):
+        raise UserError(
+            f"{source}: {len(absent):,} of {len(cells):,} cells are not in it, the first is {absent[0]!r}; every cell "
+            "needs a side: check that the table belongs to these cells."
+        )
+    table = table.loc[cells]
+    if OBS.split in table:
+        values = table[OBS.split].astype("string").str.strip()
+        wrong = ~values.isin(SIDES)
+        if wrong.any():
+            raise UserError(
+                f"{source}: cell {table.index[int(wrong.to_numpy().argmax())]!r} has the split "
+                f"{values[wrong].iloc[0]!r}; expected one of {', '.join(SIDES)}."
+            )
+        return as_splits(values.to_numpy(dtype=object)), bool((values == UNLABELLED).any())
+    test_N = _flags(table, ["test", f"test_s{seed}"], source)
+    split_N = np.where(test_N, TEST, TRAIN).astype(object)
+    percent = f"{fraction * PERCENT:g}"
+    labelled = f"labelled_{percent}_s{seed}"
+    if labelled not in table:
+        if any(str(name).startswith("labelled_") for name in table) and fraction < 1.0:
+            raise UserError(f"{source}: has no column {labelled!r} (columns: {_columns(table)}).")
+        return as_splits(split_N), False
+    labelled_N = _flags(table, [labelled], source)
+    if (both_N := labelled_N & test_N).any():
+        raise UserError(
+            f"{source}: cell {table.index[int(both_N.argmax())]!r} is on both sides: a test cell, and labelled for "
+            f"training ({labelled})."
+        )
+    split_N[~labelled_N & ~test_N] = UNLABELLED
+    return as_splits(split_N), True
+
+
+def _flags(table: pd.DataFrame, names: list[str], source: str) -> np.ndarray:
+    there = [name for name in names if name in table]
+    if not there:
+        raise UserError(
+            f"{source}: has neither a column 'split' nor {' nor '.join(map(repr, names))} "
+            f"(columns: {_columns(table)}); 'split' holds one of {', '.join(SPLITS)}."
+        )
+    values = table[there[0]]
+    if values.dtype.kind != "b":
+        text = values.astype("string").str.strip().str.lower()
+        wrong = ~text.isin(["true", "false", "1", "0"])
+        if wrong.any():
+            raise UserError(f"{source}: column {there[0]!r} holds {text[wrong].iloc[0]!r}; expected true or false.")
+        values = text.isin(["true", "1"])
+    return values.to_numpy(dtype=bool)
+
+
+def _columns(table: pd.DataFrame) -> str:
+    return ", ".join(map(str, table.columns))

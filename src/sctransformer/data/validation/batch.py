@@ -1,0 +1,115 @@
+"""Checking a file of cells before a model labels them."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sctransformer.data.statistics import CountStatistics
+from sctransformer.data.validation.report import Report
+from sctransformer.data.validation.run import run_suites
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """Limits that the suites `batch_*` name. Only the first two stop; the others warn."""
+
+    min_coverage: float = 0.8
+    """Smallest share of the panel's weight that the file's genes must have, 0 to 1."""
+    min_share_with_counts: float = 0.5
+    """Smallest share of cells with any count, 0 to 1."""
+    min_library_size: float = 200.0
+    """A cell with fewer counts is tiny."""
+    max_times_median: float = 20.0
+    """A library size of more than so many times the file's median is extreme."""
+    min_largest_count: float = 10.0
+    """A file whose largest count is smaller looks like rounded log1p of counts per 10,000 (at most 9.3)."""
+    min_zeros: float = 0.1
+    """A file whose median cell has a smaller share of zeros looks imputed or smoothed."""
+
+
+def check_batch(
+    source: str,
+    cells: Sequence[str] | pd.Index,
+    genes: Sequence[str] | pd.Index,
+    statistics: CountStatistics,
+    panel: Sequence[str],
+    weights_G: NDArray[np.floating],
+    library_size_N: NDArray[np.floating] | None = None,
+    limits: BatchLimits = BatchLimits(),
+    data_docs: Path | None = None,
+) -> Report:
+    """Check cells to annotate: the panel's genes, library sizes, and whether X still holds raw counts.
+
+    Args:
+        source: what to call the file in the results.
+        cells: names of its cells.
+        genes: names of the columns of its X.
+        statistics: of its X, see `count_statistics`.
+        panel: genes that the model reads.
+        weights_G: how much each of them weighs in the coverage, for example its mean expression in training cells; what
+            is negative counts as 0, and where nothing weighs anything all genes are alike.
+        library_size_N: counts of the whole cell; None takes the sums of X.
+        limits: what is still well.
+        data_docs: folder for HTML pages; None writes none.
+
+    Returns:
+        A report; whoever asks decides what to do with `critical` and `warnings`.
+    """
+    sizes_N = statistics.counts_N if library_size_N is None else np.asarray(library_size_N, dtype=np.float64)
+    tables = {
+        "batch_file": _file(source, genes, statistics, panel, weights_G),
+        "batch_cells": _cells(cells, statistics, sizes_N),
+        "batch_genes": pd.DataFrame({"gene": pd.Index(genes).astype(str)}),
+        "batch_panel": _panel(genes, panel, weights_G),
+    }
+    return run_suites(tables, asdict(limits), data_docs)
+
+
+def _panel(genes: Sequence[str] | pd.Index, panel: Sequence[str], weights_G: NDArray[np.floating]) -> pd.DataFrame:
+    """Genes of the panel with their shares of its weight, the heaviest first."""
+    weight_G = np.clip(np.asarray(weights_G, dtype=np.float64), 0.0, None)
+    if not weight_G.sum() > 0:
+        weight_G = np.ones(len(panel))
+    table = pd.DataFrame({"gene": list(panel), "weight": weight_G / weight_G.sum()})
+    table["in_file"] = table["gene"].isin(genes)
+    return table.sort_values("weight", ascending=False, kind="stable", ignore_index=True)
+
+
+def _file(
+    source: str,
+    genes: Sequence[str] | pd.Index,
+    statistics: CountStatistics,
+    panel: Sequence[str],
+    weights_G: NDArray[np.floating],
+) -> pd.DataFrame:
+    by_gene = _panel(genes, panel, weights_G)
+    return pd.DataFrame(
+        {
+            "file": [source],
+            "cells": [statistics.n_cells],
+            "coverage": [by_gene["weight"][by_gene["in_file"]].sum()],
+            "largest_count": [statistics.largest_N.max(initial=0.0)],
+            "median_zeros": [np.median(statistics.zero_share()) if statistics.n_cells else 1.0],
+        }
+    )
+
+
+def _cells(
+    cells: Sequence[str] | pd.Index, statistics: CountStatistics, library_size_N: NDArray[np.float64]
+) -> pd.DataFrame:
+    positive_N = library_size_N[library_size_N > 0]
+    median = float(np.median(positive_N)) if len(positive_N) else 1.0
+    return pd.DataFrame(
+        {
+            "cell": pd.Index(cells).astype(str),
+            "counts": statistics.counts_N,
+            "library_size": library_size_N,
+            "times_median": library_size_N / median,
+            "lowest_count": statistics.lowest_N,
+            "fractional_values": statistics.fractional_N,
+        }
+    )

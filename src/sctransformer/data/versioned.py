@@ -1,0 +1,249 @@
+"""Cells under DVC: thin calls to its program, and what its files say. DVC owns the hashes; none is computed here."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
+from urllib.request import url2pathname
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from sctransformer.errors import UserError
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_SECRET_QUERIES = {"access_token", "awsaccesskeyid", "sig", "signature", "token", "x-amz-signature", "x-goog-signature"}
+_POLL_SECONDS = 0.2
+_END_SECONDS = 10
+
+
+class Tracked(NamedTuple):
+    """What DVC's files say of a path."""
+
+    file: Path
+    """The .dvc file, or dvc.lock."""
+    stage: str | None
+    """The stage of dvc.lock that makes the path; None for a .dvc file."""
+    md5: str | None
+    """DVC's hash; of a folder it ends in `.dir`. None as long as DVC has not seen the content."""
+    size: int | None
+    """Bytes; None where only a folder around the path is tracked."""
+    origin: str | None
+    """Where it was imported from."""
+
+
+def is_url(source: str) -> bool:
+    """Whether a source is a URL (fsspec's form, `scheme://`) and not a path."""
+    return _SCHEME.match(source) is not None
+
+
+def checked_url(url: str) -> str:
+    """A URL in the form DVC takes: `file://` becomes a plain path, all others stay.
+
+    Raises:
+        UserError: the URL carries a password or a signature, which git would keep, or a file:// URL names a host.
+    """
+    parts = urlsplit(url)
+    if parts.password or parts.username or _SECRET_QUERIES & {key.lower() for key, _ in parse_qsl(parts.query)}:
+        public = f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
+        raise UserError(
+            f"{public}: the URL carries a key or password, which would be committed to git; give keys in the "
+            "environment (as AWS_ACCESS_KEY_ID), or download the file and add that."
+        )
+    if parts.scheme.lower() != "file":
+        return url
+    if parts.netloc not in ("", "localhost"):
+        raise UserError(f"{url}: names the host {parts.netloc!r}; expected file:///path on this machine.")
+    return url2pathname(parts.path)
+
+
+def run_dvc(*arguments: str, on_wait: Callable[[], None] = lambda: None) -> None:
+    """Run DVC in the current folder, silently.
+
+    Args:
+        arguments: of the program `dvc`.
+        on_wait: called several times a second while DVC works.
+
+    Raises:
+        UserError: DVC failed; the sentence is its own.
+    """
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    with tempfile.TemporaryFile() as errors:
+        command = [sys.executable, "-m", "dvc", *arguments]
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
+        )
+        try:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    code = process.wait(timeout=_POLL_SECONDS)
+                    break
+                on_wait()
+        finally:
+            if process.poll() is None:  # this program is being stopped: DVC goes first, then its files are put back
+                process.terminate()
+                try:
+                    process.wait(timeout=_END_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+        if code:
+            errors.seek(0)
+            raise UserError(f"dvc {arguments[0]}: {dvc_sentence(errors.read().decode(errors='replace'))}")
+
+
+def dvc_sentence(errors: str) -> str:
+    """What DVC wrote on standard error, as one sentence."""
+    _, _, said = errors.rpartition("ERROR:")
+    said = said.partition("Having any troubles?")[0]
+    said = said.replace("You could also try downloading it manually, and adding it with `dvc add`. - ", "")
+    said = " ".join(said.split()).removeprefix("unexpected error - ").rstrip(".")
+    return f"{said or 'failed without saying why'}."
+
+
+def fetch(source: str, target: Path, on_wait: Callable[[], None] = lambda: None) -> None:
+    """Download or copy a file or folder to `target`, outside DVC's care.
+
+    Raises:
+        UserError: it is not there or cannot be read.
+    """
+    try:
+        run_dvc("get-url", source, str(target), on_wait=on_wait)
+    except UserError as error:
+        raise error if source in str(error) else UserError(f"{source}: {error}") from error
+
+
+def track(path: Path, on_wait: Callable[[], None] = lambda: None) -> None:
+    """Put what lies at `path` under DVC, or take note of its new content. The output of a stage is left alone.
+
+    Raises:
+        UserError: DVC refuses, as for a file that git keeps.
+    """
+    tracked = find_tracked(path)
+    if tracked is None or (tracked.stage is None and tracked.origin is None):
+        run_dvc("add", str(path), on_wait=on_wait)
+    elif tracked.stage is None:  # `dvc add` would forget where it was imported from
+        run_dvc("commit", "--force", str(tracked.file), on_wait=on_wait)
+
+
+@contextmanager
+def imported(source: str, path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Import `path` from a source whose content the block puts there: nothing is downloaded twice.
+
+    Writes `path`.dvc, frozen as all imports are: `dvc update` fetches what the source holds later.
+
+    Raises:
+        UserError: DVC refuses.
+    """
+    run_dvc("import-url", "--no-download", source, str(path), on_wait=on_wait)
+    yield
+    run_dvc("commit", "--force", f"{path}.dvc", on_wait=on_wait)
+
+
+def find_tracked(path: Path, project: Path = Path()) -> Tracked | None:
+    """What DVC knows of a path, by itself or as part of a folder.
+
+    Args:
+        path: relative to the project's folder.
+        project: the project's folder.
+
+    Raises:
+        UserError: a file of DVC's is damaged.
+    """
+    holders = [holder for holder in (path, *path.parents) if holder != Path()]
+    for holder in holders:
+        file = holder.with_name(f"{holder.name}.dvc")
+        if (project / file).is_file():
+            content = _read(project / file)
+            outs, deps = content.get("outs") or [{}], content.get("deps") or [{}]
+            return _tracked(file, None, outs[0], holder == path, deps[0].get("path"))
+    lock = project / "dvc.lock"
+    for stage, content in (_read(lock).get("stages") or {}).items() if lock.is_file() else ():
+        for out in content.get("outs") or []:
+            if Path(out.get("path", "")) in holders:
+                return _tracked(Path(lock.name), stage, out, Path(out["path"]) == path, None)
+    return None
+
+
+def dvc_files(path: Path) -> list[Path]:
+    """The small files that DVC may write when `path` is added: .dvc files, its own or its folders', and .gitignore."""
+    holders = [holder for holder in (path, *path.parents) if holder != Path()]
+    return [holder.with_name(name) for holder in holders for name in (f"{holder.name}.dvc", ".gitignore")]
+
+
+@contextmanager
+def all_or_nothing(target: Path, files: list[Path]) -> Iterator[Path]:
+    """Give a scratch folder beside `target`; on any error everything is put back as it was.
+
+    What lies at `target` may be moved to `old` in the scratch folder by the block; files get their content back, what
+    was not there is removed, folders too. The scratch folder goes away in any case.
+
+    Raises:
+        UserError: the folder of `target` cannot be written.
+    """
+    contents = {file: file.read_bytes() if file.is_file() else None for file in files}
+    new_folders = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
+    was_there = target.exists()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise UserError(f"{target.parent}: cannot be written ({error.strerror}).") from error
+    done = False
+    try:
+        yield scratch
+        done = True
+    finally:
+        if not done:
+            old = scratch / "old"
+            if old.exists() or not was_there:
+                _remove(target)
+            if old.exists():
+                old.rename(target)
+            for file, content in contents.items():
+                if content is not None:
+                    file.write_bytes(content)
+                else:
+                    file.unlink(missing_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+        if not done:
+            for folder in new_folders:
+                with suppress(OSError):  # somebody else put something there meanwhile
+                    folder.rmdir()
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    with suppress(FileNotFoundError):  # a download renames its files
+        if path.is_dir():
+            return sum(size_of(inner) for inner in path.iterdir())
+        return path.stat().st_size
+    return 0
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _tracked(file: Path, stage: str | None, out: Any, itself: bool, origin: str | None) -> Tracked:
+    return Tracked(file, stage, out.get("md5"), out.get("size") if itself else None, origin)
+
+
+def _read(file: Path) -> Any:
+    try:
+        content = YAML(typ="safe").load(file)
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise UserError(f"{file}: cannot be read ({' '.join(str(error).split())}).") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: is no file of DVC's; `git checkout {file}` brings back the last version.")
+    return content

@@ -1,0 +1,171 @@
+"""Control networks: the same degrees with other partners, the same density at random, and edges held out."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sctransformer.errors import UserError
+from sctransformer.prior.network import Network
+from sctransformer.prior.pairs import EDGE_COLUMNS
+from sctransformer.prior.repairs import Repairs, counted
+
+SWAPS_PER_EDGE = 20
+"""Swaps tried for each edge. On CollecTRI the share of edges that are new is level from 5 on; the method is that of
+Milo et al. 2003 (On the uniform generation of random graphs with prescribed degree sequences, cond-mat/0312028)."""
+
+
+Control = Literal["shuffled", "random"]
+
+
+def control_network(
+    kind: Control, network: Network, regulators: Sequence[str], genes: Sequence[str], seed: int
+) -> Network:
+    """The control of a name in place of a network: see `shuffled` and `random_network`."""
+    return shuffled(network, genes, seed) if kind == "shuffled" else random_network(network, regulators, genes, seed)
+
+
+def shuffled(network: Network, genes: Collection[str] | None, seed: int) -> Network:
+    """Swap the targets of pairs of edges until nothing but the degrees is left of the network.
+
+    a -> b and c -> d become a -> d and c -> b unless that makes a self-edge or an edge that is there already. Every
+    gene keeps its number of targets and of regulators; sign and confidence stay with the regulator's edge. A swap that
+    is not allowed leaves the network as it is for that step, so every network of these degrees that swaps can reach
+    is equally likely in the end.
+
+    Args:
+        network: to shuffle.
+        genes: the panel: edges with an end outside are left out; None keeps all.
+        seed: the same seed gives the same network.
+
+    Returns:
+        The network; its source is `shuffled`, and its notes say what share of its edges is new.
+
+    Raises:
+        UserError: no edge lies among the genes.
+    """
+    inside = _among(network, genes)
+    edges = inside.edges
+    regulator_E, target_E, names = _codes(edges)
+    swapped_E = _swapped(regulator_E, target_E, len(names), np.random.default_rng(seed))
+    control = edges.assign(target=names[swapped_E], sources="shuffled")
+    share = changed_share(network, Network(control))
+    note = f"Shuffled {counted(len(edges), 'edge')} with seed {seed}: {share:.1%} were not in the network before."
+    return _sorted(control, note)
+
+
+def random_network(network: Network, regulators: Sequence[str], genes: Sequence[str], seed: int) -> Network:
+    """As many edges as the network has from these regulators to these genes, each pair equally likely.
+
+    Signs and confidences are those of the network's edges, dealt at random.
+
+    Args:
+        network: whose density is matched.
+        regulators: that edges may come from.
+        genes: that edges may go to.
+        seed: the same seed gives the same network.
+
+    Raises:
+        UserError: the network has no edge from these regulators to these genes.
+    """
+    sources = np.array(sorted(set(regulators)), dtype=object)
+    targets = np.array(sorted(set(genes)), dtype=object)
+    known = network.edges[network.edges["regulator"].isin(sources) & network.edges["target"].isin(targets)]
+    if known.empty:
+        raise UserError("the network has no edge from these regulators to these genes; check the gene names.")
+    allowed_P = np.flatnonzero(sources[:, None] != targets[None, :])
+    rng = np.random.default_rng(seed)
+    drawn_E = np.sort(rng.choice(allowed_P, len(known), replace=False))
+    dealt = known.iloc[rng.permutation(len(known))]
+    control = pd.DataFrame(
+        {
+            "regulator": sources[drawn_E // len(targets)],
+            "target": targets[drawn_E % len(targets)],
+            "sign": dealt["sign"].to_numpy(),
+            "confidence": dealt["confidence"].to_numpy(),
+            "sources": "random",
+        }
+    )
+    share = changed_share(network, Network(control))
+    note = f"Drew {counted(len(control), 'edge')} with seed {seed}: {share:.1%} are not in the network."
+    return _sorted(control, note)
+
+
+def held_out(network: Network, share: float, seed: int) -> tuple[Network, Network]:
+    """Split edges at random into those to build on and those to recover.
+
+    Args:
+        network: to split.
+        share: of its edges that is held out, in (0, 1); at least one edge is on either side.
+        seed: the same seed gives the same split.
+
+    Returns:
+        The network without the edges held out, and the edges held out.
+
+    Raises:
+        UserError: the share is out of range, or there are fewer than two edges.
+    """
+    if not 0 < share < 1:
+        raise UserError(f"the share of edges to hold out is {share}; expected a number between 0 and 1.")
+    if len(network) < 2:
+        raise UserError(f"the network has {counted(len(network), 'edge')}; holding some out needs at least two.")
+    number = min(max(1, round(share * len(network))), len(network) - 1)
+    out_E = np.zeros(len(network), dtype=bool)
+    out_E[np.random.default_rng(seed).choice(len(network), number, replace=False)] = True
+    edges = network.edges
+    return (
+        replace(network, edges=edges[~out_E].reset_index(drop=True)),
+        replace(network, edges=edges[out_E].reset_index(drop=True)),
+    )
+
+
+def changed_share(network: Network, control: Network) -> float:
+    """Share of the control's edges whose pair the network does not have."""
+    known = pd.MultiIndex.from_frame(network.edges[["regulator", "target"]])
+    return float((~pd.MultiIndex.from_frame(control.edges[["regulator", "target"]]).isin(known)).mean())
+
+
+def _swapped(
+    regulator_E: NDArray[np.int64], target_E: NDArray[np.int64], n_names: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Targets after the swaps. A loop over plain integers: parallel swaps would favour some networks."""
+    n_edges = len(regulator_E)
+    regulators, targets = (regulator_E * n_names).tolist(), target_E.tolist()
+    origins = regulator_E.tolist()
+    present = {base + target for base, target in zip(regulators, targets, strict=True)}
+    for _ in range(SWAPS_PER_EDGE):
+        first, second = rng.integers(n_edges, size=(2, n_edges)).tolist()
+        for one, other in zip(first, second, strict=True):
+            a, b = targets[one], targets[other]
+            if a == b or b == origins[one] or a == origins[other]:
+                continue
+            new_one, new_other = regulators[one] + b, regulators[other] + a
+            if new_one in present or new_other in present:
+                continue
+            present.remove(regulators[one] + a)
+            present.remove(regulators[other] + b)
+            present.add(new_one)
+            present.add(new_other)
+            targets[one], targets[other] = b, a
+    return np.array(targets, dtype=np.int64)
+
+
+def _codes(edges: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.object_]]:
+    codes, names = pd.factorize(pd.concat([edges["regulator"], edges["target"]]), sort=True)
+    codes = codes.astype(np.int64)
+    return codes[: len(edges)], codes[len(edges) :], np.asarray(names, dtype=object)
+
+
+def _among(network: Network, genes: Collection[str] | None) -> Network:
+    inside = network if genes is None else network.among(set(genes))
+    if len(inside) == 0:
+        raise UserError("the network has no edge with both ends among these genes; check the gene names.")
+    return inside
+
+
+def _sorted(edges: pd.DataFrame, note: str) -> Network:
+    ordered = edges.sort_values(["regulator", "target"], ignore_index=True)[list(EDGE_COLUMNS)]
+    return Network(ordered, Repairs(notes=(note,)))

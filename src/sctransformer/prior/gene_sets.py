@@ -1,0 +1,66 @@
+"""Gene sets named after regulators (GMT) as networks."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from sctransformer.errors import UserError
+from sctransformer.prior.network import Network, repaired
+from sctransformer.prior.repairs import Repairs
+from sctransformer.prior.tables import is_symbol, shown
+
+_COUNT = re.compile(r"[ _]?\(\d+g\)$")  # SCENIC's number of genes: `Irf1_extended (108g)`
+_EXTENDED = re.compile(r"_extended$")
+_SIGNS = (
+    (re.compile(r"[ _]?\(\+\)$|[ _](?:up|activated|activating)$", re.IGNORECASE), 1),
+    (re.compile(r"[ _]?\(-\)$|[ _](?:dn|down|repressed|repressing)$", re.IGNORECASE), -1),
+)
+
+
+def regulator_and_sign(name: str) -> tuple[str, int]:
+    """What the name of a gene set says: `Irf1(+)` and `IRF1_up` activate, `Irf1(-)` and `IRF1_dn` repress.
+
+    SCENIC's own endings, `_extended` and `(104g)`, are taken away; without an ending the sign is 0, not known.
+    """
+    name = _EXTENDED.sub("", _COUNT.sub("", name.strip()))
+    for pattern, sign in _SIGNS:
+        if pattern.search(name):
+            return _EXTENDED.sub("", pattern.sub("", name)), sign
+    return name, 0
+
+
+def gmt_network(path: Path, text: str, source: str) -> Network:
+    """A network from GMT text: a line is the regulator's name, a description, and its targets, separated by tabs.
+
+    Every edge has confidence 1.
+
+    Raises:
+        UserError: a line has no target, or a name is no gene symbol; the message names the line.
+    """
+    regulators: list[str] = []
+    targets: list[str] = []
+    set_signs: list[int] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        name, *rest = (field.strip() for field in line.split("\t"))
+        genes = rest[1:]
+        while genes and not genes[-1]:
+            genes.pop()
+        if not genes:
+            raise UserError(
+                f"{path}: line {number} ({shown(name)}) names no target; expected a regulator, a description and "
+                "targets, separated by tabs."
+            )
+        regulator, sign = regulator_and_sign(name)
+        bad = next((gene for gene in (regulator, *genes) if not is_symbol(gene)), None)
+        if bad is not None:
+            raise UserError(f"{path}: line {number} ({shown(name)}) holds {shown(bad)}; expected a gene symbol.")
+        regulators += [regulator] * len(genes)
+        targets += genes
+        set_signs += [sign] * len(genes)
+    lines = pd.DataFrame(
+        {"regulator": regulators, "target": targets, "sign": set_signs, "confidence": 1.0, "sources": source}
+    )
+    return repaired(lines, str(path), Repairs(format="gmt"))

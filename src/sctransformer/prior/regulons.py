@@ -1,0 +1,95 @@
+"""Regulons of `pyscenic ctx` as networks: a line is a motif of a factor, with its target genes as a list of pairs."""
+
+import ast
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sctransformer.errors import UserError
+from sctransformer.prior.columns import rank_share
+from sctransformer.prior.network import Network, repaired
+from sctransformer.prior.repairs import Repairs, counted
+from sctransformer.prior.tables import Table, header_of, is_symbol, shown, text_table
+
+FACTOR, TARGETS, CONTEXT = "TF", "TargetGenes", "Context"
+_NUMPY = re.compile(r"np\.float\d+\(([^()]*)\)")  # how numpy 2 writes a number
+
+
+def regulon_table(path: Path, text: str, separator: str) -> Table:
+    """The table under the header of three lines that pandas writes, or under a plain one.
+
+    Raises:
+        UserError: the header names no TF or no TargetGenes.
+    """
+    lines = text.split("\n")
+    names, _ = header_of(path, text)
+    skipped = 0
+    if TARGETS not in names:  # ,,Enrichment,...  /  ,,AUC,...,TargetGenes,...  /  TF,MotifID,,,
+        levels = [[field.strip() for field in line.split(separator)] for line in lines[:3]]
+        if len(levels) == 3 and len(set(map(len, levels))) == 1:
+            names = [level or index for level, index in zip(levels[1], levels[2], strict=True)]
+            skipped = 3
+    missing = [name for name in (FACTOR, TARGETS) if name not in names]
+    if missing:
+        raise UserError(
+            f"{path}: has no column {' and no column '.join(missing)}; expected the table that `pyscenic ctx` writes, "
+            "with its header."
+        )
+    if skipped:
+        return text_table(path, "\n" * skipped + "\n".join(lines[skipped:]), separator, names)
+    return text_table(path, text, separator)
+
+
+def regulon_network(table: Table, source: str) -> Network:
+    """A network from the table of `regulon_table`.
+
+    The sign is that of the module (Context says activating or repressing). A target's number is the importance that
+    GRNBoost2 gave it; the confidence is the rank of the highest one of each pair, as for adjacencies.
+
+    Raises:
+        UserError: a line's targets are no list of (gene, importance); the message names the line.
+    """
+    if len(table) == 0:
+        raise UserError(f"{table.label}: holds no edge.")
+    factors = table.symbols(FACTOR)
+    contexts = table.column(CONTEXT) if CONTEXT in table.names else pd.Series("", index=factors.index)
+    targets = table.column(TARGETS)
+    rows: list[tuple[str, str, int, float]] = []
+    for index, (factor, context, text) in enumerate(zip(factors, contexts, targets, strict=True)):
+        sign = ("activating" in context) - ("repressing" in context)
+        pairs = _pairs(text)
+        if pairs is None:
+            raise UserError(
+                f"{table.label}: {table.unit} {table.numbers[index]} ({factor}) has {TARGETS} {shown(text)}; expected "
+                "a list such as [('CDK4', 5.2), ('CLN3', 0.6)]."
+            )
+        rows += [(factor, gene, sign, importance) for gene, importance in pairs]
+    if not rows:
+        raise UserError(f"{table.label}: holds no edge.")
+    every = pd.DataFrame(rows, columns=["regulator", "target", "sign", "importance"])
+    highest = every.groupby(["regulator", "target", "sign"], as_index=False, sort=False)["importance"].max()
+    lines = highest.assign(confidence=rank_share(highest["importance"].to_numpy(dtype=np.float64)), sources=source)
+    note = (
+        f"{counted(len(rows), 'target')} of {counted(len(table), 'motif')} name {counted(len(lines), 'signed pair')}."
+    )
+    return repaired(lines.drop(columns="importance"), table.label, Repairs(format="regulons", notes=(note,)))
+
+
+def _pairs(text: str) -> list[tuple[str, float]] | None:
+    """The targets of a line, or None when it is no such list."""
+    try:
+        value = ast.literal_eval(_NUMPY.sub(r"\1", text))
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return None
+    if not isinstance(value, list):
+        return None
+    pairs = []
+    for item in value:
+        if not (isinstance(item, tuple) and len(item) == 2 and is_symbol(item[0])):
+            return None
+        if isinstance(item[1], bool) or not isinstance(item[1], int | float) or not 0 <= item[1] < float("inf"):
+            return None
+        pairs.append((item[0], float(item[1])))
+    return pairs

@@ -1,0 +1,243 @@
+"""What a user meets: `sctransformer prior build | coverage | compare | fetch | shuffle`, and how they fail."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from sctransformer.errors import DEBUG_VARIABLE
+from sctransformer.prior import fetch as fetch_module
+from sctransformer.prior.network import read_network
+from tests.integration.conftest import Call
+
+COLLECTRI = "source\ttarget\tweight\nA\tB\t1\nA\tC\t-1\nB\tC\t1\nA\tA\t1\nNFKB\tA\t1\n"
+DOROTHEA = "tf\tconfidence\ttarget\tmor\nA\tA\tB\t1\nB\tC\tC\t-1\nC\tE\tD\t1\n"
+GENES = ["A", "B", "C", "D", "Q"]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DEBUG_VARIABLE, "")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "collectri.tsv").write_text(COLLECTRI)
+    (tmp_path / "dorothea.tsv").write_text(DOROTHEA)
+
+
+@pytest.fixture
+def call(call: Call) -> Call:
+    """As everywhere, but the first argument is a line that is cut into words."""
+    return lambda line, *words: call(*line.split(), *words)
+
+
+def edges(path: str) -> dict[tuple[str, str], tuple[int, float, str]]:
+    """Pair -> sign, confidence, sources of a written network."""
+    network = read_network(Path(path), {})
+    table = network.edges
+    values = zip(table["sign"], table["confidence"].round(3), table["sources"], strict=True)
+    return dict(zip(network.pairs, values, strict=True))
+
+
+def test_build_joins_networks_and_says_what_was_put_right(call: Call) -> None:
+    words = "-i collectri=collectri.tsv -i dorothea=dorothea.tsv:A,C --weight dorothea=0.5 -o networks/mine.tsv"
+    done = call(f"prior build {words}")
+    assert done.code == 0, done.err
+    assert "collectri: read as edges, 5 lines; 8 edges of 7 regulators" in done.out
+    assert "1 self-edge dropped" in done.out
+    assert "The complex NFKB became its members NFKB1, NFKB2, REL, RELA, RELB: 1 edge became 5." in done.out
+    assert "1 edge of level E left out." in done.out
+    assert "networks/mine.tsv: 8 edges of 7 regulators" in done.out
+    found = edges("networks/mine.tsv")
+    assert found["A", "B"] == (1, 1.0, "collectri;dorothea")
+    assert found["B", "C"] == (1, 1.0, "collectri;dorothea")  # 1.0 against 0.5 / 3
+    assert found["A", "C"] == (-1, 1.0, "collectri")
+
+
+def test_build_takes_intersections_and_votes(call: Call) -> None:
+    inputs = "-i one=collectri.tsv -i two=dorothea.tsv -i three=collectri.tsv"
+    assert call(f"prior build {inputs} --merge intersection -o both.tsv").code == 0
+    assert set(edges("both.tsv")) == {("A", "B"), ("B", "C")}
+    assert call(f"prior build {inputs} --merge vote --min-votes 2 -o vote.tsv").code == 0
+    assert set(edges("vote.tsv")) == set(edges("both.tsv")) | {("A", "C")} | {
+        (gene, "A") for gene in ("NFKB1", "NFKB2", "REL", "RELA", "RELB")
+    }
+
+
+def test_build_never_writes_over_a_file_unasked(call: Call) -> None:
+    Path("mine.tsv").write_text("precious")
+    refused = call("prior build -i x=dorothea.tsv -o mine.tsv")
+    assert (refused.code, Path("mine.tsv").read_text()) == (1, "precious")
+    assert refused.err == ("Error: mine.tsv: is there already; choose another name, or --force to write over it.\n")
+    assert call("prior build -i x=dorothea.tsv -o mine.tsv --force").code == 0
+    assert len(edges("mine.tsv")) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("-i collectri.tsv -o x.tsv", "expected NAME=FILE or NAME=FILE:LEVELS"),
+        ("-i a=collectri.tsv -i a=dorothea.tsv -o x.tsv", "the name 'a' stands twice"),
+        ("-i a=absent.tsv -o x.tsv", "absent.tsv: no such file."),
+        ("-i a=dorothea.tsv:A,Z -o x.tsv", "Z is no level of confidence"),
+        ("-i a=collectri.tsv:A -o x.tsv", "has no confidence levels A to E"),
+        ("-i a=collectri.tsv -o x.parquet", "let its name end in .tsv"),
+        ("-i a=collectri.tsv -o .", "is a folder; name a file"),
+        ("-i a=collectri.tsv --weight b=0.5 -o x.tsv", "there is no input 'b'; inputs are a"),
+        ("-i a=collectri.tsv --weight a=much -o x.tsv", "--weight a=much: expected a number above 0 and up to 1"),
+        ("-i a=collectri.tsv --weight a=2 -o x.tsv", "--weight a=2: expected a number above 0"),
+        ("-i a=collectri.tsv --weight a -o x.tsv", "--weight a: expected NAME=VALUE"),
+        ("-i a=collectri.tsv --format a=sif -o x.tsv", "there is no format 'sif'"),
+        ("-i a=collectri.tsv --merge vote -o x.tsv", "--merge vote needs --min-votes"),
+        ("-i a=collectri.tsv --merge vote --min-votes 2 -o x.tsv", "2 votes were asked for among 1 networks"),
+        ("-i a=collectri.tsv -i b=other.tsv --merge intersection -o x.tsv", "no edge stands in 2 of 2 networks"),
+    ],
+)
+def test_build_refuses_in_one_sentence_and_writes_nothing(call: Call, words: str, message: str) -> None:
+    Path("other.tsv").write_text("tf\ttarget\nX\tY\n")
+    refused = call(f"prior build {words}")
+    assert refused.code == 1
+    assert message in refused.err
+    assert refused.err.startswith("Error: ")
+    assert refused.err.count("\n") == 1
+    assert not Path("x.tsv").exists()
+
+
+def test_build_lists_the_formats_it_reads(call: Call) -> None:
+    listed = call("prior build -i a=collectri.tsv --format a=help -o x.tsv")
+    assert listed.code == 0
+    assert "gene sets named after regulators" in listed.out
+    assert not Path("x.tsv").exists()
+
+
+def cells_file(path: str) -> None:
+    counts = sparse.csr_matrix(np.ones((3, len(GENES)), dtype=np.float32))
+    anndata.AnnData(counts, var=pd.DataFrame(index=GENES)).write_h5ad(path)
+
+
+@pytest.mark.parametrize("genes", ["cells.h5ad", "panel.parquet"])
+def test_coverage_shows_and_writes_what_the_genes_can_use(call: Call, genes: str) -> None:
+    cells_file("cells.h5ad")
+    pd.DataFrame({"gene": GENES, "is_regulator": True}).to_parquet("panel.parquet")
+    done = call(f"prior coverage collectri.tsv {genes} --gene-column var_names -o coverage")
+    assert done.code == 0, done.err
+    figures = dict(line.rsplit("  ", 1) for line in done.out.splitlines() if line[:5] in ("genes", "edges"))
+    assert {name.strip(): value for name, value in figures.items()}["edges kept"] == "3"
+    written = pd.read_csv("coverage/coverage.tsv", sep="\t", index_col="figure")["value"]
+    assert written["genes_with_regulator_share"] == pytest.approx(2 / 5)
+    assert pd.read_csv("coverage/regulators.tsv", sep="\t").to_dict("list") == {
+        "regulator": ["A", "B"],
+        "targets": [2, 1],
+    }
+    assert pd.read_csv("coverage/degrees.tsv", sep="\t")["genes_with_in_degree"].tolist() == [3, 1, 1]
+    assert Path("coverage/regulators.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_coverage_of_other_gene_names_is_zero_with_a_hint(call: Call) -> None:
+    pd.DataFrame({"gene": ["ENSG00000000003"]}).to_parquet("panel.parquet")
+    done = call("prior coverage collectri.tsv panel.parquet")
+    assert done.code == 0
+    assert "do both use the same kind of gene name?" in done.err
+
+
+@pytest.mark.parametrize(
+    ("genes", "message"),
+    [
+        ("absent.h5ad", "absent.h5ad: no such file"),
+        ("collectri.tsv", "collectri.tsv"),
+        ("labels.parquet", "no column gene"),
+    ],
+)
+def test_coverage_refuses_what_holds_no_genes(call: Call, genes: str, message: str) -> None:
+    pd.DataFrame({"label": ["x"]}).to_parquet("labels.parquet")
+    refused = call(f"prior coverage collectri.tsv {genes}")
+    assert refused.code == 1
+    assert message in refused.err
+    assert refused.err.count("\n") == 1
+
+
+def test_compare_shows_what_is_shared(call: Call) -> None:
+    done = call("prior compare collectri.tsv dorothea.tsv")
+    assert done.code == 0, done.err
+    shown = {line[:20].strip(): line.split()[-1] for line in done.out.splitlines()[2:]}
+    assert shown["edges shared"] == "2"
+    assert shown["sign agreement"] == "0.500"
+
+
+def test_shuffle_keeps_degrees_and_repeats_with_its_seed(call: Call) -> None:
+    rows = [f"R{one}\tT{other}\t1\t1.0\n" for one in range(6) for other in range(12) if (one + other) % 3]
+    Path("network.tsv").write_text("regulator\ttarget\tsign\tconfidence\n" + "".join(rows))
+    for name in ("one.tsv", "two.tsv"):
+        assert call(f"prior shuffle network.tsv --seed 3 -o {name}").code == 0
+    assert Path("one.tsv").read_bytes() == Path("two.tsv").read_bytes()
+    before, after = edges("network.tsv"), edges("one.tsv")
+    assert set(before) != set(after)
+    for end in (0, 1):
+        assert sorted(pair[end] for pair in before) == sorted(pair[end] for pair in after)
+
+
+def decouplers(name: str, levels: list[str]) -> pd.DataFrame:
+    """What decoupler gives, in its columns."""
+    table = {"source": ["AP1", "SPI1"], "target": ["IL2", "CSF1R"], "weight": [1.0, -1.0]}
+    extra = {"confidence": ["A", "A"]} if name == "dorothea" else {"resources": "ExTRI", "references": "1;2"}
+    return pd.DataFrame({**table, **extra})
+
+
+def test_fetch_writes_the_projects_own_table(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch_module, "from_server", decouplers)
+    done = call("prior fetch collectri -o networks/collectri.tsv")
+    assert done.code == 0, done.err
+    assert "The complex AP1 became its members" in done.out
+    assert edges("networks/collectri.tsv")["SPI1", "CSF1R"] == (-1, 1.0, "collectri")
+    assert not list(Path("networks").glob("*.dvc"))
+
+
+def test_fetch_puts_the_table_under_dvc_in_a_dvc_repository(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch_module, "from_server", decouplers)
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q", "--no-scm"], check=True, env=environment)
+    done = call("prior fetch dorothea --levels A -o networks/dorothea.tsv")
+    assert done.code == 0, done.err
+    assert "md5" in Path("networks/dorothea.tsv.dvc").read_text()
+    Path(".dvc/config").write_text("broken")
+    failed = call("prior fetch dorothea --levels A -o networks/again.tsv")
+    assert failed.code == 1
+    assert "networks/again.tsv: was written, but `dvc add` failed" in failed.err
+    assert failed.err.count("\n") == 1
+
+
+def test_fetch_without_a_network_names_the_way_with_a_file(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nothing answers there
+    for variable in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    failed = call("prior fetch collectri -o collectri_new.tsv")
+    assert failed.code == 1
+    assert "collectri could not be fetched from its server" in failed.err
+    assert "prior build -i collectri=FILE -o NETWORK.tsv" in failed.err
+    assert failed.err.count("\n") == 1
+    assert not Path("collectri_new.tsv").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("dorothea --levels A,E", "dorothea has no level E to fetch; its levels are: A, B, C, D"),
+        ("collectri --levels A", "collectri has no level A to fetch; its levels are: none"),
+    ],
+)
+def test_fetch_refuses_levels_that_are_not_there(call: Call, words: str, message: str) -> None:
+    failed = call(f"prior fetch {words} -o x.tsv")
+    assert failed.code == 1
+    assert message in failed.err
+
+
+@pytest.mark.parametrize("verb", ["build", "coverage", "compare", "fetch", "shuffle"])
+def test_help_teaches_with_an_example(call: Call, verb: str) -> None:
+    helped = call(f"prior {verb} --help")
+    assert helped.code == 0
+    assert f"Example: sctransformer prior {verb}" in helped.out

@@ -1,0 +1,106 @@
+"""Normalisation, what is known of each gene, the gene panel, and the prepared cells."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+from anndata import AnnData
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from sctransformer._constants import OBS
+from sctransformer.data.cells import CellFile, read_cells
+from sctransformer.data.embedded import embedded_cells
+from sctransformer.data.normalise import GeneMoments, log_normalised
+from sctransformer.data.panel import choose_panel
+from sctransformer.data.prepared import labels_of, split_arrays, training_moments, write_prepared
+from sctransformer.data.splits import stratified_splits
+from sctransformer.errors import UserError
+from sctransformer.files import sha256_file
+from tests.conftest import EDGES, GENES, simulated_cells
+
+
+def test_log_normalised_uses_the_whole_cell() -> None:
+    expression = log_normalised(sparse.csr_matrix(np.array([[2.0, 0.0]])), np.array([4000.0]))
+    assert expression.toarray().tolist() == [[pytest.approx(np.log1p(5.0)), 0.0]]
+
+
+def moments_of(counts: sparse.csr_matrix, library_size_N: np.ndarray, rows: int = 10**6) -> GeneMoments:
+    moments = GeneMoments(counts.shape[1])
+    for start in range(0, counts.shape[0], rows):
+        moments.add(counts[start : start + rows], library_size_N[start : start + rows])
+    return moments
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=st.integers(1, 90), seed=st.integers(0, 1000))
+def test_moments_do_not_depend_on_chunks(rows: int, seed: int) -> None:
+    cells = simulated_cells(90, seed)
+    library_size_N = cells.obs[OBS.library_size].to_numpy()
+    expression = log_normalised(cells.X, library_size_N).toarray()
+    moments = moments_of(cells.X, library_size_N, rows)
+    np.testing.assert_allclose(moments.mean_G, expression.mean(axis=0), rtol=1e-10)
+    np.testing.assert_allclose(moments.std_G, expression.std(axis=0), rtol=1e-8)
+
+
+def test_dispersions_are_those_of_scanpy() -> None:
+    cells = embedded_cells()
+    library_size_N = cells.obs[OBS.library_size].to_numpy()
+    expression = log_normalised(cells.X, library_size_N)
+    expected = sc.pp.highly_variable_genes(AnnData(expression), flavor="seurat", n_top_genes=100, inplace=False)
+    ours = moments_of(cells.X, library_size_N, 64).dispersion_G
+    np.testing.assert_allclose(ours, expected["dispersions_norm"].fillna(0.0), rtol=1e-6, atol=1e-9)
+
+
+def panel_of(budget: int, counts: sparse.csr_matrix | None = None) -> pd.DataFrame:
+    cells = simulated_cells()
+    moments = moments_of(cells.X if counts is None else counts, cells.obs[OBS.library_size].to_numpy())
+    return choose_panel(moments, GENES, EDGES, budget)
+
+
+@pytest.mark.parametrize("budget", [6, 12, 24, 1000])
+def test_a_panel_keeps_its_budget_and_puts_regulators_first(budget: int) -> None:
+    panel = panel_of(budget)
+    assert len(panel) == min(budget, len(GENES))
+    assert panel["gene"].is_unique
+    flags = panel["is_regulator"].tolist()
+    assert flags == sorted(flags, reverse=True)
+    chosen = set(panel["gene"])
+    assert set(panel.loc[panel["is_regulator"], "gene"]) == {r for r, t in EDGES if r in chosen and t in chosen}
+    pd.testing.assert_frame_equal(panel, panel_of(budget))
+
+
+def test_genes_that_training_cells_do_not_express_stay_out() -> None:
+    counts = simulated_cells().X.tolil()
+    counts[:, 7] = 0
+    assert "GENE7" not in set(panel_of(1000, counts.tocsr())["gene"])
+
+
+def test_a_network_of_other_genes_is_refused() -> None:
+    cells = simulated_cells()
+    moments = moments_of(cells.X, cells.obs[OBS.library_size].to_numpy())
+    with pytest.raises(UserError, match="no edge with both ends"):
+        choose_panel(moments, GENES, [("X", "Y")], 10)
+
+
+def test_prepared_cells_follow_the_panel_and_the_split(cells: AnnData, tmp_path: Path) -> None:
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    split = stratified_splits(cells.obs[OBS.cell_type], 0.2, 0.2, 0)
+    training = np.asarray(split == "train")
+    with CellFile(tmp_path / "cells.h5ad") as file:
+        panel = choose_panel(training_moments(file, training), GENES, EDGES, 12)
+        for name in ("one.h5ad", "two.h5ad"):
+            write_prepared(file, split, panel, tmp_path / name)
+    assert sha256_file(tmp_path / "one.h5ad") == sha256_file(tmp_path / "two.h5ad")
+    prepared = read_cells(tmp_path / "one.h5ad")
+    assert list(prepared.var_names) == panel["gene"].tolist()
+    part = split_arrays(prepared, "test")
+    chosen = cells[np.asarray(split == "test")]
+    assert np.array_equal(part.counts_NG, chosen[:, panel["gene"]].X.toarray())
+    assert [labels_of(prepared)[label] for label in part.labels_N] == chosen.obs[OBS.cell_type].tolist()
+    logged = log_normalised(cells[training].X, cells[training].obs[OBS.library_size].to_numpy()).toarray()
+    by_gene = dict(zip(GENES, logged.mean(axis=0), strict=True))
+    np.testing.assert_allclose(panel["mean"], [by_gene[gene] for gene in panel["gene"]])
