@@ -14,7 +14,8 @@ def trained_model() -> PriorBiasedTransformer:
     Raises:
         UserError: weights and configuration do not belong together.
     """
-    model = PriorBiasedTransformer(ModelConfig(**read_json(layout.MODEL_CONFIG)), load_file(layout.BIAS)["bias_HGS"])
+    prior_HGS = load_file(layout.BIAS).get(layout.PRIOR_TENSOR)
+    model = PriorBiasedTransformer(ModelConfig(**read_json(layout.MODEL_CONFIG)), prior_HGS)
     try:
         model.load_state_dict(load_file(layout.WEIGHTS))
     except RuntimeError as error:

@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: simulated cells with two clear types, and a small, real bundle made from them."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,14 @@ torch.set_num_threads(1)  # small models are fastest on one thread, and tests ru
 GENES = [f"GENE{index}" for index in range(24)]
 LABELS = ["alpha", "beta", "gamma"]
 EDGES = [(f"GENE{regulator}", f"GENE{target}") for regulator in range(4) for target in range(4 + regulator, 24, 4)]
+
+
+def reference_folder() -> Path:
+    """The folder of public cells, networks and splits; the calling test skips where there is none."""
+    named = os.environ.get("SCTRANSFORMER_REFERENCE_DATA")
+    if not named or not Path(named).is_dir():
+        pytest.skip("no public data: SCTRANSFORMER_REFERENCE_DATA names no folder")
+    return Path(named)
 
 
 def simulated_cells(n_cells: int = 90, seed: int = 0) -> AnnData:

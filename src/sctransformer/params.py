@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from sctransformer.errors import UserError
 
@@ -16,14 +17,25 @@ class _Section(BaseModel):
 
 
 class DataParams(_Section):
-    """Which cells, and how their columns are called."""
+    """Which cells, and how their columns are called. An entry of data/catalogue.yaml sets most of these at once."""
 
+    name: str = "pbmc68k"
+    """Name of the dataset, for people."""
     cells: Path = Path("data/embedded/pbmc68k_reduced.h5ad")
-    """An h5ad with raw counts in X."""
+    """An h5ad file or a zarr folder with raw counts."""
+    counts: str | None = None
+    """Where the raw counts stand: `X`, `raw.X` or the name of a layer; null: they are looked for."""
+    gene_column: str | None = None
+    """Column of var with symbols or Ensembl ids, or `var_names`; null: it is recognised."""
+    gene_map: Path = Path("data/embedded/gene_map.csv")
+    """Table of Ensembl ids and symbols; GENCODE v44, as CellTypist's package carries it."""
     label_column: str = "cell_type"
     """Column of obs with the cell type of each cell."""
+    donor_column: str | None = None
+    """Column of obs with the donor or batch of each cell; null: `donor_id` where there is one."""
     library_size_column: str | None = "library_size"
-    """Column of obs with the counts of the whole cell; null: the sum of X (right only if X holds every gene)."""
+    """Column of obs with the counts of the whole cell; null: `library_size` where there is one, else the row sums,
+    which are right only if every gene is there."""
     new_cells_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Share of each cell type that is kept back, without labels, as the cells to annotate at the end."""
 
@@ -39,6 +51,19 @@ class ValidateParams(_Section):
     """Largest share of cells without a label."""
     min_edges_in_cells: int = Field(default=1, ge=1)
     """Fewest edges of the network with both ends among the genes of the cells."""
+    min_matched_share: float = Field(default=0.05, ge=0.0, le=1.0)
+    """Of network and cells, the one with fewer genes must share at least so many of them with the other: less, and the
+    two name genes differently."""
+    min_regulated_share: float = Field(default=0.01, ge=0.0, le=1.0)
+    """Warn under this share of the cells' genes with a regulator among them."""
+    min_symbol_share: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Warn under this share of gene names that look like symbols."""
+    max_mitochondrial_share: float = Field(default=0.2, ge=0.0, le=1.0)
+    """A cell with a larger share of mitochondrial counts is suspect; warn when more than one in twenty are."""
+    min_cells_per_donor: int = Field(default=10, ge=1)
+    """Warn of donors with fewer cells."""
+    min_classes_per_donor: int = Field(default=2, ge=1)
+    """Warn of donors with fewer cell types."""
 
 
 class PrepareParams(_Section):
@@ -46,17 +71,30 @@ class PrepareParams(_Section):
 
     gene_budget: int = Field(default=1024, ge=2)
     """Most genes in the panel."""
+    split: Literal["auto", "stratified", "donor", "table"] = "auto"
+    """By cell type, by donor, or as `split_table` says; auto: the table if one is named, else by donor if there are
+    donors, else by cell type."""
+    split_table: Path | None = None
+    """Parquet, CSV or TSV in data/splits: cells and their side, see `sctransformer.data.split_table`."""
+    shared_donors: bool = False
+    """Whether a donor may have cells in test and in training; refused unless true."""
     validation_fraction: float = Field(default=0.15, gt=0.0, lt=1.0)
     test_fraction: float = Field(default=0.25, gt=0.0, lt=1.0)
+    label_fraction: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Share of each type's training cells that keep their label, at least two."""
 
 
 class PriorParams(_Section):
     """Which network, and what its edges weigh."""
 
     network: Path = Path("src/sctransformer/prior/immune_network.tsv")
-    """A tab-separated table: regulator, target, sign (1, -1), confidence (high, medium, low)."""
+    """A tab-separated table: regulator, target, sign (1, -1, 0 for not known), confidence (a level, or up to 1).
+    `sctransformer prior build` makes one of published networks."""
     confidence: dict[str, Weight] = {"high": 1.0, "medium": 0.7, "low": 0.4}
     """Weight of each confidence level that the network's table may name."""
+    control: Literal["none", "shuffled", "random"] = "none"
+    """A network without the knowledge in place of the real one: `shuffled` keeps the degree of every gene, `random` the
+    number of edges alone."""
     min_coverage: float = Field(default=0.05, ge=0.0, le=1.0)
     """Least share of the panel's genes that must have a regulator."""
 
@@ -64,8 +102,10 @@ class PriorParams(_Section):
 class ModelParams(_Section):
     """The prior-biased Transformer."""
 
-    mode: Literal["mask"] = "mask"
-    """How the network shapes attention; `mask`: closed unless the network has the edge."""
+    mode: Literal["mask", "bias", "regulators", "dense"] = "mask"
+    """How the network shapes attention. `mask`: closed unless the network has the edge. `bias`: every regulator is
+    open, and read more readily where the network has the edge. `regulators`: every regulator is open, edges are not
+    used. `dense`: every gene is open, the standard Transformer."""
     width: int = Field(default=32, ge=4)
     """Length of a token."""
     depth: int = Field(default=1, ge=1)
@@ -74,9 +114,9 @@ class ModelParams(_Section):
     """Attention heads of a regulation layer; divides the width."""
     feedforward: int = Field(default=64, ge=1)
     """Inner width of a layer's feed-forward block."""
-    readout_heads: int = Field(default=32, ge=1)
+    readout_heads: int = Field(default=64, ge=1)
     """Heads with which the cell token reads all genes."""
-    embedding: int = Field(default=64, ge=2)
+    embedding: int = Field(default=128, ge=2)
     """Length of the cell embedding."""
 
 
@@ -87,7 +127,13 @@ class TrainParams(_Section):
     """Ray Train workers; the result does not depend on their number beyond float32 noise."""
     gpus: bool = False
     """One GPU a worker (NCCL) instead of CPUs (gloo)."""
-    epochs: int = Field(default=20, ge=1)
+    start: Literal["principal", "random"] = "principal"
+    """`principal`: the embedding begins as the principal components of all training cells, labelled or not; `random`:
+    it does not."""
+    epochs: int = Field(default=7, ge=1)
+    """Of classification."""
+    min_steps: int = Field(default=0, ge=0)
+    """Classification takes at least so many steps: few cells are seen in more epochs than `epochs`."""
     batch_size: int = Field(default=64, ge=1)
     """Cells a step, over all workers."""
     lr: float = Field(default=1e-3, gt=0.0)
@@ -102,6 +148,19 @@ class TrainParams(_Section):
     """A class of frequency f weighs f**-power: 0 none, 0.5 square root, 1 balanced."""
     clip_norm: float = Field(default=1.0, gt=0.0)
     """Largest norm of the gradient."""
+    patience: int = Field(default=0, ge=0)
+    """Training ends after so many epochs without a better one on validation cells; 0: it never ends early."""
+    pretrain_epochs: int = Field(default=0, ge=0)
+    """Epochs of masked expression on all training cells, labelled or not, before classification; 0: none."""
+    pretrain_batch_size: int = Field(default=32, ge=1)
+    pretrain_lr: float = Field(default=3e-3, gt=0.0)
+    pretrain_weight_decay: float = Field(default=0.01, ge=0.0)
+    hidden_share: float = Field(default=0.3, gt=0.0, lt=1.0)
+    """Share of a cell's genes whose expression is hidden and predicted in pretraining, drawn anew each step."""
+    finetune: Literal["all", "frozen"] = "all"
+    """What classification changes: all weights, or (`frozen`) the classifier alone."""
+    pretrained_lr_factor: float = Field(default=1.0, gt=0.0)
+    """Learning rate of all weights but the classifier's, as a multiple of its."""
     max_restarts: int = Field(default=3, ge=0)
     """How often lost workers are replaced before the run fails."""
 
@@ -153,10 +212,10 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         UserError: the file is absent, is not YAML, or a parameter is unknown or out of its range.
     """
     try:
-        content = yaml.safe_load(path.read_text()) or {}
+        content = YAML(typ="safe", pure=True).load(path) or {}  # YAML 1.2, which DVC writes: `on` is a word
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run from the project's folder.") from error
-    except yaml.YAMLError as error:
+    except YAMLError as error:
         raise UserError(f"{path}: is not valid YAML ({' '.join(str(error).split())}).") from error
     try:
         return Params.model_validate(content)

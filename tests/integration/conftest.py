@@ -1,12 +1,15 @@
-"""A real SQLite store for each test; it is made once and copied, because making one takes seconds."""
+"""The program as a user calls it, and a real SQLite store for each test: made once and copied, for it takes seconds."""
 
 import shutil
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from mlflow import MlflowClient
 
+from sctransformer.cli.main import run
 from sctransformer.tracking.store import DATABASE, connect
 
 
@@ -31,3 +34,31 @@ def store(project: Path, _empty_database: Path) -> MlflowClient:
     """A client of the default store of that folder, which is empty."""
     shutil.copyfile(_empty_database, project / DATABASE)
     return connect(must_exist=True)
+
+
+class Outcome(NamedTuple):
+    """What a call left behind: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Outcome]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Call the real entry point with words of the command line."""
+
+    def run_words(*words: object) -> Outcome:
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as leaving:
+                run([str(word) for word in words])
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        captured = capsys.readouterr()
+        return Outcome(code=int(leaving.value.code or 0), out=captured.out, err=captured.err)
+
+    return run_words

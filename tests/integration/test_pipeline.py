@@ -125,7 +125,7 @@ def test_one_run_with_one_point_an_epoch_and_its_inputs(project: Path) -> None:
     }
     assert contexts == {"training", "prior"}
     kept = {item.path for item in client.list_artifacts(found.info.run_id)}
-    assert {"lineage.json", "curves.png", "confusion_matrix.png", "umap.png"} <= kept
+    assert {"lineage.json", "curves.png", "confusion_matrix.png", "results.json", "umap.png"} <= kept
 
 
 def test_new_cells_have_no_labels_and_are_nowhere_else(project: Path) -> None:

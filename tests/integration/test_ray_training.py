@@ -8,7 +8,7 @@ import psutil
 import pytest
 import torch
 
-from sctransformer.data.arrays import CellArrays
+from sctransformer.data.arrays import TrainingCells
 from sctransformer.errors import UserError
 from sctransformer.model import PriorBiasedTransformer
 from sctransformer.training.checkpoint import Checkpoint
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.slow
 CONFIG = TrainConfig(seed=5, epochs=12, batch_size=32, lr=1e-2)
 
 
-def load_cells() -> tuple[CellArrays, CellArrays]:
-    return arrays(simulated_cells()), arrays(simulated_cells(seed=1))
+def load_cells() -> TrainingCells:
+    return TrainingCells(*(arrays(simulated_cells(seed=seed)) for seed in range(3)))
 
 
-def load_broken_cells() -> tuple[CellArrays, CellArrays]:
-    training, validation = load_cells()
-    training.counts_NG[:] = float("nan")
-    return training, validation
+def load_broken_cells() -> TrainingCells:
+    cells = load_cells()
+    cells.training.counts_NG[:] = float("nan")
+    return cells
 
 
 def make_model() -> PriorBiasedTransformer:
@@ -38,7 +38,8 @@ def make_model() -> PriorBiasedTransformer:
 
 def bare_run() -> Checkpoint:
     states: list[Checkpoint] = []
-    fit(make_model(), *load_cells(), CONFIG, on_epoch=lambda report, state: states.append(state))
+    cells = load_cells()
+    fit(make_model(), cells.training, cells.validation, CONFIG, on_epoch=lambda report, state: states.append(state))
     return states[-1]
 
 

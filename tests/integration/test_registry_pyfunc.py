@@ -77,7 +77,7 @@ def test_no_cells_one_cell_and_many(model: mlflow.pyfunc.PyFuncModel, table: pd.
     [
         (lambda table: table.assign(GENE3=-1), "cell 'cell0', gene 'GENE3' is -1, negative"),
         (lambda table: table.assign(GENE3=np.nan), "gene 'GENE3' is nan, neither a number"),
-        (lambda table: table.assign(GENE3=0.5), r"gene 'GENE3' is 0\.5, not an integer; X looks log-normalised"),
+        (lambda table: table.assign(GENE3=0.5), r"gene 'GENE3' is 0\.5, not an integer; it looks log-normalised"),
         (lambda table: table.assign(GENE3="many"), "expected numbers in every gene's column"),
         (
             lambda table: table.assign(library_size=1.0),

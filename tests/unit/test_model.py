@@ -1,19 +1,27 @@
 """The model is what it says: equal to dense masked attention, and what is called regulator -> target is that pair."""
 
+from pathlib import Path
+
 import numpy as np
+import onnxruntime
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sctransformer.export.graph import ScoringGraph, export_onnx
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.model.attention import RegulationAttention
+from sctransformer.model.layers import FIRST_SCALE
 from sctransformer.model.tokens import log_normalise
-from sctransformer.prior.bias import CLOSED, allowed_pairs, mask_bias
+from sctransformer.prior.bias import CLOSED, allowed_pairs, mask_bias, prior_matrix, signed_weights
 
 
-def dense_reference(attention: RegulationAttention, x_NGD: Tensor, allowed_GG: Tensor) -> Tensor:
+def dense_reference(
+    attention: RegulationAttention, x_NGD: Tensor, allowed_GG: Tensor, bias_HGS: Tensor | float = 0.0
+) -> Tensor:
     """Genes x genes masked softmax attention with the sink, written out, for comparison."""
     n_cells, n_genes, width = x_NGD.shape
     heads, depth = attention.heads, width // attention.heads
@@ -23,6 +31,7 @@ def dense_reference(attention: RegulationAttention, x_NGD: Tensor, allowed_GG: T
     open_GS = torch.cat([allowed_GG, torch.ones(n_genes, 1, dtype=torch.bool)], dim=1)
     query_NGHd = attention.query(x_NGD).view(n_cells, n_genes, heads, depth)
     scores_NHGS = torch.einsum("nghd,nshd->nhgs", query_NGHd, key_NSD.view(n_cells, -1, heads, depth)) / depth**0.5
+    scores_NHGS = scores_NHGS + bias_HGS
     weights_NHGS = scores_NHGS.masked_fill(~open_GS, float("-inf")).softmax(dim=-1)
     read_NGHd = torch.einsum("nhgs,nshd->nghd", weights_NHGS, value_NSD.view(n_cells, -1, heads, depth))
     return attention.output(read_NGHd.reshape(n_cells, n_genes, width))
@@ -46,7 +55,7 @@ def test_attention_over_regulators_equals_dense_masked_attention(data: st.DataOb
     weight = torch.randn(3, n_genes, 8)
 
     inputs = [x_NGD, *attention.parameters()]
-    ours = attention(x_NGD, torch.from_numpy(mask_bias(allowed_GR)))
+    ours = attention(x_NGD, n_regulators, torch.from_numpy(mask_bias(allowed_GR)))
     ours_gradients = torch.autograd.grad((ours * weight).sum(), inputs)
     dense = dense_reference(attention, x_NGD, allowed_GG)
     dense_gradients = torch.autograd.grad((dense * weight).sum(), inputs)
@@ -75,14 +84,200 @@ def test_a_gene_reads_its_own_module_and_nothing_else(gene: str, readable: set[s
     """The gradient of a gene's last token by every other module's counts is exactly zero, and by its own is not."""
     model, genes = modules_model()
     counts_NG = torch.full((2, 7), 3.0, requires_grad=True)
-    x_NGD = model.tokens(counts_NG, torch.full((2,), 1e4))
-    for layer in model.layers:
-        x_NGD = layer(x_NGD, model.bias_HGS)
+    x_NGD = model.contextual_tokens(counts_NG, torch.full((2,), 1e4))
     torch.manual_seed(1)
     token_ND = x_NGD[:, genes.index(gene)]
     (gradient_NG,) = torch.autograd.grad((token_ND * torch.randn_like(token_ND)).sum(), counts_NG)
     felt = {name for index, name in enumerate(genes) if gradient_NG[:, index].abs().max() > 0}
     assert felt == readable
+
+
+@pytest.mark.parametrize(
+    ("gene", "readable"),
+    [("a0", {"a0", "r0"}), ("b1", {"b1", "r1"}), ("r0", {"r0"}), ("lonely", {"lonely"})],
+)
+def test_the_exported_graph_reads_the_same_modules(gene: str, readable: set[str], tmp_path: Path) -> None:
+    """Counts of every other module may be anything: the exported token of a gene stays as it is, to the last bit."""
+    model, genes = modules_model()
+
+    class LastToken(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, counts_NG: Tensor, library_size_N: Tensor) -> Tensor:
+            return self.model.contextual_tokens(counts_NG, library_size_N)[:, genes.index(gene)]
+
+    program = torch.onnx.export(
+        LastToken().eval().requires_grad_(False),
+        (torch.ones(1, 7), torch.full((1,), 1e4)),
+        dynamo=True,
+        opset_version=23,
+        input_names=["counts", "library_size"],
+        verbose=False,
+    )
+    program.save(tmp_path / "token.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "token.onnx", providers=["CPUExecutionProvider"])
+
+    def token(counts_NG: np.ndarray) -> np.ndarray:
+        feed = {"counts": counts_NG.astype(np.float32), "library_size": np.full(1, 1e4, dtype=np.float32)}
+        return session.run(None, feed)[0]
+
+    before, felt = token(np.full((1, 7), 3.0)), set()
+    for index, name in enumerate(genes):
+        changed = np.full((1, 7), 3.0)
+        changed[0, index] = 50.0
+        if not np.array_equal(token(changed), before):
+            felt.add(name)
+    assert felt == readable
+
+
+@settings(max_examples=30, deadline=None)
+@given(n_asking=st.integers(1, 9), seed=st.integers(0, 1000))
+def test_genes_at_the_end_without_a_regulator_need_not_ask(n_asking: int, seed: int) -> None:
+    """Outputs and all gradients are those of the whole matrix."""
+    allowed_GR = np.random.default_rng(seed).random((10, 3)) < 0.5
+    allowed_GR[n_asking:] = False
+    whole_HGS = torch.from_numpy(mask_bias(allowed_GR))
+    torch.manual_seed(seed)
+    attention = RegulationAttention(width=8, heads=2)
+    torch.nn.init.normal_(attention.sink_key_D)
+    torch.nn.init.normal_(attention.sink_value_D)
+    x_NGD, weight = torch.randn(3, 10, 8, requires_grad=True), torch.randn(3, 10, 8)
+    inputs = [x_NGD, *attention.parameters()]
+    results = []
+    for prior_HQS in (whole_HGS, whole_HGS[:, :n_asking]):
+        read_NGD = attention(x_NGD, 3, prior_HQS)
+        results.append([read_NGD, *torch.autograd.grad((read_NGD * weight).sum(), inputs)])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_a_mask_keeps_only_the_genes_that_ask() -> None:
+    model, _ = modules_model()
+    assert model.prior_HQS.shape == (1, 6, 3)  # `lonely` comes last and has no regulator
+    empty = torch.from_numpy(mask_bias(np.zeros((7, 2), dtype=bool)))
+    assert PriorBiasedTransformer(model.config, empty).prior_HQS.shape == (1, 1, 3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_a_learned_scale_has_the_gradients_of_plain_attention(data: st.DataObject) -> None:
+    """`bias` mode: outputs and all gradients equal attention written out, the scale's among them."""
+    n_genes = data.draw(st.integers(1, 12))
+    n_regulators = data.draw(st.integers(1, n_genes))
+    seed, density = data.draw(st.integers(0, 10_000)), data.draw(st.sampled_from([0.0, 0.2, 0.8, 1.0]))
+    rng = np.random.default_rng(seed)
+    weight_HGS = rng.random((2, n_genes, n_regulators + 1)) * (rng.random((2, n_genes, n_regulators + 1)) < density)
+    prior_HGS = torch.from_numpy(weight_HGS.astype(np.float32))
+    prior_HGS[:, :, -1] = 0.0
+    torch.manual_seed(seed)
+    attention = RegulationAttention(width=8, heads=2)
+    x_NGD, scale_H = torch.randn(3, n_genes, 8, requires_grad=True), torch.tensor([1.5, 0.3], requires_grad=True)
+    weight = torch.randn(3, n_genes, 8)
+    inputs = [x_NGD, scale_H, *attention.parameters()]
+
+    ours = attention(x_NGD, n_regulators, prior_HGS, scale_H)
+    ours_gradients = torch.autograd.grad((ours * weight).sum(), inputs)
+    allowed_GG = torch.zeros(n_genes, n_genes, dtype=torch.bool)
+    allowed_GG[:, :n_regulators] = True
+    prior_HGG = torch.zeros(2, n_genes, n_genes + 1)
+    prior_HGG[:, :, :n_regulators] = prior_HGS[:, :, :-1]
+    dense = dense_reference(attention, x_NGD, allowed_GG, scale_H[:, None, None] * prior_HGG)
+    dense_gradients = torch.autograd.grad((dense * weight).sum(), inputs)
+
+    torch.testing.assert_close(ours, dense, atol=1e-5, rtol=1e-5)
+    for one, other in zip(ours_gradients, dense_gradients, strict=True):
+        torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-4)
+
+
+EDGES = pd.DataFrame(
+    {
+        "regulator": ["r0", "r0", "r1", "r1", "elsewhere"],
+        "target": ["a0", "r1", "b0", "a0", "a0"],
+        "sign": [1, -1, 0, 1, 1],
+        "confidence": [1.0, 0.4, 0.7, 0.5, 1.0],
+    }
+)
+PANEL = ["r0", "r1", "a0", "b0", "lonely"]
+
+
+def model_of(mode: str, **sizes: int) -> PriorBiasedTransformer:
+    torch.manual_seed(0)
+    sizes = {"width": 8, "depth": 2, "heads": 4, "feedforward": 8, "readout_heads": 2, "embedding": 8} | sizes
+    config = ModelConfig(n_genes=5, n_regulators=2, n_classes=3, mode=mode, **sizes)
+    prior = prior_matrix(mode, EDGES.to_dict("list"), PANEL, 2, config.heads)
+    return PriorBiasedTransformer(config, None if prior is None else torch.from_numpy(prior))
+
+
+def test_activating_and_repressing_edges_stand_on_different_heads() -> None:
+    weight_HGS = signed_weights(EDGES.to_dict("list"), PANEL, 2, heads=4)
+    assert weight_HGS.shape == (4, 5, 3)
+    assert weight_HGS[:, PANEL.index("a0"), 0].tolist() == [1.0, 1.0, 0.0, 0.0]
+    assert weight_HGS[:, PANEL.index("r1"), 0].tolist() == pytest.approx([0.0, 0.0, 0.4, 0.4])
+    assert weight_HGS[:, PANEL.index("b0"), 1].tolist() == pytest.approx([0.7] * 4)
+    assert weight_HGS[:, :, 2].sum() == 0
+    assert signed_weights(EDGES.to_dict("list"), PANEL, 2, heads=1)[0, 1, 0] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("mode", ["mask", "bias", "regulators", "dense"])
+def test_what_a_gene_can_read_depends_on_the_mode(mode: str) -> None:
+    model = model_of(mode, depth=1)
+    counts_NG = torch.full((2, 5), 3.0, requires_grad=True)
+    torch.manual_seed(1)
+    token_ND = model.contextual_tokens(counts_NG, torch.full((2,), 1e4))[:, PANEL.index("b0")]
+    (gradient_NG,) = torch.autograd.grad((token_ND * torch.randn_like(token_ND)).sum(), counts_NG)
+    felt = {name for index, name in enumerate(PANEL) if gradient_NG[:, index].abs().max() > 0}
+    everything = {"dense": set(PANEL), "mask": {"r1", "b0"}}
+    assert felt == everything.get(mode, {"r0", "r1", "b0"})
+
+
+def test_only_bias_learns_how_strongly_it_follows_the_prior() -> None:
+    for mode in ("mask", "regulators", "dense"):
+        assert model_of(mode).scales_LH is None
+    model = model_of("bias")
+    torch.testing.assert_close(model.scales_LH, torch.full((2, 4), FIRST_SCALE))
+    with torch.no_grad():
+        for layer in model.layers:
+            layer.raw_scale_H.fill_(-100.0)
+    counts_NG, sizes_N = torch.rand(2, 5) * 5, torch.full((2,), 1e4)
+    assert (model.scales_LH >= 0).all()
+    regulators = model_of("regulators")
+    regulators.load_state_dict({k: v for k, v in model.state_dict().items() if "prior" not in k and "raw" not in k})
+    torch.testing.assert_close(model(counts_NG, sizes_N).logits_NC, regulators(counts_NG, sizes_N).logits_NC)
+
+
+def test_folding_the_scales_changes_nothing() -> None:
+    model = model_of("bias")
+    counts_NG, sizes_N = torch.rand(2, 5) * 5, torch.full((2,), 1e4)
+    with torch.no_grad():
+        for index, layer in enumerate(model.layers):
+            layer.raw_scale_H.copy_(torch.arange(4.0) + index)
+        before = model(counts_NG, sizes_N).logits_NC
+        model.fold_scales()
+        torch.testing.assert_close(model(counts_NG, sizes_N).logits_NC, before)
+    assert model.scales_LH is None
+
+
+@pytest.mark.parametrize("mode", ["mask", "bias", "regulators", "dense"])
+def test_every_mode_exports_with_standard_attention_and_agrees(mode: str, tmp_path: Path) -> None:
+    model = model_of(mode)
+    graph = ScoringGraph(model, temperature=1.3)
+    export_onnx(graph, tmp_path / "model.onnx", opset=23)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    counts = np.random.default_rng(0).poisson(2.0, (9, 5)).astype(np.float32)
+    sizes = np.full(9, 1e4, dtype=np.float32)
+    probabilities, embedding = session.run(None, {"counts": counts, "library_size": sizes})
+    with torch.no_grad():
+        expected = graph(torch.from_numpy(counts), torch.from_numpy(sizes))
+    np.testing.assert_allclose(probabilities, expected[0].numpy(), atol=1e-6)
+    np.testing.assert_allclose(embedding, expected[1].numpy(), atol=1e-5)
+    assert (model.scales_LH is not None) == (mode == "bias")  # exporting leaves the model as it was
+
+
+def test_a_mode_that_needs_a_prior_says_so() -> None:
+    with pytest.raises(ValueError, match="mode 'bias' needs a prior"):
+        PriorBiasedTransformer(ModelConfig(n_genes=5, n_regulators=2, n_classes=3, mode="bias"), None)
 
 
 def test_allowed_pairs_are_named_regulator_then_target() -> None:
@@ -119,6 +314,7 @@ def test_a_gene_that_does_not_vary_is_not_scaled() -> None:
         ({"n_regulators": 8}, "n_regulators is 8"),
         ({"n_classes": 1}, "n_classes is 1"),
         ({"width": 9}, "not a multiple of heads"),
+        ({"mode": "magic"}, "mode is 'magic'; expected one of mask, bias, regulators, dense"),
     ],
 )
 def test_impossible_sizes_are_refused(changed: dict[str, int], message: str) -> None:

@@ -1,6 +1,10 @@
-"""Logistic regression on the same cells and genes: what a model must beat to be worth its cost."""
+"""Logistic regression and CellTypist on the same cells: what a model must beat to be worth its cost."""
 
+import logging
+import os
+import tempfile
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +19,11 @@ from sctransformer._constants import TARGET_SUM
 from sctransformer.data.arrays import CellArrays
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+WIDE_PENALTIES = (1e-1, 1.0, 10.0, 100.0, 1000.0)
+"""With few labelled cells the best C is far above 10."""
+
+Labeller = Callable[[CellArrays], NDArray[np.int64]]
+"""Gives the label of each cell."""
 
 
 def log_expression(cells: CellArrays) -> NDArray[np.float32]:
@@ -25,29 +34,104 @@ def log_expression(cells: CellArrays) -> NDArray[np.float32]:
 def logistic_regression(
     training: CellArrays, test: CellArrays, folds: int, seed: int
 ) -> tuple[NDArray[np.int64], dict[str, Any]]:
-    """Fit on training cells, label test cells.
-
-    C is chosen by inner cross-validation on the training cells (macro-F1); the number of folds falls with the smallest
-    class, and with a class of one cell C stays 1.
+    """Fit on training cells, label test cells; see `fitted_logistic_regression`.
 
     Returns:
         Labels of the test cells, and what was chosen.
     """
+    label, chosen = fitted_logistic_regression(training, folds, seed)
+    return label(test), chosen
+
+
+def fitted_logistic_regression(
+    training: CellArrays, folds: int, seed: int, wide: bool = False
+) -> tuple[Labeller, dict[str, Any]]:
+    """Logistic regression on log expression.
+
+    C is chosen by inner cross-validation on the training cells (macro-F1); the number of folds falls with the smallest
+    class, and with a class of one cell C stays 1.
+
+    Args:
+        training: cells.
+        folds: most folds.
+        seed: of the folds.
+        wide: choose among WIDE_PENALTIES, whether genes are standardised, and whether classes are weighted by their
+            frequency, for comparisons over label fractions: which is best depends on the cells and on how many of them
+            are labelled.
+
+    Returns:
+        What labels cells, and what was chosen.
+    """
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    choices: dict[str, Sequence[Any]] = {"logisticregression__C": WIDE_PENALTIES if wide else PENALTIES}
+    if wide:
+        choices["standardscaler"] = [StandardScaler(), "passthrough"]
+        choices["logisticregression__class_weight"] = [None, "balanced"]
     folds = min(folds, int(np.bincount(training.labels_N)[np.unique(training.labels_N)].min()))
     expression_NG = log_expression(training)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         if folds < 2:
             model.fit(expression_NG, training.labels_N)
-            chosen = 1.0
+            best: dict[str, Any] = {"logisticregression__C": 1.0}
         else:
             search = GridSearchCV(
-                model,
-                {"logisticregression__C": PENALTIES},
-                scoring="f1_macro",
-                cv=StratifiedKFold(folds, shuffle=True, random_state=seed),
+                model, choices, scoring="f1_macro", cv=StratifiedKFold(folds, shuffle=True, random_state=seed)
             )
             model = search.fit(expression_NG, training.labels_N)
-            chosen = float(search.best_params_["logisticregression__C"])
-    return np.asarray(model.predict(log_expression(test)), dtype=np.int64), {"C": chosen, "folds": folds}
+            best = search.best_params_
+    chosen: dict[str, Any] = {"C": float(best["logisticregression__C"]), "folds": folds}
+    if wide:
+        chosen["standardised"] = best.get("standardscaler") != "passthrough"
+        chosen["balanced"] = best.get("logisticregression__class_weight") == "balanced"
+    return lambda cells: np.asarray(model.predict(log_expression(cells)), dtype=np.int64), chosen
+
+
+def fitted_celltypist(training: CellArrays, genes: Sequence[str]) -> Labeller:
+    """CellTypist trained with its own defaults; labels by best match, without majority voting.
+
+    Domínguez Conde et al. 2022, Science 376, eabl5197; https://github.com/Teichlab/celltypist. Nothing is left on disk
+    and nothing is printed. CellTypist's check that a cell's counts sum to 10,000 is off: columns without a gene symbol
+    count in the library size, and are not among the genes.
+
+    Args:
+        training: cells over all genes of the file.
+        genes: their names.
+    """
+    celltypist = _quiet_celltypist()
+    from anndata import AnnData
+    from pandas import DataFrame
+
+    names_N = np.array([str(label) for label in training.labels_N])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = celltypist.train(
+            log_expression(training), labels=names_N, genes=np.array(genes, dtype=object), check_expression=False
+        )
+
+    def label(cells: CellArrays) -> NDArray[np.int64]:
+        expression = AnnData(log_expression(cells), var=DataFrame(index=list(genes)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            said = celltypist.annotate(expression, model=model).predicted_labels["predicted_labels"]
+        return np.asarray(said.astype(str).to_numpy().astype(np.int64))
+
+    return label
+
+
+def _quiet_celltypist() -> Any:
+    """The package, without its folder in the user's home, its log lines and its handler on the root logger."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    # The folder is read and made at import, and not needed afterwards.
+    with tempfile.TemporaryDirectory(prefix="sctransformer-celltypist-") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        os.environ.setdefault("CELLTYPIST_FOLDER", folder)
+        import celltypist  # type: ignore[import-untyped]
+
+        if os.environ["CELLTYPIST_FOLDER"] == folder:
+            del os.environ["CELLTYPIST_FOLDER"]
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    celltypist.logger.set_level(logging.ERROR)
+    return celltypist

@@ -18,17 +18,26 @@ DPI = 120
 
 
 def training_curves(history: pd.DataFrame, target: Path) -> None:
-    """Losses and validation scores over epochs, the chosen epoch marked."""
-    figure, (losses, scores) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    losses.plot(history["epoch"], history["train_loss"], label="training")
-    losses.plot(history["epoch"], history["val_loss"], label="validation")
-    losses.set(xlabel="epoch", ylabel="loss")
-    scores.plot(history["epoch"], history["val_macro_f1"], label="macro-F1")
-    scores.plot(history["epoch"], history["val_accuracy"], label="accuracy")
+    """Losses and validation scores over epochs, the chosen epoch marked; those of pretraining in a panel of their own.
+
+    Args:
+        history: one row an epoch, with the fields of `EpochReport` as columns.
+        target: the file to write.
+    """
+    parts = [part for phase in ("pretraining", "supervised") if len(part := history[history["phase"] == phase])]
+    figure, panels = plt.subplots(1, len(parts) + 1, figsize=(5 * (len(parts) + 1), 3.6), layout="constrained")
+    for axes, part in zip(panels, parts, strict=False):
+        axes.plot(part["epoch"], part["train_loss"], label="training")
+        axes.plot(part["epoch"], part["val_loss"], label="validation")
+        axes.set(xlabel="epoch", ylabel="loss", title=part["phase"].iloc[0])
+    supervised, scores = parts[-1], panels[-1]
+    scores.plot(supervised["epoch"], supervised["val_macro_f1"], label="macro-F1")
+    scores.plot(supervised["epoch"], supervised["val_accuracy"], label="accuracy")
     scores.set(xlabel="epoch", ylabel="validation cells", ylim=(0, 1))
-    best = history.sort_values(["val_macro_f1", "val_loss"], ascending=[False, True]).iloc[0]
-    for axes in (losses, scores):
+    best = supervised.sort_values(["val_macro_f1", "val_loss"], ascending=[False, True]).iloc[0]
+    for axes in panels[-2:]:
         axes.axvline(best["epoch"], color="0.6", linestyle=":", label="chosen epoch")
+    for axes in panels:
         axes.legend(frameon=False)
     _save(figure, target)
 

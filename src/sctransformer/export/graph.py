@@ -1,6 +1,7 @@
 """One ONNX graph from raw counts and library size to probabilities and embedding, with the prior bias inside."""
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
@@ -40,8 +41,10 @@ def export_onnx(graph: ScoringGraph, target: Path, opset: int) -> None:
     Raises:
         UserError: the exporter took attention apart instead.
     """
-    graph = graph.eval().requires_grad_(False)
-    n_genes = graph.model.config.n_genes
+    graph = copy.deepcopy(graph).eval().requires_grad_(False)
+    graph.model.fold_scales()
+    config = graph.model.config
+    n_genes = config.n_genes
     example = (torch.ones(3, n_genes), torch.full((3,), float(n_genes)))
     cells = torch.export.Dim("cells", min=1)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -60,21 +63,20 @@ def export_onnx(graph: ScoringGraph, target: Path, opset: int) -> None:
         )
     if program is None:
         raise UserError("the ONNX exporter gave no graph.")
-    depth = graph.model.config.depth
-    biased = sum(has_attention_bias(node) for node in program.model_proto.graph.node)
-    if biased != depth:
+    found = sum(is_attention(node, with_bias=config.uses_edges) for node in program.model_proto.graph.node)
+    if found < config.depth:
+        kind = " with a bias" if config.uses_edges else ""
         raise UserError(
-            f"the ONNX graph holds {biased} Attention operators with a bias; expected {depth}, one a layer."
+            f"the ONNX graph holds {found} Attention operators{kind}; expected {config.depth}, one a layer."
         )
     with written_whole(target) as temporary:
         onnx.save(_without_traces(program.model_proto), temporary)
 
 
-def has_attention_bias(node: onnx.NodeProto) -> bool:
-    """Whether a node is the standard Attention operator with its fourth input, the bias, in use."""
-    return (
-        node.op_type == "Attention" and node.domain in ("", "ai.onnx") and len(node.input) > 3 and node.input[3] != ""
-    )
+def is_attention(node: onnx.NodeProto, with_bias: bool) -> bool:
+    """Whether a node is the standard Attention operator, and, if asked, has its fourth input, the bias, in use."""
+    biased = len(node.input) > 3 and node.input[3] != ""
+    return node.op_type == "Attention" and node.domain in ("", "ai.onnx") and (biased or not with_bias)
 
 
 def _without_traces(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,16 +1,20 @@
-"""Regulation attention: every gene asks, only its regulators and a sink can answer. Cost: genes x regulators."""
+"""Regulation attention: every gene asks, only the keys can answer, the prior says how readily. Cost: genes x keys."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from sctransformer.model.scaled_prior import attention_with_scaled_prior
+
 
 class RegulationAttention(nn.Module):
-    """Multi-head attention from all genes (queries) to the regulators and one learned sink (keys).
+    """Multi-head attention from all genes (queries) to the first K genes and one learned sink (keys).
 
-    The sink belongs to no gene. It keeps every row open, also that of a gene without regulators, and carries nothing
-    from one cell's genes to another, so modules that the network keeps apart stay apart. With a hard mask all
-    columns but the regulators' are closed in dense genes x genes attention too: dropping them changes nothing.
+    In every mode but `dense` the K keys are the regulators. The sink belongs to no gene. It keeps every row open, also
+    that of a gene without regulators, and carries nothing from one cell's genes to another, so modules that the network
+    keeps apart stay apart. With a hard mask all columns but the regulators' are closed in dense genes x genes attention
+    too: dropping them changes nothing. Nor does it to let only the first Q genes ask, where no later gene has a
+    regulator: what such a gene reads is the sink's value, whatever the cell.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -22,28 +26,38 @@ class RegulationAttention(nn.Module):
         self.sink_key_D = nn.Parameter(torch.zeros(width))
         self.sink_value_D = nn.Parameter(torch.zeros(width))
 
-    def forward(self, x_NGD: Tensor, bias_HGS: Tensor) -> Tensor:
+    def forward(
+        self, x_NGD: Tensor, n_keys: int, prior_HQS: Tensor | None = None, scale_H: Tensor | None = None
+    ) -> Tensor:
         """Attend.
 
         Args:
-            x_NGD: tokens, cells x genes x width, regulators first.
-            bias_HGS: added to the attention scores, heads (or 1) x genes x (regulators + 1), last column the sink.
+            x_NGD: tokens, cells x genes x width, the keys' genes first.
+            n_keys: K, how many genes can be read.
+            prior_HQS: added to the scores, heads (or 1) x Q x (K + 1), last column the sink; the genes after the first
+                Q read the sink alone. None: nothing is added, and all genes ask.
+            scale_H: multiplies the prior of each head; None: 1.
 
         Returns:
             What each gene read, cells x genes x width.
         """
         n_cells, n_genes, width = x_NGD.shape
-        n_regulators = bias_HGS.shape[-1] - 1
-        key_NRD, value_NRD = self.key_value(x_NGD[:, :n_regulators]).chunk(2, dim=-1)
-        key_NSD = torch.cat([key_NRD, self.sink_key_D.expand(n_cells, 1, width)], dim=1)
-        value_NSD = torch.cat([value_NRD, self.sink_value_D.expand(n_cells, 1, width)], dim=1)
-        read_NHGd = scaled_dot_product_attention(
-            self._split(self.query(x_NGD)),
-            self._split(key_NSD),
-            self._split(value_NSD),
-            attn_mask=bias_HGS[None],
-        )
-        return self.output(read_NHGd.transpose(1, 2).reshape(n_cells, n_genes, width))
+        n_queries = n_genes if prior_HQS is None else prior_HQS.shape[1]
+        key_NKD, value_NKD = self.key_value(x_NGD[:, :n_keys]).chunk(2, dim=-1)
+        key_NSD = torch.cat([key_NKD, self.sink_key_D.expand(n_cells, 1, width)], dim=1)
+        value_NSD = torch.cat([value_NKD, self.sink_value_D.expand(n_cells, 1, width)], dim=1)
+        query_NQD = self.query(x_NGD[:, :n_queries])
+        query_NHQd, key_NHSd, value_NHSd = (self._split(x_NLD) for x_NLD in (query_NQD, key_NSD, value_NSD))
+        if prior_HQS is not None and scale_H is not None:
+            read_NHQd = attention_with_scaled_prior(query_NHQd, key_NHSd, value_NHSd, scale_H, prior_HQS)
+        else:
+            bias_NHQS = None if prior_HQS is None else prior_HQS[None]
+            read_NHQd = scaled_dot_product_attention(query_NHQd, key_NHSd, value_NHSd, attn_mask=bias_NHQS)
+        read_NQD = self.output(read_NHQd.transpose(1, 2).reshape(n_cells, n_queries, width))
+        if n_queries == n_genes:
+            return read_NQD
+        of_sink_D = self.output(self.sink_value_D)
+        return torch.cat([read_NQD, of_sink_D.expand(n_cells, n_genes - n_queries, width)], dim=1)
 
     def _split(self, x_NLD: Tensor) -> Tensor:
         """Cells x length x width -> cells x heads x length x (width / heads)."""

@@ -1,9 +1,12 @@
 """Counts to tokens: normalisation, then one token a gene. Part of the model: scoring cannot drift from training."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
-TARGET_SUM = 1e4
+from sctransformer._constants import TARGET_SUM
+
 CLIP = 5.0
 
 
@@ -18,6 +21,15 @@ def log_normalise(counts_NG: Tensor, library_size_N: Tensor) -> Tensor:
         Expression, cells x genes, dimensionless.
     """
     return torch.log1p(counts_NG * (TARGET_SUM / library_size_N.clamp(min=1.0))[:, None])
+
+
+class HiddenGenes(NamedTuple):
+    """Genes whose expression a model is not shown."""
+
+    hidden_NG: Tensor
+    """True where a gene is hidden, cells x genes."""
+    value_D: Tensor
+    """Stands in the token in place of the value."""
 
 
 class GeneTokens(nn.Module):
@@ -37,8 +49,19 @@ class GeneTokens(nn.Module):
         self.register_buffer("mean_G", torch.zeros(n_genes))
         self.register_buffer("scale_G", torch.ones(n_genes))
 
-    def forward(self, counts_NG: Tensor, library_size_N: Tensor) -> Tensor:
-        """Tokens, cells x genes x width."""
+    def forward(self, counts_NG: Tensor, library_size_N: Tensor, hidden: HiddenGenes | None = None) -> Tensor:
+        """Tokens, cells x genes x width; of a hidden gene they say which gene it is, and nothing of its count."""
+        value_NGD = self.standardised(counts_NG, library_size_N)[:, :, None] * self.value_GD
+        if hidden is not None:
+            value_NGD = torch.where(hidden.hidden_NG[:, :, None], hidden.value_D, value_NGD)
+        return self.identity_GD + value_NGD
+
+    def standardised(self, counts_NG: Tensor, library_size_N: Tensor) -> Tensor:
+        """Expression in deviations from the mean of the training cells, clipped, cells x genes."""
         expression_NG = log_normalise(counts_NG, library_size_N)
-        z_NG = ((expression_NG - self.mean_G) * self.scale_G).clamp(-CLIP, CLIP)
-        return self.identity_GD + z_NG[:, :, None] * self.value_GD
+        return ((expression_NG - self.mean_G) * self.scale_G).clamp(-CLIP, CLIP)
+
+    @property
+    def varies_G(self) -> Tensor:
+        """True for genes that vary among the training cells."""
+        return self.scale_G > 0

@@ -1,6 +1,6 @@
 """The whole model: raw counts in, class scores and cell embedding out."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from sctransformer.model.config import ModelConfig
 from sctransformer.model.layers import CellReadout, RegulationLayer
-from sctransformer.model.tokens import GeneTokens
+from sctransformer.model.tokens import GeneTokens, HiddenGenes
+from sctransformer.prior.bias import CLOSED
 
 
 class ModelOutput(NamedTuple):
@@ -29,27 +30,28 @@ class PriorBiasedTransformer(nn.Module):
 
     Args:
         config: sizes.
-        bias_HGS: the prior as an attention bias, heads (or 1) x genes x (regulators + 1), last column the sink;
-            0 where a pair is open and `prior.bias.CLOSED` where it is not. A constant, never trained.
+        prior_HGS: the network as `prior.bias.prior_matrix` makes it, heads (or 1) x genes x (regulators + 1), last
+            column the sink; None in the modes that use no edges. A constant, never trained.
+
+    Raises:
+        ValueError: the prior does not fit the configuration.
     """
 
-    bias_HGS: Tensor
+    prior_HQS: Tensor | None
+    """The prior without the genes at the end that have no regulator (`mask` mode)."""
 
-    def __init__(self, config: ModelConfig, bias_HGS: Tensor) -> None:
+    def __init__(self, config: ModelConfig, prior_HGS: Tensor | None) -> None:
         super().__init__()
-        expected = (config.n_genes, config.n_regulators + 1)
-        if bias_HGS.ndim != 3 or tuple(bias_HGS.shape[1:]) != expected or bias_HGS.shape[0] not in (1, config.heads):
-            raise ValueError(
-                f"bias has shape {tuple(bias_HGS.shape)}; expected (1 or {config.heads}, {expected[0]}, {expected[1]})"
-            )
         self.config = config
+        self.register_buffer("prior_HQS", self._trimmed(prior_HGS))
+        self._folded_LHQS: list[Tensor] | None = None
         self.tokens = GeneTokens(config.n_genes, config.width)
         self.layers = nn.ModuleList(
-            RegulationLayer(config.width, config.heads, config.feedforward) for _ in range(config.depth)
+            RegulationLayer(config.width, config.heads, config.feedforward, learns_scale=config.mode == "bias")
+            for _ in range(config.depth)
         )
         self.readout = CellReadout(config.n_genes, config.width, config.readout_heads, config.embedding)
         self.classifier = nn.Linear(config.embedding, config.n_classes)
-        self.register_buffer("bias_HGS", bias_HGS.detach().to(torch.float32))
 
     def forward(self, counts_NG: Tensor, library_size_N: Tensor) -> ModelOutput:
         """Score cells.
@@ -58,11 +60,52 @@ class PriorBiasedTransformer(nn.Module):
             counts_NG: raw counts, cells x genes in vocabulary order (float32).
             library_size_N: counts of the whole cell (float32).
         """
-        x_NGD = self.tokens(counts_NG, library_size_N)
-        for layer in self.layers:
-            x_NGD = layer(x_NGD, self.bias_HGS)
-        embedding_NE = self.readout(x_NGD)
+        embedding_NE = self.readout(self.contextual_tokens(counts_NG, library_size_N))
         return ModelOutput(self.classifier(embedding_NE), embedding_NE)
+
+    def contextual_tokens(self, counts_NG: Tensor, library_size_N: Tensor, hidden: HiddenGenes | None = None) -> Tensor:
+        """Tokens after the last regulation layer, cells x genes x width.
+
+        Args:
+            counts_NG, library_size_N: as in `forward`.
+            hidden: genes whose expression is not shown (self-supervised training); None: all are shown.
+        """
+        x_NGD = self.tokens(counts_NG, library_size_N, hidden)
+        for index, layer in enumerate(self.layers):
+            prior_HQS = self.prior_HQS if self._folded_LHQS is None else self._folded_LHQS[index]
+            x_NGD = layer(x_NGD, self.config.n_keys, prior_HQS)
+        return x_NGD
+
+    @property
+    def scales_LH(self) -> Tensor | None:
+        """How strongly each head of each layer follows the prior (`bias` mode), layers x heads; else None."""
+        scales = [scale_H for layer in self._layers if (scale_H := layer.scale_H) is not None]
+        return torch.stack(scales).detach() if scales else None
+
+    def fold_scales(self) -> None:
+        """Make learned strengths part of constant priors, one a layer; the outputs stay the same. Not to be undone."""
+        if self.prior_HQS is not None and self.config.mode == "bias":
+            self._folded_LHQS = [layer.fold_scale(self.prior_HQS) for layer in self._layers]
+
+    @property
+    def _layers(self) -> list[RegulationLayer]:
+        return cast(list[RegulationLayer], list(self.layers))
+
+    def _trimmed(self, prior_HGS: Tensor | None) -> Tensor | None:
+        config = self.config
+        if not config.uses_edges:
+            return None
+        if prior_HGS is None:
+            raise ValueError(f"mode {config.mode!r} needs a prior")
+        heads = (config.heads,) if config.mode == "bias" else (1, config.heads)
+        expected = (config.n_genes, config.n_regulators + 1)
+        if prior_HGS.ndim != 3 or tuple(prior_HGS.shape[1:]) != expected or prior_HGS.shape[0] not in heads:
+            raise ValueError(
+                f"prior has shape {tuple(prior_HGS.shape)}; expected ({' or '.join(map(str, heads))}, {expected[0]}, "
+                f"{expected[1]})"
+            )
+        prior_HGS = prior_HGS.detach().to(torch.float32)
+        return prior_HGS[:, : _asking(prior_HGS)].contiguous() if config.mode == "mask" else prior_HGS
 
     @torch.no_grad()
     def set_expression_statistics(self, mean_G: NDArray[np.floating], std_G: NDArray[np.floating]) -> None:
@@ -73,3 +116,9 @@ class PriorBiasedTransformer(nn.Module):
         std = torch.as_tensor(np.asarray(std_G, dtype=np.float32))
         self.tokens.mean_G.copy_(torch.as_tensor(np.asarray(mean_G, dtype=np.float32)))
         self.tokens.scale_G.copy_(torch.where(std > 1e-6, 1.0 / std.clamp(min=1e-6), torch.zeros_like(std)))
+
+
+def _asking(bias_HGS: Tensor) -> int:
+    """How many genes must ask: up to the last that has a regulator, and at least one."""
+    has_regulator_G = (bias_HGS[:, :, :-1] > CLOSED).any(dim=2).any(dim=0)
+    return max(1, int(has_regulator_G.nonzero().max()) + 1 if has_regulator_G.any() else 1)

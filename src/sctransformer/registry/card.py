@@ -61,6 +61,7 @@ def render_card(
             test=test,
             baseline=baseline,
             coverage=metrics.get("coverage") or {},
+            prior_scales=metrics.get("prior_scales") or [],
             calibration=calibration,
             lineage=lineage,
             prior_edges=prior_edges,

@@ -14,7 +14,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from scipy import sparse
 
 from sctransformer._constants import OBS
-from sctransformer.annotate.genes import MIN_COVERAGE, match_genes, require_coverage
+from sctransformer.annotate.genes import MIN_COVERAGE, match_genes, named_by_symbol, require_coverage
 from sctransformer.annotate.session import ScoringSession
 from sctransformer.data.counts import check_counts
 from sctransformer.errors import UserError
@@ -73,7 +73,8 @@ class CellTypeModel(PythonModel):
             raise UserError(f"{_SOURCE}: expected a table with one column a gene, found {type(table).__name__}.")
         genes = table.drop(columns=OBS.library_size, errors="ignore")
         names = genes.columns.astype(str)
-        match = match_genes(self._bundle.vocabulary, names)
+        known, _ = named_by_symbol(self._bundle.vocabulary, pd.DataFrame(index=names), _SOURCE)
+        match = match_genes(self._bundle.vocabulary, known)
         require_coverage(match, self._bundle.vocabulary, names, _SOURCE, MIN_COVERAGE)
         counts_NF = _counts(genes)
         library_size_N = _library_size(table, counts_NF)

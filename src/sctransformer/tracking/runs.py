@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param
@@ -16,6 +16,8 @@ from sctransformer.errors import UserError
 from sctransformer.tracking.store import connect, experiment_id, one_sentence, shown, tracking_uri
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+PARENT_TAG = "mlflow.parentRunId"
+"""Tag by which MLflow shows a run under another one."""
 
 _LONGEST_PARAM = 6000
 _LONGEST_DIGEST = 36
@@ -24,6 +26,15 @@ _METRICS_A_CALL = 1000
 _EPOCH = "epoch"
 """The metric that marks an epoch as logged: it goes into the last call of the epoch."""
 _NOT_IN_NAMES = re.compile(r"[^\w.\- :/]")
+
+
+class FoundRun(NamedTuple):
+    """A run that a search gave."""
+
+    run_id: str
+    status: str
+    """`RUNNING` or a `Status`."""
+    tags: dict[str, str]
 
 
 @one_sentence
@@ -145,6 +156,43 @@ def finish_run(run_id: str, status: Status) -> None:
         UserError: the run is not in the store.
     """
     _client_of(run_id).set_terminated(run_id, status)
+
+
+@one_sentence
+def reopen_run(run_id: str) -> None:
+    """Mark a run as going on, for work that is taken up again.
+
+    Raises:
+        UserError: the run is not in the store.
+    """
+    _client_of(run_id).update_run(run_id, status="RUNNING")
+
+
+@one_sentence
+def find_runs(experiment: str, tags: Mapping[str, str]) -> list[FoundRun]:
+    """Runs of an experiment that carry all these tags, the oldest first; none if there is no such experiment."""
+    client = connect()
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return []
+    wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+    runs, token = [], None
+    while True:
+        page = client.search_runs([found.experiment_id], wanted, order_by=["start_time ASC"], page_token=token)
+        runs += [FoundRun(run.info.run_id, run.info.status, dict(run.data.tags)) for run in page]
+        token = page.token
+        if not token:
+            return runs
+
+
+@one_sentence
+def delete_run(run_id: str) -> None:
+    """Move a run to MLflow's trash: for one that was left half written.
+
+    Raises:
+        UserError: the run is not in the store.
+    """
+    _client_of(run_id).delete_run(run_id)
 
 
 @one_sentence

@@ -1,27 +1,38 @@
-"""Checkpoints: weights, best weights, optimizer and progress, as safetensors and JSON. No pickle."""
+"""Checkpoints: weights, best weights, decoder, optimizer and progress, as safetensors and JSON. No pickle."""
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from sctransformer.errors import UserError
+from sctransformer.model import PriorBiasedTransformer
+from sctransformer.training.config import TrainConfig
+
 WEIGHTS = "weights.safetensors"
 BEST = "best.safetensors"
+DECODER = "decoder.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 PROGRESS = "progress.json"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far training has come. All that is random follows from (seed, epoch, step), so no RNG state is kept."""
+    """How far training has come. The position in the schedule and all that is random follow from it and the seed, so
+    no more of them is kept.
+    """
 
     epochs_done: int = 0
+    """Of both phases."""
     best_epoch: int = -1
+    """Of the current phase, counted over both; -1 before its first epoch."""
     best_macro_f1: float = -1.0
+    """-1 in pretraining, which is judged by its loss alone."""
     best_loss: float = float("inf")
 
     def improved_by(self, macro_f1: float, loss: float) -> bool:
@@ -35,31 +46,87 @@ class Checkpoint:
 
     weights: dict[str, Tensor]
     best: dict[str, Tensor]
+    """Weights of the best epoch of the current phase."""
     optimizer: dict[str, Tensor]
     """Flat: `<parameter index>.<name of the moment>`."""
     progress: Progress
+    decoder: dict[str, Tensor] = field(default_factory=dict)
+    """Of masked expression; empty in a run without pretraining."""
+    made_with: dict[str, Any] = field(default_factory=dict)
+    """`model` and `train`: the configurations it belongs to."""
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """Write a checkpoint into a folder, which must exist."""
     save_file(checkpoint.weights, folder / WEIGHTS)
     save_file(checkpoint.best, folder / BEST)
+    save_file(checkpoint.decoder, folder / DECODER)
     save_file(checkpoint.optimizer, folder / OPTIMIZER)
-    (folder / PROGRESS).write_text(json.dumps(dataclasses.asdict(checkpoint.progress)))
+    content = {"progress": dataclasses.asdict(checkpoint.progress), "made_with": checkpoint.made_with}
+    (folder / PROGRESS).write_text(json.dumps(content))
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Read what `save_checkpoint` wrote."""
+    content = json.loads((folder / PROGRESS).read_text())
     return Checkpoint(
         weights=load_file(folder / WEIGHTS),
         best=load_file(folder / BEST),
         optimizer=load_file(folder / OPTIMIZER),
-        progress=Progress(**json.loads((folder / PROGRESS).read_text())),
+        progress=Progress(**content["progress"]),
+        decoder=load_file(folder / DECODER),
+        made_with=content["made_with"],
     )
 
 
+def made_with(model: PriorBiasedTransformer, config: TrainConfig) -> dict[str, Any]:
+    """What a checkpoint of this run is marked with."""
+    return {"model": model.config.to_dict(), "train": dataclasses.asdict(config)}
+
+
+def require_same_run(checkpoint: Checkpoint, model: PriorBiasedTransformer, config: TrainConfig) -> None:
+    """Refuse a checkpoint with which this run cannot end as if it had never stopped.
+
+    At the end of pretraining, and before it, only what pretraining depends on must be the same: several fine-tunings
+    may go on from one pretrained checkpoint.
+
+    Args:
+        checkpoint: to go on from.
+        model: with fresh weights, over the genes and the prior of this run.
+        config: of this run.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    own, its = made_with(model, config), checkpoint.made_with
+    if checkpoint.progress.epochs_done <= config.pretrain_epochs:
+        own["train"] = config.of_pretraining()
+    for section, values in own.items():
+        for name, value in values.items():
+            theirs = its.get(section, {}).get(name)
+            if theirs != value:
+                raise UserError(
+                    f"the checkpoint was made with {section}.{name} {theirs!r} and this run has {value!r}: train anew, "
+                    "or go on with the parameters it was made with."
+                )
+    fresh = model.state_dict()
+    constant = {name for name, _ in model.named_buffers()}
+    for name in sorted(fresh.keys() | checkpoint.weights.keys()):
+        here, there = fresh.get(name), checkpoint.weights.get(name)
+        if here is None or there is None or here.shape != there.shape:
+            raise UserError(
+                f"the checkpoint's tensor {name} has the shape {_shape(there)} and this model's {_shape(here)}: it "
+                "belongs to other genes, labels or another version of the model; train anew."
+            )
+        if name in constant and not torch.equal(here.cpu(), there):
+            raise UserError(
+                f"the checkpoint's {name} is not that of this model: it belongs to other genes, other cells or another "
+                "prior; train anew."
+            )
+
+
 def copy_of_weights(model: torch.nn.Module) -> dict[str, Tensor]:
-    """A model's tensors, detached, on the CPU."""
+    """A module's tensors, detached, on the CPU."""
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
 
@@ -82,3 +149,7 @@ def restore_optimizer_state(optimizer: torch.optim.Optimizer, flat: dict[str, Te
         state.setdefault(int(index), {})[name] = tensor
     content["state"] = state
     optimizer.load_state_dict(content)
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "none" if tensor is None else str(tuple(tensor.shape))

@@ -22,7 +22,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig,
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.queue import Queue
 
-from sctransformer.data.arrays import CellArrays
+from sctransformer.data.arrays import TrainingCells
 from sctransformer.errors import UserError
 from sctransformer.model import PriorBiasedTransformer
 from sctransformer.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -38,8 +38,8 @@ class Task:
 
     make_model: Callable[[], PriorBiasedTransformer]
     """Builds the model with fresh weights; called after seeding, so that all workers build the same."""
-    load_cells: Callable[[], tuple[CellArrays, CellArrays]]
-    """Gives the training and the validation cells."""
+    load_cells: Callable[[], TrainingCells]
+    """Reads the cells."""
     config: TrainConfig
 
 
@@ -114,17 +114,18 @@ def fit_on_ray(
 def _train_worker(settings: dict[str, Any]) -> None:
     """Runs in each worker."""
     task: Task = settings["task"]
-    training, validation = task.load_cells()
+    cells = task.load_cells()
     torch.manual_seed(task.config.seed)
     model = task.make_model()
     fit(
         model,
-        training,
-        validation,
+        cells.training,
+        cells.validation,
         task.config,
         on_epoch=_report,
         resume=_committed_checkpoint(),
         device=get_device(),
+        unlabelled=cells.unlabelled,
     )
 
 

@@ -1,11 +1,21 @@
 """How a model is trained: everything that must be known to repeat a run, apart from the cells."""
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+Start = Literal["principal", "random"]
+"""Where training begins, see `TrainConfig.start`."""
+Finetune = Literal["all", "frozen"]
+"""What the supervised phase changes, see `TrainConfig.finetune`."""
+
+SHARED_BY_PHASES = ("seed", "start", "warmup_fraction", "clip_norm", "hidden_share")
+"""What shapes pretraining, beside the parameters whose names begin with `pretrain_`."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Optimisation of a prior-biased Transformer.
+    """Optimisation of a prior-biased Transformer: pretraining on all cells, then classification of the labelled ones.
 
     Raises:
         ValueError: a value with which no run can start.
@@ -13,13 +23,19 @@ class TrainConfig:
 
     seed: int = 0
     """Of the first weights, the order of cells and the hidden genes."""
-    epochs: int = 20
+    start: Start = "principal"
+    """`principal`: the embedding begins as the principal components of all training cells, labelled or not
+    (`training.principal_start`); `random`: it does not."""
+    epochs: int = 7
+    """Of classification."""
+    min_steps: int = 0
+    """Classification takes at least so many steps: few cells are seen in more epochs than `epochs`."""
     batch_size: int = 64
     """Cells a step, over all workers."""
     lr: float = 1e-3
     """Highest learning rate."""
     warmup_fraction: float = 0.1
-    """Share of the steps over which the learning rate rises linearly; it then falls along a cosine to zero."""
+    """Share of a phase's steps over which the learning rate rises linearly; it then falls along a cosine to zero."""
     weight_decay: float = 0.01
     gene_dropout: float = 0.0
     """Share of a training cell's genes whose counts are hidden, drawn anew each step."""
@@ -28,9 +44,47 @@ class TrainConfig:
     """A class of frequency f weighs f**-power: 0 none, 0.5 square root, 1 balanced."""
     clip_norm: float = 1.0
     """Largest norm of the gradient."""
+    patience: int = 0
+    """Classification ends after so many epochs without a better one on validation cells; 0: it never ends early."""
+    pretrain_epochs: int = 0
+    """Of masked expression on all training cells, labelled or not, before classification."""
+    pretrain_batch_size: int = 32
+    pretrain_lr: float = 3e-3
+    pretrain_weight_decay: float = 0.01
+    hidden_share: float = 0.3
+    """Share of a cell's genes whose expression is hidden and predicted, drawn anew each step."""
+    finetune: Finetune = "all"
+    """What classification changes: all weights, or (`frozen`) the classifier alone."""
+    pretrained_lr_factor: float = 1.0
+    """Learning rate of all weights but the classifier's, as a multiple of its."""
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1:
-            raise ValueError(f"epochs ({self.epochs}) and batch_size ({self.batch_size}) must be at least 1")
+        for name in ("epochs", "batch_size", "pretrain_batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("pretrain_epochs", "patience", "min_steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
         if not 0.0 <= self.gene_dropout < 1.0:
             raise ValueError(f"gene_dropout is {self.gene_dropout}; it must lie in [0, 1)")
+        if not 0.0 < self.hidden_share < 1.0:
+            raise ValueError(f"hidden_share is {self.hidden_share}; it must lie in (0, 1)")
+        if self.pretrained_lr_factor <= 0.0:
+            raise ValueError(
+                f"pretrained_lr_factor is {self.pretrained_lr_factor}; it must be above 0: to keep the weights as they "
+                "are, set finetune to 'frozen'"
+            )
+        if self.finetune not in get_args(Finetune):
+            raise ValueError(f"finetune is {self.finetune!r}; expected one of {', '.join(get_args(Finetune))}")
+        if self.start not in get_args(Start):
+            raise ValueError(f"start is {self.start!r}; expected one of {', '.join(get_args(Start))}")
+        if self.finetune == "frozen" and self.pretrain_epochs == 0 and self.start == "random":
+            raise ValueError(
+                "finetune is 'frozen', pretrain_epochs is 0 and start is 'random': the classifier would learn from "
+                "random weights"
+            )
+
+    def of_pretraining(self) -> dict[str, Any]:
+        """The parameters on which the pretrained weights depend."""
+        own = dataclasses.asdict(self)
+        return {name: own[name] for name in own if name.startswith("pretrain_") or name in SHARED_BY_PHASES}

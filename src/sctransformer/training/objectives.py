@@ -1,4 +1,4 @@
-"""What training minimises, and the pure functions around it: class weights, hidden genes, learning rate."""
+"""What training minimises, and the pure functions around it: class weights, errors, hidden genes, learning rate."""
 
 import math
 
@@ -38,6 +38,11 @@ def weighted_cross_entropy(
     """
     loss_N = cross_entropy(logits_NC, labels_N, reduction="none", label_smoothing=smoothing)
     return (loss_N * weight_C[labels_N] * cell_weight_N).sum() / batch_size
+
+
+def squared_errors(predicted_NG: Tensor, z_NG: Tensor, counted_NG: Tensor) -> Tensor:
+    """Sum of squared errors over the genes that count, a scalar."""
+    return torch.where(counted_NG, predicted_NG - z_NG, 0.0).square().sum()
 
 
 def kept_genes(generator: torch.Generator, n_cells: int, n_genes: int, dropout: float) -> Tensor:

@@ -1,0 +1,208 @@
+"""The file that describes a study, typed: dataset, network, arms, search, baselines, fractions and seeds."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipelines.study.models import train_config
+from sctransformer.errors import UserError
+from sctransformer.model import ModelConfig
+from sctransformer.params import Params
+from sctransformer.prior.merging import Merge
+
+Baseline = Literal["logistic_regression", "celltypist"]
+Overrides = dict[str, Any]
+"""`section.name` of params.yaml -> value; a study may set the parameters of model and train, and prior.control."""
+
+_FREE_SECTIONS = ("model", "train")
+_FREE_NAMES = ("prior.control",)
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetSection(_Section):
+    """The labelled cells, and which of them are on which side."""
+
+    cells: Path
+    """h5ad or zarr with raw counts."""
+    split_table: Path
+    """See `sctransformer.data.split_table`: `test` or `test_s{seed}`, and `labelled_{percent}_s{seed}`."""
+    label_column: str = "cell_type"
+    donor_column: str | None = None
+    gene_column: str | None = None
+    """Column of var with the gene names; null: recognised."""
+    counts: str | None = None
+    """Where the raw counts stand; null: looked for."""
+    library_size_column: str | None = None
+    """Counts of the whole cell; null: `library_size` where there is one, else the sum over all genes of the file."""
+    unlabelled: Path | None = None
+    """A second file of cells without labels, for self-supervision alone."""
+    shared_donors: bool = False
+    """Whether a donor may have cells in test and in training."""
+
+
+class NetworkFile(_Section):
+    """One network, as `sctransformer prior build` reads it."""
+
+    file: Path
+    format: str = "auto"
+    levels: tuple[str, ...] = ()
+    """DoRothEA levels to keep; empty keeps all."""
+    weight: float = Field(default=1.0, gt=0.0, le=1.0)
+    """By which its confidences are multiplied when networks are merged."""
+
+
+class NetworkSection(_Section):
+    """The prior: one network, or several merged."""
+
+    files: dict[str, NetworkFile] = Field(min_length=1)
+    merge: Merge = "union"
+    min_votes: int | None = None
+
+
+class StudyConfig(_Section):
+    """A whole study."""
+
+    name: str = Field(pattern=r"^[\w.-]+$")
+    dataset: DatasetSection
+    network: NetworkSection
+    gene_budget: int = Field(default=1024, ge=2)
+    percents: tuple[float, ...] = Field(min_length=1)
+    """Percentages of the training cells that keep their label."""
+    seeds: tuple[int, ...] | dict[float, tuple[int, ...]] = (0, 1, 2)
+    """Seeds, or seeds for each percentage."""
+    shared: Overrides = {}
+    """Parameters of every arm."""
+    arms: dict[str, Overrides] = {}
+    """Name -> what sets this arm apart from `shared`."""
+    search: tuple[Overrides, ...] = ({},)
+    """Points tried for every arm, on top of `shared` and under what sets the arm apart; see `pipelines.study.run`."""
+    search_repeats: int | dict[float, int] = 3
+    """Inner splits that judge a point, or as many for each percentage."""
+    validation_share: float = Field(default=0.25, gt=0.0, lt=1.0)
+    """Share of the labelled cells of a type that an inner split holds out, at least one cell."""
+    baselines: tuple[Baseline, ...] = ("logistic_regression", "celltypist")
+    inner_folds: int = Field(default=5, ge=2)
+    """Folds with which logistic regression chooses its penalty; fewer where a type has fewer labelled cells."""
+    references: tuple[str, ...] = ("dense", "regulators", "shuffled", "random", "logistic_regression", "celltypist")
+    """Arms and baselines that the others are compared with, as far as the study has them."""
+
+    @field_validator("percents")
+    @classmethod
+    def _percent_in_range(cls, percents: tuple[float, ...]) -> tuple[float, ...]:
+        for percent in percents:
+            if not 0 < percent <= 100:
+                raise ValueError(f"{percent} is no percentage above 0 and up to 100")
+        if len(set(percents)) < len(percents):
+            raise ValueError("a percentage stands there twice")
+        return percents
+
+    @model_validator(mode="after")
+    def _whole(self) -> "StudyConfig":
+        for what, chosen in (("seeds", self.seeds), ("search_repeats", self.search_repeats)):
+            missing = set(self.percents) - set(chosen) if isinstance(chosen, dict) else set()
+            if missing:
+                raise ValueError(f"{what} says nothing of {min(missing):g} percent")
+        if not self.arms and not self.baselines:
+            raise ValueError("there are neither arms nor baselines")
+        if both := set(self.arms) & set(self.baselines):
+            raise ValueError(f"an arm cannot be called {min(both)}, as a baseline is")
+        if not self.search:
+            raise ValueError("search has no point; leave it out for one point without changes")
+        for arm, own in self.arms.items():
+            for point in self.search:
+                if both := set(own) & set(point):
+                    raise ValueError(f"arm {arm} and search both set {min(both)}; every arm is searched alike")
+        return self
+
+    def seeds_of(self, percent: float) -> tuple[int, ...]:
+        """Seeds of a percentage."""
+        return self.seeds[percent] if isinstance(self.seeds, dict) else self.seeds
+
+    def repeats_of(self, percent: float) -> int:
+        """Inner splits that judge a point of the search."""
+        return self.search_repeats[percent] if isinstance(self.search_repeats, dict) else self.search_repeats
+
+    def params_of(self, arm: str, point: int) -> Params:
+        """Parameters of an arm at a point of the search; those that the study does not set have their defaults."""
+        return overridden(Params(), {**self.shared, **self.search[point], **self.arms[arm]})
+
+
+def load_study(path: Path) -> StudyConfig:
+    """Read and check the description of a study; `${NAME}` in it is the environment variable NAME.
+
+    Raises:
+        UserError: the file is absent or no YAML, a variable is not set, or a field is unknown or out of its range.
+    """
+    try:
+        content = _with_variables(YAML(typ="safe", pure=True).load(path.read_text()) or {}, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); name the YAML file of a study.") from error
+    except YAMLError as error:
+        raise UserError(f"{path}: is not valid YAML ({' '.join(str(error).split())}).") from error
+    try:
+        study = StudyConfig.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the study"
+        raise UserError(f"{path}: {field}: {first['msg'].removeprefix('Value error, ')}.") from error
+    for arm in study.arms:
+        for point in range(len(study.search)):
+            try:
+                params = study.params_of(arm, point)
+                train_config(params, 0)
+                ModelConfig(n_genes=2, n_regulators=1, n_classes=2, **params.model.model_dump())
+            except (UserError, ValueError) as error:
+                raise UserError(f"{path}: arm {arm}, point {point} of the search: {error}") from error
+            if getattr(params.train, "patience", 0):
+                raise UserError(f"{path}: arm {arm} sets train.patience, but no cells are kept back; set train.epochs.")
+    return study
+
+
+def overridden(params: Params, overrides: Mapping[str, Any], free: Sequence[str] = _FREE_SECTIONS) -> Params:
+    """Parameters with those of `section.name` replaced.
+
+    Args:
+        params: to start from.
+        overrides: `section.name` -> value.
+        free: sections that may be changed, beside prior.control.
+
+    Raises:
+        UserError: there is no such parameter, it is not free, or its value is out of range.
+    """
+    content = params.model_dump(mode="json", by_alias=True)
+    for key, value in overrides.items():
+        section, _, name = key.partition(".")
+        if not isinstance(content.get(section), dict) or name not in content[section]:
+            raise UserError(f"{key}: is no section.name of params.yaml.")
+        if section not in free and key not in _FREE_NAMES:
+            raise UserError(f"{key}: cannot be set here, only {', '.join(free)} and {', '.join(_FREE_NAMES)}.")
+        content[section][name] = value
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{field} is {first.get('input')!r}: {first['msg']}.") from error
+
+
+def _with_variables(content: Any, path: Path) -> Any:
+    if isinstance(content, dict):
+        return {key: _with_variables(value, path) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_with_variables(value, path) for value in content]
+    if not isinstance(content, str):
+        return content
+    for name in _VARIABLE.findall(content):
+        if not os.environ.get(name):
+            raise UserError(f"{path}: the environment variable {name} is not set, which {content} names; set it.")
+    return _VARIABLE.sub(lambda found: os.environ[found[1]], content)

@@ -1,0 +1,123 @@
+"""Compare parameters by cross-validation inside the cells that are not test cells: test labels choose nothing.
+
+    python -m pipelines.study.inner_folds                                   the defaults
+    python -m pipelines.study.inner_folds train.epochs=20 model.depth=2     with these parameters
+
+The cells of data/cells.h5ad that `prepare` would make test cells are left out. What remains is cut into folds; a fold
+is predicted by a model that was trained on a part of the others and chose its epoch on the rest, beside logistic
+regression on the same training cells. The labels of all folds together give one macro-F1 a repeat.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from numpy.typing import NDArray
+from rich.progress import track
+from sklearn.model_selection import StratifiedKFold
+
+from pipelines import layout
+from pipelines.study.config import overridden
+from pipelines.study.models import new_model, train_config
+from sctransformer._constants import OBS
+from sctransformer.data.cells import CellFile, read_cells
+from sctransformer.data.panel import choose_panel
+from sctransformer.data.prepared import split_arrays, training_moments, write_prepared
+from sctransformer.data.split_choice import choose_splits
+from sctransformer.data.splits import TEST, TRAIN, VALIDATION, as_splits, validation_from_training
+from sctransformer.errors import UserError, run_reporting
+from sctransformer.evaluation.baselines import logistic_regression
+from sctransformer.evaluation.scoring import score_cells
+from sctransformer.params import Params, load_params
+from sctransformer.prior.network import read_network
+from sctransformer.training.loop import fit
+from sctransformer.training.scores import accuracy_and_macro_f1
+
+VALIDATION_SHARE = 0.2
+
+
+def fold_split(obs: pd.DataFrame, params: Params, folds: int, repeat: int, fold: int) -> pd.Categorical:
+    """The side of each cell when `fold` of `repeat` is predicted; cells that `prepare` would test on have no side."""
+    _, split = choose_splits(obs, params.prepare, params.seed)
+    inner = np.flatnonzero(np.isin(np.asarray(split, dtype=object), [TRAIN, VALIDATION]))
+    labels = obs[OBS.cell_type].astype(str)
+    cut = StratifiedKFold(folds, shuffle=True, random_state=repeat)
+    rest, predicted = list(cut.split(inner, labels.iloc[inner]))[fold]
+    sides = np.full(len(obs), None, dtype=object)
+    sides[inner[rest]], sides[inner[predicted]] = TRAIN, TEST
+    return validation_from_training(as_splits(sides), labels, VALIDATION_SHARE, repeat)
+
+
+def predict_fold(
+    task: tuple[Params, int, int, int],
+) -> tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Repeat, labels of the fold, and what model and logistic regression say of it."""
+    params, folds, repeat, fold = task
+    torch.set_num_threads(1)
+    network = read_network(params.prior.network, params.prior.confidence)
+    with tempfile.TemporaryDirectory() as folder:
+        with CellFile(layout.CELLS) as file:
+            split = fold_split(file.obs, params, folds, repeat, fold)
+            moments = training_moments(file, np.asarray(split == TRAIN))
+            panel = choose_panel(moments, file.genes.tolist(), network.pairs, params.prepare.gene_budget)
+            write_prepared(file, split, panel, Path(folder) / "cells.h5ad")
+        cells = read_cells(Path(folder) / "cells.h5ad")
+    training, validation, test = (split_arrays(cells, side) for side in (TRAIN, VALIDATION, TEST))
+    baseline_N, _ = logistic_regression(training, test, params.evaluate.baseline_folds, repeat)
+
+    n_classes = len(cells.obs[OBS.cell_type].cat.categories)
+    model = new_model(panel, network, params, n_classes, repeat)
+    settings = train_config(params, repeat)
+    fit(model, training, validation, settings, on_epoch=lambda report, state: None)
+    logits_NC, _ = score_cells(model, test)
+    return repeat, test.labels_N, logits_NC.argmax(axis=1), baseline_N
+
+
+def with_overrides(params: Params, overrides: Sequence[str]) -> Params:
+    """Parameters changed by `section.name=value` words."""
+    values = {}
+    for override in overrides:
+        key, sign, value = override.partition("=")
+        if not sign:
+            raise UserError(f"{override}: expected section.name=value with a parameter of params.yaml.")
+        values[key] = yaml.safe_load(value)
+    return overridden(params, values, free=tuple(params.model_dump(by_alias=True)))
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Print macro-F1 and accuracy a repeat, and their means."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("overrides", nargs="*", metavar="section.name=value")
+    parser.add_argument("--folds", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=6)
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args(words)
+    params = with_overrides(load_params(), options.overrides)
+    tasks = [(params, options.folds, *pair) for pair in product(range(options.repeats), range(options.folds))]
+    with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
+        parts = list(track(pool.map(predict_fold, tasks), "folds", total=len(tasks)))
+    rows = []
+    for repeat in range(options.repeats):
+        own = [part[1:] for part in parts if part[0] == repeat]
+        labels_N, model_N, baseline_N = (np.concatenate(column) for column in zip(*own, strict=True))
+        n_classes = int(labels_N.max()) + 1
+        rows.append(
+            [value for said_N in (model_N, baseline_N) for value in accuracy_and_macro_f1(labels_N, said_N, n_classes)]
+        )
+    columns = ["accuracy", "macro_f1", "baseline_accuracy", "baseline_macro_f1"]
+    table = pd.DataFrame(rows, columns=columns).rename_axis("repeat")
+    table["difference"] = table["macro_f1"] - table["baseline_macro_f1"]
+    print(table.round(3).to_string())
+    print(pd.DataFrame({"mean": table.mean(), "standard deviation": table.std()}).T.round(3).to_string())
+
+
+if __name__ == "__main__":
+    run_reporting(main)

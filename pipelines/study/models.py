@@ -1,0 +1,123 @@
+"""A model over prepared cells, built and trained in this process: shared by the study and by the inner folds."""
+
+from contextlib import suppress
+from dataclasses import fields
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from sctransformer.data.arrays import CellArrays
+from sctransformer.model import ModelConfig, PriorBiasedTransformer
+from sctransformer.params import Params
+from sctransformer.prior.bias import prior_matrix
+from sctransformer.prior.controls import control_network
+from sctransformer.prior.network import Network
+from sctransformer.training.checkpoint import Checkpoint
+from sctransformer.training.config import TrainConfig
+from sctransformer.training.loop import EpochReport, fit
+
+TRAIN_FIELDS = frozenset(field.name for field in fields(TrainConfig)) - {"seed"}
+"""Parameters of `train` that decide the result; the others say on which workers it is computed."""
+
+JUDGED = 512
+"""Cells by whose hidden expression an epoch of pretraining is judged."""
+
+
+def new_model(
+    panel: pd.DataFrame, network: Network, params: Params, n_classes: int, seed: int
+) -> PriorBiasedTransformer:
+    """A model with fresh weights over a panel, with the network or the control in its place that `params` names.
+
+    Args:
+        panel: as `choose_panel` gives it.
+        network: the prior; edges with an end outside the panel are passed over.
+        params: model, and prior.control.
+        n_classes: cell types.
+        seed: of the weights and of the control.
+    """
+    genes, n_regulators = panel["gene"].tolist(), int(panel["is_regulator"].sum())
+    config = ModelConfig(
+        n_genes=len(genes), n_regulators=n_regulators, n_classes=n_classes, **params.model.model_dump()
+    )
+    among = network.among(set(genes))
+    if config.uses_edges and params.prior.control != "none":
+        among = control_network(params.prior.control, among, genes[:n_regulators], genes, seed)
+    prior = prior_matrix(config.mode, among.edges.to_dict("list"), genes, n_regulators, config.heads)
+    torch.manual_seed(seed)
+    model = PriorBiasedTransformer(config, None if prior is None else torch.from_numpy(prior))
+    model.set_expression_statistics(panel["mean"].to_numpy(), panel["std"].to_numpy())
+    return model
+
+
+def train_config(params: Params, seed: int) -> TrainConfig:
+    """The optimisation that `params.train` describes."""
+    return TrainConfig(seed=seed, **params.train.model_dump(include=set(TRAIN_FIELDS)))
+
+
+class _PretrainedError(Exception):
+    """Pretraining is over: there is nothing more to do in this fit."""
+
+
+def pretrain(model: PriorBiasedTransformer, cells: CellArrays, config: TrainConfig) -> Checkpoint:
+    """Masked-expression pretraining alone; `train` goes on from what it gives, with however many labels.
+
+    Args:
+        model: with fresh weights.
+        cells: all that may be trained on; labels are not looked at.
+        config: optimisation; its pretraining counts.
+
+    Raises:
+        NonFiniteLossError: the loss is no number any more.
+    """
+    reached: list[Checkpoint] = []
+
+    def stop_in_time(report: EpochReport, state: Checkpoint) -> None:
+        reached[:] = [state]
+        if state.progress.epochs_done >= config.pretrain_epochs:
+            raise _PretrainedError
+
+    # `fit` takes labelled cells, for the classification that never comes: one made-up label for all
+    alike = CellArrays(cells.counts_NG, cells.library_size_N, np.zeros(len(cells), dtype=np.int64))
+    judged = np.random.default_rng(config.seed).permutation(len(cells))[:JUDGED]
+    with suppress(_PretrainedError):
+        fit(model, alike, _taken(alike, judged), config, on_epoch=stop_in_time)
+    return reached[0]
+
+
+def train(
+    model: PriorBiasedTransformer, training: CellArrays, config: TrainConfig, pretrained: Checkpoint | None = None
+) -> float:
+    """Train on all labelled cells; on return the model holds the weights after the last epoch.
+
+    No cell is kept from training to choose an epoch: with two labelled cells of a type that would cost half of them,
+    and the number of epochs is a parameter that search can choose like any other.
+
+    Args:
+        model: with fresh weights.
+        training: labelled cells.
+        config: optimisation.
+        pretrained: of `pretrain` with the same model and pretraining, if `config` asks for pretraining.
+
+    Returns:
+        The objective in the last epoch.
+
+    Raises:
+        NonFiniteLossError: the loss is no number any more.
+    """
+    last: list[tuple[float, Checkpoint]] = []
+
+    def remember(report: EpochReport, state: Checkpoint) -> None:
+        last[:] = [(report.train_loss, state)]
+
+    # `fit` wants cells to choose an epoch by; that choice is overruled below, so one of each type is enough
+    _, one_a_type = np.unique(training.labels_N, return_index=True)
+    fit(model, training, _taken(training, one_a_type), config, on_epoch=remember, resume=pretrained)
+    train_loss, state = last[0]
+    model.load_state_dict(state.weights)
+    return train_loss
+
+
+def _taken(cells: CellArrays, rows: NDArray[np.integer]) -> CellArrays:
+    return CellArrays(cells.counts_NG[rows], cells.library_size_N[rows], cells.labels_N[rows])

@@ -1,0 +1,84 @@
+"""A study in MLflow: one parent run, under it a run for each cell of the grid, none twice however often it goes on."""
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+from pipelines.study.config import StudyConfig
+from pipelines.study.grid import Task
+from sctransformer.files import written_whole
+from sctransformer.tracking import runs
+
+EXPERIMENT = "study"
+STUDY_TAG = "study.id"
+"""Tag of the parent: the id of the study's folder."""
+CELL_TAG = "study.cell"
+"""Tag of a child: name and digest of the cell of the grid."""
+STUDY_ID = "study_id"
+"""File in the study's folder."""
+
+
+class Record:
+    """The runs of one study's folder.
+
+    MLflow itself is asked what is there, so nothing comes twice after a crash at any point: a parent is looked for by
+    the id of the folder, a child by its digest; a child that was not closed is thrown away and written again.
+
+    Raises:
+        UserError: the store cannot be used.
+    """
+
+    def __init__(self, study: StudyConfig, out: Path) -> None:
+        own = _id_of(out)
+        found = runs.find_runs(EXPERIMENT, {STUDY_TAG: own})
+        if found:
+            self.parent = found[0].run_id
+            runs.reopen_run(self.parent)
+        else:
+            self.parent = runs.start_run(EXPERIMENT, study.name, study.model_dump(mode="json"), {STUDY_TAG: own})
+        self._kept: set[str] = set()
+        for child in runs.find_runs(EXPERIMENT, {runs.PARENT_TAG: self.parent}):
+            if child.status == "FINISHED":
+                self._kept.add(child.tags[CELL_TAG])
+            else:
+                runs.delete_run(child.run_id)
+
+    def keep(self, task: Task, result: dict[str, Any], search: list[list[float]] | None) -> None:
+        """Write a finished cell of the grid, unless it is there.
+
+        Args:
+            task: of kind arm or baseline.
+            result: as `work.result_of` gives it.
+            search: validation scores of each point.
+        """
+        key = f"{task.name} {task.digest}"
+        if key in self._kept:
+            return
+        params = {"name": task.name, "percent": task.percent, "seed": task.seed, "point": task.point}
+        params |= result["settings"].get("params", {}) | result.get("chosen", {})
+        tags = {runs.PARENT_TAG: self.parent, CELL_TAG: key, "study.kind": task.kind}
+        run_id = runs.start_run(EXPERIMENT, task.label, params, tags)
+        figures = {name: value for name, value in result["figures"].items() if isinstance(value, (int, float))}
+        metrics = {f"test_{name}": value for name, value in figures.items() if name != "train_loss"}
+        metrics["test_macro_f1_low"], metrics["test_macro_f1_high"] = result["figures"]["macro_f1_ci"]
+        metrics |= {f"test_f1 {name}": own["f1"] for name, own in result["figures"]["per_class"].items()}
+        metrics |= {f"seconds_{name}": value for name, value in result["seconds"].items()}
+        if search is not None and len(search) > 1:
+            metrics |= {f"search_{point}_macro_f1": sum(own) / len(own) for point, own in enumerate(search)}
+        runs.log_metrics(run_id, metrics)
+        runs.finish_run(run_id, "FINISHED")
+        self._kept.add(key)
+
+    def close(self, status: runs.Status, files: list[Path]) -> None:
+        """Close the parent and keep files with it."""
+        for file in files:
+            runs.log_artifact(self.parent, file)
+        runs.finish_run(self.parent, status)
+
+
+def _id_of(out: Path) -> str:
+    file = out / STUDY_ID
+    if not file.is_file():
+        with written_whole(file) as temporary:
+            temporary.write_text(uuid.uuid4().hex)
+    return file.read_text().strip()

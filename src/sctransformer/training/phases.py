@@ -1,0 +1,178 @@
+"""The two phases of training, with one face for the loop: masked expression, then classification."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from sctransformer.data.arrays import CellArrays
+from sctransformer.model import PriorBiasedTransformer
+from sctransformer.model.decoder import ExpressionDecoder, MaskedExpressionModel
+from sctransformer.training.batches import Batch, step_generator, steps_an_epoch
+from sctransformer.training.config import TrainConfig
+from sctransformer.training.objectives import class_weights, kept_genes, squared_errors, weighted_cross_entropy
+from sctransformer.training.scores import accuracy_and_macro_f1
+from sctransformer.training.world import World
+
+PhaseName = Literal["pretraining", "supervised"]
+
+
+class Phase(ABC):
+    """What the loop must know of a phase."""
+
+    name: PhaseName
+    first_epoch: int
+    """Counted over both phases."""
+    epochs: int
+    batch_size: int
+    lr: float
+    weight_decay: float
+    hidden_share: float
+    patience: int = 0
+    key: tuple[int, ...] = ()
+    """Tells the random numbers of this phase from those of the other."""
+    module: nn.Module
+    """What is wrapped for several processes and called in `loss`."""
+    parts: Sequence[CellArrays]
+    """The cells to train on."""
+
+    @abstractmethod
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What is trained, with `factor`, by which the learning rate is multiplied."""
+
+    @abstractmethod
+    def loss(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
+        """The part of a batch's objective that is this process's; the parts of all processes add up to it."""
+
+    @abstractmethod
+    def validate(self, world: World, device: torch.device) -> dict[str, float]:
+        """Figures on validation cells, the same on all processes: `val_loss`, and those of the phase."""
+
+
+class Pretraining(Phase):
+    """Masked expression: hidden genes are predicted from those that are shown. No label is used."""
+
+    name: PhaseName = "pretraining"
+    key = (0, 1)
+
+    def __init__(
+        self,
+        model: PriorBiasedTransformer,
+        decoder: ExpressionDecoder,
+        parts: Sequence[CellArrays],
+        validation: CellArrays,
+        config: TrainConfig,
+    ) -> None:
+        self.first_epoch, self.epochs = 0, config.pretrain_epochs
+        self.batch_size, self.lr = config.pretrain_batch_size, config.pretrain_lr
+        self.weight_decay, self.hidden_share = config.pretrain_weight_decay, config.hidden_share
+        self.parts = parts
+        self.module = MaskedExpressionModel(model, decoder)
+        self._tokens = model.tokens
+        self._untrained = {id(parameter) for parameter in model.classifier.parameters()}
+        self._validation = validation
+        n_cells, n_genes = validation.counts_NG.shape
+        # drawn once, so that epochs are compared on the same hidden genes
+        self._shown_NG = kept_genes(step_generator(config.seed, 0, 3), n_cells, n_genes, config.hidden_share).bool()
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Everything but the classifier."""
+        trained = [parameter for parameter in self.module.parameters() if id(parameter) not in self._untrained]
+        return [{"params": trained, "factor": 1.0}]
+
+    def loss(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
+        """Mean squared error over the hidden genes of the batch."""
+        predicted = float((batch.hidden_G * self._tokens.varies_G.cpu()).sum())  # of the whole batch
+        hidden_NG = (batch.shown_NG == 0) & (batch.weight_N > 0)[:, None]
+        error, _ = self._errors(module, batch.cells, hidden_NG, device)
+        return error / max(1.0, predicted)
+
+    @torch.no_grad()
+    def validate(self, world: World, device: torch.device) -> dict[str, float]:
+        """Mean squared error over hidden genes, and the share of their variance about the mean that is explained."""
+        sums = torch.zeros(3, dtype=torch.float64)
+        cells, varies_G = self._validation, self._tokens.varies_G.cpu()
+        mine = np.arange(world.rank, len(cells), world.size)
+        for start in range(0, len(mine), self.batch_size):
+            rows = mine[start : start + self.batch_size]
+            part = CellArrays(cells.counts_NG[rows], cells.library_size_N[rows], cells.labels_N[rows])
+            hidden_NG = ~self._shown_NG[rows]
+            errors = self._errors(self.module, part, hidden_NG, device)
+            sums += torch.stack([*(error.double().cpu() for error in errors), (hidden_NG & varies_G).sum().double()])
+        error, variance, predicted = world.total(sums.to(device)).tolist()
+        return {"val_loss": error / max(1.0, predicted), "val_r2": 1.0 - error / max(variance, 1e-12)}
+
+    def _errors(
+        self, module: nn.Module, cells: CellArrays, hidden_NG: Tensor, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """Sums of squared errors over hidden genes: of the prediction, and of each gene's mean."""
+        counts_NG = torch.as_tensor(cells.counts_NG, device=device)
+        library_size_N = torch.as_tensor(cells.library_size_N, device=device)
+        hidden_NG = hidden_NG.to(device)
+        z_NG = self._tokens.standardised(counts_NG, library_size_N)
+        predicted_NG = module(counts_NG, library_size_N, hidden_NG)
+        counted_NG = hidden_NG & self._tokens.varies_G
+        return squared_errors(predicted_NG, z_NG, counted_NG), squared_errors(torch.zeros_like(z_NG), z_NG, counted_NG)
+
+
+class Supervised(Phase):
+    """Classification of the labelled cells: cross-entropy, class-weighted, smoothed."""
+
+    name: PhaseName = "supervised"
+
+    def __init__(
+        self, model: PriorBiasedTransformer, training: CellArrays, validation: CellArrays, config: TrainConfig
+    ) -> None:
+        steps = steps_an_epoch(len(training), config.batch_size)
+        self.first_epoch, self.epochs = config.pretrain_epochs, max(config.epochs, -(-config.min_steps // steps))
+        self.batch_size, self.lr, self.weight_decay = config.batch_size, config.lr, config.weight_decay
+        self.hidden_share, self.patience = config.gene_dropout, config.patience
+        self.parts = [training]
+        self.module = self._model = model
+        self._validation, self._config = validation, config
+        self._weight_C = class_weights(training.labels_N, model.config.n_classes, config.class_weight_power)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The classifier; unless they are frozen, all other weights too."""
+        head = list(self._model.classifier.parameters())
+        in_head = {id(parameter) for parameter in head}
+        rest = [parameter for parameter in self._model.parameters() if id(parameter) not in in_head]
+        groups = [{"params": head, "factor": 1.0}]
+        if self._config.finetune != "frozen":
+            groups.append({"params": rest, "factor": self._config.pretrained_lr_factor})
+        return groups
+
+    def loss(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
+        """Mean cross-entropy of the batch, class-weighted and smoothed."""
+        counts_NG = torch.as_tensor(batch.cells.counts_NG) * batch.shown_NG
+        output = module(counts_NG.to(device), torch.as_tensor(batch.cells.library_size_N, device=device))
+        return weighted_cross_entropy(
+            output.logits_NC,
+            torch.as_tensor(batch.cells.labels_N, device=device),
+            batch.weight_N.to(device),
+            self._weight_C.to(device),
+            self._config.label_smoothing,
+            batch.size,
+        )
+
+    @torch.no_grad()
+    def validate(self, world: World, device: torch.device) -> dict[str, float]:
+        """Mean cross-entropy, accuracy and macro-F1, each process scoring its share."""
+        cells = self._validation
+        share = -(-len(cells) // world.size)
+        mine = np.arange(world.rank * share, (world.rank + 1) * share) % len(cells)  # the last wraps to equal length
+        logits = []
+        for start in range(0, share, self.batch_size):
+            rows = mine[start : start + self.batch_size]
+            counts_NG = torch.as_tensor(cells.counts_NG[rows], device=device)
+            logits.append(self._model(counts_NG, torch.as_tensor(cells.library_size_N[rows], device=device)).logits_NC)
+        logits_NC = world.gathered(torch.cat(logits))[: len(cells)].cpu()
+        accuracy, macro_f1 = accuracy_and_macro_f1(
+            cells.labels_N, logits_NC.argmax(dim=1).numpy(), self._model.config.n_classes
+        )
+        loss = float(cross_entropy(logits_NC, torch.as_tensor(cells.labels_N)))
+        return {"val_loss": loss, "val_accuracy": accuracy, "val_macro_f1": macro_f1}

@@ -1,0 +1,163 @@
+"""A small study in real processes: killed in the middle and continued, it ends as an undisturbed one does."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from pipelines.study.record import CELL_TAG, EXPERIMENT
+from sctransformer.params import TrainParams
+from sctransformer.tracking.runs import PARENT_TAG
+from tests.unit.study_files import write_study
+
+SEARCH = {"search": [{"train.epochs": 2}, {"train.epochs": 3}], "search_repeats": 1}
+SHARED = {"model.width": 8, "model.heads": 2, "model.feedforward": 8, "model.readout_heads": 2, "model.embedding": 8}
+REPOSITORY = Path(__file__).parents[2]
+
+
+def command(study: Path, out: Path, *words: str) -> list[str]:
+    return [sys.executable, "-m", "pipelines.study.run", str(study), "--out", str(out), *words]
+
+
+def environment(store: Path) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(REPOSITORY), "MLFLOW_TRACKING_URI": f"sqlite:///{store / 'mlflow.db'}"}
+
+
+def run(study: Path, out: Path, store: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(study, out, *words), env=environment(store), cwd=store, capture_output=True, text=True, timeout=300
+    )
+
+
+def results_of(out: Path) -> dict[str, int]:
+    """When each result was written."""
+    return {file.name: file.stat().st_mtime_ns for file in (out / "cells").glob("*.json")}
+
+
+def scores_of(out: Path) -> pd.DataFrame:
+    table = pd.read_csv(out / "results.csv")
+    return table[["kind", "name", "percent", "seed", "point", "macro_f1", "accuracy", "chosen"]]
+
+
+def runs_of(store: Path) -> list[Any]:
+    client = MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
+    found = client.get_experiment_by_name(EXPERIMENT)
+    return list(client.search_runs([found.experiment_id], max_results=1000))
+
+
+def living(group: int) -> list[int]:
+    """Processes of a group that have not ended."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(words[2]) == group and words[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def interrupt(study: Path, out: Path, store: Path, after: int, how: signal.Signals, whole_group: bool) -> int:
+    """Start the study, stop it once so many results are there, and give the process group."""
+    with (store / "interrupted.log").open("ab") as log:
+        process = subprocess.Popen(
+            command(study, out), env=environment(store), cwd=store, start_new_session=True, stdout=log, stderr=log
+        )
+    deadline = time.monotonic() + 200
+    while len(results_of(out)) < after:
+        assert process.poll() is None, (store / "interrupted.log").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    (os.killpg if whole_group else os.kill)(process.pid, how)
+    process.wait(timeout=30)
+    return process.pid
+
+
+@pytest.mark.slow
+def test_a_study_that_was_killed_goes_on_and_ends_with_the_same_table(tmp_path: Path) -> None:
+    for name in ("calm", "killed"):
+        (tmp_path / name).mkdir()
+    study = write_study(tmp_path, shared={**SHARED, "train.batch_size": 16, "train.lr": 0.01}, **SEARCH)
+    calm, killed = tmp_path / "calm", tmp_path / "killed"
+    done = run(study, calm / "out", calm)
+    assert done.returncode == 0, done.stderr
+    assert "12 of 12 cells of the grid are done" in done.stdout
+    # 4 baselines, 16 searches, 8 arms
+    assert len(results_of(calm / "out")) == 28
+
+    interrupt(study, killed / "out", killed, after=6, how=signal.SIGKILL, whole_group=True)
+    before = results_of(killed / "out")
+    assert 6 <= len(before) < 28
+    group = interrupt(study, killed / "out", killed, after=22, how=signal.SIGKILL, whole_group=False)
+    deadline = time.monotonic() + 20
+    while living(group) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not living(group)  # workers end with their parent
+    between = results_of(killed / "out")
+    assert len(between) < 28
+    done = run(study, killed / "out", killed)
+    assert done.returncode == 0, done.stderr
+    after = results_of(killed / "out")
+
+    assert {name: after[name] for name in before} == before  # none was run again
+    assert {name: after[name] for name in between} == between
+    assert set(after) == set(results_of(calm / "out"))
+    pd.testing.assert_frame_equal(scores_of(killed / "out"), scores_of(calm / "out"))
+    for name in ("table.md", "means.csv", "differences.csv"):
+        assert (killed / "out" / name).read_text() == (calm / "out" / name).read_text()
+    assert not list((killed / "out").rglob("*/.*.json.*/*"))  # what a killed worker was writing is no result
+
+    done = run(study, killed / "out", killed)
+    assert done.returncode == 0
+    assert results_of(killed / "out") == after
+
+    found = runs_of(killed)
+    parents = [one for one in found if PARENT_TAG not in one.data.tags]
+    children = [one for one in found if PARENT_TAG in one.data.tags]
+    assert len(parents) == 1
+    assert parents[0].info.status == "FINISHED"
+    assert {one.data.tags[PARENT_TAG] for one in children} == {parents[0].info.run_id}
+    assert len(children) == len({one.data.tags[CELL_TAG] for one in children}) == 12
+    table = pd.read_csv(killed / "out" / "results.csv").set_index(["name", "percent", "seed"])
+    for child in children:
+        params, metrics = child.data.params, child.data.metrics
+        row = table.loc[(params["name"], float(params["percent"]), int(params["seed"]))]
+        assert metrics["test_macro_f1"] == pytest.approx(row["macro_f1"])
+        assert ("search_1_macro_f1" in metrics) == (row["kind"] == "arm")
+
+
+@pytest.mark.slow
+def test_a_study_that_is_stopped_by_hand_says_how_to_go_on_and_leaves_no_process(tmp_path: Path) -> None:
+    study = write_study(tmp_path, shared={**SHARED, "train.epochs": 60}, baselines=[])
+    group = interrupt(study, tmp_path / "out", tmp_path, after=1, how=signal.SIGINT, whole_group=True)
+    assert not living(group)
+    said = (tmp_path / "interrupted.log").read_text()
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    parent = next(one for one in runs_of(tmp_path) if PARENT_TAG not in one.data.tags)
+    assert parent.info.status == "KILLED"
+
+
+@pytest.mark.skipif("pretrain_epochs" not in TrainParams.model_fields, reason="no self-supervision")
+@pytest.mark.slow
+def test_a_part_of_the_grid_can_be_run_first_and_pretraining_serves_every_percentage(tmp_path: Path) -> None:
+    shared = {**SHARED, "train.epochs": 2, "train.pretrain_epochs": 1}
+    study = write_study(tmp_path, shared=shared, arms={"mask": {}, "shuffled": {"prior.control": "shuffled"}})
+    done = run(study, tmp_path / "out", tmp_path, "--only", "mask", "10%", "--processes", "1")
+    assert done.returncode == 0, done.stderr
+    assert "2 of 12 cells of the grid are done" in done.stdout
+    done = run(study, tmp_path / "out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "12 of 12 cells of the grid are done" in done.stdout
+    assert len(list((tmp_path / "out" / "pretrained").iterdir())) == 4  # 2 arms x 2 seeds, not x 2 percentages
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "Difference to shuffled" in table
+    assert "Difference to logistic_regression" in table
