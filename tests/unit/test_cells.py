@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from anndata.io import read_elem, write_elem
 from scipy import sparse
 
-from sctransformer.data import matrix
+from sctransformer.data import matrix, obs_table
 from sctransformer.data.cells import CellFile, read_cells
 from sctransformer.errors import UserError
 
@@ -206,3 +207,50 @@ def test_reading_for_training_needs_unique_names(cells: AnnData, tmp_path: Path,
     other.write_h5ad(tmp_path / "cells.h5ad")
     with pytest.raises(UserError, match=f"names of {what} must be unique, but '{names[0]}'"):
         read_cells(tmp_path / "cells.h5ad")
+
+
+TABLE = pd.DataFrame(
+    {
+        "type": pd.Categorical(["a", None, "γ/δ", "a", "a"], categories=["γ/δ", "a"]),
+        "size": [1.0, 2.0, np.nan, 4.0, 5.0],
+        "note": ["", "x", "é", "y", "z"],
+    },
+    index=pd.Index([f"zelle{index}é" for index in range(5)], dtype=object),
+)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 4096])
+@pytest.mark.parametrize("name", [None, "barcode"])
+def test_tables_in_blocks_are_those_that_anndata_writes_and_reads(
+    tmp_path: Path, rows: int, name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(obs_table, "ROWS", rows)
+    table = TABLE.rename_axis(index=name)
+    with h5py.File(tmp_path / "tables.h5", "w") as file:
+        obs_table.small_cache(file)
+        obs_table.write_table(file, "obs", table, rows)
+        write_elem(file, "whole", table)
+        for element in ("obs", "whole"):
+            for read in (obs_table.read_table, read_elem):
+                pd.testing.assert_frame_equal(read(file[element]), table)
+
+
+def test_a_table_with_names_of_another_kind_is_left_to_anndata(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "tables.h5", "w") as file:
+        write_elem(file, "obs", TABLE)
+        del file["obs/_index"]
+        write_elem(file, "obs/_index", np.arange(5))
+        assert obs_table.read_table(file["obs"]).index.tolist() == [0, 1, 2, 3, 4]
+        file["obs"].attrs["encoding-version"] = "0.3.0"
+        with pytest.raises(Exception, match=r"0\.3\.0"):
+            obs_table.read_table(file["obs"])
+
+
+def test_cells_whose_names_are_numbers_have_text_for_names(cells: AnnData, tmp_path: Path) -> None:
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    with h5py.File(tmp_path / "cells.h5ad", "r+") as file:
+        del file["obs/_index"]
+        write_elem(file, "obs/_index", np.arange(90))
+    read = read_cells(tmp_path / "cells.h5ad")
+    assert read.obs_names.tolist() == [str(index) for index in range(90)]
+    assert read.obs["cell_type"].tolist() == cells.obs["cell_type"].tolist()

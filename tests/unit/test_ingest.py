@@ -13,7 +13,7 @@ from sctransformer._constants import OBS
 from sctransformer.data import ingest as module
 from sctransformer.data.cells import CellFile, read_cells
 from sctransformer.data.genes import GeneMap, identify
-from sctransformer.data.ingest import Columns, ingest, kept_back
+from sctransformer.data.ingest import Columns, contract_columns, ingest, kept_back
 from sctransformer.errors import UserError
 from sctransformer.files import sha256_file
 
@@ -61,12 +61,43 @@ def test_empty_labels_count_as_missing_and_unused_categories_go(cells: AnnData, 
     assert list(kept.obs[OBS.cell_type].cat.categories) == ["alpha", "beta", "gamma"]
 
 
+@pytest.mark.parametrize("word", ["nan", "NA", "None", " ", np.nan])
+def test_a_missing_label_or_donor_written_as_text_is_missing(cells: AnnData, tmp_path: Path, word: object) -> None:
+    cells.obs[OBS.cell_type] = cells.obs[OBS.cell_type].astype(object)
+    cells.obs[OBS.donor] = "d"
+    cells.obs["suspension_type"] = "na"  # which CELLxGENE's schema allows
+    for field in (OBS.cell_type, OBS.donor):
+        cells.obs.loc["cell1", field] = word
+    kept, _ = run(cells, tmp_path)
+    assert [kept.obs[field].isna().sum() for field in (OBS.cell_type, OBS.donor, "suspension_type")] == [1, 1, 0]
+
+
+def test_labels_that_are_numbers_or_hold_odd_characters_are_text(cells: AnnData, tmp_path: Path) -> None:
+    cells.obs[OBS.cell_type] = (np.arange(90) % 3).astype(np.int64)
+    kept, _ = run(cells, tmp_path)
+    assert list(kept.obs[OBS.cell_type].cat.categories) == ["0", "1", "2"]
+    odd = ["T/NK (γδ) +", "B cell\u00a0naïve", "a,b;c\t'd'"]
+    cells.obs[OBS.cell_type] = [odd[index % 3] for index in range(90)]
+    kept, _ = run(cells, tmp_path)
+    assert list(kept.obs[OBS.cell_type].cat.categories) == sorted(odd)
+
+
+def test_names_of_cells_that_are_numbers_keep_their_labels(cells: AnnData) -> None:
+    obs = cells.obs.set_axis(range(90))
+    contract = contract_columns(obs, COLUMNS, "mine.h5ad")
+    assert contract.index.tolist() == [str(index) for index in range(90)]
+    assert contract[OBS.cell_type].tolist() == cells.obs[OBS.cell_type].tolist()
+
+
 def test_donors_and_cellxgene_columns_come_along(cells: AnnData, tmp_path: Path) -> None:
     cells.obs["batch"] = [f"p{index % 4}" for index in range(90)]
     cells.obs["suspension_type"], cells.obs["score"] = "cell", 1.0
     kept, _ = run(cells, tmp_path, Columns(donor="batch"))
     assert list(kept.obs) == [OBS.library_size, OBS.cell_type, OBS.donor, "suspension_type"]
     assert kept.obs[OBS.donor].tolist() == cells.obs["batch"].tolist()
+    for field in (OBS.cell_type, OBS.donor, "suspension_type"):  # text would take a hundred times the space
+        assert isinstance(kept.obs[field].dtype, pd.CategoricalDtype)
+        assert kept.obs[field].cat.categories.dtype == object
     with pytest.raises(UserError, match=r"set data\.donor_column"):
         run(cells, tmp_path, Columns(donor="patient"))
 

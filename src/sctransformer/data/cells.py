@@ -10,11 +10,11 @@ import h5py
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from anndata.io import read_elem
 from scipy import sparse
 
 from sctransformer.data.counts import check_counts, fault_of
 from sctransformer.data.matrix import RowMatrix, open_matrix
+from sctransformer.data.obs_table import read_table, small_cache
 from sctransformer.errors import UserError
 
 X, RAW = "X", "raw.X"
@@ -72,7 +72,6 @@ class CellFile:
         Raises:
             UserError: a value is no raw count, or the file breaks off.
         """
-        cells, genes = list(self.obs.index.astype(str)), list(self.genes)
         source, done = f"{self.path}: {_shown(self.counts_in)}", 0
         chunks = self._matrix.row_chunks(rows)
         while True:
@@ -82,7 +81,7 @@ class CellFile:
                     return
                 start, chunk = following
                 chunk.check_format(full_check=True)  # indices outside the matrix crash the process later
-            check_counts(chunk, source, cells, genes, start)
+            check_counts(chunk, source, self.obs.index, self.genes, start)
             done = start + chunk.shape[0]
             yield start, chunk
 
@@ -140,9 +139,11 @@ class CellFile:
         with self._damage_named(f"{name} cannot be read"):
             if name not in self._root:
                 raise UserError(f"{self.path}: has no {name!r}; expected an AnnData file with X, obs and var.")
-            element = read_elem(self._root[name])
+            element = read_table(self._root[name])
         if not isinstance(element, pd.DataFrame):
             raise UserError(f"{self.path}: {name} is no table; expected an AnnData file.")
+        if element.index.dtype != object:
+            element.index = element.index.astype(str)  # numbers are names too
         return element
 
     @contextmanager
@@ -173,6 +174,7 @@ def _open(path: Path) -> tuple[Any, h5py.File | None]:
         raise UserError(
             f"{path}: is not a readable h5ad file; it is cut short or damaged ({_one_line(error)})."
         ) from error
+    small_cache(file)
     return file, file
 
 

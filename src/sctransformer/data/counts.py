@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -37,7 +38,11 @@ def fault_of(values: NDArray[Any]) -> tuple[NDArray[np.bool_], str, str] | None:
 
 
 def check_counts(
-    counts: sparse.csr_matrix, source: str, cells: Sequence[str], genes: Sequence[str], first_cell: int = 0
+    counts: sparse.csr_matrix,
+    source: str,
+    cells: Sequence[str] | pd.Index,
+    genes: Sequence[str] | pd.Index,
+    first_cell: int = 0,
 ) -> None:
     """Refuse anything that is not a raw count.
 

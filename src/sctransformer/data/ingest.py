@@ -18,6 +18,8 @@ from sctransformer.errors import UserError
 
 ROWS = 4096
 """Cells read at a time."""
+MISSING = frozenset({"", "nan", "NaN", "NA", "N/A", "<NA>", "None", "null", "NULL"})
+"""Labels and donors that are none: what a missing value becomes when a table is turned into text."""
 
 
 @dataclass(frozen=True)
@@ -93,15 +95,15 @@ def contract_columns(obs: pd.DataFrame, columns: Columns, source: str) -> pd.Dat
         UserError: a column that was named is missing.
     """
     _require_column(obs, columns.label, source, "data.label_column")
-    contract = pd.DataFrame({OBS.cell_type: _as_categories(obs[columns.label])}, index=obs.index.astype(str))
-    contract.index.name = None
+    taken = {OBS.cell_type: columns.label}
     donor = columns.donor or (OBS.donor if OBS.donor in obs else None)
     if donor is not None:
         _require_column(obs, donor, source, "data.donor_column")
-        contract[OBS.donor] = _as_categories(obs[donor]).to_numpy()
-    for field in CELLXGENE_FIELDS:
-        if field in obs and field not in contract:
-            contract[field] = _as_categories(obs[field]).to_numpy()
+        taken[OBS.donor] = donor
+    taken |= {field: field for field in CELLXGENE_FIELDS if field in obs and field not in taken}
+    # arrays, not series: those would be matched by their names again, and these names may not be text yet
+    contract = pd.DataFrame({field: _as_categories(obs[column], _missing(field)) for field, column in taken.items()})
+    contract.index = pd.Index(obs.index.astype(str), name=None)
     return contract
 
 
@@ -121,10 +123,21 @@ def kept_back(labels: pd.Series, fraction: float, seed: int) -> NDArray[np.bool_
     return away_N
 
 
-def _as_categories(column: pd.Series) -> pd.Series:
-    """Stripped text as categories that are all in use; empty text counts as missing."""
-    text = column.astype("string").str.strip()
-    return text.mask(text == "").astype("category")
+def _missing(field: str) -> frozenset[str]:
+    return MISSING if field in (OBS.cell_type, OBS.donor) else frozenset({""})  # `na` is a value of CELLxGENE's
+
+
+def _as_categories(column: pd.Series, missing: frozenset[str] = frozenset({""})) -> pd.Categorical:
+    """Stripped text as categories that are all in use; words for a missing value count as missing.
+
+    Each distinct value is made text once: a column of a million cells would hold a million texts.
+    """
+    codes_N, values = pd.factorize(column)
+    names = [str(value).strip() for value in values]
+    categories = sorted(set(names) - missing)
+    position = {name: index for index, name in enumerate(categories)}
+    code_of_value = np.array([*(position.get(name, -1) for name in names), -1])  # the last stands for -1, no value
+    return pd.Categorical.from_codes(code_of_value[codes_N], pd.Index(categories, dtype=object))
 
 
 def _require_column(obs: pd.DataFrame, column: str, source: str, parameter: str) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 from anndata.io import sparse_dataset, write_elem
 
 from sctransformer._constants import UNS
+from sctransformer.data.obs_table import lengthen_table
 from sctransformer.data.simulator import BLOCK, SimulatedCells, Simulation
 from sctransformer.errors import UserError
 from sctransformer.files import written_whole
@@ -134,15 +135,4 @@ def _create(file: h5py.File, obs: pd.DataFrame, cells: SimulatedCells, compressi
 
 def _append(file: h5py.File, obs: pd.DataFrame, cells: SimulatedCells) -> None:
     sparse_dataset(file["X"]).append(cells.counts_NG)
-    _lengthen(file["obs"][file["obs"].attrs["_index"]], obs.index.to_numpy(dtype=object))
-    for name, column in obs.items():
-        if isinstance(column.dtype, pd.CategoricalDtype):
-            _lengthen(file["obs"][name]["codes"], column.cat.codes.to_numpy())
-        else:
-            _lengthen(file["obs"][name], column.to_numpy())
-
-
-def _lengthen(dataset: h5py.Dataset, values: object) -> None:
-    length = len(dataset)
-    dataset.resize((length + len(values),))  # type: ignore[arg-type]
-    dataset[length:] = values
+    lengthen_table(file["obs"], obs)

@@ -34,7 +34,7 @@ def stratified_splits(labels: Sequence[str] | pd.Series, validation: float, test
     """
     _require_rest(validation, test)
     rng = np.random.default_rng(seed)
-    names_N = np.asarray(labels, dtype=object)
+    names_N = _names(labels)
     split_N = np.full(len(names_N), TRAIN, dtype=object)
     split_N[pd.isna(names_N)] = UNLABELLED
     for name in _types(names_N):
@@ -73,33 +73,35 @@ def donor_splits(
     if donors.isna().any():
         cell = donors.index[int(donors.isna().to_numpy().argmax())]
         raise UserError(f"cell {cell!r} has no donor; a split by donor needs one for every cell.")
-    donors_N = donors.astype(str).to_numpy()
-    names = sorted(set(donors_N))
+    donor_N, found = pd.factorize(donors)
+    name_of = [str(name) for name in found]
+    names = sorted(name_of)
     if len(names) < len(SPLITS):
         raise UserError(
             f"there are {len(names)} donors; train, validation and test need one each: set prepare.split to stratified."
         )
-    names_N = np.asarray(labels, dtype=object)
-    cells_of = {name: int((donors_N == name).sum()) for name in names}
+    names_N = _names(labels)
+    cells_of = dict(zip(name_of, np.bincount(donor_N).tolist(), strict=True))
     for attempt in range(100):
         order = [names[index] for index in np.random.default_rng((seed, attempt)).permutation(len(names))]
-        held = _take(order[: len(order) - 2], cells_of, test * len(donors_N))
-        checked = _take(order[len(held) : len(order) - 1], cells_of, validation * len(donors_N))
+        held = _take(order[: len(order) - 2], cells_of, test * len(donor_N))
+        checked = _take(order[len(held) : len(order) - 1], cells_of, validation * len(donor_N))
         side_of = {**dict.fromkeys(names, TRAIN), **dict.fromkeys(held, TEST), **dict.fromkeys(checked, VALIDATION)}
-        split_N = np.array([side_of[name] for name in donors_N], dtype=object)
+        split_N = np.array([side_of[name] for name in name_of], dtype=object)[donor_N]
         if set(_types(names_N[split_N == TRAIN])) == set(_types(names_N)):
             return without_labels_aside(as_splits(split_N), labels)
-    rare = min(_types(names_N), key=lambda name: len(set(donors_N[names_N == name])))
+    donors_of = {name: len(set(donor_N[names_N == name])) for name in _types(names_N)}
+    rare = min(donors_of, key=lambda name: donors_of[name])
     raise UserError(
         f"no choice of test and validation donors leaves every cell type some training cells; {rare!r} occurs in "
-        f"{len(set(donors_N[names_N == rare]))} of {len(names)} donors: merge it, or set prepare.split to stratified."
+        f"{donors_of[rare]} of {len(names)} donors: merge it, or set prepare.split to stratified."
     )
 
 
 def without_labels_aside(split: pd.Categorical, labels: Sequence[str] | pd.Series) -> pd.Categorical:
     """Cells without a label: those for training become `unlabelled`, the others get no side and are left out."""
     split_N = np.asarray(split, dtype=object)
-    without_N = pd.isna(np.asarray(labels, dtype=object))
+    without_N = pd.isna(_names(labels))
     trained_on_N = np.isin(split_N, [TRAIN, UNLABELLED])
     split_N[without_N & trained_on_N] = UNLABELLED
     split_N[without_N & ~trained_on_N] = None
@@ -116,7 +118,7 @@ def hide_labels(split: pd.Categorical, labels: Sequence[str] | pd.Series, fracti
         seed: which cells.
     """
     rng = np.random.default_rng(seed)
-    split_N, names_N = np.asarray(split, dtype=object), np.asarray(labels, dtype=object)
+    split_N, names_N = np.asarray(split, dtype=object), _names(labels)
     if fraction < 1.0:
         for name in _types(names_N):
             members = rng.permutation(np.flatnonzero((names_N == name) & (split_N == TRAIN)))
@@ -133,7 +135,7 @@ def validation_from_training(
         UserError: no type has two labelled training cells.
     """
     rng = np.random.default_rng(seed)
-    split_N, names_N = np.asarray(split, dtype=object), np.asarray(labels, dtype=object)
+    split_N, names_N = np.asarray(split, dtype=object), _names(labels)
     for name in _types(names_N):
         members = rng.permutation(np.flatnonzero((names_N == name) & (split_N == TRAIN)))
         if len(members) > 1:
@@ -150,8 +152,9 @@ def require_no_leakage(split: pd.Categorical, donors: pd.Series) -> None:
         UserError: naming a donor.
     """
     split_N = np.asarray(split, dtype=object)
-    held, seen = (donors[side_N].dropna().astype(str) for side_N in (split_N == TEST, np.isin(split_N, TRAINED_ON)))
-    shared = sorted(set(held) & set(seen))
+    sides = (split_N == TEST, np.isin(split_N, TRAINED_ON))
+    held, seen = ({str(name) for name in donors.array[side_N].dropna().unique()} for side_N in sides)
+    shared = sorted(held & seen)
     if shared:
         raise UserError(
             f"donor {shared[0]!r}{f' and {len(shared) - 1} more' if len(shared) > 1 else ''} would be on both sides: "
@@ -166,7 +169,7 @@ def require_every_type_in_training(split: pd.Categorical, labels: pd.Series) -> 
     Raises:
         UserError: naming a cell type.
     """
-    split_N, names_N = np.asarray(split, dtype=object), np.asarray(labels, dtype=object)
+    split_N, names_N = np.asarray(split, dtype=object), _names(labels)
     learned = set(_types(names_N[split_N == TRAIN]))
     for name in _types(names_N[np.isin(split_N, [VALIDATION, TEST])]):
         if name not in learned:
@@ -179,7 +182,11 @@ def require_every_type_in_training(split: pd.Categorical, labels: pd.Series) -> 
 
 def as_splits(split_N: NDArray[np.object_]) -> pd.Categorical:
     """The side of each cell as a categorical with all sides as categories."""
-    return pd.Categorical(split_N, categories=SIDES)
+    code_N = np.full(len(split_N), -1, dtype=np.int8)
+    for code, side in enumerate(SIDES):
+        code_N[split_N == side] = code
+    sides: pd.Index = pd.Index(SIDES)
+    return pd.Categorical.from_codes(code_N, sides)
 
 
 def _require_rest(validation: float, test: float) -> None:
@@ -188,6 +195,11 @@ def _require_rest(validation: float, test: float) -> None:
             f"params.yaml: prepare.validation_fraction ({validation}) and prepare.test_fraction ({test}) leave nothing "
             "to train on; their sum must be under 1."
         )
+
+
+def _names(labels: Sequence[str] | pd.Series) -> NDArray[np.object_]:
+    """Labels as an array. Numpy, given a series, looks for a hook in its index, which then hashes all cells' names."""
+    return labels.to_numpy(dtype=object) if isinstance(labels, pd.Series) else np.asarray(labels, dtype=object)
 
 
 def _types(names_N: NDArray[np.object_]) -> list[str]:

@@ -11,6 +11,7 @@ from anndata import AnnData
 from anndata.io import sparse_dataset, write_elem
 from scipy import sparse
 
+from sctransformer.data.obs_table import small_cache, write_table
 from sctransformer.files import written_whole
 
 BLOCK = 65_536
@@ -40,7 +41,7 @@ class GrowingCells:
         n_cells = self._matrix.shape[0]
         if len(obs) != n_cells:
             raise ValueError(f"{len(obs)} rows of obs for {n_cells} rows of X")
-        write_elem(self._file, "obs", obs)
+        write_table(self._file, "obs", obs)
 
 
 @contextmanager
@@ -52,4 +53,5 @@ def growing_cells(target: Path, genes: Sequence[str]) -> Iterator[GrowingCells]:
         genes: names of the columns.
     """
     with written_whole(target) as temporary, h5py.File(temporary, "w") as file:
+        small_cache(file)
         yield GrowingCells(file, genes)
