@@ -174,11 +174,11 @@ def labelled_arrays(cells: AnnData, rows_N: NDArray[np.bool_]) -> CellArrays:
 
 
 def most_variable(cells: AnnData, trained_N: NDArray[np.bool_], number: int) -> list[str]:
-    """The most variable genes of the cells that may be trained on, in file order; see `GeneMoments.dispersion_G`."""
+    """The genes whose log expression deviates most among cells that may be trained on, in file order."""
     moments = GeneMoments(cells.n_vars)
     part = cells[trained_N]
     moments.add(sparse.csr_matrix(part.X), part.obs[OBS.library_size].to_numpy(dtype=np.float64))
-    chosen = np.sort(np.argsort(-moments.dispersion_G, kind="stable")[:number])
+    chosen = np.sort(np.argsort(-moments.std_G, kind="stable")[:number])
     return [str(gene) for gene in cells.var_names[chosen]]
 
 

@@ -10,15 +10,22 @@ from sctransformer.errors import UserError
 PANEL_COLUMNS = ("gene", "is_regulator", "is_regulated", "criterion", "mean", "std")
 """Beside them `prepare` writes ensembl_id, by which files without symbols are recognised."""
 
+REGULATOR_SHARE = 1 / 8
+"""Most of the panel's places that are kept for regulators."""
+
 
 def choose_panel(
     moments: GeneMoments, genes: Sequence[str], edges: Sequence[tuple[str, str]], budget: int
 ) -> pd.DataFrame:
     """Choose the vocabulary of the model from the training cells.
 
-    First the regulators with a target among the genes, at most a quarter of the budget, those with most targets
-    first. Of the places left, half go to the most variable of their targets, and the rest to the most variable genes
-    of all. A gene that no training cell expresses is left out. Ties are broken by name: the choice is deterministic.
+    First the regulators with a target among the genes, at most an eighth of the budget, those with most targets
+    first: attention costs genes x regulators. Of the places left, half go to the most variable of their targets, and
+    the rest to the most variable genes of all. Variable is what deviates most in log1p counts per 10,000. Dispersions
+    relative to genes of the same mean, which often choose genes for a picture, prefer genes that a few cells express:
+    with 1,024 of them, principal components told nine sorted types of blood cells apart with a macro-F1 of 0.70 to 0.74
+    on training cells held out, and with the most deviating ones of 0.78 to 0.79. A gene that no training cell expresses
+    is left out. Ties are broken by name: the choice is deterministic.
 
     Args:
         moments: of the training cells.
@@ -34,9 +41,7 @@ def choose_panel(
     Raises:
         UserError: no edge of the network has both ends among the genes.
     """
-    statistics = pd.DataFrame(
-        {"gene": list(genes), "mean": moments.mean_G, "std": moments.std_G, "dispersion": moments.dispersion_G}
-    ).set_index("gene")
+    statistics = pd.DataFrame({"gene": list(genes), "mean": moments.mean_G, "std": moments.std_G}).set_index("gene")
     expressed = statistics[statistics["mean"] > 0]
     network = pd.DataFrame(list(edges), columns=["regulator", "target"])
     network = network[network["regulator"].isin(expressed.index) & network["target"].isin(expressed.index)]
@@ -47,14 +52,14 @@ def choose_panel(
         )
     targets_of = network.groupby("regulator").size()
     by_targets = sorted(targets_of.index, key=lambda gene: (-targets_of[gene], gene))
-    by_dispersion = sorted(expressed.index, key=lambda gene: (-expressed["dispersion"][gene], gene))
+    by_deviation = sorted(expressed.index, key=lambda gene: (-expressed["std"][gene], gene))
 
-    chosen = dict.fromkeys(by_targets[: max(1, budget // 4)], "regulator")
+    chosen = dict.fromkeys(by_targets[: max(1, int(budget * REGULATOR_SHARE))], "regulator")
     regulated = set(network.loc[network["regulator"].isin(set(chosen)), "target"])
     places_for_targets = max(1, (budget - len(chosen)) // 2)
-    targets = [gene for gene in by_dispersion if gene in regulated and gene not in chosen][:places_for_targets]
+    targets = [gene for gene in by_deviation if gene in regulated and gene not in chosen][:places_for_targets]
     chosen |= dict.fromkeys(targets, "target")
-    others = [gene for gene in by_dispersion if gene not in chosen]
+    others = [gene for gene in by_deviation if gene not in chosen]
     chosen |= dict.fromkeys(others[: max(0, budget - len(chosen))], "variable")
 
     kept = network[network["regulator"].isin(set(chosen)) & network["target"].isin(set(chosen))]

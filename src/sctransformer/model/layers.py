@@ -8,9 +8,6 @@ from torch.nn.functional import scaled_dot_product_attention, softplus
 
 from sctransformer.model.attention import RegulationAttention
 
-BRANCH_SCALE = 0.1
-"""Of the first weights that lead out of a branch: a layer starts near the identity, so that what few cells teach first
-is what genes say by themselves, and what regulators add to it is learned where it helps."""
 FIRST_SCALE = 2.0
 """Strength of the prior before training in `bias` mode: an edge of confidence 1 is read e**2 times as readily."""
 
@@ -36,7 +33,7 @@ class RegulationLayer(nn.Module):
             nn.LayerNorm(width), nn.Linear(width, feedforward), nn.GELU(), out_of_feedforward
         )
         for leading_out in (self.attention.output, out_of_feedforward):
-            start_small(leading_out)
+            start_at_zero(leading_out)
 
     @property
     def scale_H(self) -> Tensor | None:
@@ -77,7 +74,7 @@ class CellReadout(nn.Module):
             nn.LayerNorm(embedding), nn.Linear(embedding, embedding), nn.GELU(), out_of_feedforward
         )
         for leading_out in (self.attended, out_of_feedforward):
-            start_small(leading_out)
+            start_at_zero(leading_out)
 
     def forward(self, x_NGD: Tensor) -> Tensor:
         """Tokens, cells x genes x width, to cell embeddings, cells x embedding."""
@@ -89,7 +86,10 @@ class CellReadout(nn.Module):
         return embedding_NE + self.feedforward(embedding_NE)
 
 
-def start_small(leading_out: nn.Linear) -> None:
-    """First weights of a map that leads out of a branch, see BRANCH_SCALE."""
-    nn.init.normal_(leading_out.weight, std=BRANCH_SCALE * leading_out.in_features**-0.5)
+def start_at_zero(leading_out: nn.Linear) -> None:
+    """Close a branch at first, so that its block starts as the identity.
+
+    What few cells teach first is then what genes say by themselves, and what regulators add is learned where it helps.
+    """
+    nn.init.zeros_(leading_out.weight)
     nn.init.zeros_(leading_out.bias)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sctransformer.data.arrays import CellArrays, take
@@ -20,6 +21,8 @@ class Batch:
     """Of the step in its epoch."""
     size: int
     """Cells of the whole batch, over all processes."""
+    rows_N: NDArray[np.int64]
+    """Of the cells of this share, their position among all cells."""
     cells: CellArrays
     weight_N: Tensor
     """1 for a cell, 0 where the share was padded to be no emptier than the others."""
@@ -61,6 +64,7 @@ def batches(
         yield Batch(
             index=index,
             size=len(rows),
+            rows_N=rows[mine],
             cells=take(parts, rows[mine]),
             weight_N=weight_N,
             shown_NG=shown_BG[mine],

@@ -42,6 +42,10 @@ class TrainConfig:
     label_smoothing: float = 0.05
     class_weight_power: float = 0.5
     """A class of frequency f weighs f**-power: 0 none, 0.5 square root, 1 balanced."""
+    head_penalty: float = 1.0
+    """Weight of the squared norm of the classifier's weights, over twice the number of labelled cells: 1/C of logistic
+    regression. Unlike weight decay, which AdamW applies beside the gradient, it is part of the objective: of directions
+    of the embedding that separate types alike, those that vary most are used."""
     clip_norm: float = 1.0
     """Largest norm of the gradient."""
     patience: int = 0
@@ -74,8 +78,15 @@ class TrainConfig:
                 f"pretrained_lr_factor is {self.pretrained_lr_factor}; it must be above 0: to keep the weights as they "
                 "are, set finetune to 'frozen'"
             )
+        if self.head_penalty < 0.0:
+            raise ValueError(f"head_penalty is {self.head_penalty}; it must not be negative")
         if self.finetune not in get_args(Finetune):
             raise ValueError(f"finetune is {self.finetune!r}; expected one of {', '.join(get_args(Finetune))}")
+        if self.finetune == "frozen" and self.gene_dropout > 0.0:
+            raise ValueError(
+                f"finetune is 'frozen' and gene_dropout {self.gene_dropout}: weights that stay learn nothing of hidden "
+                "genes; set gene_dropout to 0"
+            )
         if self.start not in get_args(Start):
             raise ValueError(f"start is {self.start!r}; expected one of {', '.join(get_args(Start))}")
         if self.finetune == "frozen" and self.pretrain_epochs == 0 and self.start == "random":

@@ -27,7 +27,7 @@ from sctransformer.training.checkpoint import (
 )
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.objectives import learning_rate
-from sctransformer.training.phases import Phase, PhaseName, Pretraining, Supervised
+from sctransformer.training.phases import Phase, PhaseName, Pretraining, Probing, Supervised
 from sctransformer.training.principal_start import start_from_principal_components
 from sctransformer.training.world import World
 
@@ -140,7 +140,8 @@ def fit(
     phases: list[Phase] = []
     if decoder is not None:
         phases.append(Pretraining(model, decoder, parts, validation, config))
-    phases.append(Supervised(model, training, validation, config))
+    classification = Probing if config.finetune == "frozen" else Supervised
+    phases.append(classification(model, training, validation, config))
     total_epochs = sum(phase.epochs for phase in phases)
 
     marks = made_with(model, config)

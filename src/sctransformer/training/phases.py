@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -137,27 +138,25 @@ class Supervised(Phase):
         self._weight_C = class_weights(training.labels_N, model.config.n_classes, config.class_weight_power)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The classifier; unless they are frozen, all other weights too."""
+        """The classifier, and all other weights."""
         head = list(self._model.classifier.parameters())
         in_head = {id(parameter) for parameter in head}
         rest = [parameter for parameter in self._model.parameters() if id(parameter) not in in_head]
-        groups = [{"params": head, "factor": 1.0}]
-        if self._config.finetune != "frozen":
-            groups.append({"params": rest, "factor": self._config.pretrained_lr_factor})
-        return groups
+        return [{"params": head, "factor": 1.0}, {"params": rest, "factor": self._config.pretrained_lr_factor}]
 
     def loss(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
-        """Mean cross-entropy of the batch, class-weighted and smoothed."""
-        counts_NG = torch.as_tensor(batch.cells.counts_NG) * batch.shown_NG
-        output = module(counts_NG.to(device), torch.as_tensor(batch.cells.library_size_N, device=device))
-        return weighted_cross_entropy(
-            output.logits_NC,
+        """Mean cross-entropy of the batch, class-weighted and smoothed, and this process's part of the penalty."""
+        fit = weighted_cross_entropy(
+            self._logits(module, batch, device),
             torch.as_tensor(batch.cells.labels_N, device=device),
             batch.weight_N.to(device),
             self._weight_C.to(device),
             self._config.label_smoothing,
             batch.size,
         )
+        share = float(batch.weight_N.sum()) / batch.size
+        weight_CE = self._model.classifier.weight
+        return fit + share * self._config.head_penalty / (2 * len(self.parts[0])) * weight_CE.square().sum()
 
     @torch.no_grad()
     def validate(self, world: World, device: torch.device) -> dict[str, float]:
@@ -165,14 +164,64 @@ class Supervised(Phase):
         cells = self._validation
         share = -(-len(cells) // world.size)
         mine = np.arange(world.rank * share, (world.rank + 1) * share) % len(cells)  # the last wraps to equal length
-        logits = []
-        for start in range(0, share, self.batch_size):
-            rows = mine[start : start + self.batch_size]
-            counts_NG = torch.as_tensor(cells.counts_NG[rows], device=device)
-            logits.append(self._model(counts_NG, torch.as_tensor(cells.library_size_N[rows], device=device)).logits_NC)
-        logits_NC = world.gathered(torch.cat(logits))[: len(cells)].cpu()
+        logits_NC = world.gathered(self._validation_logits(mine, device))[: len(cells)].cpu()
         accuracy, macro_f1 = accuracy_and_macro_f1(
             cells.labels_N, logits_NC.argmax(dim=1).numpy(), self._model.config.n_classes
         )
         loss = float(cross_entropy(logits_NC, torch.as_tensor(cells.labels_N)))
         return {"val_loss": loss, "val_accuracy": accuracy, "val_macro_f1": macro_f1}
+
+    def _logits(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
+        counts_NG = torch.as_tensor(batch.cells.counts_NG) * batch.shown_NG
+        output = module(counts_NG.to(device), torch.as_tensor(batch.cells.library_size_N, device=device))
+        logits_NC: Tensor = output.logits_NC
+        return logits_NC
+
+    def _validation_logits(self, rows_N: NDArray[np.int64], device: torch.device) -> Tensor:
+        return self._model.classifier(_embedded(self._model, self._validation, rows_N, self.batch_size, device))
+
+
+class Probing(Supervised):
+    """Classification with all weights but the classifier's as they are: cells are embedded once, when the phase begins.
+
+    An epoch then costs next to nothing, which is what few labelled cells ask for: many steps, few weights.
+    """
+
+    def __init__(
+        self, model: PriorBiasedTransformer, training: CellArrays, validation: CellArrays, config: TrainConfig
+    ) -> None:
+        super().__init__(model, training, validation, config)
+        self.module = model.classifier
+        self._embedding_NE: Tensor | None = None
+        self._validation_embedding_NE: Tensor | None = None
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The classifier."""
+        return [{"params": list(self._model.classifier.parameters()), "factor": 1.0}]
+
+    def _logits(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
+        if self._embedding_NE is None:
+            self._embedding_NE = self._all_embedded(self.parts[0], device)
+        logits_NC: Tensor = module(self._embedding_NE[batch.rows_N])
+        return logits_NC
+
+    def _validation_logits(self, rows_N: NDArray[np.int64], device: torch.device) -> Tensor:
+        if self._validation_embedding_NE is None:
+            self._validation_embedding_NE = self._all_embedded(self._validation, device)
+        return self._model.classifier(self._validation_embedding_NE[rows_N])
+
+    def _all_embedded(self, cells: CellArrays, device: torch.device) -> Tensor:
+        return _embedded(self._model, cells, np.arange(len(cells)), self.batch_size, device)
+
+
+@torch.no_grad()
+def _embedded(
+    model: PriorBiasedTransformer, cells: CellArrays, rows_N: NDArray[np.int64], batch_size: int, device: torch.device
+) -> Tensor:
+    """Embeddings of some of the cells, cells x embedding."""
+    parts = []
+    for start in range(0, len(rows_N), batch_size):
+        rows = rows_N[start : start + batch_size]
+        counts_NG = torch.as_tensor(cells.counts_NG[rows], device=device)
+        parts.append(model(counts_NG, torch.as_tensor(cells.library_size_N[rows], device=device)).embedding_NE)
+    return torch.cat(parts)

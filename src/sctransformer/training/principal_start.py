@@ -18,15 +18,16 @@ _DRAW = (0, 2)
 
 @torch.no_grad()
 def start_from_principal_components(model: PriorBiasedTransformer, parts: Sequence[CellArrays], seed: int) -> Tensor:
-    """Set the readout so that the embedding of a fresh model is close to the leading principal components.
+    """Set the readout so that the embedding of a fresh model is the leading principal components.
 
     What gradient descent on masked expression learns first is the linear part, principal components of standardised
     expression; from random weights that takes it many epochs, and an eigendecomposition gives it at once. No label is
     looked at, so labelled and unlabelled cells count alike. The score of each gene becomes its standardised
-    expression, and the weights of the scores become the loadings of the components, scaled to unit variance on average.
+    expression, and the weights of the scores become the loadings of the components, scaled so
+    that the leading one has unit variance: a penalty on the classifier then weighs most on what varies least.
 
     Args:
-        model: with fresh weights, whose layers start near the identity; changed in place.
+        model: with fresh weights, whose layers start as the identity; changed in place.
         parts: the cells to train on.
         seed: of the cells drawn.
 
@@ -61,12 +62,12 @@ def start_from_principal_components(model: PriorBiasedTransformer, parts: Sequen
 
 
 def _components(covariance_GG: Tensor, most: int) -> tuple[Tensor, float]:
-    """Loadings of the leading components, genes x components, and what gives their scores unit variance on average."""
+    """Loadings of the leading components, genes x components, and what gives the scores of the first unit variance."""
     variance_G, loading_GG = torch.linalg.eigh(covariance_GG)
     kept = min(most, int((variance_G > 1e-6).sum()))
     loading_GK = loading_GG.flip(1)[:, :kept]
     sign_K = torch.sign(loading_GK.gather(0, loading_GK.abs().argmax(dim=0, keepdim=True)))  # which eigh leaves open
-    return loading_GK * sign_K, float(variance_G.flip(0)[:kept].mean()) ** -0.5 if kept else 1.0
+    return loading_GK * sign_K, float(variance_G[-1]) ** -0.5 if kept else 1.0
 
 
 def _reading(value_GD: Tensor, identity_GD: Tensor) -> Tensor:
