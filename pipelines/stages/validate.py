@@ -38,7 +38,7 @@ def main() -> None:
     by_file = collect_tables(params)
     tables = {name: table for of_file in by_file.values() for name, table in of_file.items()}
     file_of = {name: file for file, of_file in by_file.items() for name in of_file}
-    report = run_suites(tables, params.validation.model_dump(), layout.DATA_DOCS)
+    report = run_suites(tables, params.validation.model_dump(), layout.DATA_DOCS, file_of)
     write_json(layout.VALIDATION, report.to_json())
     for warning in report.warnings:
         print(f"Warning: {warning.sentence(file_of[warning.suite])}")

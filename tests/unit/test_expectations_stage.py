@@ -1,12 +1,14 @@
 """The stage: warnings are printed and go on, what is critical stops with every sentence, results are the same again."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
+from markupsafe import escape
 from scipy import sparse
 
 from pipelines import layout
@@ -81,4 +83,22 @@ def test_what_is_critical_stops_with_every_sentence(project: Path) -> None:
     assert message.endswith(f"See {layout.DATA_DOCS / 'index.html'}.")
     assert "\n" not in message
     assert results()["success"] is False
-    assert (layout.DATA_DOCS / "index.html").is_file()
+    failed = [record for record in results()["expectations"] if not record["success"]]
+    assert {record["file"] for record in failed} == {"mine.h5ad", "mine.tsv"}
+    page = (layout.DATA_DOCS / "index.html").read_text()
+    for record in failed:
+        assert all(str(escape(record[field])) in page for field in ("file", "expectation", "found", "note"))
+    assert "1 of 90: " in page
+    assert "cell3" in page
+
+
+def test_the_first_page_needs_no_network_and_leads_to_all_others(project: Path) -> None:
+    validate.main()
+    page = (layout.DATA_DOCS / "index.html").read_text()
+    assert "://" not in page
+    assert "<script" not in page
+    linked = re.findall('href="([^"]+)"', page)
+    assert len(linked) == 1 + len({record["suite"] for record in results()["expectations"]})
+    assert all((layout.DATA_DOCS / link).is_file() for link in linked)
+    cells = next(link for link in linked if "/training_cells/" in link)
+    assert "mine.h5ad" in (layout.DATA_DOCS / cells).read_text()

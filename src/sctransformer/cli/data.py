@@ -126,7 +126,7 @@ def _as_training(found: CellCheck, network: Path | None, data_docs: Path | None)
     if network is None:
         return run_training_suites(found, params.validation, data_docs=data_docs)
     edges = read_network(network, params.prior.confidence)
-    return run_training_suites(found, params.validation, edges.edges, edges.repairs.counts(), data_docs)
+    return run_training_suites(found, params.validation, edges.edges, edges.repairs.counts(), data_docs, network)
 
 
 def _as_batch(found: CellCheck, model: str, data_docs: Path | None) -> Report:

@@ -83,6 +83,7 @@ def run_training_suites(
     edges: pd.DataFrame | None = None,
     repairs: Mapping[str, int] | None = None,
     data_docs: Path | None = None,
+    network: Path | None = None,
 ) -> Report:
     """Check labelled cells as the pipeline does before training; with a network, also whether the two fit together.
 
@@ -91,8 +92,12 @@ def run_training_suites(
         limits: see `ValidateParams`.
         edges, repairs: of the network, see `network_tables`.
         data_docs: folder for HTML pages; None writes none.
+        network: the file that the edges came from.
     """
     tables = training_tables(check.obs, check.identity.genes, check.statistics)
+    files = dict.fromkeys(tables, check.path)
     if edges is not None:
-        tables |= network_tables(edges, check.identity.genes, repairs)
-    return run_suites(tables, limits.model_dump(), data_docs)
+        of_network = network_tables(edges, check.identity.genes, repairs)
+        tables |= of_network
+        files |= {} if network is None else dict.fromkeys(of_network, network)
+    return run_suites(tables, limits.model_dump(), data_docs, files)

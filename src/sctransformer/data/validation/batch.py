@@ -66,7 +66,7 @@ def check_batch(
         "batch_genes": pd.DataFrame({"gene": pd.Index(genes).astype(str)}),
         "batch_panel": _panel(genes, panel, weights_G),
     }
-    return run_suites(tables, asdict(limits), data_docs)
+    return run_suites(tables, asdict(limits), data_docs, dict.fromkeys(tables, source))
 
 
 def _panel(genes: Sequence[str] | pd.Index, panel: Sequence[str], weights_G: NDArray[np.floating]) -> pd.DataFrame:

@@ -40,8 +40,9 @@ class Report:
     """The outcome of one or several suites."""
 
     records: list[dict[str, Any]]
-    """One an expectation: suite, expectation, column, severity, success, observed, unexpected. JSON, and the same for
-    the same input."""
+    """One an expectation: file (where it is known), suite, expectation, column, severity, success, observed, unexpected
+    (how many values), and where it was not met found and note, as in `Failure`. JSON, and the same for the same input.
+    """
     failures: list[Failure]
 
     @property
@@ -64,7 +65,9 @@ class Report:
         return {"success": not self.critical, "warnings": len(self.warnings), "expectations": self.records}
 
 
-def read_result(suite: str, table: pd.DataFrame, result: Any) -> tuple[dict[str, Any], Failure | None]:
+def read_result(
+    suite: str, table: pd.DataFrame, result: Any, file: str | Path | None = None
+) -> tuple[dict[str, Any], Failure | None]:
     """One `ExpectationValidationResult` as a record, and as a failure where it is one."""
     config, detail = result.expectation_config, result.result or {}
     kwargs = config.kwargs
@@ -73,6 +76,7 @@ def read_result(suite: str, table: pd.DataFrame, result: Any) -> tuple[dict[str,
     severity: Severity = "critical" if config.severity == "critical" else "warning"
     success = bool(result.success)
     record = {
+        "file": None if file is None else str(file),
         "suite": suite,
         "expectation": config.type,
         "column": column,
@@ -86,7 +90,8 @@ def read_result(suite: str, table: pd.DataFrame, result: Any) -> tuple[dict[str,
     found = _raised(result.exception_info) or _offenders(table, detail, kwargs)
     if config.type == "expect_column_to_exist":
         found = f"there is no such column (there are {', '.join(map(str, table.columns))})"
-    return record, Failure(suite, config.type, column, severity, found, str(config.notes or ""))
+    note = str(config.notes or "")
+    return record | {"found": found, "note": note}, Failure(suite, config.type, column, severity, found, note)
 
 
 def plain(value: Any) -> Any:
