@@ -113,7 +113,7 @@ def fit(
         unlabelled: cells without a label, for pretraining.
 
     Raises:
-        NonFiniteLossError: with epoch and step.
+        NonFiniteLossError: with epoch and step, before `on_epoch` is given what came of it.
         UserError: `resume` belongs to another run.
     """
     world = World.current()
@@ -165,6 +165,8 @@ def fit(
                 validated = phase.validate(world, device)
                 model.train()
                 macro_f1, val_loss = validated.get("val_macro_f1", -1.0), validated["val_loss"]
+                if not np.isfinite(val_loss):
+                    raise NonFiniteLossError(f"the validation loss is {val_loss} after epoch {epoch}")
                 if progress.improved_by(macro_f1, val_loss):
                     best = copy_of_weights(model)
                     progress = dataclasses.replace(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sctransformer.data.arrays import CellArrays, take
+from sctransformer.errors import UserError
 from sctransformer.model import PriorBiasedTransformer
 
 MOST_CELLS = 8192
@@ -34,6 +35,9 @@ def start_from_principal_components(model: PriorBiasedTransformer, parts: Sequen
     Returns:
         loading_EG: what maps embeddings back to standardised expression, for a decoder; rows beyond the number of
             components are zero.
+
+    Raises:
+        UserError: the expression of a cell is no finite number.
     """
     tokens, readout = model.tokens, model.readout
     device = tokens.value_GD.device
@@ -51,6 +55,8 @@ def start_from_principal_components(model: PriorBiasedTransformer, parts: Sequen
         square_GG += z_NG.T @ z_NG
     mean_G = sum_G / len(rows)
     covariance_GG = square_GG / len(rows) - torch.outer(mean_G, mean_G)
+    if not covariance_GG.isfinite().all():
+        raise UserError("the training cells hold counts or library sizes that are no finite numbers; check the cells.")
     loading_GK, scale = _components(covariance_GG, min(model.config.embedding, len(rows) - 1))
 
     loading_GE = torch.zeros(n_genes, model.config.embedding, dtype=torch.float64)
