@@ -112,6 +112,13 @@ def rare_type(cells: AnnData) -> None:
     cells.obs[OBS.cell_type] = ["T", "B", *["Mono"] * 88]
 
 
+def with_label(word: str) -> Change:
+    def change(cells: AnnData) -> None:
+        cells.obs[OBS.cell_type] = ["T", "B", word] * 30
+
+    return change
+
+
 def labels_missing(cells: AnnData) -> None:
     cells.obs[OBS.cell_type] = [None, "", *["T", "B"] * 44]
 
@@ -127,6 +134,15 @@ def malformed_ontology(cells: AnnData) -> None:
     cells.obs[OBS.ontology_term] = "T cell"
 
 
+def of_mice(cells: AnnData) -> None:
+    cells.obs["organism_ontology_term_id"] = "NCBITaxon:10090"  # human symbols, but the cells are said to be a mouse's
+
+
+def logged_beside_an_empty_layer(cells: AnnData) -> None:
+    logged(cells)
+    cells.layers["counts"] = sparse.csr_matrix(cells.shape)
+
+
 def without_layers_of_counts(cells: AnnData) -> None:
     logged(cells)
     cells.layers["scaled"] = cells.X.toarray() - 1.0
@@ -140,6 +156,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "a fraction": (with_value(2.5), "gene 'CD19' is 2.5, not an integer"),
     "log-normalised": (logged, "it looks log-normalised; give raw counts"),
     "scaled": (scaled, "negative; it looks scaled"),
+    "an impossible count": (with_value(1e18), "gene 'CD19' is 1e+18, larger than any count"),
+    "labels that are words for nothing": (with_label("nan"), "30 of 90: 'cell2', cell_type None"),
+    "cells of mice": (of_mice, "organism_ontology_term_id 'NCBITaxon:10090'"),
+    "a layer that holds nothing": (logged_beside_an_empty_layer, "X (not an integer), layer 'counts' (zeros only)"),
     "no layer of counts": (without_layers_of_counts, "none holds them: X (not an integer), layer 'scaled' (negative)"),
     "one name for two cells": (repeated_cells, "names of cells must be unique, but 'cell0' occurs more than once"),
     "no cells": (lambda cells: cells[:0].copy(), "has no cells"),
@@ -198,6 +218,11 @@ def repeated_genes(cells: AnnData) -> None:
     cells.var_names = ["IGJ" if name == "SPI1" else name for name in cells.var_names]
 
 
+def noisy(cells: AnnData) -> None:
+    cells.X.data += np.float32(1e-5)
+    cells.obs[OBS.library_size] = np.floor(np.asarray(cells.X.sum(axis=1)).ravel())
+
+
 def mitochondrial(cells: AnnData) -> None:
     counts = cells.X.toarray()
     counts[:, SYMBOLS.index("MT-CO1")] = 500
@@ -210,6 +235,9 @@ READ: dict[str, tuple[Change, str]] = {
     "a category without cells": (unused_category, "3 types"),
     "ids of both kinds": (mixed_ids, "20 symbols (0 not in the gene map); 4 Ensembl ids mapped to symbols"),
     "a gene named twice": (repeated_genes, "1 symbols named more than once, summed (JCHAIN)"),
+    "a type called unknown": (with_label("unknown"), "1 of 3: 'unknown'; no name of a type"),
+    "counts with float noise": (noisy, "0 warnings"),
+    "labels with odd characters": (with_label("T/NK (γδ), naïve"), "  T/NK (γδ), naïve  30"),
     "mostly mitochondrial": (mitochondrial, "mitochondrial_share"),
 }
 
@@ -258,6 +286,15 @@ def wild_index(path: Path) -> None:
         file["X/indices"][10] = 10**6
 
 
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def of_10x(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_group("matrix")["barcodes"] = ["a"]
+
+
 def not_hdf5(path: Path) -> None:
     path.write_text("cell,CD3D\n1,2\n")
 
@@ -268,7 +305,9 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "another shape": (other_shape, "X has shape (80, 24), but obs and var say (90, 24)"),
     "no obs": (no_obs, "has no 'obs'"),
     "an index outside": (wild_index, "X cannot be read at cell 0; the file is damaged"),
-    "a text file": (not_hdf5, "is not a readable h5ad file"),
+    "a text file": (not_hdf5, "is not a readable h5ad file; it is no HDF5, for it begins with b'cell,CD3'"),
+    "an empty file": (empty, "is not a readable h5ad file; it is empty"),
+    "a file of 10x's": (of_10x, "has no 'obs'; expected an AnnData file with X, obs and var; `scanpy.read_10x_h5`"),
     "nothing there": (lambda path: path.unlink(), "no such file"),
 }
 

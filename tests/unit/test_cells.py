@@ -163,6 +163,35 @@ def test_a_damaged_compressed_block_is_refused(cells: AnnData, tmp_path: Path) -
         read_all(tmp_path / "cells.h5ad")
 
 
+@pytest.mark.parametrize("part", ["data", "indices"])
+@pytest.mark.parametrize("layout", ["csr", "csc"])
+def test_a_chunk_that_zarr_would_read_as_zeros_is_damage(
+    cells: AnnData, tmp_path: Path, part: str, layout: str
+) -> None:
+    cells.X = LAYOUTS[layout](cells.X)
+    cells.write_zarr(tmp_path / "cells.zarr")
+    for chunk in (tmp_path / "cells.zarr" / "X" / part).rglob("0"):
+        if chunk.is_file():
+            chunk.unlink()
+    with pytest.raises(UserError, match=f"1 of 1 chunks of its {part} are not there"):
+        read_all(tmp_path / "cells.zarr")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_counts_of_one_gene_may_lie_in_chunks_of_zeros(cells: AnnData, tmp_path: Path, layout: str) -> None:
+    one = cells[:, :1].copy()
+    one.X = LAYOUTS[layout](one.X)
+    one.write_zarr(tmp_path / "cells.zarr")
+    assert np.array_equal(read_all(tmp_path / "cells.zarr"), cells[:, :1].X.toarray())
+
+
+def test_float_noise_is_taken_off(cells: AnnData, tmp_path: Path) -> None:
+    exact = cells.X.toarray()
+    cells.X.data += np.float32(2e-4)
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    assert np.array_equal(read_all(tmp_path / "cells.h5ad"), exact)
+
+
 @pytest.mark.parametrize("member", ["X", "obs", "var"])
 def test_a_file_without_a_member_says_which(cells: AnnData, tmp_path: Path, member: str) -> None:
     cells.write_h5ad(tmp_path / "cells.h5ad")

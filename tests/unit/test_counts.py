@@ -35,6 +35,7 @@ def test_embedded_cells_keep_the_data_contract() -> None:
         (-1.0, "negative; it looks scaled"),
         (1.37, "it looks log-normalised"),
         (137.4, "it looks normalised"),
+        (2.0**24 + 2, "larger than any count"),
     ],
 )
 def test_what_is_no_count_is_refused_with_its_place(value: float, message: str) -> None:

@@ -22,6 +22,9 @@ LAYERS_OF_COUNTS = ("counts", "raw_counts", "raw", "count", "umi", "umis")
 """Layers that usually hold raw counts, tried first."""
 
 
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
 class CellFile:
     """An h5ad file or a zarr folder opened for reading. Use as a context manager.
 
@@ -82,6 +85,8 @@ class CellFile:
                 start, chunk = following
                 chunk.check_format(full_check=True)  # indices outside the matrix crash the process later
             check_counts(chunk, source, self.obs.index, self.genes, start)
+            if chunk.dtype.kind == "f":
+                np.rint(chunk.data, out=chunk.data)  # float noise would make a cell's sum larger than its library size
             done = start + chunk.shape[0]
             yield start, chunk
 
@@ -98,10 +103,11 @@ class CellFile:
         faults = {}
         for place in there:
             with self._damage_named(f"{_shown(place)} cannot be read"):
-                fault = fault_of(self._open(place).sample())
-            if fault is None:
+                sample = self._open(place).sample()
+                fault = fault_of(sample)
+            if fault is None and sample.any():
                 return place
-            faults[place] = fault[1]
+            faults[place] = "zeros only" if fault is None else fault[1]
         if len(there) == 1:
             return there[0]  # reading it names the cell and the gene
         found = ", ".join(f"{_shown(place)} ({fault})" for place, fault in faults.items())
@@ -138,7 +144,8 @@ class CellFile:
     def _table(self, name: str) -> pd.DataFrame:
         with self._damage_named(f"{name} cannot be read"):
             if name not in self._root:
-                raise UserError(f"{self.path}: has no {name!r}; expected an AnnData file with X, obs and var.")
+                hint = "; `scanpy.read_10x_h5` reads such a file of 10x's" if "matrix/barcodes" in self._root else ""
+                raise UserError(f"{self.path}: has no {name!r}; expected an AnnData file with X, obs and var{hint}.")
             element = read_table(self._root[name])
         if not isinstance(element, pd.DataFrame):
             raise UserError(f"{self.path}: {name} is no table; expected an AnnData file.")
@@ -171,11 +178,22 @@ def _open(path: Path) -> tuple[Any, h5py.File | None]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise UserError(
-            f"{path}: is not a readable h5ad file; it is cut short or damaged ({_one_line(error)})."
-        ) from error
+        raise UserError(f"{path}: is not a readable h5ad file; {_why_unreadable(path, error)}.") from error
     small_cache(file)
     return file, file
+
+
+def _why_unreadable(path: Path, error: OSError) -> str:
+    try:
+        with path.open("rb") as stream:
+            beginning = stream.read(len(_HDF5))
+    except OSError:
+        return _one_line(error)
+    if not beginning:
+        return "it is empty"
+    if beginning != _HDF5:
+        return f"it is no HDF5, for it begins with {beginning!r}; expected what `AnnData.write_h5ad` writes"
+    return f"it is cut short or damaged ({_one_line(error)})"
 
 
 def _shown(place: str) -> str:

@@ -12,6 +12,8 @@ from sctransformer.errors import UserError
 
 INTEGER_TOLERANCE = 1e-3
 """Float noise allowed around an integer count."""
+LARGEST_COUNT = 2.0**24
+"""Whole numbers up to this are exact in float32; no cell holds so many molecules of a gene."""
 LOG_CEILING = 30.0
 """log1p of any real count stays under this; larger fractional values are no log."""
 
@@ -22,13 +24,15 @@ def fault_of(values: NDArray[Any]) -> tuple[NDArray[np.bool_], str, str] | None:
     Returns:
         Which of them are at fault, what is wrong with them, and what the matrix looks like; None for counts.
     """
-    if values.dtype.kind in "bu":
+    if values.dtype.kind == "b":
         return None
     finite = np.isfinite(values)
     if not finite.all():
         return ~finite, "neither a number nor zero", "remove or repair the cell"
     if (negative := values < 0).any():
         return negative, "negative", "it looks scaled; give raw counts"
+    if (huge := values > LARGEST_COUNT).any():
+        return huge, "larger than any count", "give counts of molecules or reads"
     if values.dtype.kind == "i":
         return None
     if (fractional := np.abs(values - np.round(values)) > INTEGER_TOLERANCE).any():

@@ -25,6 +25,8 @@ MOSTLY = 0.5
 """A file belongs to a species when more than this share of its names says so."""
 NAMED = 5
 """Genes named in a message."""
+SHOWN = 60
+"""Letters of a name that a message shows."""
 
 ALIASES = Path(str(files("sctransformer.data") / "symbol_aliases.tsv"))
 """Former symbol -> present symbol of genes that blood cells express and files of different years name differently."""
@@ -282,7 +284,8 @@ def _refuse_other_species(names: Sequence[str], symbols: frozenset[str], source:
 
 def _some(names: Sequence[str]) -> str:
     more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
+    shown = [f"{name[:SHOWN]}..." if len(name) > SHOWN else name for name in names[:NAMED]]
+    return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -60,7 +60,7 @@ def choose_library_sizes(obs: pd.DataFrame, column: str | None, source: str) -> 
 
 
 def checked_library_size(column: pd.Series, row_sums_N: NDArray[np.floating], source: str) -> NDArray[np.float64]:
-    """Library sizes as float64, cells.
+    """Library sizes as float64, cells; one that rounding made a little smaller than the row's sum becomes the sum.
 
     Raises:
         UserError: a value is no positive number, or is smaller than the counts of the cell that are there.
@@ -76,4 +76,4 @@ def checked_library_size(column: pd.Series, row_sums_N: NDArray[np.floating], so
                 f"{source}: obs[{column.name!r}] of cell {column.index[first]!r} is {column.iloc[first]}, {found}; "
                 "expected the counts of the whole cell."
             )
-    return values_N
+    return np.maximum(values_N, row_sums_N)
