@@ -116,7 +116,7 @@ def require_same_run(checkpoint: Checkpoint, model: PriorBiasedTransformer, conf
         if here is None or there is None or here.shape != there.shape:
             raise UserError(
                 f"the checkpoint's tensor {name} has the shape {_shape(there)} and this model's {_shape(here)}: it "
-                "belongs to other genes, labels or another version of the model; train anew."
+                "belongs to other genes or labels, another prior or another version of the model; train anew."
             )
         if name in constant and not torch.equal(here.cpu(), there):
             raise UserError(

@@ -25,7 +25,7 @@ from ray.util.queue import Queue
 from sctransformer.data.arrays import TrainingCells
 from sctransformer.errors import UserError
 from sctransformer.model import PriorBiasedTransformer
-from sctransformer.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from sctransformer.training.checkpoint import PROGRESS, Checkpoint, load_checkpoint, save_checkpoint
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.loop import EpochReport, fit
 
@@ -98,7 +98,8 @@ def fit_on_ray(
         with result.checkpoint.as_directory() as folder:
             checkpoint = load_checkpoint(Path(folder))
     except ray.train.TrainingFailedError as error:
-        raise UserError(f"training {name} failed: {_root_cause(error)}.") from error
+        kept = "" if _last_checkpoint(storage / name) is None else f"; its last checkpoint is under {storage / name}"
+        raise UserError(f"training {name} failed: {_root_cause(error)}{kept}.") from error
     finally:
         queue.put(_END)
         listener.join()
@@ -178,6 +179,12 @@ class _Listener(threading.Thread):
                     self._on_epoch(report)
                 except Exception as error:
                     self.failure = error
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    """The youngest checkpoint below a folder; Ray keeps one, whatever became of the run."""
+    found = sorted(folder.rglob(PROGRESS), key=lambda path: path.stat().st_mtime)
+    return found[-1].parent if found else None
 
 
 def _root_cause(error: BaseException) -> str:
