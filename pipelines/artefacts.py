@@ -12,10 +12,13 @@ def trained_model() -> PriorBiasedTransformer:
     """The model of the training stage with its best weights.
 
     Raises:
-        UserError: weights and configuration do not belong together.
+        UserError: weights, prior and configuration do not belong together.
     """
     prior_HGS = load_file(layout.BIAS).get(layout.PRIOR_TENSOR)
-    model = PriorBiasedTransformer(ModelConfig(**read_json(layout.MODEL_CONFIG)), prior_HGS)
+    try:
+        model = PriorBiasedTransformer(ModelConfig(**read_json(layout.MODEL_CONFIG)), prior_HGS)
+    except ValueError as error:
+        raise UserError(f"{layout.MODEL_CONFIG}: does not fit {layout.BIAS}; run `dvc repro -f -s train`.") from error
     try:
         model.load_state_dict(load_file(layout.WEIGHTS))
     except RuntimeError as error:

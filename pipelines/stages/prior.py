@@ -21,14 +21,21 @@ def main() -> None:
     network = read_network(params.prior.network, params.prior.confidence)
     panel = pd.read_parquet(layout.PANEL)
     genes = panel["gene"].tolist()
+    n_regulators = int(panel["is_regulator"].sum())
+    if n_regulators == 0:
+        raise UserError(f"{layout.PANEL}: names no regulator; run `dvc repro -f -s prepare`.")
     figures = coverage(network, genes)
+    if figures["edges_kept"] == 0:
+        raise UserError(
+            f"{params.prior.network}: none of its {len(network)} edges has both ends among the {len(genes)} genes of "
+            "the panel; check that cells and network use the same gene names, and run `dvc repro`."
+        )
     if figures["genes_with_regulator_share"] < params.prior.min_coverage:
         raise UserError(
             f"{params.prior.network}: {figures['genes_with_regulator']} of {len(genes)} genes of the panel have a "
             f"regulator, a share of {figures['genes_with_regulator_share']:.3f}; prior.min_coverage in params.yaml "
             f"asks for {params.prior.min_coverage}: use a larger network or lower it."
         )
-    n_regulators = int(panel["is_regulator"].sum())
     kept = network.among(set(genes))
     if params.prior.control != "none":
         kept = control_network(params.prior.control, kept, genes[:n_regulators], genes, params.seed)

@@ -164,19 +164,21 @@ def require_no_leakage(split: pd.Categorical, donors: pd.Series) -> None:
 
 
 def require_every_type_in_training(split: pd.Categorical, labels: pd.Series) -> None:
-    """Refuse a split in which a cell type that is tested or validated cannot be learned.
+    """Refuse a split in which a cell type cannot be learned, be it tested or not: the model would have a dead answer.
 
     Raises:
         UserError: naming a cell type.
     """
     split_N, names_N = np.asarray(split, dtype=object), _names(labels)
     learned = set(_types(names_N[split_N == TRAIN]))
-    for name in _types(names_N[np.isin(split_N, [VALIDATION, TEST])]):
+    for name in _types(names_N[np.isin(split_N, SIDES)]):
         if name not in learned:
             held = int(((names_N == name) & np.isin(split_N, [VALIDATION, TEST])).sum())
+            hidden = int(((names_N == name) & (split_N == UNLABELLED)).sum())
+            has = f"{held} cells for validation and test" if held else f"{hidden} cells whose label is not used"
             raise UserError(
-                f"cell type {name!r} has {held} cells for validation and test, but no labelled training cell; label "
-                "some, leave the type out, or choose another split or a larger prepare.label_fraction."
+                f"cell type {name!r} has {has}, but no labelled training cell; label some, leave the type out, or "
+                "choose another split or a larger prepare.label_fraction."
             )
 
 
