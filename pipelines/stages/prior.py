@@ -6,13 +6,13 @@ from safetensors.numpy import save_file
 from pipelines import layout
 from pipelines.stage import run_stage
 from sctransformer.errors import UserError
-from sctransformer.evaluation.figures import regulator_degrees
 from sctransformer.files import write_json, written_whole
 from sctransformer.params import load_params
 from sctransformer.prior.bias import prior_matrix
 from sctransformer.prior.controls import control_network
-from sctransformer.prior.coverage import coverage, degrees
+from sctransformer.prior.coverage import coverage, degree_distribution, degrees
 from sctransformer.prior.network import read_network
+from sctransformer.prior.picture import coverage_picture
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
     table = degrees(network, genes)
     with written_whole(layout.DEGREES) as temporary:
         table.to_csv(temporary, index=False)
-    regulator_degrees(table, int(figures["genes_with_regulator"]), len(genes), layout.COVERAGE_PICTURE)
+    coverage_picture(figures, degree_distribution(network, genes), table, layout.COVERAGE_PICTURE)
     write_json(layout.COVERAGE, figures)
     for sentence in dict.fromkeys([*network.repairs.sentences(), *kept.repairs.sentences()]):
         print(f"{params.prior.network}: {sentence}")

@@ -347,6 +347,13 @@ def test_whatever_bytes_are_changed_there_is_a_sentence_or_a_result(data: st.Dat
         assert found.statistics.n_cells == len(found.obs)
 
 
+@pytest.mark.parametrize("option", ["label", "donor", "library_size", "gene"])
+def test_a_column_that_is_not_there_is_said_with_its_option(option: str, tmp_path: Path) -> None:
+    words = rf"cells\.h5ad: (obs|var) has no column 'kind' \(.*\); correct --{option.replace('_', '-')}-column\."
+    with pytest.raises(UserError, match=words):
+        look(write(good_cells(), tmp_path), **{f"{option}_column": "kind"})
+
+
 def test_a_network_that_shares_no_genes_is_said(tmp_path: Path) -> None:
     network = tmp_path / "network.tsv"
     network.write_text("regulator\ttarget\tsign\tconfidence\nAAA\tBBB\t1\thigh\n")

@@ -134,7 +134,7 @@ def test_coverage_shows_and_writes_what_the_genes_can_use(call: Call, genes: str
         "targets": [2, 1],
     }
     assert pd.read_csv("coverage/degrees.tsv", sep="\t")["genes_with_in_degree"].tolist() == [3, 1, 1]
-    assert Path("coverage/regulators.png").read_bytes().startswith(b"\x89PNG")
+    assert Path("coverage/coverage.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_coverage_of_other_gene_names_is_zero_with_a_hint(call: Call) -> None:

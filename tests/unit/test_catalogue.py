@@ -99,6 +99,11 @@ def test_replacing_an_entry_leaves_exactly_the_new_one(old: Dataset, new: Datase
     assert with_entry(text, new) == text
 
 
+def test_a_long_line_of_another_entry_is_not_broken_anew() -> None:
+    text = f"datasets:\n  a:\n    cells: a.h5ad\n    label_column: x\n    description: {'word ' * 60}end\n"
+    assert with_entry(text, dataset("test", name="new", cells="n.h5ad", label_column="l")).startswith(text)
+
+
 def test_comments_and_the_other_entries_stay() -> None:
     text = """\
 # which cells we have

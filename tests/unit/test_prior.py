@@ -132,6 +132,8 @@ def test_the_mouse_has_complexes_too(tmp_path: Path) -> None:
         (HEADER + "A\tB\t1\thigh\n\nA\tC\t1\tvery\n", r"line 4 has confidence 'very'; .* \(A -> C\)"),
         (HEADER + "A\tB\t1\t0\n", "has confidence '0'"),
         (HEADER + "A\tB\t1\t7\n", "has confidence '7'"),
+        (HEADER + "A" * 1000 + "\tB\t1\t7\n", "number above 0 and up to 1[.]$"),
+        (HEADER + "A\tB\t1\t-1\n", "has confidence '-1'"),
         (HEADER + "A\tB\t1\tnan\n", "has confidence 'nan'"),
         (HEADER + "A\tA\t1\thigh\n", "holds no edge between two different genes"),
         (HEADER + "\tB\t1\thigh\n", "has regulator ''; expected a gene symbol"),

@@ -1,10 +1,14 @@
 """How much of a network a panel can use: figures and tables."""
 
+from pathlib import Path
+
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 
 from sctransformer.prior.coverage import coverage, degree_distribution, degrees
 from sctransformer.prior.network import Network, repaired
+from sctransformer.prior.picture import coverage_picture
 from sctransformer.prior.repairs import Repairs
 from tests.unit.prior_strategies import GENES, frame, networks
 
@@ -28,6 +32,14 @@ def test_coverage_of_a_panel_without_edges_is_zero_not_an_error() -> None:
     assert [figures[name] for name in zero] == [0] * 4
     assert degree_distribution(NETWORK, ["Q"]).to_numpy().tolist() == [[0, 1, 1]]
     assert degrees(NETWORK, ["Q"]).empty
+
+
+@pytest.mark.parametrize("genes", [["A", "B", "C"], ["Q"]])
+def test_the_picture_is_drawn_whatever_is_covered(genes: list[str], tmp_path: Path) -> None:
+    target = tmp_path / "coverage.png"
+    coverage_picture(coverage(NETWORK, genes), degree_distribution(NETWORK, genes), degrees(NETWORK, genes), target)
+    assert target.read_bytes().startswith(b"\x89PNG")
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_the_degree_distribution_counts_genes() -> None:

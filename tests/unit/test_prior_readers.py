@@ -76,6 +76,12 @@ def test_signed_tables_are_read_whatever_their_columns_and_separators(written: W
     assert set(read_any(path, name="collectri").edges["sources"]) == {"collectri"}
 
 
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_the_projects_own_columns_are_read_with_other_separators(written: Written, separator: str) -> None:
+    rows = (["regulator", "target", "sign", "confidence"], ["MYC", "TERT", "1", "high"], ["SPI1", "MYC", "-1", "1"])
+    assert edges_of(read_any(written("\n".join(separator.join(row) for row in rows), "mine.csv"))) == TWO
+
+
 def test_omnipath_signs_without_a_consensus_are_not_known(written: Written) -> None:
     header = "source_genesymbol\ttarget_genesymbol\tis_stimulation\tis_inhibition\n"
     assert edges_of(read_any(written(header + "A\tB\t1\t1\nA\tC\t0\t0\n"))) == {("A", "B"): (0, 1), ("A", "C"): (0, 1)}

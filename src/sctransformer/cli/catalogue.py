@@ -159,7 +159,6 @@ def validate(file: Path, entry: Dataset, called: str) -> None:
     from sctransformer.cli.data import look
 
     try:
-        _require_columns(file, entry)
         look(
             file,
             entry.label_column,
@@ -170,24 +169,6 @@ def validate(file: Path, entry: Dataset, called: str) -> None:
         )
     except UserError as error:
         raise UserError(str(error).replace(str(file), called)) from error
-
-
-def _require_columns(file: Path, entry: Dataset) -> None:
-    """That the columns and counts an entry names are there."""
-    from sctransformer.data.cells import CellFile
-    from sctransformer.data.genes import VAR_NAMES
-
-    with CellFile(file, entry.counts) as cells:
-        genes = None if entry.gene_column == VAR_NAMES else entry.gene_column
-        for table, columns, column, option in (
-            ("obs", cells.obs.columns, entry.label_column, "--label-column"),
-            ("obs", cells.obs.columns, entry.donor_column, "--donor-column"),
-            ("obs", cells.obs.columns, entry.library_size_column, "--library-size-column"),
-            ("var", cells.var.columns, genes, "--gene-column"),
-        ):
-            if column is not None and column not in columns:
-                there = ", ".join(map(str, columns)) or "none"
-                raise UserError(f"{file}: {table} has no column {column!r} (columns: {there}); correct {option}.")
 
 
 def _contents(file: Path, entry: Dataset) -> Iterator[tuple[str, str]]:

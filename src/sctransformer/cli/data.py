@@ -77,6 +77,7 @@ def look(
     from sctransformer.data.genes import read_gene_map
     from sctransformer.data.ingest import Columns
 
+    _require_columns(file, counts, label_column, donor_column, library_size_column, gene_column)
     columns = Columns(label_column or OBS.cell_type, library_size_column, donor_column)
     with cells_bar("Checking") as on_progress:
         found = look_at(file, read_gene_map(), columns, counts, gene_column, on_progress)
@@ -89,6 +90,30 @@ def look(
         _judge(_as_training(found, network, data_docs), file, width, data_docs, network)
     else:
         typer.echo("no labels: not checked for training; name them by --label-column, or a model by --model")
+
+
+def _require_columns(
+    file: Path,
+    counts: str | None,
+    label_column: str | None,
+    donor_column: str | None,
+    library_size_column: str | None,
+    gene_column: str | None,
+) -> None:
+    """That the columns and counts named by options are there; said by their options, before the counts are read."""
+    from sctransformer.data.cells import CellFile
+    from sctransformer.data.genes import VAR_NAMES
+
+    with CellFile(file, counts) as cells:
+        for table, columns, column, option in (
+            ("obs", cells.obs.columns, label_column, "--label-column"),
+            ("obs", cells.obs.columns, donor_column, "--donor-column"),
+            ("obs", cells.obs.columns, library_size_column, "--library-size-column"),
+            ("var", cells.var.columns, None if gene_column == VAR_NAMES else gene_column, "--gene-column"),
+        ):
+            if column is not None and column not in columns:
+                there = ", ".join(map(str, columns)) or "none"
+                raise UserError(f"{file}: {table} has no column {column!r} (columns: {there}); correct {option}.")
 
 
 def _described(found: CellCheck) -> Iterator[tuple[str, str]]:

@@ -124,19 +124,19 @@ def coverage(
         )
     if outdir is None:
         return
-    from sctransformer.evaluation.figures import regulator_degrees
+    from sctransformer.prior.picture import coverage_picture
 
-    targets = degrees(prior, names)
+    targets, distribution = degrees(prior, names), degree_distribution(prior, names)
     tables = {
         "coverage.tsv": pd.DataFrame({"figure": list(figures), "value": list(figures.values())}, dtype=object),
         "regulators.tsv": targets,
-        "degrees.tsv": degree_distribution(prior, names),
+        "degrees.tsv": distribution,
     }
     for file, content in tables.items():
         with written_whole(outdir / file) as temporary:
             content.to_csv(temporary, sep="\t", index=False)
-    regulator_degrees(targets, int(figures["genes_with_regulator"]), len(names), outdir / "regulators.png")
-    typer.echo(f"{outdir}: {', '.join(tables)}, regulators.png")
+    coverage_picture(figures, distribution, targets, outdir / "coverage.png")
+    typer.echo(f"{outdir}: {', '.join(tables)}, coverage.png")
 
 
 def compare(
@@ -308,7 +308,7 @@ def _say(name: str, network: "Network") -> None:
 def _size(network: "Network") -> str:
     edges = network.edges
     known = (edges["sign"] != 0).mean() if len(edges) else 0.0
-    return f"{len(edges):,} edges of {edges['regulator'].nunique():,} regulators, {known:.0%} with a known sign"
+    return f"{len(edges):,} edges of {edges['regulator'].nunique():,} regulators, {known:.1%} with a known sign"
 
 
 def _shown(value: float | int) -> str:

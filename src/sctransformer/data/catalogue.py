@@ -257,7 +257,7 @@ def _yaml() -> YAML:
     """Round trip: comments, order and quotes stay."""
     reader = YAML()
     reader.preserve_quotes = True
-    reader.width = 118
+    reader.width = 4096  # no line of another entry is broken anew
     reader.Representer = _NullsWrittenOut
     return reader
 

@@ -18,6 +18,8 @@ REQUIRED_COLUMNS = ("regulator", "target", "sign", "confidence")
 OPTIONAL_COLUMNS = ("sources", "evidence", "reference")
 SIGNS = {"1": 1, "+1": 1, "-1": -1, "0": 0}
 
+LONGEST_EDGE = 120
+"""Letters of an edge that a message names."""
 EMBEDDED_NETWORK = Path(str(files("sctransformer.prior") / "immune_network.tsv"))
 """Transcription factor -> target edges of human blood and immune cells, written for this package."""
 
@@ -152,7 +154,10 @@ def name_of(path: Path) -> str:
 def _edge(regulator: pd.Series, target: pd.Series, parsed: pd.Series) -> str:
     """The edge of the first value that could not be understood, to stand behind the sentence."""
     bad = parsed.isna().to_numpy()
-    return f" ({regulator.iloc[bad.argmax()]} -> {target.iloc[bad.argmax()]})" if bad.any() else ""
+    if not bad.any():
+        return ""
+    edge = f"{regulator.iloc[bad.argmax()]} -> {target.iloc[bad.argmax()]}"
+    return f" ({edge})" if len(edge) <= LONGEST_EDGE else ""
 
 
 def _own_table(path: Path) -> Table:
@@ -163,7 +168,10 @@ def _own_table(path: Path) -> Table:
         header, separator = header_of(path, text)
         table = text_table(path, text, "\t")
         if separator != "\t" and set(REQUIRED_COLUMNS) <= set(header):
-            raise UserError(f"{path}: columns are separated by {separator!r}; expected a table separated by tabs.")
+            raise UserError(
+                f"{path}: columns are separated by {separator!r}; expected a table separated by tabs: "
+                f"`sctransformer prior build -i {name_of(path)}={path} -o FILE` makes one."
+            )
     missing = [column for column in REQUIRED_COLUMNS if column not in table.names]
     unknown = [column for column in table.names if column not in REQUIRED_COLUMNS + OPTIONAL_COLUMNS]
     if missing or unknown:

@@ -66,7 +66,7 @@ def read_any(
     parquet = is_parquet(path)
     text = "" if parquet else read_text(path)
     header, separator = (parquet_table(path).names, "") if parquet else header_of(path, text)
-    found = _format_of(path, header, kind)
+    found = _format_of(path, header, separator, kind)
     if levels and found in _WITHOUT_LEVELS:
         raise UserError(f"{path}: was read as {found}, which has no levels A to E; name it without levels.")
     if parquet and found in _TEXT_ONLY:
@@ -137,7 +137,7 @@ def network_of_frame(label: str, frame: pd.DataFrame, source: str, kind: str) ->
     return network_of(frame_table(label, frame), source, kind, (), PriorParams().confidence)
 
 
-def _format_of(path: Path, header: list[str], wanted: str) -> str:
+def _format_of(path: Path, header: list[str], separator: str, wanted: str) -> str:
     if wanted != "auto":
         return wanted
     if any(suffix.lower() == ".gmt" for suffix in path.suffixes[-2:]):
@@ -149,7 +149,8 @@ def _format_of(path: Path, header: list[str], wanted: str) -> str:
         return "base-grn"
     if _is_raw_trrust(header):
         return "trrust"
-    if set(REQUIRED_COLUMNS) <= set(header) <= {*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS}:
+    own = set(REQUIRED_COLUMNS) <= set(header) <= {*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS}
+    if own and separator in ("", "\t"):
         return "table"
     if "importance" in plain:
         return "adjacencies"
