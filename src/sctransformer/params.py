@@ -106,17 +106,17 @@ class ModelParams(_Section):
     """How the network shapes attention. `mask`: closed unless the network has the edge. `bias`: every regulator is
     open, and read more readily where the network has the edge. `regulators`: every regulator is open, edges are not
     used. `dense`: every gene is open, the standard Transformer."""
-    width: int = Field(default=32, ge=4)
+    width: int = Field(default=16, ge=4)
     """Length of a token."""
     depth: int = Field(default=1, ge=1)
     """Regulation layers."""
-    heads: int = Field(default=4, ge=1)
+    heads: int = Field(default=2, ge=1)
     """Attention heads of a regulation layer; divides the width."""
-    feedforward: int = Field(default=64, ge=1)
+    feedforward: int = Field(default=32, ge=1)
     """Inner width of a layer's feed-forward block."""
-    readout_heads: int = Field(default=64, ge=1)
+    readout_heads: int = Field(default=8, ge=1)
     """Heads with which the cell token reads all genes."""
-    embedding: int = Field(default=128, ge=2)
+    embedding: int = Field(default=32, ge=2)
     """Length of the cell embedding."""
 
 
@@ -130,21 +130,23 @@ class TrainParams(_Section):
     start: Literal["principal", "random"] = "principal"
     """`principal`: the embedding begins as the principal components of all training cells, labelled or not; `random`:
     it does not."""
-    epochs: int = Field(default=7, ge=1)
+    epochs: int = Field(default=5, ge=1)
     """Of classification."""
-    min_steps: int = Field(default=0, ge=0)
+    min_steps: int = Field(default=60, ge=0)
     """Classification takes at least so many steps: few cells are seen in more epochs than `epochs`."""
     batch_size: int = Field(default=64, ge=1)
     """Cells a step, over all workers."""
-    lr: float = Field(default=1e-3, gt=0.0)
-    """Highest learning rate."""
+    lr: float = Field(default=3e-4, gt=0.0)
+    """Highest learning rate of all weights but the classifier's."""
+    head_lr: float = Field(default=3e-2, gt=0.0)
+    """Highest learning rate of the classifier, which begins at nothing while the embedding begins at something."""
     warmup_fraction: float = Field(default=0.1, ge=0.0, le=1.0)
     """Share of the steps over which the learning rate rises; it then falls along a cosine."""
     weight_decay: float = Field(default=0.01, ge=0.0)
     gene_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of a training cell's genes whose counts are hidden, drawn anew each step."""
     label_smoothing: float = Field(default=0.05, ge=0.0, lt=1.0)
-    class_weight_power: float = Field(default=0.5, ge=0.0, le=1.0)
+    class_weight_power: float = Field(default=1.0, ge=0.0, le=1.0)
     """A class of frequency f weighs f**-power: 0 none, 0.5 square root, 1 balanced."""
     head_penalty: float = Field(default=1.0, ge=0.0)
     """Weight of the squared norm of the classifier's weights, over twice the number of labelled cells: 1/C of logistic
@@ -156,14 +158,12 @@ class TrainParams(_Section):
     pretrain_epochs: int = Field(default=0, ge=0)
     """Epochs of masked expression on all training cells, labelled or not, before classification; 0: none."""
     pretrain_batch_size: int = Field(default=32, ge=1)
-    pretrain_lr: float = Field(default=3e-3, gt=0.0)
+    pretrain_lr: float = Field(default=3e-4, gt=0.0)
     pretrain_weight_decay: float = Field(default=0.01, ge=0.0)
     hidden_share: float = Field(default=0.3, gt=0.0, lt=1.0)
     """Share of a cell's genes whose expression is hidden and predicted in pretraining, drawn anew each step."""
     finetune: Literal["all", "frozen"] = "all"
     """What classification changes: all weights, or (`frozen`) the classifier alone."""
-    pretrained_lr_factor: float = Field(default=1.0, gt=0.0)
-    """Learning rate of all weights but the classifier's, as a multiple of its."""
     max_restarts: int = Field(default=3, ge=0)
     """How often lost workers are replaced before the run fails."""
 

@@ -26,21 +26,23 @@ class TrainConfig:
     start: Start = "principal"
     """`principal`: the embedding begins as the principal components of all training cells, labelled or not
     (`training.principal_start`); `random`: it does not."""
-    epochs: int = 7
+    epochs: int = 5
     """Of classification."""
-    min_steps: int = 0
+    min_steps: int = 60
     """Classification takes at least so many steps: few cells are seen in more epochs than `epochs`."""
     batch_size: int = 64
     """Cells a step, over all workers."""
-    lr: float = 1e-3
-    """Highest learning rate."""
+    lr: float = 3e-4
+    """Highest learning rate of all weights but the classifier's."""
+    head_lr: float = 3e-2
+    """Highest learning rate of the classifier, which begins at nothing while the embedding begins at something."""
     warmup_fraction: float = 0.1
     """Share of a phase's steps over which the learning rate rises linearly; it then falls along a cosine to zero."""
     weight_decay: float = 0.01
     gene_dropout: float = 0.0
     """Share of a training cell's genes whose counts are hidden, drawn anew each step."""
     label_smoothing: float = 0.05
-    class_weight_power: float = 0.5
+    class_weight_power: float = 1.0
     """A class of frequency f weighs f**-power: 0 none, 0.5 square root, 1 balanced."""
     head_penalty: float = 1.0
     """Weight of the squared norm of the classifier's weights, over twice the number of labelled cells: 1/C of logistic
@@ -53,14 +55,12 @@ class TrainConfig:
     pretrain_epochs: int = 0
     """Of masked expression on all training cells, labelled or not, before classification."""
     pretrain_batch_size: int = 32
-    pretrain_lr: float = 3e-3
+    pretrain_lr: float = 3e-4
     pretrain_weight_decay: float = 0.01
     hidden_share: float = 0.3
     """Share of a cell's genes whose expression is hidden and predicted, drawn anew each step."""
     finetune: Finetune = "all"
     """What classification changes: all weights, or (`frozen`) the classifier alone."""
-    pretrained_lr_factor: float = 1.0
-    """Learning rate of all weights but the classifier's, as a multiple of its."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "pretrain_batch_size"):
@@ -73,11 +73,11 @@ class TrainConfig:
             raise ValueError(f"gene_dropout is {self.gene_dropout}; it must lie in [0, 1)")
         if not 0.0 < self.hidden_share < 1.0:
             raise ValueError(f"hidden_share is {self.hidden_share}; it must lie in (0, 1)")
-        if self.pretrained_lr_factor <= 0.0:
-            raise ValueError(
-                f"pretrained_lr_factor is {self.pretrained_lr_factor}; it must be above 0: to keep the weights as they "
-                "are, set finetune to 'frozen'"
-            )
+        for name in ("lr", "head_lr", "pretrain_lr"):
+            if getattr(self, name) <= 0.0:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}; it must be above 0 (finetune 'frozen' keeps weights as they are)"
+                )
         if self.head_penalty < 0.0:
             raise ValueError(f"head_penalty is {self.head_penalty}; it must not be negative")
         if self.finetune not in get_args(Finetune):

@@ -142,7 +142,7 @@ class Supervised(Phase):
         head = list(self._model.classifier.parameters())
         in_head = {id(parameter) for parameter in head}
         rest = [parameter for parameter in self._model.parameters() if id(parameter) not in in_head]
-        return [{"params": head, "factor": 1.0}, {"params": rest, "factor": self._config.pretrained_lr_factor}]
+        return [{"params": head, "factor": self._config.head_lr / self.lr}, {"params": rest, "factor": 1.0}]
 
     def loss(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
         """Mean cross-entropy of the batch, class-weighted and smoothed, and this process's part of the penalty."""
@@ -197,7 +197,7 @@ class Probing(Supervised):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The classifier."""
-        return [{"params": list(self._model.classifier.parameters()), "factor": 1.0}]
+        return [{"params": list(self._model.classifier.parameters()), "factor": self._config.head_lr / self.lr}]
 
     def _logits(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
         if self._embedding_NE is None:
