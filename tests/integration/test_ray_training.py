@@ -21,7 +21,7 @@ from tests.conftest import arrays, simulated_cells, small_model
 
 pytestmark = pytest.mark.slow
 
-CONFIG = TrainConfig(seed=5, epochs=12, batch_size=32, lr=1e-2)
+CONFIG = TrainConfig(seed=5, epochs=12, min_steps=0, batch_size=32, lr=1e-2, head_lr=1e-2)
 
 
 def load_cells() -> TrainingCells:

@@ -83,7 +83,7 @@ def test_cells_without_a_label_are_learned_from() -> None:
 
 def test_classification_begins_where_pretraining_was_best() -> None:
     """The classifier is the one that pretraining has never touched."""
-    run = trained(replace(PRETRAINED, lr=1e-12, weight_decay=0.0))
+    run = trained(replace(PRETRAINED, lr=1e-12, head_lr=1e-12, weight_decay=0.0))
     best = run.checkpoints[PRETRAINED.pretrain_epochs - 1].best
     for name, tensor in run.weights.items():
         torch.testing.assert_close(tensor, best[name], atol=1e-9, rtol=0.0, msg=name)

@@ -82,6 +82,15 @@ def test_the_best_epoch_is_kept_not_the_last() -> None:
     assert_same_weights(weights, checkpoints[best.epoch].weights)
 
 
+def test_the_classifier_has_a_learning_rate_of_its_own() -> None:
+    fresh = small_model(CONFIG.seed).state_dict()
+    run = trained(replace(CONFIG, epochs=1, lr=1e-12, head_lr=1e-2, weight_decay=0.0))
+    for name, tensor in run.checkpoints[-1].weights.items():
+        moved = float((tensor - fresh[name]).abs().max())
+        assert (moved > 1e-3) if name.startswith("classifier") else (moved < 1e-9), name
+    assert run.reports[0].learning_rate == pytest.approx(learning_rate(2, 3, 1e-12, CONFIG.warmup_fraction))
+
+
 def test_few_cells_are_seen_until_enough_steps_are_taken() -> None:
     """90 cells in batches of 32 are 3 steps an epoch; the schedule stretches over all of them."""
     reports = trained(replace(CONFIG, epochs=2, min_steps=10)).reports

@@ -1,5 +1,6 @@
 """Small real runs of the training loop, and what several of its test files compare in them."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +12,11 @@ from sctransformer.training.config import TrainConfig
 from sctransformer.training.loop import EpochReport, fit
 from tests.conftest import arrays, simulated_cells, small_model
 
-CONFIG = TrainConfig(seed=3, epochs=8, batch_size=32, lr=1e-2, start="random")
-PRETRAINED = TrainConfig(seed=3, epochs=4, batch_size=32, lr=1e-2, pretrain_epochs=3)
-FROZEN = TrainConfig(seed=3, epochs=4, batch_size=32, lr=1e-2, pretrain_epochs=2, finetune="frozen")
+BASE = TrainConfig(seed=3, epochs=4, min_steps=0, batch_size=32, lr=1e-2, head_lr=1e-2, pretrain_lr=3e-3)
+"""What the defaults of the day do not touch."""
+CONFIG = replace(BASE, epochs=8, start="random")
+PRETRAINED = replace(BASE, pretrain_epochs=3)
+FROZEN = replace(BASE, pretrain_epochs=2, finetune="frozen")
 
 
 class Run(NamedTuple):
