@@ -27,10 +27,10 @@ EXPECTED = {
     ("muscat_kang_se", "dorothea"): (141, 141, 16, 103),
     ("muscat_kang_se", "trrust"): (104, 104, 20, 75),
     ("muscat_kang_se", "remap"): (646, 646, 20, 235),
-    ("mudan_sorted_pbmc", "collectri"): (13444, 4975, 275, 605),
-    ("mudan_sorted_pbmc", "dorothea"): (5049, 1511, 157, 543),
-    ("mudan_sorted_pbmc", "trrust"): (1941, 1334, 177, 507),
-    ("mudan_sorted_pbmc", "remap"): (43119, 6371, 179, 599),
+    ("mudan_sorted_pbmc", "collectri"): (13444, 3705, 150, 571),
+    ("mudan_sorted_pbmc", "dorothea"): (5049, 1313, 130, 542),
+    ("mudan_sorted_pbmc", "trrust"): (1941, 1264, 137, 524),
+    ("mudan_sorted_pbmc", "remap"): (43119, 5445, 131, 609),
 }
 
 
