@@ -5,8 +5,10 @@
     python -m pipelines.speed.model --device cuda --dtype bfloat16 --compile --genes 2048 --regulators 256 --width 256 \
         --depth 6
 
-Needs the packages `model` and `training` alone, so torch, numpy and safetensors. Every repeat runs each mode once, one
-after the other; a figure is the median over the repeats. On a shared machine trust the ratios, not the times.
+Needs the package `model` alone, so torch and numpy, and matplotlib where a picture is drawn. Every repeat runs each
+mode once and one large matrix product, one after the other and on the same threads; a figure is the median over the
+repeats. On a shared machine trust the ratios, not the times. With two or more gene counts a line is fitted to seconds
+over genes, for each mode and number of regulators, and with three or more it is drawn (outputs/speed).
 """
 
 import argparse
@@ -24,14 +26,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipelines.speed.fit import Line, draw, fitted
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.prior.bias import mask_bias
 
 RESULTS = Path("outputs/speed/model.jsonl")
+PICTURE = Path("outputs/speed/genes.png")
 MODES = ("dense", "regulators", "bias", "mask")
 DENSITY = 0.03
 """Share of regulator x gene pairs that are edges; CollecTRI has 0.014 to 0.018 on panels of 1,024 genes."""
 CLASSES = 10
+MATMUL_SIZE = 2048
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class Case:
     width: int
     depth: int
     heads: int
+    readout_heads: int
+    embedding: int
     batch: int
     device: str
     dtype: str
@@ -61,7 +68,9 @@ class Figures:
     inference_gflops: float
     """Billions of floating-point operations of matrix products a second, forward, whole model."""
     share_of_matmul: float
-    """Of the rate of one large matrix product in the same run."""
+    """Of the rate of one large matrix product in the same run, on the same threads."""
+    matmul_gflops: float
+    """That rate."""
     peak_mib: float
     """Of a training step, above what the process held before (CPU) or allocated (GPU)."""
 
@@ -77,6 +86,8 @@ def make_model(case: Case) -> PriorBiasedTransformer:
         depth=case.depth,
         heads=case.heads,
         feedforward=2 * case.width,
+        readout_heads=case.readout_heads,
+        embedding=case.embedding,
     )
     allowed_GR = np.random.default_rng(0).random((case.genes, case.regulators)) < DENSITY
     prior_HGS = None
@@ -92,16 +103,16 @@ def make_model(case: Case) -> PriorBiasedTransformer:
 def matrix_flops(case: Case) -> float:
     """Floating-point operations of the matrix products of a forward pass, a cell.
 
-    A layer: query and output projections of the asking genes, key and value of the keys, scores and weighted sum, the
-    feed-forward block; and the readout's scores, sums and projections. Every gene is taken to ask.
+    A layer: query and output projections of the genes, key and value of the keys, scores and weighted sum, the
+    feed-forward block. The readout: a score and a weighted sum of each head, scores times their weights, projection and
+    feed-forward block; then the classifier. Every gene is taken to ask.
     """
-    genes, width = case.genes, case.width
+    genes, width, heads, embedding = case.genes, case.width, case.readout_heads, case.embedding
     keys = case.genes if case.mode == "dense" else case.regulators
-    layer = 2 * genes * width * 2 * width + 2 * keys * width * 2 * width + 4 * genes * (keys + 1) * width
-    layer += 2 * genes * width * 2 * width * 2
-    sizes = ModelConfig(n_genes=genes, n_regulators=case.regulators, n_classes=CLASSES)
-    readout = 6 * sizes.readout_heads * genes * width + 2 * sizes.readout_heads * width * sizes.embedding
-    return float(case.depth * layer + readout)
+    layer = 4 * genes * width * width + 4 * keys * width * width + 4 * genes * (keys + 1) * width
+    layer += 8 * genes * width * width
+    readout = 4 * heads * genes * width + 2 * genes * embedding + 2 * heads * width * embedding + 4 * embedding**2
+    return float(case.depth * layer + readout + 2 * embedding * CLASSES)
 
 
 def make_batch(case: Case) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -151,15 +162,15 @@ def seconds_of(work: Callable[[], None], device: str) -> float:
     return time.perf_counter() - started
 
 
-def matmul_gflops(device: str, dtype: str, size: int = 2048) -> float:
-    """Best rate of a large matrix product, in billions of floating-point operations a second."""
-    factor = torch.randn(size, size, device=device, dtype=getattr(torch, dtype))
+def large_product(device: str, dtype: str) -> Callable[[], None]:
+    """The multiplication of two square matrices of MATMUL_SIZE, as fast as this machine multiplies."""
+    factor = torch.randn(MATMUL_SIZE, MATMUL_SIZE, device=device, dtype=getattr(torch, dtype))
     product_ = torch.empty_like(factor)
 
     def multiply() -> None:
         torch.mm(factor, factor, out=product_)
 
-    return 2 * size**3 / min(seconds_of(multiply, device) for _ in range(6)) / 1e9
+    return multiply
 
 
 def peak_mib(case: Case, threads: int) -> float:
@@ -184,14 +195,16 @@ def _peak_here(case: Case, threads: int) -> float:
 def measure(cases: list[Case], repeats: int, threads: int) -> Iterator[tuple[Case, Figures]]:
     """Figures of cases that differ in their mode, measured in turns."""
     steps = {case: steps_of(case) for case in cases}
+    multiply, product_seconds = large_product(cases[0].device, cases[0].dtype), []
     seconds: dict[tuple[Case, str], list[float]] = {}
     for repeat in range(repeats + 1):
+        product_seconds.append(seconds_of(multiply, cases[0].device))
         for case in cases:
             for name, work in steps[case].items():
                 taken = seconds_of(work, case.device)
                 if repeat:  # the first warms up
                     seconds.setdefault((case, name), []).append(taken)
-    rate = matmul_gflops(cases[0].device, cases[0].dtype)
+    rate = 2 * MATMUL_SIZE**3 / statistics.median(product_seconds[1:]) / 1e9
     for case in cases:
         cells = {name: case.batch / statistics.median(seconds[case, name]) for name in steps[case]}
         gflops = matrix_flops(case) * cells["inference"] / 1e9
@@ -203,6 +216,7 @@ def measure(cases: list[Case], repeats: int, threads: int) -> Iterator[tuple[Cas
                 attention_cells_per_s=cells["attention"],
                 inference_gflops=gflops,
                 share_of_matmul=gflops / rate,
+                matmul_gflops=rate,
                 peak_mib=peak_mib(case, threads),
             ),
         )
@@ -217,6 +231,8 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--depth", type=int, default=2)
     parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--readout-heads", type=int, default=ModelConfig.readout_heads)
+    parser.add_argument("--embedding", type=int, default=ModelConfig.embedding)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
@@ -225,16 +241,19 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    shared = (options.width, options.depth, options.heads, options.batch, options.device, options.dtype)
+    sizes = (options.width, options.depth, options.heads, options.readout_heads, options.embedding)
+    shared = (*sizes, options.batch, options.device, options.dtype)
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     columns = ("genes", "regulators", "mode", "cells/s", "x dense", "training", "x dense", "of matmul", "MiB")
     print("".join(f"{column:>11}" for column in columns))
+    seconds: dict[tuple[str, int], list[tuple[int, float]]] = {}
     with RESULTS.open("a") as stream:
         for genes, regulators in product(options.genes, options.regulators):
             cases = [Case(mode, genes, regulators, *shared, compiled=options.compile) for mode in options.modes]
             dense: Figures | None = None
             for case, figures in measure(cases, options.repeats, options.threads):
                 dense = figures if case.mode == "dense" else dense
+                seconds.setdefault((case.mode, regulators), []).append((genes, 1 / figures.inference_cells_per_s))
                 stream.write(json.dumps(asdict(case) | asdict(figures)) + "\n")
                 stream.flush()
                 faster = [
@@ -256,6 +275,16 @@ def main() -> None:
                     f"{figures.peak_mib:,.0f}",
                 )
                 print("".join(f"{value!s:>11}" for value in row), flush=True)
+    report_lines({name: fitted(points) for name, points in seconds.items() if len(points) > 1})
+
+
+def report_lines(lines: dict[tuple[str, int], Line]) -> None:
+    """Print how seconds a cell grow with genes, and draw it where three gene counts or more were measured."""
+    for (mode, regulators), line in lines.items():
+        print(f"{mode}, {regulators} regulators: {line}")
+    if any(len(line.genes) > 2 for line in lines.values()):
+        draw({f"{mode}, {regulators}": line for (mode, regulators), line in lines.items()}, PICTURE)
+        print(f"picture: {PICTURE}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,44 @@
+"""The speed benchmarks count and fit what they say."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from pipelines.speed.fit import draw, fitted
+from pipelines.speed.model import Case, make_batch, make_model, matrix_flops, measure
+
+CASE = Case("mask", 300, 40, 32, 2, 4, 8, 24, batch=3, device="cpu", dtype="float32", compiled=False)
+
+
+@pytest.mark.parametrize("mode", ["dense", "regulators", "bias", "mask"])
+@pytest.mark.parametrize("sizes", [{}, {"readout_heads": 64, "embedding": 128}, {"genes": 64, "depth": 1}])
+def test_operations_are_those_that_torch_counts(mode: str, sizes: dict[str, int]) -> None:
+    """Of a real forward pass. Attention is taken apart for it, for torch counts no fused attention on the CPU."""
+    case = replace(CASE, mode=mode, **sizes)
+    model = make_model(case)
+    model.fold_scales()
+    counts_NG, sizes_N, _ = make_batch(case)
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        model(counts_NG, sizes_N)
+    assert matrix_flops(case) * case.batch == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+def test_every_figure_is_measured() -> None:
+    ((_, mask),) = measure([CASE], repeats=1, threads=1)
+    assert mask.share_of_matmul == pytest.approx(mask.inference_gflops / mask.matmul_gflops)
+    assert 0 < mask.share_of_matmul < 1.5
+
+
+def test_a_line_is_fitted_and_drawn(tmp_path: Path) -> None:
+    line = fitted([(genes, 1e-3 + 2e-6 * genes) for genes in (512, 1024, 2048)])
+    assert (line.at_none, line.a_gene, line.r2) == pytest.approx((1e-3, 2e-6, 1.0))
+    assert str(line) == "1.000 ms + 2.000 us a gene and cell, R^2 1.0000"
+    square = fitted([(genes, 1e-9 * genes**2) for genes in (512, 1024, 2048, 4096)])
+    assert square.r2 < 0.97
+    draw({"line": line, "square": square}, tmp_path / "speed" / "genes.png")
+    assert (tmp_path / "speed" / "genes.png").stat().st_size > 5000
