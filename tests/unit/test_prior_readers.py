@@ -82,6 +82,25 @@ def test_the_projects_own_columns_are_read_with_other_separators(written: Writte
     assert edges_of(read_any(written("\n".join(separator.join(row) for row in rows), "mine.csv"))) == TWO
 
 
+def test_former_symbols_are_renamed_and_said(written: Written) -> None:
+    path = written("tf\ttarget\tmor\nMLL\tCTGF\t1\nKMT2A\tCCN2\t-1\nKMT2A\tMLL\t1\nMYC\tTERT\t1\n")
+    present_of = {"MLL": "KMT2A", "CTGF": "CCN2", "IGJ": "JCHAIN"}
+    network = read_any(path, present_of=present_of)
+    assert edges_of(network) == {("KMT2A", "CCN2"): (0, 1.0), ("MYC", "TERT"): (1, 1.0)}
+    assert network.repairs.counts() == {
+        "lines": 4,
+        "self_edges": 1,
+        "merged": 1,
+        "sign_conflicts": 0,
+        "sign_ties": 1,
+        "renamed": 2,
+    }
+    assert "2 former symbols renamed." in network.repairs.sentences()
+    assert edges_of(read_any(path, present_of={})) == edges_of(read_any(path))
+    own = written("regulator\ttarget\tsign\tconfidence\nMLL\tCTGF\t1\t1\n")  # the pipeline reads it as it is
+    assert read_any(own, present_of=present_of).pairs == [("MLL", "CTGF")]
+
+
 def test_omnipath_signs_without_a_consensus_are_not_known(written: Written) -> None:
     header = "source_genesymbol\ttarget_genesymbol\tis_stimulation\tis_inhibition\n"
     assert edges_of(read_any(written(header + "A\tB\t1\t1\nA\tC\t0\t0\n"))) == {("A", "B"): (0, 1), ("A", "C"): (0, 1)}

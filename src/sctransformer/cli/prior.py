@@ -1,11 +1,12 @@
 """`sctransformer prior ...`: networks from published files, and what they are worth on your genes."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -67,7 +68,7 @@ def build(
     """
     from sctransformer.prior.merging import vote, votes_needed
     from sctransformer.prior.network import Network, write_network
-    from sctransformer.prior.readers import FORMATS, read_any
+    from sctransformer.prior.readers import FORMATS
 
     named_formats = _named(formats, "--format")
     if "help" in named_formats.values():
@@ -81,7 +82,7 @@ def build(
     networks: dict[str, Network] = {}
     for name, path, levels in found:
         with _busy(f"Reading {path}"):
-            networks[name] = read_any(path, name=name, kind=named_formats.get(name, "auto"), levels=levels)
+            networks[name] = _read(path, name=name, kind=named_formats.get(name, "auto"), levels=levels)
         _say(name, networks[name])
     merged = vote(networks, needed, shares)
     if len(merged) == 0:
@@ -110,11 +111,10 @@ def coverage(
     from sctransformer.files import written_whole
     from sctransformer.prior.coverage import coverage as figures_of
     from sctransformer.prior.coverage import degree_distribution, degrees
-    from sctransformer.prior.readers import read_any
 
     names = _genes_of(genes, gene_column)
     with _busy(f"Reading {network}"):
-        prior = read_any(network)
+        prior = _read(network)
     _say(network.name, prior)
     figures = figures_of(prior, names)
     _table([(name.replace("_", " "), _shown(value)) for name, value in figures.items()])
@@ -148,12 +148,11 @@ def compare(
     Example: sctransformer prior compare data/networks/mine.tsv collectri.tsv.gz
     """
     from sctransformer.prior.comparison import compare as figures_of
-    from sctransformer.prior.readers import read_any
 
     networks = []
     for path in (first, second):
         with _busy(f"Reading {path}"):
-            networks.append(read_any(path))
+            networks.append(_read(path))
         _say(str(path), networks[-1])
     figures = figures_of(*networks)
     if not figures["signed_edges_shared"]:
@@ -176,11 +175,12 @@ def fetch(
     Example: sctransformer prior fetch dorothea --levels A,B,C -o data/networks/dorothea.tsv
     """
     from sctransformer.prior.fetch import fetch as fetched
-    from sctransformer.prior.network import write_network
+    from sctransformer.prior.network import with_present_symbols, write_network
 
     _check_output(output, force)
     with _busy(f"Fetching {name.value}"):
-        network = fetched(name.value, [level.strip() for level in levels.split(",")] if levels else ())
+        chosen = [level.strip() for level in levels.split(",")] if levels else ()
+        network = with_present_symbols(fetched(name.value, chosen), _present_symbols())
     _say(name.value, network)
     write_network(network, output)
     typer.echo(f"{output}: {_size(network)}")
@@ -208,12 +208,11 @@ def shuffle(
     """
     from sctransformer.prior.controls import shuffled
     from sctransformer.prior.network import write_network
-    from sctransformer.prior.readers import read_any
 
     _check_output(output, force)
     names = None if genes is None else _genes_of(genes, gene_column)
     with _busy(f"Shuffling {network}"):
-        prior = read_any(network)
+        prior = _read(network)
         control = shuffled(prior, names, seed)
     _say(network.name, prior)
     write_network(control, output)
@@ -295,6 +294,20 @@ def _genes_of(path: Path, gene_column: str | None) -> list[str]:
     if not names:
         raise UserError(f"{path}: has no genes.")
     return list(dict.fromkeys(names))
+
+
+def _read(path: Path, **how: Any) -> "Network":
+    """A network of any format, its genes called as cells' genes are."""
+    from sctransformer.prior.readers import read_any
+
+    return read_any(path, present_of=_present_symbols(), **how)
+
+
+@cache
+def _present_symbols() -> Mapping[str, str]:
+    from sctransformer.data.genes import read_gene_map
+
+    return read_gene_map().alias_of
 
 
 def _say(name: str, network: "Network") -> None:

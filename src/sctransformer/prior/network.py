@@ -98,6 +98,34 @@ def repaired(lines: pd.DataFrame, label: str, repairs: Repairs) -> Network:
     return Network(merged.edges, record)
 
 
+def with_present_symbols(network: Network, present_of: Mapping[str, str]) -> Network:
+    """Rename genes that go by a former symbol, as the cells' genes are renamed; edges that become one are merged.
+
+    Args:
+        network: any.
+        present_of: former symbol -> present symbol.
+    """
+    named = network.edges[["regulator", "target"]]
+    former = named.isin(list(present_of))
+    if not former.to_numpy().any():
+        return network
+    edges = network.edges.copy()
+    for column in ("regulator", "target"):
+        edges[column] = edges[column].map(dict(present_of)).fillna(edges[column])
+    itself = (edges["regulator"] == edges["target"]).to_numpy()
+    merged = merge_pairs(edges[~itself], "highest")
+    before = network.repairs
+    repairs = replace(
+        before,
+        renamed=len(set(named.to_numpy()[former.to_numpy()])),
+        self_edges=before.self_edges + int(itself.sum()),
+        merged=before.merged + int(merged.lines_E.sum()) - len(merged.edges),
+        sign_conflicts=before.sign_conflicts + merged.sign_conflicts,
+        sign_ties=before.sign_ties + merged.sign_ties,
+    )
+    return Network(merged.edges, repairs)
+
+
 def read_network(path: Path, confidence: Mapping[str, float], name: str | None = None) -> Network:
     """Read the project's own tab-separated table of edges (plain, gzipped or Parquet).
 

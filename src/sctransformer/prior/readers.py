@@ -10,7 +10,15 @@ from sctransformer.params import PriorParams
 from sctransformer.prior.base_grn import PEAK, TARGET, base_grn_from_parquet, base_grn_from_text
 from sctransformer.prior.columns import LETTERS, confidences, letters, recognise, signs
 from sctransformer.prior.gene_sets import gmt_network
-from sctransformer.prior.network import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, Network, name_of, read_network, repaired
+from sctransformer.prior.network import (
+    OPTIONAL_COLUMNS,
+    REQUIRED_COLUMNS,
+    Network,
+    name_of,
+    read_network,
+    repaired,
+    with_present_symbols,
+)
 from sctransformer.prior.regulons import TARGETS, regulon_network, regulon_table
 from sctransformer.prior.repairs import SHOWN, Repairs, counted
 from sctransformer.prior.tables import Table, frame_table, header_of, is_parquet, parquet_table, read_text, text_table
@@ -43,6 +51,7 @@ def read_any(
     kind: str = "auto",
     levels: Collection[str] = (),
     confidence: Mapping[str, float] | None = None,
+    present_of: Mapping[str, str] | None = None,
 ) -> Network:
     """Read a network in any of the formats of FORMATS, put right as `network.repaired` says.
 
@@ -52,6 +61,8 @@ def read_any(
         kind: one of FORMATS.
         levels: DoRothEA levels (A to E) to keep; empty keeps all.
         confidence: weight of each confidence word; None takes the defaults of prior.confidence.
+        present_of: former symbol -> present symbol, see `with_present_symbols`; the project's own table, which the
+            pipeline reads as it is, stays as it is.
 
     Raises:
         UserError: the file is no such network; one sentence that names the line.
@@ -74,16 +85,18 @@ def read_any(
     if found == "table":
         return read_network(path, words, source)
     if found == "gmt":
-        return gmt_network(path, text, source)
-    if found == "regulons":
-        return regulon_network(regulon_table(path, text, separator), source)
-    if found == "base-grn" and parquet:
-        return base_grn_from_parquet(path, header, source)
-    if found == "base-grn":
-        return base_grn_from_text(path, text, separator, header, source)
-    without_header = found == "trrust" and _is_raw_trrust(header)
-    table = parquet_table(path) if parquet else text_table(path, text, separator, _TRRUST if without_header else None)
-    return network_of(table, source, found, levels, words)
+        network = gmt_network(path, text, source)
+    elif found == "regulons":
+        network = regulon_network(regulon_table(path, text, separator), source)
+    elif found == "base-grn" and parquet:
+        network = base_grn_from_parquet(path, header, source)
+    elif found == "base-grn":
+        network = base_grn_from_text(path, text, separator, header, source)
+    else:
+        names = _TRRUST if found == "trrust" and _is_raw_trrust(header) else None
+        table = parquet_table(path) if parquet else text_table(path, text, separator, names)
+        network = network_of(table, source, found, levels, words)
+    return with_present_symbols(network, present_of or {})
 
 
 def network_of(table: Table, source: str, kind: str, levels: Collection[str], words: Mapping[str, float]) -> Network:

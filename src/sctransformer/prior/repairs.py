@@ -34,6 +34,8 @@ class Repairs:
     """Pairs named both activating and repressing; those that took the sign of the greater summed confidence."""
     sign_ties: int = 0
     """As `sign_conflicts`, but the confidences were even: the sign is not known."""
+    renamed: int = 0
+    """Genes that went by a former symbol."""
     complexes: tuple[Expansion, ...] = ()
     notes: tuple[str, ...] = ()
     """What else a person should know, in sentences: levels left out, columns not used."""
@@ -56,6 +58,8 @@ class Repairs:
                 f"{len(rest):,} more complexes became their members: {counted(sum(c.edges for c in rest), 'edge')} "
                 f"became {sum(c.expanded for c in rest):,}."
             )
+        if self.renamed:
+            said.append(f"{counted(self.renamed, 'former symbol')} renamed.")
         if self.self_edges:
             said.append(f"{counted(self.self_edges, 'self-edge')} dropped: a gene keeps itself without an edge.")
         if self.merged:
