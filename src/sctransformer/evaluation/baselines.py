@@ -90,33 +90,53 @@ def fitted_logistic_regression(
 def fitted_celltypist(training: CellArrays, genes: Sequence[str]) -> Labeller:
     """CellTypist trained with its own defaults; labels by best match, without majority voting.
 
-    Domínguez Conde et al. 2022, Science 376, eabl5197; https://github.com/Teichlab/celltypist. Nothing is left on disk
-    and nothing is printed. CellTypist's check that a cell's counts sum to 10,000 is off: columns without a gene symbol
-    count in the library size, and are not among the genes.
+    CellTypist's check that a cell's counts sum to 10,000 is off: columns without a gene symbol count in the library
+    size, and are not among the genes.
 
     Args:
         training: cells over all genes of the file.
         genes: their names.
     """
-    celltypist = _quiet_celltypist()
     from anndata import AnnData
     from pandas import DataFrame
 
     names_N = np.array([str(label) for label in training.labels_N])
+    annotate = celltypist_on_expression(log_expression(training), names_N, genes)
+
+    def label(cells: CellArrays) -> NDArray[np.int64]:
+        said = annotate(AnnData(log_expression(cells), var=DataFrame(index=list(genes))))
+        return np.asarray(said.astype(np.int64))
+
+    return label
+
+
+def celltypist_on_expression(
+    expression_NG: Any, names_N: NDArray[np.str_], genes: Sequence[str]
+) -> Callable[[Any], NDArray[np.str_]]:
+    """CellTypist, trained; gives the label of each cell of an AnnData whose X is such expression.
+
+    Domínguez Conde et al. 2022, Science 376, eabl5197; https://github.com/Teichlab/celltypist. Nothing is left on disk
+    and nothing is printed.
+
+    Args:
+        expression_NG: log1p of counts per 10,000, cells x genes, an array or a sparse matrix.
+        names_N: their labels.
+        genes: names of the genes.
+    """
+    celltypist = _quiet_celltypist()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = celltypist.train(
-            log_expression(training), labels=names_N, genes=np.array(genes, dtype=object), check_expression=False
+            expression_NG, labels=names_N, genes=np.array(genes, dtype=object), check_expression=False
         )
 
-    def label(cells: CellArrays) -> NDArray[np.int64]:
-        expression = AnnData(log_expression(cells), var=DataFrame(index=list(genes)))
+    def annotate(cells: Any) -> NDArray[np.str_]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            said = celltypist.annotate(expression, model=model).predicted_labels["predicted_labels"]
-        return np.asarray(said.astype(str).to_numpy().astype(np.int64))
+            said = celltypist.annotate(cells, model=model).predicted_labels["predicted_labels"]
+        return np.asarray(said.astype(str).to_numpy(), dtype=np.str_)
 
-    return label
+    return annotate
 
 
 def _quiet_celltypist() -> Any:

@@ -1,0 +1,111 @@
+"""Cells and a bundle drawn at random, for measuring speed: what they say means nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from sctransformer._constants import OBS, TARGET_SUM
+from sctransformer.annotate.stream import BATCH_CELLS
+from sctransformer.export.bundle import label_table, write_bundle
+from sctransformer.params import Params
+
+TYPES = 10
+NONZERO = 0.1
+"""Share of counts that are not zero."""
+DENSITY = 0.016
+"""Share of regulator x gene pairs that are edges; CollecTRI has 0.014 to 0.018 on panels of 1,024 genes."""
+REGULATOR_SHARE = 1 / 8
+BLOCK = 2048
+"""Cells drawn at a time."""
+
+
+def draw_cells(n_cells: int, n_genes: int, seed: int = 0) -> AnnData:
+    """Cells of TYPES types with raw counts as CSR, whole-cell counts and labels."""
+    rng = np.random.default_rng(seed)
+    rate_G = np.exp(rng.normal(np.log(NONZERO) - 0.6, 1.3, n_genes))
+    rate_TG = rate_G * np.exp(rng.normal(0.0, 0.7, (TYPES, n_genes)))
+    type_N = np.arange(n_cells) % TYPES
+    blocks = [
+        sparse.csr_matrix(rng.poisson(rate_TG[type_N[start : start + BLOCK]]).astype(np.float32))
+        for start in range(0, n_cells, BLOCK)
+    ]
+    counts = sparse.vstack(blocks, format="csr")
+    obs = pd.DataFrame(
+        {
+            OBS.library_size: np.maximum(np.asarray(counts.sum(axis=1)).ravel(), 1.0).astype(np.float64),
+            OBS.cell_type: pd.Categorical([f"type{index}" for index in type_N]),
+        },
+        index=[f"cell{index}" for index in range(n_cells)],
+    )
+    return AnnData(counts, obs=obs, var=pd.DataFrame(index=[f"GENE{index}" for index in range(n_genes)]))
+
+
+def draw_bundle(cells: AnnData, params: Params, folder: Path, seed: int = 0) -> None:
+    """A bundle of the model of params.yaml over half the genes, with random weights and a random network."""
+    import torch
+    from safetensors.torch import save_file
+
+    from sctransformer.data.arrays import CellArrays
+    from sctransformer.export.graph import ScoringGraph, export_onnx
+    from sctransformer.export.parity import measure_parity
+    from sctransformer.model import ModelConfig
+
+    rng = np.random.default_rng(seed)
+    columns = rng.permutation(cells.n_vars)[: cells.n_vars // 2]
+    genes, n_regulators = cells.var_names[columns].tolist(), max(1, int(len(columns) * REGULATOR_SHARE))
+    few = cells[:BATCH_CELLS, columns].X.toarray()
+    sizes_N = cells.obs[OBS.library_size].to_numpy(dtype=np.float32)[:BATCH_CELLS]
+    expression_NG = np.log1p(few * (TARGET_SUM / sizes_N)[:, None])
+    edges_GR = rng.random((len(genes), n_regulators)) < DENSITY
+    np.fill_diagonal(edges_GR, False)
+    prior = pd.DataFrame([(genes[r], genes[t]) for t, r in np.argwhere(edges_GR)], columns=["regulator", "target"])
+    config = ModelConfig(n_genes=len(genes), n_regulators=n_regulators, n_classes=TYPES, **params.model.model_dump())
+    vocabulary = pd.DataFrame(
+        {
+            "gene": genes,
+            "is_regulator": np.arange(len(genes)) < n_regulators,
+            "criterion": "variable",
+            "mean": expression_NG.mean(axis=0),
+            "std": expression_NG.std(axis=0),
+        }
+    )
+    torch.manual_seed(seed)
+    model = make_model(config, prior.assign(sign=1, confidence=1.0), vocabulary)
+    graph = ScoringGraph(model, temperature=1.0)
+    weights = folder.with_name("weights.safetensors")
+    save_file(model.state_dict(), weights)
+    write_bundle(
+        folder,
+        config=config.to_dict(),
+        vocabulary=vocabulary,
+        prior=prior.assign(sign=1, confidence=1.0),
+        labels=label_table([f"type{index}" for index in range(TYPES)], {}),
+        calibration={"temperature": 1.0, "rejection_threshold": 0.0, "rejection_error": 0.05},
+        reference={},
+        metrics={},
+        lineage={},
+        card="# Random weights, for measuring speed\n",
+        weights=weights,
+        write_graph=lambda path: export_onnx(graph, path, params.export.opset),
+        measure_parity=lambda path: measure_parity(
+            graph, path, CellArrays(few, sizes_N, np.zeros(len(few), dtype=np.int64)), params.export.parity_tolerance
+        ),
+    )
+
+
+def make_model(config: Any, prior: pd.DataFrame, vocabulary: pd.DataFrame) -> Any:
+    """The model of a bundle in torch."""
+    import torch
+
+    from sctransformer.model import PriorBiasedTransformer
+    from sctransformer.prior.bias import prior_matrix
+
+    genes = vocabulary["gene"].tolist()
+    prior_HGS = prior_matrix(config.mode, prior.to_dict("list"), genes, config.n_regulators, config.heads)
+    model = PriorBiasedTransformer(config, None if prior_HGS is None else torch.from_numpy(prior_HGS))
+    model.set_expression_statistics(vocabulary["mean"].to_numpy(), vocabulary["std"].to_numpy())
+    return model.eval()
