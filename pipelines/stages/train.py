@@ -125,7 +125,7 @@ def main() -> None:
     try:
         checkpoint, history = fit_with_progress(task, params.train, run_id)
         write_outputs(checkpoint, history, model_config(params), lineage)
-        for path in (layout.LINEAGE, layout.CURVES, layout.HISTORY, layout.VALIDATION):
+        for path in (layout.LINEAGE, layout.CURVES, layout.HISTORY, layout.VALIDATION, layout.DATA_DOCS / "index.html"):
             runs.log_artifact(run_id, path)
         best = history[checkpoint.progress.best_epoch]
         runs.log_metrics(run_id, {"best_epoch": best.epoch, **{f"best_{name}": best.metrics()[name] for name in BEST}})

@@ -128,8 +128,10 @@ def read_networks(section: NetworkSection) -> Network:
     Raises:
         UserError: a file is no such network, or the merge does not fit.
     """
+    present_of = read_gene_map().alias_of
     networks = {
-        name: read_any(one.file, name=name, kind=one.format, levels=one.levels) for name, one in section.files.items()
+        name: read_any(one.file, name=name, kind=one.format, levels=one.levels, present_of=present_of)
+        for name, one in section.files.items()
     }
     votes = votes_needed(section.merge, len(networks), section.min_votes)
     return vote(networks, votes, {name: one.weight for name, one in section.files.items()})
@@ -182,9 +184,13 @@ def most_variable(cells: AnnData, trained_N: NDArray[np.bool_], number: int) -> 
     return [str(gene) for gene in cells.var_names[chosen]]
 
 
-def unlabelled_arrays(prepared: PanelCells, split: pd.Categorical) -> CellArrays:
-    """All cells that may be trained on, without their labels: NO_LABEL stands for every one."""
+def unlabelled_arrays(
+    prepared: PanelCells, split: pd.Categorical, but_N: NDArray[np.bool_] | None = None
+) -> CellArrays:
+    """All cells that may be trained on (but some of them), without their labels: NO_LABEL stands for every one."""
     rows_N = np.isin(np.asarray(split, dtype=object), [TRAIN, UNLABELLED])
+    if but_N is not None:
+        rows_N &= ~but_N
     parts = [prepared.cells[rows_N], *([] if prepared.more is None else [prepared.more])]
     arrays = [_arrays(part, np.full(part.n_obs, NO_LABEL, dtype=np.int64)) for part in parts]
     return CellArrays(

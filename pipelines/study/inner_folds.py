@@ -5,20 +5,17 @@
 
 The cells of data/cells.h5ad that `prepare` would make test cells are left out. What remains is cut into folds; a fold
 is predicted by a model that was trained on a part of the others and chose its epoch on the rest, beside logistic
-regression on the same training cells. The labels of all folds together give one macro-F1 a repeat.
+regression on the same training cells (`--baseline`). The labels of all folds together give one macro-F1 a repeat.
 """
 
 import argparse
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 import yaml
 from numpy.typing import NDArray
 from rich.progress import track
@@ -27,6 +24,7 @@ from sklearn.model_selection import StratifiedKFold
 from pipelines import layout
 from pipelines.study.config import overridden
 from pipelines.study.models import new_model, train_config
+from pipelines.study.pool import side_by_side
 from sctransformer._constants import OBS
 from sctransformer.data.cells import CellFile, read_cells
 from sctransformer.data.panel import choose_panel
@@ -57,11 +55,10 @@ def fold_split(obs: pd.DataFrame, params: Params, folds: int, repeat: int, fold:
 
 
 def predict_fold(
-    task: tuple[Params, int, int, int],
-) -> tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Repeat, labels of the fold, and what model and logistic regression say of it."""
-    params, folds, repeat, fold = task
-    torch.set_num_threads(1)
+    task: tuple[Params, bool, int, int, int],
+) -> tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None]:
+    """Repeat, labels of the fold, and what the model and, if asked, logistic regression say of it."""
+    params, with_baseline, folds, repeat, fold = task
     network = read_network(params.prior.network, params.prior.confidence)
     with tempfile.TemporaryDirectory() as folder:
         with CellFile(layout.CELLS) as file:
@@ -71,7 +68,9 @@ def predict_fold(
             write_prepared(file, split, panel, Path(folder) / "cells.h5ad")
         cells = read_cells(Path(folder) / "cells.h5ad")
     training, validation, test = (split_arrays(cells, side) for side in (TRAIN, VALIDATION, TEST))
-    baseline_N, _ = logistic_regression(training, test, params.evaluate.baseline_folds, repeat)
+    baseline_N = None
+    if with_baseline:
+        baseline_N, _ = logistic_regression(training, test, params.evaluate.baseline_folds, repeat)
 
     n_classes = len(cells.obs[OBS.cell_type].cat.categories)
     model = new_model(panel, network, params, n_classes, repeat)
@@ -98,23 +97,29 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", metavar="section.name=value")
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=6)
+    parser.add_argument("--baseline", action="store_true", help="logistic regression beside the model; takes minutes")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args(words)
     params = with_overrides(load_params(), options.overrides)
-    tasks = [(params, options.folds, *pair) for pair in product(range(options.repeats), range(options.folds))]
-    with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
-        parts = list(track(pool.map(predict_fold, tasks), "folds", total=len(tasks)))
+    tasks = [
+        (params, options.baseline, options.folds, *pair)
+        for pair in product(range(options.repeats), range(options.folds))
+    ]
+    parts = []
+    for _, part in track(side_by_side(predict_fold, tasks, options.processes), "folds", total=len(tasks)):
+        if isinstance(part, Exception):
+            raise part
+        parts.append(part)
     rows = []
     for repeat in range(options.repeats):
         own = [part[1:] for part in parts if part[0] == repeat]
-        labels_N, model_N, baseline_N = (np.concatenate(column) for column in zip(*own, strict=True))
+        labels_N, *said = (np.concatenate(column) for column in zip(*own, strict=True) if column[0] is not None)
         n_classes = int(labels_N.max()) + 1
-        rows.append(
-            [value for said_N in (model_N, baseline_N) for value in accuracy_and_macro_f1(labels_N, said_N, n_classes)]
-        )
+        rows.append([value for said_N in said for value in accuracy_and_macro_f1(labels_N, said_N, n_classes)])
     columns = ["accuracy", "macro_f1", "baseline_accuracy", "baseline_macro_f1"]
-    table = pd.DataFrame(rows, columns=columns).rename_axis("repeat")
-    table["difference"] = table["macro_f1"] - table["baseline_macro_f1"]
+    table = pd.DataFrame(rows, columns=columns[: len(rows[0])]).rename_axis("repeat")
+    if options.baseline:
+        table["difference"] = table["macro_f1"] - table["baseline_macro_f1"]
     print(table.round(3).to_string())
     print(pd.DataFrame({"mean": table.mean(), "standard deviation": table.std()}).T.round(3).to_string())
 

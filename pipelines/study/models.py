@@ -87,7 +87,11 @@ def pretrain(model: PriorBiasedTransformer, cells: CellArrays, config: TrainConf
 
 
 def train(
-    model: PriorBiasedTransformer, training: CellArrays, config: TrainConfig, pretrained: Checkpoint | None = None
+    model: PriorBiasedTransformer,
+    training: CellArrays,
+    unlabelled: CellArrays,
+    config: TrainConfig,
+    pretrained: Checkpoint | None = None,
 ) -> float:
     """Train on all labelled cells; on return the model holds the weights after the last epoch.
 
@@ -97,6 +101,7 @@ def train(
     Args:
         model: with fresh weights.
         training: labelled cells.
+        unlabelled: all other cells that may be trained on; where training begins depends on them.
         config: optimisation.
         pretrained: of `pretrain` with the same model and pretraining, if `config` asks for pretraining.
 
@@ -113,7 +118,7 @@ def train(
 
     # `fit` wants cells to choose an epoch by; that choice is overruled below, so one of each type is enough
     _, one_a_type = np.unique(training.labels_N, return_index=True)
-    fit(model, training, _taken(training, one_a_type), config, on_epoch=remember, resume=pretrained)
+    fit(model, training, _taken(training, one_a_type), config, remember, pretrained, unlabelled=unlabelled)
     train_loss, state = last[0]
     model.load_state_dict(state.weights)
     return train_loss

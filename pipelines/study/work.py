@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -66,9 +66,9 @@ def _search(task: Task, study: StudyConfig, sources: Sources, out: Path) -> dict
     prepared = panel_cells(sources.cells, sources.panels[task.seed])
     split = sides(study, prepared.cells.obs, task.percent, task.seed)
     inner = validation_from_training(split, prepared.cells.obs[OBS.cell_type], study.validation_share, task.repeat)
-    training, validation = (labelled_arrays(prepared.cells, np.asarray(inner == side)) for side in (TRAIN, VALIDATION))
+    rows = _Rows(split, np.asarray(inner == TRAIN), np.asarray(inner == VALIDATION))
     try:
-        figures, seconds, _ = _trained_and_scored(task, study, prepared, training, validation, out)
+        figures, seconds, _ = _trained_and_scored(task, study, prepared, rows, out)
     except NonFiniteLossError as error:
         return {"figures": {"macro_f1": 0.0}, "diverged": str(error)}
     return {"figures": {"macro_f1": figures["macro_f1"], "accuracy": figures["accuracy"]}, "seconds": seconds}
@@ -77,8 +77,9 @@ def _search(task: Task, study: StudyConfig, sources: Sources, out: Path) -> dict
 def _arm(task: Task, study: StudyConfig, sources: Sources, out: Path) -> dict[str, Any]:
     prepared = panel_cells(sources.cells, sources.panels[task.seed])
     split = sides(study, prepared.cells.obs, task.percent, task.seed)
-    training, test = (labelled_arrays(prepared.cells, np.asarray(split == side)) for side in (TRAIN, TEST))
-    figures, seconds, said_N = _trained_and_scored(task, study, prepared, training, test, out)
+    rows = _Rows(split, np.asarray(split == TRAIN), np.asarray(split == TEST))
+    figures, seconds, said_N = _trained_and_scored(task, study, prepared, rows, out)
+    training, test = (labelled_arrays(prepared.cells, rows_N) for rows_N in rows[1:])
     return _tested(prepared.cells, split, training, test, said_N, figures) | {"seconds": seconds}
 
 
@@ -98,15 +99,24 @@ def _pretraining(task: Task, study: StudyConfig, sources: Sources, out: Path) ->
     return {"figures": figures, "seconds": {"training": seconds}}
 
 
+class _Rows(NamedTuple):
+    split: pd.Categorical
+    """The side of each cell."""
+    training_N: NDArray[np.bool_]
+    scored_N: NDArray[np.bool_]
+
+
 def _trained_and_scored(
-    task: Task, study: StudyConfig, prepared: PanelCells, training: CellArrays, scored: CellArrays, out: Path
+    task: Task, study: StudyConfig, prepared: PanelCells, rows: _Rows, out: Path
 ) -> tuple[dict[str, Any], dict[str, float], NDArray[np.int64]]:
     """Figures of the cells that are scored, times, and the labels said."""
     params, names = study.params_of(task.name, task.point), labels_of(prepared.cells)
     model = new_model(prepared.panel, prepared.network, params, len(names), task.seed)
     pretrained = None if task.after is None else load_checkpoint(task.after.weights(out))
+    training, scored = (labelled_arrays(prepared.cells, rows_N) for rows_N in rows[1:])
+    unlabelled = unlabelled_arrays(prepared, rows.split, but_N=rows.training_N)
     started = time.perf_counter()
-    train_loss = train(model, training, train_config(params, task.seed), pretrained)
+    train_loss = train(model, training, unlabelled, train_config(params, task.seed), pretrained)
     times = {"training": time.perf_counter() - started}
     if task.after is not None:
         times["pretraining"] = read_json(task.after.result(out))["seconds"]["training"]

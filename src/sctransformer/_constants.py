@@ -69,7 +69,8 @@ UNLABELLED: Final = "unlabelled"
 """Split of the training cells that have no label, or whose label is not to be used."""
 CELLXGENE_FIELDS: Final = (
     "assay", "assay_ontology_term_id", "cell_type_ontology_term_id", "development_stage_ontology_term_id", "disease",
-    "disease_ontology_term_id", "donor_id", "organism_ontology_term_id", "self_reported_ethnicity_ontology_term_id",
-    "sex", "sex_ontology_term_id", "suspension_type", "tissue", "tissue_ontology_term_id", "tissue_type",
+    "disease_ontology_term_id", "donor_id", "is_primary_data", "organism", "organism_ontology_term_id",
+    "self_reported_ethnicity_ontology_term_id", "sex", "sex_ontology_term_id", "suspension_type", "tissue",
+    "tissue_ontology_term_id", "tissue_type",
 )  # fmt: skip
 """Columns of obs that CELLxGENE's schema defines; kept where a file has them."""

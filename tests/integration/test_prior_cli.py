@@ -1,4 +1,4 @@
-"""What a user meets: `sctransformer prior build | coverage | compare | fetch | shuffle`, and how they fail."""
+"""What a user meets: `sctransformer prior build | coverage | compare | fetch | shuffle | holdout`, and how they fail."""
 
 import os
 import subprocess
@@ -180,6 +180,19 @@ def test_shuffle_keeps_degrees_and_repeats_with_its_seed(call: Call) -> None:
         assert sorted(pair[end] for pair in before) == sorted(pair[end] for pair in after)
 
 
+def test_holdout_splits_a_network_in_two(call: Call) -> None:
+    rows = [f"R{one}\tT{other}\t1\t1.0\n" for one in range(6) for other in range(10)]
+    Path("network.tsv").write_text("regulator\ttarget\tsign\tconfidence\n" + "".join(rows))
+    assert call("prior holdout network.tsv -o part.tsv --held-out rest.tsv --share 0.25 --seed 1").code == 0
+    part, rest = set(edges("part.tsv")), set(edges("rest.tsv"))
+    assert (len(part), len(rest)) == (45, 15)
+    assert part | rest == set(edges("network.tsv"))
+    assert part.isdisjoint(rest)
+    twice = call("prior holdout network.tsv -o same.tsv --held-out same.tsv")
+    assert (twice.code, Path("same.tsv").exists()) == (1, False)
+    assert "named for both parts" in twice.err
+
+
 def decouplers(name: str, levels: list[str]) -> pd.DataFrame:
     """What decoupler gives, in its columns."""
     table = {"source": ["AP1", "SPI1"], "target": ["IL2", "CSF1R"], "weight": [1.0, -1.0]}
@@ -236,7 +249,7 @@ def test_fetch_refuses_levels_that_are_not_there(call: Call, words: str, message
     assert message in failed.err
 
 
-@pytest.mark.parametrize("verb", ["build", "coverage", "compare", "fetch", "shuffle"])
+@pytest.mark.parametrize("verb", ["build", "coverage", "compare", "fetch", "shuffle", "holdout"])
 def test_help_teaches_with_an_example(call: Call, verb: str) -> None:
     helped = call(f"prior {verb} --help")
     assert helped.code == 0

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import scanpy as sc
 from anndata import AnnData
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +12,6 @@ from scipy import sparse
 
 from sctransformer._constants import OBS
 from sctransformer.data.cells import CellFile, read_cells
-from sctransformer.data.embedded import embedded_cells
 from sctransformer.data.normalise import GeneMoments, log_normalised
 from sctransformer.data.panel import choose_panel
 from sctransformer.data.prepared import labels_of, split_arrays, training_moments, write_prepared
@@ -44,15 +42,6 @@ def test_moments_do_not_depend_on_chunks(rows: int, seed: int) -> None:
     moments = moments_of(cells.X, library_size_N, rows)
     np.testing.assert_allclose(moments.mean_G, expression.mean(axis=0), rtol=1e-10)
     np.testing.assert_allclose(moments.std_G, expression.std(axis=0), rtol=1e-8)
-
-
-def test_dispersions_are_those_of_scanpy() -> None:
-    cells = embedded_cells()
-    library_size_N = cells.obs[OBS.library_size].to_numpy()
-    expression = log_normalised(cells.X, library_size_N)
-    expected = sc.pp.highly_variable_genes(AnnData(expression), flavor="seurat", n_top_genes=100, inplace=False)
-    ours = moments_of(cells.X, library_size_N, 64).dispersion_G
-    np.testing.assert_allclose(ours, expected["dispersions_norm"].fillna(0.0), rtol=1e-6, atol=1e-9)
 
 
 def panel_of(budget: int, counts: sparse.csr_matrix | None = None) -> pd.DataFrame:

@@ -278,9 +278,9 @@ def test_one_pretraining_serves_every_number_of_labels() -> None:
     few = CellArrays(cells.counts_NG[:9], cells.library_size_N[:9], cells.labels_N[:9])
     for training in (few, cells):
         model = small_model()
-        train(model, training, config, pretrained)
+        train(model, training, cells, config, pretrained)
         fresh = small_model()
-        train(fresh, training, dataclasses.replace(config, pretrain_epochs=0))
+        train(fresh, training, cells, dataclasses.replace(config, pretrain_epochs=0))
         assert not torch.equal(model.classifier.weight, fresh.classifier.weight)
 
 
@@ -288,6 +288,7 @@ def test_training_ends_with_the_weights_of_the_last_epoch() -> None:
     cells, model = arrays(simulated_cells()), small_model()
     config = TrainConfig(seed=3, epochs=3, batch_size=16, lr=0.01)
     states = []
-    fit(small_model(), cells, cells, config, on_epoch=lambda report, state: states.append(state.weights))
-    train(model, cells, config)
+    others = arrays(simulated_cells(seed=1))
+    fit(small_model(), cells, cells, config, lambda report, state: states.append(state.weights), unlabelled=others)
+    train(model, cells, others, config)
     assert all(torch.equal(states[-1][name], tensor) for name, tensor in model.state_dict().items())

@@ -29,6 +29,7 @@ VERBS = (
     ("prior compare", "sctransformer.cli.prior", "compare"),
     ("prior fetch", "sctransformer.cli.prior", "fetch"),
     ("prior shuffle", "sctransformer.cli.prior", "shuffle"),
+    ("prior holdout", "sctransformer.cli.prior", "holdout"),
     ("train", "sctransformer.cli.train", "train"),
     ("verify", "sctransformer.cli.verify", "verify"),
     ("register", "sctransformer.cli.register", "register"),

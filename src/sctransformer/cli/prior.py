@@ -219,6 +219,33 @@ def shuffle(
     typer.echo("\n".join([*control.repairs.notes, f"{output}: {_size(control)}"]))
 
 
+def holdout(
+    network: Annotated[Path, typer.Argument(help="A network, in any format that `prior build` reads.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The edges to build on.")],
+    held_out: Annotated[Path, typer.Option("--held-out", help="The edges to recover.")],
+    share: Annotated[float, typer.Option(help="Share of the edges that is held out.")] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same split.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help=_FORCE_HELP)] = False,
+) -> None:
+    """Split a network into edges to train with and edges to find again, for tests of recovery.
+
+    Example: sctransformer prior holdout mine.tsv -o data/networks/part.tsv --held-out data/networks/rest.tsv
+    """
+    from sctransformer.prior.controls import held_out as split
+    from sctransformer.prior.network import write_network
+
+    if output.resolve() == held_out.resolve():
+        raise UserError(f"{output}: is named for both parts; give each a file of its own.")
+    for file in (output, held_out):
+        _check_output(file, force)
+    with _busy(f"Reading {network}"):
+        prior = _read(network)
+    _say(network.name, prior)
+    for file, part in zip((output, held_out), split(prior, share, seed), strict=True):
+        write_network(part, file)
+        typer.echo(f"{file}: {_size(part)}")
+
+
 def _inputs(texts: Sequence[str]) -> list[_Input]:
     found: list[_Input] = []
     for text in texts:

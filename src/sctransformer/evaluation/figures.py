@@ -82,16 +82,6 @@ def embedding_umap(embedding_NE: NDArray[np.floating], labels: Sequence[str], se
     _save(figure, target)
 
 
-def regulator_degrees(degrees: pd.DataFrame, covered: int, genes: int, target: Path) -> None:
-    """Targets of each regulator in the panel; columns regulator, targets."""
-    shown = degrees.head(40)[::-1]
-    figure, axes = plt.subplots(figsize=(6, 1.5 + 0.18 * len(shown)), layout="constrained")
-    axes.barh(shown["regulator"], shown["targets"], color="#4c72b0")
-    axes.tick_params(axis="y", labelsize=7)
-    axes.set(xlabel="targets in the panel", title=f"{len(degrees)} regulators; {covered} of {genes} genes have one")
-    _save(figure, target)
-
-
 def _save(figure: Figure, target: Path) -> None:
     with written_whole(target) as temporary:
         figure.savefig(temporary, dpi=DPI, metadata={"Software": None})  # the same bytes for the same figure
