@@ -134,15 +134,14 @@ def _peak_here(name: str, folder: Path) -> float:
 
 
 def seconds_in_turns(folder: Path, repeats: int) -> dict[str, float]:
-    """Median seconds of each way; each runs once before to warm up."""
+    """Median seconds of each way; a first pass that is slow does not count in it, with three or more."""
     works = {name: make(folder) for name, make in WAYS.items()}
     seconds: dict[str, list[float]] = {name: [] for name in works}
-    for repeat in range(repeats + 1):
+    for _ in range(repeats):
         for name, work in works.items():
             started = time.perf_counter()
             work()
-            if repeat:
-                seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(time.perf_counter() - started)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 

@@ -8,8 +8,11 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipelines.speed.expressed_queries import expressed, layer_for_expressed
 from pipelines.speed.fit import draw, fitted
 from pipelines.speed.model import Case, make_batch, make_model, matrix_flops, measure
+from sctransformer.model.layers import RegulationLayer
+from sctransformer.prior.bias import mask_bias
 
 CASE = Case("mask", 300, 40, 32, 2, 4, 8, 24, batch=3, device="cpu", dtype="float32", compiled=False)
 
@@ -42,3 +45,30 @@ def test_a_line_is_fitted_and_drawn(tmp_path: Path) -> None:
     assert square.r2 < 0.97
     draw({"line": line, "square": square}, tmp_path / "speed" / "genes.png")
     assert (tmp_path / "speed" / "genes.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 1.0])
+@pytest.mark.parametrize("regulated", [40, 24])
+def test_genes_that_are_expressed_are_told_the_same_when_only_they_ask(share: float, regulated: int) -> None:
+    """And the other genes' tokens pass as they are."""
+    generator = torch.Generator().manual_seed(0)
+    layer = RegulationLayer(width=8, heads=2, feedforward=16)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, std=0.5, generator=generator)
+    allowed_GR = torch.rand(40, 6, generator=generator).numpy() < 0.4
+    prior_QS = torch.from_numpy(mask_bias(allowed_GR))[0, :regulated]
+    x_NGD = torch.randn(5, 40, 8, generator=generator)
+    counts_NG = (torch.rand(5, 40, generator=generator) < share).float()
+    counts_NG[0] = 0.0
+    with torch.no_grad():
+        every_NGD = layer(x_NGD, 6, prior_QS[None])
+        some_NGD = layer_for_expressed(layer, x_NGD, 6, prior_QS, counts_NG)
+    asks_NG = counts_NG > 0
+    torch.testing.assert_close(some_NGD[asks_NG], every_NGD[asks_NG], atol=1e-5, rtol=1e-5)
+    asks_NG[:, -1] = True  # it pads
+    assert torch.equal(some_NGD[~asks_NG], x_NGD[~asks_NG])
+
+
+def test_expressed_genes_are_listed_and_padded_with_the_last() -> None:
+    counts_NG = torch.tensor([[0.0, 2.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0], [3.0, 0.0, 0.0, 0.0, 0.0]])
+    assert expressed(counts_NG).tolist() == [[1, 3], [4, 4], [0, 4]]

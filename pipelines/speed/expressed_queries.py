@@ -1,0 +1,214 @@
+"""Would it pay to let only the genes ask that a cell expresses? Measured on real cells; the model does not do it.
+
+    python -m pipelines.speed.expressed_queries                                 the embedded cells and network
+    python -m pipelines.speed.expressed_queries cells.h5ad network.tsv.gz -S model.width=64
+
+One regulation layer (attention and feed-forward block, `mask` mode, sizes of params.yaml) in torch on the CPU, on
+batches of cells in file order. Once all genes of the panel ask, as in the model; once those of the cell that have a
+count, padded to the most of the batch: their tokens and rows of the prior are gathered, the results scattered back, and
+the tokens of the other genes pass as they are. Keys stay all regulators. So a gene that asks must be told the same both
+times: the largest difference is printed. In turns; the median counts, as a ratio within the run.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from pipelines import layout
+from pipelines.speed.scoring import with_settings
+from sctransformer.annotate.stream import BATCH_CELLS
+from sctransformer.data.cells import CellFile
+from sctransformer.data.genes import identify, read_gene_map
+from sctransformer.data.library import choose_library_sizes
+from sctransformer.data.normalise import GeneMoments
+from sctransformer.data.panel import choose_panel
+from sctransformer.errors import UserError, run_reporting
+from sctransformer.model import ModelConfig, PriorBiasedTransformer
+from sctransformer.model.layers import RegulationLayer
+from sctransformer.params import Params, load_params
+from sctransformer.prior.bias import allowed_pairs, mask_bias
+from sctransformer.prior.readers import read_any
+
+ROWS = 4096
+"""Cells read at a time."""
+
+
+@dataclass(frozen=True)
+class PanelCounts:
+    """Cells over the panel that the pipeline would choose, with all cells for training."""
+
+    counts: sparse.csr_matrix
+    library_size_N: NDArray[np.float32]
+    panel: pd.DataFrame
+    pairs: list[tuple[str, str]]
+
+
+def read_panel(cells: Path, network: Path, budget: int) -> PanelCounts:
+    """Read a file and choose its panel.
+
+    Raises:
+        UserError: cells or network cannot be read, or do not fit each other.
+    """
+    pairs = read_any(network).pairs
+    with CellFile(cells) as file:
+        identity = identify(file.var, read_gene_map(), str(cells))
+        sizes = choose_library_sizes(file.obs, None, str(cells))
+        moments, counts, library_sizes = GeneMoments(len(identity.genes)), [], []
+        for start, chunk in file.chunks(ROWS):
+            counts.append(identity.gather(chunk))
+            library_sizes.append(sizes.of_chunk(start, chunk))
+            moments.add(counts[-1], library_sizes[-1])
+    panel = choose_panel(moments, identity.genes.tolist(), pairs, budget)
+    columns = identity.genes.get_indexer(pd.Index(panel["gene"]))
+    whole = sparse.csr_matrix(sparse.vstack(counts, format="csr")[:, columns])
+    return PanelCounts(whole, np.concatenate(library_sizes).astype(np.float32), panel, pairs)
+
+
+def make_model(found: PanelCounts, params: Params) -> PriorBiasedTransformer:
+    """A model over the panel whose branches are open: at their first weights, zero, any two ways would agree."""
+    genes, n_regulators = found.panel["gene"].tolist(), int(found.panel["is_regulator"].sum())
+    sizes = params.model.model_dump() | {"mode": "mask", "depth": 1}
+    torch.manual_seed(0)
+    config = ModelConfig(n_genes=len(genes), n_regulators=n_regulators, n_classes=2, **sizes)
+    model = PriorBiasedTransformer(config, torch.from_numpy(mask_bias(allowed_pairs(found.pairs, genes, n_regulators))))
+    model.set_expression_statistics(found.panel["mean"].to_numpy(), found.panel["std"].to_numpy())
+    with torch.no_grad():
+        for parameter in model.layers.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return model.eval().requires_grad_(False)
+
+
+def expressed(counts_NG: Tensor) -> Tensor:
+    """Indices of the genes that each cell expresses, rising, cells x most of them; padded with the last gene.
+
+    The last gene of a panel has no regulator unless all have one, so it may stand where none need ask.
+    """
+    row_P, gene_P = counts_NG.nonzero(as_tuple=True)
+    number_N = torch.bincount(row_P, minlength=len(counts_NG))
+    place_P = torch.arange(len(row_P)) - (number_N.cumsum(0) - number_N)[row_P]
+    gene_NE = torch.full((len(counts_NG), int(number_N.max())), counts_NG.shape[1] - 1)
+    gene_NE[row_P, place_P] = gene_P
+    return gene_NE
+
+
+def layer_for_expressed(
+    layer: RegulationLayer, x_NGD: Tensor, n_keys: int, prior_QS: Tensor, counts_NG: Tensor
+) -> Tensor:
+    """A regulation layer in which the genes that are not expressed neither ask nor change.
+
+    Args:
+        layer, x_NGD, n_keys: as in `RegulationLayer.forward`.
+        prior_QS: of the genes that have a regulator, which come first, as there.
+        counts_NG: raw counts.
+    """
+    n_cells, n_genes, width = x_NGD.shape
+    attention = layer.attention
+    gene_NE = expressed(counts_NG)
+    where_NED = gene_NE[:, :, None].expand(-1, -1, width)
+    own_NED = x_NGD.gather(1, where_NED)
+    n_queries = len(prior_QS)
+    asking = int((gene_NE < n_queries).sum(dim=1).max())
+    gene_NA = gene_NE[:, :asking]
+    # rows of genes after the first Q, which stand among the first A of cells with fewer genes that ask: sink alone
+    sink_alone_S = mask_bias(np.zeros((1, n_keys), dtype=bool))[0, 0]
+    prior_ZS = torch.cat([prior_QS, torch.from_numpy(sink_alone_S)[None]]) if n_queries < n_genes else prior_QS
+    prior_NAS = prior_ZS[gene_NA.clamp(max=len(prior_ZS) - 1)]
+
+    key_NKD, value_NKD = attention.key_value(layer.attention_norm(x_NGD[:, :n_keys])).chunk(2, dim=-1)
+    key_NSD = torch.cat([key_NKD, attention.sink_key_D.expand(n_cells, 1, width)], dim=1)
+    value_NSD = torch.cat([value_NKD, attention.sink_value_D.expand(n_cells, 1, width)], dim=1)
+    query_NAD = attention.query(layer.attention_norm(own_NED[:, :asking]))
+    split = [
+        x.view(n_cells, -1, attention.heads, width // attention.heads).transpose(1, 2)
+        for x in (query_NAD, key_NSD, value_NSD)
+    ]
+    read_NHAd = scaled_dot_product_attention(*split, attn_mask=prior_NAS[:, None])
+    read_NAD = attention.output(read_NHAd.transpose(1, 2).reshape(n_cells, asking, width))
+    of_sink_D = attention.output(attention.sink_value_D)
+    rest_NED = of_sink_D.expand(n_cells, gene_NE.shape[1] - asking, width)
+    own_NED = own_NED + torch.cat([read_NAD, rest_NED], dim=1)
+    own_NED = own_NED + layer.feedforward(own_NED)
+    return x_NGD.scatter(1, where_NED, own_NED)
+
+
+def measure(found: PanelCounts, params: Params, batch: int, most_cells: int, repeats: int) -> dict[str, Any]:
+    """Shares of zeros, seconds of both ways and the largest difference, over the first cells of a file."""
+    model = make_model(found, params)
+    layer = cast(RegulationLayer, model.layers[0])
+    prior_HQS = cast(Tensor, model.prior_HQS)
+    n_cells = min(most_cells, found.counts.shape[0])
+    parts = [slice(start, min(start + batch, n_cells)) for start in range(0, n_cells, batch)]
+    counts = [torch.from_numpy(found.counts[part].toarray().astype(np.float32)) for part in parts]
+    sizes = [torch.from_numpy(found.library_size_N[part]) for part in parts]
+    seconds: dict[str, list[float]] = {"all": [], "expressed": []}
+    differences, padded = [], []
+    with torch.no_grad():
+        for repeat in range(repeats + 1):
+            taken = dict.fromkeys(seconds, 0.0)
+            for counts_NG, size_N in zip(counts, sizes, strict=True):
+                x_NGD = model.tokens(counts_NG, size_N)
+                started = time.perf_counter()
+                every_NGD = layer(x_NGD, model.config.n_keys, prior_HQS)
+                between = time.perf_counter()
+                some_NGD = layer_for_expressed(layer, x_NGD, model.config.n_keys, prior_HQS[0], counts_NG)
+                taken["expressed"] += time.perf_counter() - between
+                taken["all"] += between - started
+                if not repeat:
+                    asks_NG = counts_NG > 0
+                    differences.append(float((every_NGD - some_NGD)[asks_NG].abs().max()))
+                    padded.append(float(asks_NG.sum(dim=1).max()) / asks_NG.shape[1])
+            if repeat:
+                for name, value in taken.items():
+                    seconds[name].append(value)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    n_panel = found.counts.shape[0] * found.counts.shape[1]
+    return {
+        "cells": n_cells,
+        "genes": model.config.n_genes,
+        "regulators": model.config.n_regulators,
+        "genes_that_ask": len(prior_HQS[0]),
+        "width": model.config.width,
+        "batch": batch,
+        "zeros": round(1.0 - found.counts.count_nonzero() / n_panel, 4),
+        "expressed_in_batch_at_most": round(float(np.mean(padded)), 4),
+        "seconds_all": medians["all"],
+        "seconds_expressed": medians["expressed"],
+        "times_faster": round(medians["all"] / medians["expressed"], 3),
+        "largest_difference": max(differences),
+    }
+
+
+def main() -> None:
+    """Measure and print a JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cells", type=Path, nargs="?", default=layout.EMBEDDED_CELLS)
+    parser.add_argument("network", type=Path, nargs="?", help="default: prior.network of params.yaml")
+    parser.add_argument("--batch", type=int, default=BATCH_CELLS)
+    parser.add_argument("--most-cells", type=int, default=2048)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("-S", "--set", action="append", default=[], metavar="SECTION.NAME=VALUE")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    params = with_settings(load_params(), options.set)
+    if not options.cells.exists():
+        raise UserError(f"{options.cells}: no such file; `dvc repro embedded` makes the embedded cells.")
+    found = read_panel(options.cells, options.network or params.prior.network, params.prepare.gene_budget)
+    figures = measure(found, params, options.batch, options.most_cells, options.repeats)
+    print(json.dumps({"file": options.cells.name, "threads": options.threads} | figures))
+
+
+if __name__ == "__main__":
+    run_reporting(main)
