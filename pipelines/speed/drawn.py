@@ -16,9 +16,10 @@ from sctransformer.params import Params
 TYPES = 10
 NONZERO = 0.1
 """Share of counts that are not zero."""
-DENSITY = 0.016
-"""Share of regulator x gene pairs that are edges; CollecTRI has 0.014 to 0.018 on panels of 1,024 genes."""
-REGULATOR_SHARE = 1 / 8
+REGULATOR_SHARE, REGULATED_SHARE = 1 / 8, 0.57
+"""Of the panel. CollecTRI regulates 584 of the 1,024 genes that are chosen for sorted blood cells."""
+EDGES_A_GENE = 4
+"""Mean regulators of a regulated gene."""
 BLOCK = 2048
 """Cells drawn at a time."""
 
@@ -60,7 +61,8 @@ def draw_bundle(cells: AnnData, params: Params, folder: Path, seed: int = 0) -> 
     few = cells[:BATCH_CELLS, columns].X.toarray()
     sizes_N = cells.obs[OBS.library_size].to_numpy(dtype=np.float32)[:BATCH_CELLS]
     expression_NG = np.log1p(few * (TARGET_SUM / sizes_N)[:, None])
-    edges_GR = rng.random((len(genes), n_regulators)) < DENSITY
+    edges_GR = rng.random((len(genes), n_regulators)) < EDGES_A_GENE / n_regulators
+    edges_GR[max(n_regulators, int(len(genes) * REGULATED_SHARE)) :] = False  # they come last, as in a real panel
     np.fill_diagonal(edges_GR, False)
     prior = pd.DataFrame([(genes[r], genes[t]) for t, r in np.argwhere(edges_GR)], columns=["regulator", "target"])
     config = ModelConfig(n_genes=len(genes), n_regulators=n_regulators, n_classes=TYPES, **params.model.model_dump())

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from pipelines.speed.fit import Line, draw, fitted
+from pipelines.speed.own_peak import own_peak_mib
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.prior.bias import mask_bias
 
@@ -188,8 +189,7 @@ def _peak_here(case: Case, threads: int) -> float:
         return torch.cuda.max_memory_allocated() / 2**20
     resident_pages = int(Path("/proc/self/statm").read_text().split()[1])
     work()
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak_kib / 2**10 - resident_pages * resource.getpagesize() / 2**20
+    return own_peak_mib() - resident_pages * resource.getpagesize() / 2**20
 
 
 def measure(cases: list[Case], repeats: int, threads: int) -> Iterator[tuple[Case, Figures]]:

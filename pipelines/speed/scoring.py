@@ -18,9 +18,7 @@ cores. On a shared machine trust the ratios, not the times.
 
 import argparse
 import json
-import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -35,6 +33,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pipelines.speed.drawn import draw_bundle, draw_cells, make_model
+from pipelines.speed.own_peak import own_peak_mib
 from sctransformer._constants import OBS, TARGET_SUM
 from sctransformer.annotate.run import annotate_file
 from sctransformer.annotate.session import ScoringSession
@@ -130,7 +129,7 @@ def peak_mib(name: str, folder: Path) -> float:
 
 def _peak_here(name: str, folder: Path) -> float:
     WAYS[name](folder)()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return own_peak_mib()
 
 
 def seconds_in_turns(folder: Path, repeats: int) -> dict[str, float]:

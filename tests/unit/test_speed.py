@@ -1,5 +1,7 @@
 """The speed benchmarks count and fit what they say."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pipelines.speed.expressed_queries import expressed, layer_for_expressed
 from pipelines.speed.fit import draw, fitted
 from pipelines.speed.model import Case, make_batch, make_model, matrix_flops, measure
+from pipelines.speed.own_peak import own_peak_mib
 from sctransformer.model.layers import RegulationLayer
 from sctransformer.prior.bias import mask_bias
 
@@ -72,3 +75,12 @@ def test_genes_that_are_expressed_are_told_the_same_when_only_they_ask(share: fl
 def test_expressed_genes_are_listed_and_padded_with_the_last() -> None:
     counts_NG = torch.tensor([[0.0, 2.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0], [3.0, 0.0, 0.0, 0.0, 0.0]])
     assert expressed(counts_NG).tolist() == [[1, 3], [4, 4], [0, 4]]
+
+
+def test_peak_memory_is_this_programs_own() -> None:
+    """A child that holds nothing says little, however much its parent holds."""
+    code = "from pipelines.speed.own_peak import own_peak_mib; print(own_peak_mib())"
+    held = torch.ones(300 * 2**18)  # 300 MiB
+    child = float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout)
+    assert own_peak_mib() > float(held.nbytes) / 2**20
+    assert 5 < child < 100
