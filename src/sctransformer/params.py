@@ -116,7 +116,7 @@ class ModelParams(_Section):
     """Inner width of a layer's feed-forward block."""
     readout_heads: int = Field(default=8, ge=1)
     """Heads with which the cell token reads all genes."""
-    embedding: int = Field(default=32, ge=2)
+    embedding: int = Field(default=128, ge=2)
     """Length of the cell embedding."""
 
 
@@ -132,11 +132,11 @@ class TrainParams(_Section):
     it does not."""
     epochs: int = Field(default=5, ge=1)
     """Of classification."""
-    min_steps: int = Field(default=60, ge=0)
-    """Classification takes at least so many steps: few cells are seen in more epochs than `epochs`."""
+    min_steps: int = Field(default=100, ge=0)
+    """Classification takes at least so many steps: with few cells an epoch goes over them several times."""
     batch_size: int = Field(default=64, ge=1)
     """Cells a step, over all workers."""
-    lr: float = Field(default=3e-4, gt=0.0)
+    lr: float = Field(default=1e-3, gt=0.0)
     """Highest learning rate of all weights but the classifier's."""
     head_lr: float = Field(default=3e-2, gt=0.0)
     """Highest learning rate of the classifier, which begins at nothing while the embedding begins at something."""
@@ -148,7 +148,7 @@ class TrainParams(_Section):
     label_smoothing: float = Field(default=0.05, ge=0.0, lt=1.0)
     class_weight_power: float = Field(default=1.0, ge=0.0, le=1.0)
     """A class of frequency f weighs f**-power: 0 none, 0.5 square root, 1 balanced."""
-    head_penalty: float = Field(default=1.0, ge=0.0)
+    head_penalty: float = Field(default=0.1, ge=0.0)
     """Weight of the squared norm of the classifier's weights, over twice the number of labelled cells: 1/C of logistic
     regression."""
     clip_norm: float = Field(default=1.0, gt=0.0)

@@ -1,4 +1,4 @@
-"""What a user meets: `sctransformer prior build | coverage | compare | fetch | shuffle | holdout`, and how they fail."""
+"""What a user meets: `sctransformer prior build | coverage | compare | fetch | shuffle | holdout`; how they fail."""
 
 import os
 import subprocess

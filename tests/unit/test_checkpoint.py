@@ -119,7 +119,7 @@ def test_a_checkpoint_of_another_model_is_refused(
         ({"pretrain_epochs": 4}, 3, "train.pretrain_epochs 3 and this run has 4"),
         ({"start": "random"}, 3, "train.start 'principal' and this run has 'random'"),
         ({"lr": 0.5}, 4, "train.lr 0.01 and this run has 0.5"),
-        ({"head_penalty": 2.0}, 4, "train.head_penalty 1.0 and this run has 2.0"),
+        ({"head_penalty": 2.0}, 4, "train.head_penalty 0.1 and this run has 2.0"),
         ({"min_steps": 100}, 4, "train.min_steps 0 and this run has 100"),
         ({"finetune": "frozen"}, 4, "train.finetune 'all' and this run has 'frozen'"),
         ({"pretrain_epochs": 0}, 4, "train.pretrain_epochs 3 and this run has 0"),
@@ -148,7 +148,7 @@ def test_a_checkpoint_of_a_version_that_knew_less_is_refused(checkpoints: list[C
     content = json.loads((tmp_path / PROGRESS).read_text())
     del content["made_with"]["train"]["head_penalty"]
     (tmp_path / PROGRESS).write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"train\.head_penalty None and this run has 1\.0"):
+    with pytest.raises(UserError, match=r"train\.head_penalty None and this run has 0\.1"):
         require_same_run(load_checkpoint(tmp_path), changed_model(), PRETRAINED)
 
 

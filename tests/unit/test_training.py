@@ -92,13 +92,17 @@ def test_the_classifier_has_a_learning_rate_of_its_own() -> None:
 
 
 def test_few_cells_are_seen_until_enough_steps_are_taken() -> None:
-    """90 cells in batches of 32 are 3 steps an epoch; the schedule stretches over all of them."""
-    reports = trained(replace(CONFIG, epochs=2, min_steps=10)).reports
-    assert len(reports) == 4
-    assert {report.epochs for report in reports} == {4}
-    assert reports[1].learning_rate > reports[-1].learning_rate
-    assert reports[-1].learning_rate == pytest.approx(learning_rate(11, 12, CONFIG.lr, CONFIG.warmup_fraction))
-    assert len(trained(replace(CONFIG, epochs=2, min_steps=6)).reports) == 2
+    """90 cells in batches of 32 are 3 steps a pass; two epochs of two passes are 12, and the schedule covers them."""
+    run = trained(replace(CONFIG, epochs=2, min_steps=10))
+    assert len(run.reports) == 2
+    assert {report.epochs for report in run.reports} == {2}
+    assert run.reports[0].learning_rate == pytest.approx(learning_rate(5, 12, CONFIG.lr, CONFIG.warmup_fraction))
+    assert run.reports[-1].learning_rate == pytest.approx(learning_rate(11, 12, CONFIG.lr, CONFIG.warmup_fraction))
+    steps = {name: tensor for name, tensor in run.checkpoints[-1].optimizer.items() if name.endswith(".step")}
+    assert {float(tensor) for tensor in steps.values()} == {12.0}
+    # two passes of one epoch each are not the same pass twice
+    four = trained(replace(CONFIG, epochs=4))
+    assert_same_weights(run.checkpoints[-1].weights, four.checkpoints[-1].weights)
 
 
 def test_training_ends_when_patience_does() -> None:

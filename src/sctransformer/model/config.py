@@ -37,7 +37,7 @@ class ModelConfig:
     """Inner width of the feed-forward block of a layer."""
     readout_heads: int = 8
     """Heads with which the cell token reads all genes."""
-    embedding: int = 32
+    embedding: int = 128
     """E: length of the cell embedding."""
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The cells of each step: order and hidden genes follow from (seed, phase, epoch, step), whoever computes them."""
+"""The cells of each step: order and hidden genes follow from (seed, phase, pass, step), whoever computes them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Batch:
     """One process's share of a batch."""
 
     index: int
-    """Of the step in its epoch."""
+    """Of the step in its pass over the cells."""
     size: int
     """Cells of the whole batch, over all processes."""
     rows_N: NDArray[np.int64]
@@ -32,7 +32,7 @@ class Batch:
     """In how many cells of the whole batch each gene is hidden."""
 
 
-def steps_an_epoch(n_cells: int, batch_size: int) -> int:
+def steps_a_pass(n_cells: int, batch_size: int) -> int:
     """Steps in which all cells are seen once."""
     return -(-n_cells // batch_size)
 
@@ -48,13 +48,13 @@ def batches(
         parts: cells, in pieces.
         batch_size: cells a step, over all processes.
         hidden_share: share of a cell's genes that is hidden.
-        key: seed, epoch, and what else tells this epoch from all others.
+        key: seed, pass, and what else tells this pass from all others.
         world: which share is this process's.
     """
     n_cells = sum(map(len, parts))
     n_genes = parts[0].counts_NG.shape[1]
     order = np.random.default_rng(key).permutation(n_cells)
-    for index in range(steps_an_epoch(n_cells, batch_size)):
+    for index in range(steps_a_pass(n_cells, batch_size)):
         rows = order[index * batch_size : (index + 1) * batch_size]
         shown_BG = kept_genes(step_generator(*key, index), len(rows), n_genes, hidden_share)
         mine = np.arange(world.rank, len(rows), world.size)

@@ -28,11 +28,11 @@ class TrainConfig:
     (`training.principal_start`); `random`: it does not."""
     epochs: int = 5
     """Of classification."""
-    min_steps: int = 60
-    """Classification takes at least so many steps: few cells are seen in more epochs than `epochs`."""
+    min_steps: int = 100
+    """Classification takes at least so many steps: with few cells an epoch goes over them several times."""
     batch_size: int = 64
     """Cells a step, over all workers."""
-    lr: float = 3e-4
+    lr: float = 1e-3
     """Highest learning rate of all weights but the classifier's."""
     head_lr: float = 3e-2
     """Highest learning rate of the classifier, which begins at nothing while the embedding begins at something."""
@@ -44,7 +44,7 @@ class TrainConfig:
     label_smoothing: float = 0.05
     class_weight_power: float = 1.0
     """A class of frequency f weighs f**-power: 0 none, 0.5 square root, 1 balanced."""
-    head_penalty: float = 1.0
+    head_penalty: float = 0.1
     """Weight of the squared norm of the classifier's weights, over twice the number of labelled cells: 1/C of logistic
     regression. Unlike weight decay, which AdamW applies beside the gradient, it is part of the objective: of directions
     of the embedding that separate types alike, those that vary most are used."""

@@ -15,7 +15,7 @@ from sctransformer.data.arrays import CellArrays
 from sctransformer.errors import UserError
 from sctransformer.model import PriorBiasedTransformer
 from sctransformer.model.decoder import ExpressionDecoder
-from sctransformer.training.batches import batches, steps_an_epoch
+from sctransformer.training.batches import Batch, batches, steps_a_pass
 from sctransformer.training.checkpoint import (
     Checkpoint,
     Progress,
@@ -198,13 +198,13 @@ def _train_epoch(
     """One epoch of steps; its figures."""
     started = time.perf_counter()
     n_cells = sum(map(len, phase.parts))
-    own_epoch, steps = epoch - phase.first_epoch, steps_an_epoch(n_cells, phase.batch_size)
+    steps = steps_a_pass(n_cells, phase.batch_size)
+    first_pass, total_steps = (epoch - phase.first_epoch) * phase.passes, steps * phase.passes * phase.epochs
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     losses, norms, rate = [], [], phase.lr
-    key = (config.seed, own_epoch, *phase.key)
-    for batch in batches(phase.parts, phase.batch_size, phase.hidden_share, key, world):
-        step = own_epoch * steps + batch.index
-        rate = learning_rate(step, steps * phase.epochs, phase.lr, config.warmup_fraction)
+    for number, batch in _batches_of_epoch(phase, first_pass, config.seed, world):
+        step = number * steps + batch.index
+        rate = learning_rate(step, total_steps, phase.lr, config.warmup_fraction)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         loss = phase.loss(module, batch, device)
@@ -218,11 +218,19 @@ def _train_epoch(
         losses.append(total * batch.size)
         norms.append(norm)
     return {
-        "train_loss": sum(losses) / n_cells,
+        "train_loss": sum(losses) / (n_cells * phase.passes),
         "learning_rate": rate,
         "gradient_norm": float(np.mean(norms)),
-        "cells_per_second": n_cells / (time.perf_counter() - started),
+        "cells_per_second": n_cells * phase.passes / (time.perf_counter() - started),
     }
+
+
+def _batches_of_epoch(phase: Phase, first_pass: int, seed: int, world: World) -> Iterator[tuple[int, Batch]]:
+    """The batches of all passes over the cells that an epoch makes, with the number of the pass in its phase."""
+    for number in range(first_pass, first_pass + phase.passes):
+        key = (seed, number, *phase.key)
+        for batch in batches(phase.parts, phase.batch_size, phase.hidden_share, key, world):
+            yield number, batch
 
 
 def _out_of_patience(phase: Phase, progress: Progress) -> bool:

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from sctransformer.data.arrays import CellArrays
 from sctransformer.model import PriorBiasedTransformer
 from sctransformer.model.decoder import ExpressionDecoder, MaskedExpressionModel
-from sctransformer.training.batches import Batch, step_generator, steps_an_epoch
+from sctransformer.training.batches import Batch, step_generator, steps_a_pass
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.objectives import class_weights, kept_genes, squared_errors, weighted_cross_entropy
 from sctransformer.training.scores import accuracy_and_macro_f1
@@ -29,6 +29,8 @@ class Phase(ABC):
     first_epoch: int
     """Counted over both phases."""
     epochs: int
+    passes: int = 1
+    """How often an epoch goes over all cells."""
     batch_size: int
     lr: float
     weight_decay: float
@@ -128,8 +130,9 @@ class Supervised(Phase):
     def __init__(
         self, model: PriorBiasedTransformer, training: CellArrays, validation: CellArrays, config: TrainConfig
     ) -> None:
-        steps = steps_an_epoch(len(training), config.batch_size)
-        self.first_epoch, self.epochs = config.pretrain_epochs, max(config.epochs, -(-config.min_steps // steps))
+        steps = steps_a_pass(len(training), config.batch_size)
+        self.first_epoch, self.epochs = config.pretrain_epochs, config.epochs
+        self.passes = max(1, -(-config.min_steps // (steps * config.epochs)))
         self.batch_size, self.lr, self.weight_decay = config.batch_size, config.lr, config.weight_decay
         self.hidden_share, self.patience = config.gene_dropout, config.patience
         self.parts = [training]
