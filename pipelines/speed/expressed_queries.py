@@ -130,11 +130,11 @@ def layer_for_expressed(
     key_NSD = torch.cat([key_NKD, attention.sink_key_D.expand(n_cells, 1, width)], dim=1)
     value_NSD = torch.cat([value_NKD, attention.sink_value_D.expand(n_cells, 1, width)], dim=1)
     query_NAD = attention.query(layer.attention_norm(own_NED[:, :asking]))
-    split = [
+    query_NHAd, key_NHSd, value_NHSd = (
         x.view(n_cells, -1, attention.heads, width // attention.heads).transpose(1, 2)
         for x in (query_NAD, key_NSD, value_NSD)
-    ]
-    read_NHAd = scaled_dot_product_attention(*split, attn_mask=prior_NAS[:, None])
+    )
+    read_NHAd = scaled_dot_product_attention(query_NHAd, key_NHSd, value_NHSd, attn_mask=prior_NAS[:, None])
     read_NAD = attention.output(read_NHAd.transpose(1, 2).reshape(n_cells, asking, width))
     of_sink_D = attention.output(attention.sink_value_D)
     rest_NED = of_sink_D.expand(n_cells, gene_NE.shape[1] - asking, width)
