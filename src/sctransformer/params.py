@@ -146,7 +146,7 @@ class TrainParams(_Section):
     gene_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of a training cell's genes whose counts are hidden, drawn anew each step."""
     label_smoothing: float = Field(default=0.05, ge=0.0, lt=1.0)
-    class_weight_power: float = Field(default=1.0, ge=0.0, le=1.0)
+    class_weight_power: float = Field(default=0.5, ge=0.0, le=1.0)
     """A class of frequency f weighs f**-power: 0 none, 0.5 square root, 1 balanced."""
     head_penalty: float = Field(default=0.1, ge=0.0)
     """Weight of the squared norm of the classifier's weights, over twice the number of labelled cells: 1/C of logistic

@@ -42,7 +42,7 @@ class TrainConfig:
     gene_dropout: float = 0.0
     """Share of a training cell's genes whose counts are hidden, drawn anew each step."""
     label_smoothing: float = 0.05
-    class_weight_power: float = 1.0
+    class_weight_power: float = 0.5
     """A class of frequency f weighs f**-power: 0 none, 0.5 square root, 1 balanced."""
     head_penalty: float = 0.1
     """Weight of the squared norm of the classifier's weights, over twice the number of labelled cells: 1/C of logistic
