@@ -29,6 +29,10 @@ from sctransformer.training.loop import EpochReport
 BEST = ("val_macro_f1", "val_accuracy", "val_loss")
 """Figures of the chosen epoch that are logged for the run as a whole."""
 
+FEW_CELLS = 300
+"""With fewer labelled cells, changing all weights has cost accuracy: on 105 cells of nine sorted types, macro-F1 on
+training cells held out was 0.61 where it was 0.72 with frozen ones."""
+
 
 def make_model(config: ModelConfig, bias_path: Path, panel_path: Path) -> PriorBiasedTransformer:
     """A model with fresh weights over the prepared panel and its prior."""
@@ -120,6 +124,9 @@ def main() -> None:
     """Run the stage."""
     params = load_params()
     task = training_task(params)
+    labelled = int(read_json(layout.PANEL_FIGURES)["cells"]["train"])
+    if labelled < FEW_CELLS and params.train.finetune == "all":
+        print(f"Note: there are {labelled} labelled cells; with so few, -S train.finetune=frozen often does better.")
     run_id, lineage = open_run(params)
     status: runs.Status = "FAILED"
     try:
