@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,8 @@ from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.prior.bias import allowed_pairs, mask_bias
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.loop import fit
+
+Module = TypeVar("Module", bound=torch.nn.Module)
 
 torch.set_num_threads(1)  # small models are fastest on one thread, and tests run beside one another
 
@@ -79,6 +82,16 @@ def small_model(seed: int = 0) -> PriorBiasedTransformer:
     model = PriorBiasedTransformer(config, torch.from_numpy(mask_bias(allowed_pairs(EDGES, GENES, 4))))
     expression_NG = expression(arrays(simulated_cells()))
     model.set_expression_statistics(expression_NG.mean(axis=0), expression_NG.std(axis=0))
+    return model
+
+
+def opened(model: Module, seed: int = 0) -> Module:
+    """The same module with every branch open: fresh weights start many of them at zero, and would hide a leak."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
     return model
 
 

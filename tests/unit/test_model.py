@@ -17,6 +17,7 @@ from sctransformer.model.attention import RegulationAttention
 from sctransformer.model.layers import FIRST_SCALE
 from sctransformer.model.tokens import log_normalise
 from sctransformer.prior.bias import CLOSED, allowed_pairs, mask_bias, prior_matrix, signed_weights
+from tests.conftest import opened
 
 
 def dense_reference(
@@ -73,7 +74,8 @@ def modules_model() -> tuple[PriorBiasedTransformer, list[str]]:
     config = ModelConfig(
         n_genes=7, n_regulators=2, n_classes=2, width=8, depth=3, heads=2, readout_heads=2, embedding=8
     )
-    return PriorBiasedTransformer(config, torch.from_numpy(mask_bias(allowed_pairs(edges, genes, 2)))), genes
+    model = PriorBiasedTransformer(config, torch.from_numpy(mask_bias(allowed_pairs(edges, genes, 2))))
+    return opened(model), genes
 
 
 @pytest.mark.parametrize(
@@ -207,7 +209,7 @@ def model_of(mode: str, **sizes: int) -> PriorBiasedTransformer:
     sizes = {"width": 8, "depth": 2, "heads": 4, "feedforward": 8, "readout_heads": 2, "embedding": 8} | sizes
     config = ModelConfig(n_genes=5, n_regulators=2, n_classes=3, mode=mode, **sizes)
     prior = prior_matrix(mode, EDGES.to_dict("list"), PANEL, 2, config.heads)
-    return PriorBiasedTransformer(config, None if prior is None else torch.from_numpy(prior))
+    return opened(PriorBiasedTransformer(config, None if prior is None else torch.from_numpy(prior)))
 
 
 def test_activating_and_repressing_edges_stand_on_different_heads() -> None:
@@ -323,5 +325,5 @@ def test_impossible_sizes_are_refused(changed: dict[str, int], message: str) -> 
 
 
 def test_a_bias_of_another_panel_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"expected \(1 or 4, 7, 3\)"):
+    with pytest.raises(ValueError, match=r"expected \(1 or 2, 7, 3\)"):
         PriorBiasedTransformer(ModelConfig(n_genes=7, n_regulators=2, n_classes=2), torch.zeros(1, 7, 2))

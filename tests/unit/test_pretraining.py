@@ -11,19 +11,10 @@ from sctransformer.model.decoder import ExpressionDecoder, MaskedExpressionModel
 from sctransformer.model.tokens import HiddenGenes
 from sctransformer.training.phases import Pretraining
 from sctransformer.training.world import World
-from tests.conftest import arrays, simulated_cells, small_model
+from tests.conftest import arrays, opened, simulated_cells, small_model
 from tests.unit.training_runs import PRETRAINED, assert_same_weights, trained, with_other_labels
 
 RANDOM_START = replace(PRETRAINED, start="random", pretrain_epochs=12, epochs=1, pretrain_lr=1e-2)
-
-
-def opened(masked: MaskedExpressionModel) -> MaskedExpressionModel:
-    """The same with every branch open: fresh weights start many of them at zero, and would hide a leak."""
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for parameter in masked.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-    return masked
 
 
 def masked_model() -> MaskedExpressionModel:
