@@ -13,7 +13,6 @@ import pytest
 from mlflow import MlflowClient
 
 from pipelines.study.record import CELL_TAG, EXPERIMENT
-from sctransformer.params import TrainParams
 from sctransformer.tracking.runs import PARENT_TAG
 from tests.unit.study_files import write_study
 
@@ -146,7 +145,6 @@ def test_a_study_that_is_stopped_by_hand_says_how_to_go_on_and_leaves_no_process
     assert parent.info.status == "KILLED"
 
 
-@pytest.mark.skipif("pretrain_epochs" not in TrainParams.model_fields, reason="no self-supervision")
 @pytest.mark.slow
 def test_a_part_of_the_grid_can_be_run_first_and_pretraining_serves_every_percentage(tmp_path: Path) -> None:
     shared = {**SHARED, "train.epochs": 2, "train.pretrain_epochs": 1}
