@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from pipelines import layout
-from pipelines.speed.scoring import with_settings
+from pipelines.study.config import with_overrides
 from sctransformer.annotate.stream import BATCH_CELLS
 from sctransformer.data.cells import CellFile
 from sctransformer.data.genes import identify, read_gene_map
@@ -202,7 +202,7 @@ def main() -> None:
     parser.add_argument("-S", "--set", action="append", default=[], metavar="SECTION.NAME=VALUE")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    params = with_settings(load_params(), options.set)
+    params = with_overrides(load_params(), options.set)
     if not options.cells.exists():
         raise UserError(f"{options.cells}: no such file; `dvc repro embedded` makes the embedded cells.")
     found = read_panel(options.cells, options.network or params.prior.network, params.prepare.gene_budget)

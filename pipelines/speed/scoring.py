@@ -167,18 +167,6 @@ def measure(n_cells: int, n_genes: int, params: Params, repeats: int, memory: bo
     }
 
 
-def with_settings(params: Params, settings: list[str]) -> Params:
-    """Parameters with `section.name=value` set; values as in YAML."""
-    import yaml
-
-    content = params.model_dump(mode="json", by_alias=True)
-    for setting in settings:
-        path, _, value = setting.partition("=")
-        section, _, name = path.partition(".")
-        content[section][name] = yaml.safe_load(value)
-    return Params.model_validate(content)
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -188,7 +176,9 @@ def main() -> None:
     parser.add_argument("--no-memory", action="store_true", help="leave the memory of each way out")
     parser.add_argument("-S", "--set", action="append", default=[], metavar="SECTION.NAME=VALUE")
     options = parser.parse_args()
-    params = with_settings(load_params(), options.set)
+    from pipelines.study.config import with_overrides  # imports torch, which is not to count in what others need
+
+    params = with_overrides(load_params(), options.set)
     figures = measure(options.cells, options.genes, params, options.repeats, not options.no_memory)
     print(json.dumps(figures))
     print(f"{'way':<15}{'cells/s':>10}{'x CellTypist time':>20}{'peak MiB':>10}")

@@ -195,6 +195,21 @@ def overridden(params: Params, overrides: Mapping[str, Any], free: Sequence[str]
         raise UserError(f"{field} is {first.get('input')!r}: {first['msg']}.") from error
 
 
+def with_overrides(params: Params, overrides: Sequence[str]) -> Params:
+    """Parameters changed by `section.name=value` words, values as in YAML; every parameter may be set.
+
+    Raises:
+        UserError: as `overridden`, or a word has no `=`.
+    """
+    values = {}
+    for override in overrides:
+        key, sign, value = override.partition("=")
+        if not sign:
+            raise UserError(f"{override}: expected section.name=value with a parameter of params.yaml.")
+        values[key] = YAML(typ="safe", pure=True).load(value)
+    return overridden(params, values, free=tuple(params.model_dump(by_alias=True)))
+
+
 def _with_variables(content: Any, path: Path) -> Any:
     if isinstance(content, dict):
         return {key: _with_variables(value, path) for key, value in content.items()}

@@ -16,13 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import NDArray
 from rich.progress import track
 from sklearn.model_selection import StratifiedKFold
 
 from pipelines import layout
-from pipelines.study.config import overridden
+from pipelines.study.config import with_overrides
 from pipelines.study.models import new_model, train_config
 from pipelines.study.pool import side_by_side
 from sctransformer._constants import OBS
@@ -31,7 +30,7 @@ from sctransformer.data.panel import choose_panel
 from sctransformer.data.prepared import split_arrays, training_moments, write_prepared
 from sctransformer.data.split_choice import choose_splits
 from sctransformer.data.splits import TEST, TRAIN, VALIDATION, as_splits, validation_from_training
-from sctransformer.errors import UserError, run_reporting
+from sctransformer.errors import run_reporting
 from sctransformer.evaluation.baselines import logistic_regression
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.params import Params, load_params
@@ -78,17 +77,6 @@ def predict_fold(
     fit(model, training, validation, settings, on_epoch=lambda report, state: None)
     logits_NC, _ = score_cells(model, test)
     return repeat, test.labels_N, logits_NC.argmax(axis=1), baseline_N
-
-
-def with_overrides(params: Params, overrides: Sequence[str]) -> Params:
-    """Parameters changed by `section.name=value` words."""
-    values = {}
-    for override in overrides:
-        key, sign, value = override.partition("=")
-        if not sign:
-            raise UserError(f"{override}: expected section.name=value with a parameter of params.yaml.")
-        values[key] = yaml.safe_load(value)
-    return overridden(params, values, free=tuple(params.model_dump(by_alias=True)))
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines.speed import drawn, scoring
+from pipelines.study.config import with_overrides
 from sctransformer._constants import OBS
 from sctransformer.params import ModelParams, Params
 
@@ -40,7 +41,7 @@ def test_time_is_measured_in_turns(folder: Path) -> None:
 
 
 def test_figures_are_plain_values_and_ratios_are_to_celltypist() -> None:
-    params = scoring.with_settings(Params(), ["model.width=8", "model.heads=2", "model.mode=bias"])
+    params = with_overrides(Params(), ["model.width=8", "model.heads=2", "model.mode=bias"])
     assert (params.model.width, params.model.mode) == (8, "bias")
     figures = scoring.measure(70, 64, params, repeats=1, memory=False)
     assert json.loads(json.dumps(figures)) == figures
