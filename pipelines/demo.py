@@ -19,7 +19,7 @@ from sctransformer.files import read_json
 from sctransformer.params import load_params
 
 if TYPE_CHECKING:
-    from sctransformer.annotate.run import AnnotationSummary
+    from sctransformer.annotate.summary import AnnotationSummary
     from sctransformer.registry.gates import GateResult
     from sctransformer.registry.ledger import Decision
 

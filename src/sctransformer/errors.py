@@ -13,8 +13,22 @@ class UserError(Exception):
     """Something the user can put right.
 
     The message is one sentence: which file, which field, what was found, what was expected, what to do.
-    It is printed without a traceback, unless debugging was asked for, and the process exits with 1.
+    It is printed without a traceback, unless debugging was asked for, and the process exits with `exit_code`.
     """
+
+    exit_code = 1
+
+
+class OutputError(UserError):
+    """An output cannot be written, as on a full disk; what was done is kept. 73 is EX_CANTCREAT of sysexits.h."""
+
+    exit_code = 73
+
+
+class BusyError(UserError):
+    """Another process is doing this work now; try again later. 75 is EX_TEMPFAIL of sysexits.h."""
+
+    exit_code = 75
 
 
 def debugging() -> bool:
@@ -23,13 +37,13 @@ def debugging() -> bool:
 
 
 def fail(error: UserError) -> NoReturn:
-    """Print the sentence on standard error and leave with exit code 1."""
+    """Print the sentence on standard error and leave with the error's exit code."""
     print(f"Error: {error}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(error.exit_code)
 
 
 def run_reporting(main: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-    """Call `main`; a `UserError` becomes its sentence and exit code 1."""
+    """Call `main`; a `UserError` becomes its sentence and its exit code."""
     try:
         main(*args, **kwargs)
     except UserError as error:

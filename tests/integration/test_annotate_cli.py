@@ -18,6 +18,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from sctransformer._constants import OBS
+from sctransformer.annotate.journal import FOLDER
 from sctransformer.cli import annotate as annotate_verb
 from sctransformer.cli.main import run
 from sctransformer.errors import DEBUG_VARIABLE, UserError
@@ -44,9 +45,9 @@ def annotate(call: Call, bundle_folder: Path, tmp_path: Path) -> Call:
     return run_annotate
 
 
-def refused(outcome: Outcome, outdir: Path, *words: str) -> None:
-    """One sentence on standard error, exit code 1, and no trace of an output."""
-    assert outcome.code == 1, outcome
+def refused(outcome: Outcome, outdir: Path, *words: str, code: int = 1) -> None:
+    """One sentence on standard error, the exit code, and no trace of an output."""
+    assert outcome.code == code, outcome
     assert outcome.err.startswith("Error: ")
     assert outcome.err.count("\n") == 1, outcome.err
     assert "Traceback" not in outcome.err
@@ -94,7 +95,8 @@ def test_files_that_are_no_cells_are_refused(annotate: Call, tmp_path: Path) -> 
     (tmp_path / "text.h5ad").write_text("gene\tcell\n")
     refused(annotate(tmp_path / "text.h5ad"), tmp_path / "out", "text.h5ad: is not a readable h5ad file")
     refused(annotate(tmp_path / "absent.h5ad"), tmp_path / "out", "absent.h5ad: no such file")
-    refused(annotate(tmp_path), tmp_path / "out", "is a folder; annotate takes an h5ad file")
+    (tmp_path / "empty").mkdir()
+    refused(annotate(tmp_path / "empty"), tmp_path / "out", "empty: holds no file that ends in .h5ad or .zarr")
 
 
 @pytest.mark.parametrize(
@@ -155,7 +157,7 @@ def test_a_folder_that_cannot_be_written_is_named_before_scoring(
     (tmp_path / "file").write_text("")
     outdir = tmp_path / "file" / "out"
     outcome = call("annotate", "-i", tmp_path / "cells.h5ad", "-m", bundle_folder, "-o", outdir)
-    refused(outcome, outdir, f"{outdir}: cannot be written")
+    refused(outcome, outdir, f"{outdir}: cannot be written", code=73)
 
 
 def test_no_cells_are_no_input(annotate: Call, cells: AnnData, tmp_path: Path) -> None:
@@ -265,7 +267,7 @@ def test_annotating_needs_neither_torch_nor_the_rest(cells: AnnData, bundle_fold
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_process_leaves_nothing(
+def test_a_stopped_process_leaves_the_journal_alone(
     cells: AnnData, bundle_folder: Path, tmp_path: Path, sent: signal.Signals, code: int
 ) -> None:
     many = anndata.concat([cells] * 400)
@@ -292,4 +294,5 @@ def test_a_stopped_process_leaves_nothing(
     process.send_signal(sent)
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (code, "")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [FOLDER]
+    assert not [path for path in (tmp_path / "out").rglob("*.h5ad") if path.is_file()]

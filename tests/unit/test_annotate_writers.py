@@ -15,10 +15,13 @@ from anndata import AnnData
 
 from sctransformer import files
 from sctransformer._constants import OBS, OBSM, UNS
-from sctransformer.annotate import run, writers
-from sctransformer.annotate.run import AnnotationSettings, annotate_file
-from sctransformer.annotate.stream import UNKNOWN, Annotation
-from sctransformer.errors import UserError
+from sctransformer.annotate import scorer, writers
+from sctransformer.annotate.annotation import Annotation, assemble
+from sctransformer.annotate.journal import FOLDER
+from sctransformer.annotate.run import annotate_file
+from sctransformer.annotate.settings import AnnotationSettings
+from sctransformer.annotate.shards import Shard, ShardPlan, ShardStore
+from sctransformer.errors import OutputError, UserError
 from sctransformer.export.bundle import Bundle, label_table, read_bundle
 
 
@@ -137,7 +140,7 @@ def test_a_second_run_replaces_the_first(
 
 def test_ids_of_an_earlier_run_do_not_outlive_its_labels(source: Path, bundle: Bundle, tmp_path: Path) -> None:
     first = annotate_file(bundle, "m", "1", source, tmp_path).output
-    annotation = Annotation(np.full(90, UNKNOWN), np.zeros(90, np.float32), np.zeros((90, 2), np.float32), 0)
+    annotation = nothing_sure(tmp_path, 90)
     (tmp_path / "inner").mkdir()
     writers.write_annotated(first, tmp_path / "inner" / "x.h5ad", annotation, label_table(["alpha"], {}), {})
     result = anndata.read_h5ad(tmp_path / "inner" / "x.h5ad")
@@ -145,8 +148,24 @@ def test_ids_of_an_earlier_run_do_not_outlive_its_labels(source: Path, bundle: B
     assert result.obs[OBS.predicted_labels].cat.categories.tolist() == ["alpha", "unknown"]
 
 
+def nothing_sure(folder: Path, n_cells: int) -> Annotation:
+    """An annotation that rejects every cell."""
+    store = ShardStore(folder / "shards", ShardPlan(n_cells, 512, 64))
+    zeros_N = np.zeros(n_cells, np.float32)
+    none_G = np.zeros(3)
+    store.write(
+        0,
+        Shard(
+            zeros_N.astype(np.int32), zeros_N, np.zeros((n_cells, 2), np.float32), zeros_N, zeros_N > 0, none_G, none_G
+        ),
+    )
+    return assemble(store, 0.5)
+
+
 def nothing_left(outdir: Path) -> bool:
-    return list(outdir.iterdir()) == []
+    """No output, whole or half: at most the journal, from which the next run goes on."""
+    visible = [path.name for path in outdir.iterdir() if path.name != FOLDER]
+    return visible == [] and not [path for path in outdir.rglob("*.h5ad") if path.is_file()]
 
 
 @pytest.mark.parametrize(
@@ -181,8 +200,8 @@ def test_an_earlier_output_survives_a_failed_run(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(writers, "write_elem", stop)
-    with pytest.raises(UserError, match="No space left on device"):
-        annotate_file(bundle, "m", "1", source, tmp_path / "out")
+    with pytest.raises(OutputError, match="No space left on device"):
+        annotate_file(bundle, "m", "1", source, tmp_path / "out", AnnotationSettings(threshold=0.9))
     assert output.read_bytes() == before
 
 
@@ -191,7 +210,7 @@ def test_too_little_space_is_said_before_scoring(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=10)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
-    monkeypatch.setattr(run, "score_file", None)
+    monkeypatch.setattr(scorer, "score_file", None)
     with pytest.raises(UserError, match="make room"):
         annotate_file(bundle, "m", "1", source, tmp_path / "out")
     assert nothing_left(tmp_path / "out")

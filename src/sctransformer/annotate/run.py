@@ -1,187 +1,197 @@
 """One file from start to end: check, score, write. Every check that can fail early comes before scoring."""
 
-import os
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sctransformer import __version__
-from sctransformer._constants import UNKNOWN_LABEL
-from sctransformer.annotate.genes import (
-    MIN_COVERAGE,
-    GeneMatch,
-    match_genes,
-    named_by_symbol,
-    require_coverage,
-)
-from sctransformer.annotate.session import ScoringSession
-from sctransformer.annotate.stream import BATCH_CELLS, Annotation, score_file
+from sctransformer.annotate.annotation import Annotation, assemble
+from sctransformer.annotate.journal import Journal, digest_of, size_of, state_of
+from sctransformer.annotate.scorer import LocalScorer, Model, OpenedFile, Progress, Scorer, open_checked
+from sctransformer.annotate.settings import DEFAULTS, AnnotationSettings, job_id, output_path
+from sctransformer.annotate.shards import ShardPlan, ShardStore
+from sctransformer.annotate.sources import LocalSource, Source
+from sctransformer.annotate.stream import plan_shards
+from sctransformer.annotate.summary import AnnotationSummary
+from sctransformer.annotate.tables import write_csv, write_parquet
 from sctransformer.annotate.writers import write_annotated
 from sctransformer.data.cells import CellFile
-from sctransformer.data.library import LibrarySizes, choose_library_sizes
-from sctransformer.errors import UserError
+from sctransformer.errors import OutputError, UserError
 from sctransformer.export.bundle import Bundle
-from sctransformer.files import sha256_file, sha256_json, written_whole
-
-
-@dataclass(frozen=True)
-class AnnotationSettings:
-    """How a file is annotated."""
-
-    threshold: float | None = None
-    """Cells under this confidence are `unknown`; None takes the bundle's own threshold."""
-    min_coverage: float = MIN_COVERAGE
-    """Smallest share of the panel's expressed weight that the file must have, 0 to 1."""
-    library_size_column: str | None = None
-    """Column of obs with the counts of the whole cell; None: `library_size` where there is one, else the sums of X."""
-    batch_cells: int = BATCH_CELLS
-    """Cells a run of the graph. Sets memory and speed, not labels."""
-    threads: int | None = None
-    """CPU threads; None: one a core."""
-
-
-@dataclass(frozen=True)
-class AnnotationSummary:
-    """What was done with one file."""
-
-    output: Path
-    job_id: str
-    """See `job_id`."""
-    cells: int
-    seconds: float
-    """Reading and scoring; neither loading the model nor writing the output."""
-    labels: dict[str, int]
-    """Cells of each label, the most frequent first; `unknown` are the rejected."""
-    rejected: int
-    without_counts: int
-    """Rejected because no gene of the panel has a count."""
-    threshold: float
-    coverage: float
-    """Share of the panel's expressed weight that the file has, 0 to 1."""
-    missing_genes: list[str]
-    """The most expressed first."""
-    repeated_genes: list[str]
-    """Genes of the panel that name more than one column of the file; their counts were summed."""
-    counts_in: str
-    """Where the counts stood: `X`, `raw.X` or a layer."""
-    gene_names: str
-    """Where the gene names stood: `var_names` or a column of var."""
-    library_size: str
-    """Where library sizes came from."""
-    provider: str
-    """What onnxruntime ran on."""
-
-    @property
-    def cells_per_second(self) -> float:
-        """Cells read and scored a second."""
-        return self.cells / self.seconds
-
-
-def job_id(input_sha256: str, bundle_identity: str, settings: AnnotationSettings, threshold: float) -> str:
-    """16 hex digits that name a result: the same input, model and settings give the same id.
-
-    Only settings that change the result count.
-    """
-    decisive = {"threshold": threshold, "library_size_column": settings.library_size_column}
-    return sha256_json({"input": input_sha256, "model": bundle_identity, "settings": decisive})[:16]
-
-
-def output_path(source: Path, outdir: Path) -> Path:
-    """Where the annotated copy of a file goes."""
-    return outdir / f"{source.stem}_annotated.h5ad"
+from sctransformer.files import read_json, write_json
 
 
 def annotate_file(
     bundle: Bundle,
     model_name: str,
     model_version: str,
-    source: Path,
+    source: Path | Source,
     outdir: Path,
-    settings: AnnotationSettings = AnnotationSettings(),
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-    session: ScoringSession | None = None,
+    settings: AnnotationSettings = DEFAULTS,
+    on_progress: Progress = lambda done, total: None,
+    scorer: Scorer | None = None,
 ) -> AnnotationSummary:
-    """Label every cell of an h5ad file; the result is `<outdir>/<stem>_annotated.h5ad`, whole or not at all.
+    """Label every cell of a file; the result is `<outdir>/<stem>_annotated.<kind>`, whole or not at all.
+
+    The same content, model and settings again change nothing. A run that was stopped, however, is gone on with: what
+    it had scored stands in a journal in `<outdir>/.sctransformer`.
 
     Args:
         bundle: verified by `read_bundle`.
-        model_name: the reference that the user gave; written to the output.
-        model_version: what it stood for; written to the output.
-        source: raw counts in X; never changed.
+        model_name, model_version: see `Model`.
+        source: an h5ad file or a zarr folder with raw counts, here or behind a URL; never changed.
         on_progress: called with the cells done and the cells there are.
-        session: of this bundle, to use it for several files; None starts one.
+        scorer: of this bundle, to use it for several files; None starts one.
 
     Raises:
-        UserError: the file is not what it should be, too many genes are missing, or the output cannot be written.
+        UserError: the file is not what it should be, or too many genes are missing.
+        OutputError: the output cannot be written.
+        BusyError: another process is making this output.
     """
-    target = output_path(source, outdir)
-    if target.exists() and source.exists() and target.samefile(source):
+    model = Model(bundle, model_name, model_version)
+    wanted: Source = LocalSource(source) if isinstance(source, Path) else source
+    target = output_path(wanted.name, outdir, settings.format)
+    if isinstance(wanted, LocalSource) and target.exists() and target.samefile(wanted.path):
         raise UserError(f"{target}: is the input itself; choose another folder for the output.")
-    if source.is_dir():
-        raise UserError(f"{source}: is a folder; annotate takes an h5ad file, so write the cells as one.")
-    with CellFile(source) as file:
-        if file.n_cells == 0:
-            raise UserError(f"{source}: has no cells.")
-        genes, gene_names = named_by_symbol(bundle.vocabulary, file.var, str(source))
-        match = match_genes(bundle.vocabulary, genes)
-        require_coverage(match, bundle.vocabulary, file.genes, str(source), settings.min_coverage)
-        counts_in = file.counts_in
-        library_sizes = choose_library_sizes(file.obs, settings.library_size_column, str(source))
-        with written_whole(target) as temporary:
-            _require_space(source, outdir, file.n_cells, bundle.config["embedding"])
-            before = _state(source)
-            threshold = _threshold(bundle, settings)
-            identity = bundle.identity
-            job = job_id(sha256_file(source), identity, settings, threshold)
-            session = session or ScoringSession(bundle, settings.threads)
-            started = time.perf_counter()
-            annotation = score_file(file, session, match, library_sizes, threshold, settings.batch_cells, on_progress)
-            seconds = time.perf_counter() - started
-            provenance = {
-                "model": model_name,
-                "model_version": model_version,
-                "model_identity": identity,
-                "job_id": job,
-                "counts_in": file.counts_in,
-                "gene_names": gene_names,
-                **_figures(annotation, match, library_sizes, threshold),
-                **{key: value for key, value in bundle.lineage.items() if key == "prior_sha256" and value},
-                "sctransformer_version": __version__,
-            }
-            write_annotated(source, temporary, annotation, bundle.labels, provenance)
-            if _state(source) != before:
-                raise UserError(f"{source}: was changed while it was annotated; run again.")
-    return AnnotationSummary(
+    state, journal, threshold = wanted.state(), Journal(target), _threshold(bundle, settings)
+    digest = journal.known_digest(str(wanted), state)
+    if digest is not None:
+        figures = journal.finished(job_id(digest, bundle.identity, settings, threshold))
+        if figures is not None:
+            return _remembered(target, figures)
+    with journal.locked():
+        try:
+            with wanted.fetched(journal.folder / "fetched") as path:
+                here = state_of(path)
+                digest = digest_of(path)
+                key = job_id(digest, bundle.identity, settings, threshold)
+                figures = journal.finished(key)
+                if figures is None:
+                    with CellFile(path) as file:
+                        opened = open_checked(file, bundle, settings)
+                        scorer = scorer or LocalScorer(bundle, settings)
+                        summary = _make(model, opened, journal, key, settings, on_progress, scorer, here)
+                else:
+                    summary = _remembered(target, figures)
+        except OutputError:  # what was scored is kept
+            raise
+        except UserError:
+            journal.discard()
+            raise
+        journal.keep_digest(str(wanted), state, digest)
+    return summary
+
+
+def _make(
+    model: Model,
+    opened: OpenedFile,
+    journal: Journal,
+    key: str,
+    settings: AnnotationSettings,
+    on_progress: Progress,
+    scorer: Scorer,
+    state: str,
+) -> AnnotationSummary:
+    source, target, bundle = opened.source, journal.target, model.bundle
+    work = journal.work_folder(key)
+    _require_space(source, target, opened.file.n_cells, bundle.config["embedding"], settings)
+    store = ShardStore(work / "shards", _plan(work / "plan.json", opened.file.n_cells, settings, scorer))
+    wanted = store.missing()
+    taken_over = opened.file.n_cells - sum(len(store.plan.rows(shard)) for shard in wanted)
+    started = time.perf_counter()
+    scorer(opened, store, wanted, on_progress)
+    seconds = time.perf_counter() - started
+    _require_unchanged(source, state)
+    threshold = _threshold(bundle, settings)
+    annotation = assemble(store, threshold)
+    summary = AnnotationSummary(
         output=target,
-        job_id=job,
+        job_id=key,
         cells=len(annotation),
         seconds=seconds,
-        labels=_label_counts(annotation, bundle.labels["name"].tolist()),
+        labels=annotation.label_counts(bundle.labels["name"].tolist()),
         rejected=annotation.rejected,
         without_counts=annotation.without_counts,
+        mean_confidence=float(annotation.confidence_N.mean(dtype=np.float64)),
         threshold=threshold,
-        coverage=match.coverage,
-        missing_genes=match.missing,
-        repeated_genes=match.repeated,
-        counts_in=counts_in,
-        gene_names=gene_names,
-        library_size=str(library_sizes),
-        provider=session.provider,
+        coverage=opened.match.coverage,
+        missing_genes=opened.match.missing,
+        repeated_genes=opened.match.repeated,
+        counts_in=opened.file.counts_in,
+        gene_names=opened.gene_names,
+        library_size=str(opened.library_sizes),
+        provider=scorer.provider,
+        taken_over=taken_over,
     )
+    temporary = work / "output" / target.name
+    _write(source, temporary, opened.file, annotation, model, summary, settings)
+    _require_unchanged(source, state)  # it was copied meanwhile
+    figures = asdict(summary)
+    figures.pop("output")
+    journal.finish(key, temporary, figures)
+    return summary
 
 
-def _figures(annotation: Annotation, match: GeneMatch, sizes: LibrarySizes, threshold: float) -> dict[str, Any]:
+def _plan(path: Path, n_cells: int, settings: AnnotationSettings, scorer: Scorer) -> ShardPlan:
+    """The plan of the run that is gone on with, else a new one, which is kept."""
+    if path.is_file():
+        try:
+            return ShardPlan(**read_json(path))
+        except (TypeError, UserError):
+            shutil.rmtree(path.parent, ignore_errors=True)
+    plan = plan_shards(n_cells, settings.batch_cells or scorer.batch_cells(n_cells))
+    write_json(path, asdict(plan))
+    return plan
+
+
+def _write(
+    source: Path,
+    temporary: Path,
+    file: CellFile,
+    annotation: Annotation,
+    model: Model,
+    summary: AnnotationSummary,
+    settings: AnnotationSettings,
+) -> None:
+    target = summary.output
+    try:
+        shutil.rmtree(temporary.parent, ignore_errors=True)  # of a run that was stopped
+        temporary.parent.mkdir(parents=True)
+        provenance, labels = _provenance(model, summary), model.bundle.labels
+        if settings.format == "parquet":
+            write_parquet(temporary, file.obs.index, annotation, labels, provenance)
+        elif settings.format == "csv":
+            write_csv(temporary, file.obs.index, annotation, labels)
+        else:
+            write_annotated(source, temporary, annotation, labels, provenance)
+    except BaseException as error:
+        shutil.rmtree(temporary.parent, ignore_errors=True)
+        if not isinstance(error, OSError | RuntimeError):  # HDF5 reports a full disk as either
+            raise
+        found = " ".join(str(error).split())  # HDF5 breaks lines
+        raise OutputError(f"{target}: cannot be written ({found}); check the space left there.") from error
+
+
+def _provenance(model: Model, summary: AnnotationSummary) -> dict[str, Any]:
+    """The same for the same key, however the run went."""
     return {
-        "gene_coverage": match.coverage,
-        "genes_missing": len(match.missing),
-        "threshold": threshold,
-        "rejected": annotation.rejected,
-        "library_size": str(sizes),
+        "model": model.name,
+        "model_version": model.version,
+        "model_identity": model.bundle.identity,
+        "job_id": summary.job_id,
+        "counts_in": summary.counts_in,
+        "gene_names": summary.gene_names,
+        "gene_coverage": summary.coverage,
+        "genes_missing": len(summary.missing_genes),
+        "threshold": summary.threshold,
+        "rejected": summary.rejected,
+        "library_size": summary.library_size,
+        **{key: value for key, value in model.bundle.lineage.items() if key == "prior_sha256" and value},
+        "sctransformer_version": __version__,
     }
 
 
@@ -189,22 +199,21 @@ def _threshold(bundle: Bundle, settings: AnnotationSettings) -> float:
     return float(bundle.calibration["rejection_threshold"] if settings.threshold is None else settings.threshold)
 
 
-def _label_counts(annotation: Annotation, names: list[str]) -> dict[str, int]:
-    cells_C = np.bincount(annotation.label_N + 1, minlength=len(names) + 1)  # UNKNOWN is -1: it comes first
-    counts: dict[str, int] = {}
-    for name, cells in zip([UNKNOWN_LABEL, *names], cells_C.tolist(), strict=True):
-        counts[name] = counts.get(name, 0) + cells
-    return {name: counts[name] for name in sorted(counts, key=lambda name: -counts[name]) if counts[name]}
+def _remembered(target: Path, figures: dict[str, Any]) -> AnnotationSummary:
+    return replace(AnnotationSummary(output=target, **figures), unchanged=True)
 
 
-def _require_space(source: Path, outdir: Path, n_cells: int, embedding: int) -> None:
-    needed = source.stat().st_size + n_cells * (embedding + 2) * 4
-    free = shutil.disk_usage(outdir).free
+def _require_unchanged(source: Path, state: str) -> None:
+    if state_of(source) != state:
+        raise UserError(f"{source}: was changed while it was annotated; run again.")
+
+
+def _require_space(source: Path, target: Path, n_cells: int, embedding: int, settings: AnnotationSettings) -> None:
+    shards = n_cells * (embedding + 4) * 4
+    needed = 2 * shards + (size_of(source) if settings.format == "anndata" else 0)
+    free = shutil.disk_usage(target.parent).free
     if free < needed:
         found, wanted = f"{free / 1e6:,.1f} MB free", f"{needed / 1e6:,.1f} MB"
-        raise UserError(f"{outdir}: has {found}, but the output needs {wanted}; make room or choose another folder.")
-
-
-def _state(source: Path) -> tuple[int, int, int]:
-    stat: os.stat_result = source.stat()
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+        raise OutputError(
+            f"{target.parent}: has {found}, but the output needs {wanted}; make room or choose another folder."
+        )

@@ -1,16 +1,17 @@
-"""Scoring a file in chunks: counts are never held whole; only what is said of each cell is kept."""
+"""Scoring a file in chunks: counts are never held whole, and what is said of cells goes to the disk by shards."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sctransformer._constants import TARGET_SUM
 from sctransformer.annotate.ahead import read_ahead
 from sctransformer.annotate.genes import GeneMatch
 from sctransformer.annotate.session import ScoringSession
+from sctransformer.annotate.shards import Shard, ShardPlan, ShardStore
 from sctransformer.data.cells import CellFile
 from sctransformer.data.library import LibrarySizes
 
@@ -19,35 +20,16 @@ CHUNK_CELLS = 512
 BATCH_CELLS = 64
 """Cells a run of the graph. Attention needs cells x heads x genes x regulators floats a layer: larger is not faster."""
 
-UNKNOWN = -1
-"""In place of a class: the cell is rejected."""
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """What the model says of every cell of a file, in file order."""
-
-    label_N: NDArray[np.int64]
-    """Most likely class, as its position in `Bundle.labels`; UNKNOWN where rejected."""
-    confidence_N: NDArray[np.float32]
-    """Calibrated probability of the most likely class, also where rejected."""
-    embedding_NE: NDArray[np.float32]
-    """Cell embedding."""
-    without_counts: int
-    """Cells without a count in any gene of the panel: rejected whatever their confidence."""
-
-    def __len__(self) -> int:
-        return len(self.label_N)
-
-    @property
-    def rejected(self) -> int:
-        """Number of rejected cells."""
-        return int((self.label_N == UNKNOWN).sum())
-
 
 class _Chunk(NamedTuple):
+    start: int
     counts_NG: NDArray[np.float32]
     library_size_N: NDArray[np.float32]
+
+
+def plan_shards(n_cells: int, batch_cells: int) -> ShardPlan:
+    """How a file is cut: chunks are a multiple of the batch, so that batches stay whole."""
+    return ShardPlan(n_cells, max(CHUNK_CELLS // batch_cells, 1) * batch_cells, batch_cells)
 
 
 def score_file(
@@ -55,46 +37,69 @@ def score_file(
     session: ScoringSession,
     match: GeneMatch,
     library_sizes: LibrarySizes,
-    threshold: float,
-    batch_cells: int = BATCH_CELLS,
+    store: ShardStore,
+    wanted: Sequence[int],
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Annotation:
-    """Score every cell of a file; reading overlaps scoring.
+) -> None:
+    """Score the cells of some shards of a file; reading overlaps scoring.
 
     Args:
         file: open, with at least one cell.
-        threshold: cells under this confidence are rejected.
-        batch_cells: cells a run of the graph; sets memory, not results.
-        on_progress: called with the cells done and the cells there are.
+        store: where shards go; its plan says how the file is cut.
+        wanted: numbers of the shards to make, in order.
+        on_progress: called with the cells done, those of the other shards among them, and the cells there are.
 
     Raises:
-        UserError: a value is no raw count, a library size makes no sense, or the file breaks off.
+        UserError: a value is no raw count, a library size makes no sense, the file breaks off, or a shard cannot be
+            written.
     """
-    rows = max(CHUNK_CELLS // batch_cells, 1) * batch_cells
-    labels, confidences, embeddings = [], [], []
-    done = without_counts = 0
-    with closing(read_ahead(_chunks(file, match, library_sizes, rows))) as chunks:
-        for counts_NG, library_size_N in _batches(chunks, batch_cells):
-            scores = session.score(counts_NG, library_size_N)
-            confidence_N = scores.probabilities_NC.max(axis=1)
-            empty_N = ~counts_NG.any(axis=1)
-            rejected_N = empty_N | ~(confidence_N >= threshold)
-            labels.append(np.where(rejected_N, UNKNOWN, scores.probabilities_NC.argmax(axis=1)))
-            confidences.append(confidence_N)
-            embeddings.append(scores.embedding_NE)
-            without_counts += int(empty_N.sum())
-            done += len(counts_NG)
-            on_progress(done, file.n_cells)
-    return Annotation(np.concatenate(labels), np.concatenate(confidences), np.concatenate(embeddings), without_counts)
+    plan = store.plan
+    done = plan.cells - sum(len(plan.rows(shard)) for shard in wanted)
+    on_progress(done, plan.cells)
+    starts = [start for shard in wanted for start in plan.chunk_starts(shard)]
+    with closing(read_ahead(_chunks(file, match, library_sizes, plan.chunk_cells, starts))) as chunks:
+        for shard in wanted:
+            parts = []
+            for _ in plan.chunk_starts(shard):
+                for batch in _batches(next(chunks), plan.batch_cells):
+                    parts.append(_scored(session, batch))
+                    done += len(batch.counts_NG)
+                    on_progress(done, plan.cells)
+            store.write(shard, _joined(parts))
 
 
-def _batches(chunks: Iterator[_Chunk], cells: int) -> Iterator[_Chunk]:
-    for chunk in chunks:
-        for start in range(0, len(chunk.counts_NG), cells):
-            part = slice(start, start + cells)
-            yield _Chunk(chunk.counts_NG[part], chunk.library_size_N[part])
+def _scored(session: ScoringSession, batch: _Chunk) -> Shard:
+    counts_NG, library_size_N = batch.counts_NG, batch.library_size_N
+    scores = session.score(counts_NG, library_size_N)
+    expression_NG = np.log1p(counts_NG * (np.float32(TARGET_SUM) / np.maximum(library_size_N, 1.0))[:, None])
+    return Shard(
+        label_N=scores.probabilities_NC.argmax(axis=1).astype(np.int32),
+        confidence_N=scores.probabilities_NC.max(axis=1),
+        embedding_NE=scores.embedding_NE,
+        library_size_N=library_size_N,
+        counted_N=np.asarray(counts_NG.any(axis=1)),
+        detected_G=(counts_NG > 0).sum(axis=0, dtype=np.int64),
+        expression_G=expression_NG.sum(axis=0, dtype=np.float64),
+    )
 
 
-def _chunks(file: CellFile, match: GeneMatch, library_sizes: LibrarySizes, rows: int) -> Iterator[_Chunk]:
-    for start, counts_NF in file.chunks(rows):
-        yield _Chunk(match.gather(counts_NF), library_sizes.of_chunk(start, counts_NF).astype(np.float32))
+def _joined(parts: list[Shard]) -> Shard:
+    def every(name: str) -> NDArray:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    by_cell = {name: every(name) for name in ("label_N", "confidence_N", "embedding_NE", "library_size_N", "counted_N")}
+    detected_G = np.sum([part.detected_G for part in parts], axis=0)
+    return Shard(**by_cell, detected_G=detected_G, expression_G=np.sum([part.expression_G for part in parts], axis=0))
+
+
+def _batches(chunk: _Chunk, cells: int) -> Iterator[_Chunk]:
+    for start in range(0, len(chunk.counts_NG), cells):
+        part = slice(start, start + cells)
+        yield _Chunk(chunk.start + start, chunk.counts_NG[part], chunk.library_size_N[part])
+
+
+def _chunks(
+    file: CellFile, match: GeneMatch, library_sizes: LibrarySizes, rows: int, starts: Sequence[int]
+) -> Iterator[_Chunk]:
+    for start, counts_NF in file.chunks(rows, starts):
+        yield _Chunk(start, match.gather(counts_NF), library_sizes.of_chunk(start, counts_NF).astype(np.float32))

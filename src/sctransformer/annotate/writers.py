@@ -1,4 +1,4 @@
-"""Writing annotations: a copy of the input with new elements beside the old ones. X is copied, never read."""
+"""Writing annotations into a copy of the input, new elements beside the old ones. X is copied, never read."""
 
 import logging
 import os
@@ -10,16 +10,17 @@ import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import read_elem, write_elem
-from numpy.typing import NDArray
 
-from sctransformer._constants import OBS, OBSM, UNKNOWN_LABEL, UNS
-from sctransformer.annotate.stream import UNKNOWN, Annotation
-from sctransformer.errors import UserError
+from sctransformer._constants import OBS, OBSM, UNS
+from sctransformer.annotate.annotation import Annotation
+from sctransformer.annotate.columns import label_columns
 
 logger = logging.getLogger(__name__)
 
 _SLACK_BYTES = 2**20
 """For names, categories and the tables of HDF5."""
+_COLUMNS = 6
+"""At most so many are written, of at most four bytes a cell."""
 _COLUMNS_WRITTEN = "obs_columns"
 """Member of `uns["sctransformer"]`: the columns that are ours, so that a later run knows which it may replace."""
 
@@ -27,11 +28,12 @@ _COLUMNS_WRITTEN = "obs_columns"
 def write_annotated(
     source: Path, target: Path, annotation: Annotation, labels: pd.DataFrame, provenance: dict[str, Any]
 ) -> None:
-    """Copy an h5ad file and add what the model says of its cells.
+    """Copy an h5ad file or a zarr folder and add what the model says of its cells.
 
     Sets `obs["predicted_labels"]` (categorical), `obs["conf_score"]` (float32),
     `obs["cell_type_ontology_term_id"]` (categorical; only if the model knows any id and the input has no such column of
     its own), `obsm["X_sctransformer"]` (float32) and `uns["sctransformer"]`. Everything else stays as in the input.
+    The same input and annotation give the same bytes.
 
     Args:
         source: the input; only read.
@@ -40,22 +42,48 @@ def write_annotated(
         provenance: content of `uns["sctransformer"]`.
 
     Raises:
-        UserError: the copy cannot be written, for example because the disk is full.
+        OSError, RuntimeError: the copy cannot be written, for example because the disk is full (HDF5 reports that as
+            either).
     """
-    try:
-        shutil.copyfile(source, target)
-        columns = _columns(annotation, labels)
-        _reserve(target, annotation)
-        with h5py.File(target, "r+") as file:  # closing it cuts off what was reserved and not used
-            _replace_columns(file["obs"], columns, _columns_of_ours(file), source)
-            write_elem(file.require_group("obsm"), OBSM.embedding, annotation.embedding_NE)
-            write_elem(
-                file.require_group("uns"), UNS.annotation, {**provenance, _COLUMNS_WRITTEN: np.array(list(columns))}
-            )
-    except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either
-        folder = target.parent.parent  # the parent is the temporary folder
-        found = " ".join(str(error).split())  # HDF5 breaks lines
-        raise UserError(f"{folder / target.name}: cannot be written ({found}); check the space left there.") from error
+    columns = label_columns(annotation, labels)
+    if source.is_dir():
+        import zarr  # half a second
+
+        shutil.copytree(source, target)
+        consolidated = zarr.open_group(target, mode="r").metadata.consolidated_metadata is not None
+        _add_elements(
+            zarr.open_group(target, mode="r+", use_consolidated=False), source, columns, annotation, provenance
+        )
+        if consolidated:
+            zarr.consolidate_metadata(target)
+        return
+    shutil.copyfile(source, target)
+    _reserve(target, annotation)
+    with h5py.File(target, "r+") as file:  # closing it cuts off what was reserved and not used
+        _add_elements(file, source, columns, annotation, provenance)
+
+
+def _add_elements(
+    root: Any, source: Path, columns: dict[str, Any], annotation: Annotation, provenance: dict[str, Any]
+) -> None:
+    _replace_columns(root["obs"], columns, _columns_of_ours(root), source)
+    for group, kind in (("obsm", "dict"), ("uns", "dict")):
+        if group not in root:
+            root.create_group(group).attrs.update({"encoding-type": kind, "encoding-version": "0.1.0"})
+    _write_embedding(root["obsm"], annotation)
+    write_elem(root["uns"], UNS.annotation, {**provenance, _COLUMNS_WRITTEN: np.array(list(columns), dtype=object)})
+
+
+def _write_embedding(obsm: Any, annotation: Annotation) -> None:
+    """As `write_elem` would, but a shard at a time."""
+    if OBSM.embedding in obsm:
+        del obsm[OBSM.embedding]
+    shape = (len(annotation), annotation.embedding_size)
+    create = obsm.create_dataset if isinstance(obsm, h5py.Group) else obsm.create_array
+    array = create(OBSM.embedding, shape=shape, dtype=np.float32)
+    array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    for start, embedding_NE in annotation.embeddings():
+        array[start : start + len(embedding_NE)] = embedding_NE
 
 
 def _reserve(target: Path, annotation: Annotation) -> None:
@@ -66,42 +94,18 @@ def _reserve(target: Path, annotation: Annotation) -> None:
     """
     if not hasattr(os, "posix_fallocate"):  # macOS
         return
-    columns = annotation.confidence_N.nbytes + 2 * annotation.label_N.nbytes
+    needed = len(annotation) * (4 * annotation.embedding_size + 4 * _COLUMNS) + _SLACK_BYTES
     with target.open("r+b") as stream:
         size = target.stat().st_size
-        os.posix_fallocate(stream.fileno(), size, annotation.embedding_NE.nbytes + columns + _SLACK_BYTES)
+        os.posix_fallocate(stream.fileno(), size, needed)
 
 
-def _columns(annotation: Annotation, labels: pd.DataFrame) -> dict[str, Any]:
-    names = labels["name"].tolist()
-    columns = {
-        OBS.predicted_labels: _categorical(annotation.label_N, names),
-        OBS.conf_score: annotation.confidence_N,
-    }
-    ids = labels[OBS.ontology_term].replace("", UNKNOWN_LABEL).tolist()
-    if set(ids) != {UNKNOWN_LABEL}:
-        columns[OBS.ontology_term] = _categorical(annotation.label_N, ids)
-    return columns
-
-
-def _categorical(label_N: NDArray[np.int64], names: list[str]) -> "pd.Categorical[str]":
-    """Each cell's name; `unknown` where it was rejected or its class has no name.
-
-    All of the model's names are categories, in its order, so that the outputs of several files fit together.
-    """
-    categories = list(dict.fromkeys([*names, UNKNOWN_LABEL]))
-    position = {name: index for index, name in enumerate(categories)}
-    code_C = np.array([position[name] for name in [*names, UNKNOWN_LABEL]])  # UNKNOWN, -1, takes the last
-    assert UNKNOWN == -1
-    return pd.Categorical.from_codes(code_C[label_N].tolist(), categories=pd.Index(categories))
-
-
-def _columns_of_ours(file: h5py.File) -> set[str]:
-    written = file.get(f"uns/{UNS.annotation}/{_COLUMNS_WRITTEN}")
+def _columns_of_ours(root: Any) -> set[str]:
+    written = root.get(f"uns/{UNS.annotation}/{_COLUMNS_WRITTEN}")
     return set() if written is None else {str(name) for name in read_elem(written)}
 
 
-def _replace_columns(obs: h5py.Group, columns: dict[str, Any], ours: set[str], source: Path) -> None:
+def _replace_columns(obs: Any, columns: dict[str, Any], ours: set[str], source: Path) -> None:
     """Write `columns` and drop what an earlier run of ours left; a column of the input's own leaves `columns`.
 
     The labels and confidences of any earlier annotation are replaced, CellTypist's too: they bear the same names.
@@ -119,4 +123,5 @@ def _replace_columns(obs: h5py.Group, columns: dict[str, Any], ours: set[str], s
     for name, values in columns.items():
         write_elem(obs, name, values)
     order += [name for name in columns if name not in order]
-    obs.attrs["column-order"] = np.array(order, dtype=h5py.string_dtype())
+    text = isinstance(obs, h5py.Group)
+    obs.attrs["column-order"] = np.array(order, dtype=h5py.string_dtype()) if text else order

@@ -1,6 +1,7 @@
-"""`sctransformer annotate`: label the cells of one file."""
+"""`sctransformer annotate`: label the cells of files."""
 
 import re
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -11,8 +12,11 @@ from sctransformer.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sctransformer.annotate.run import AnnotationSummary
+    from sctransformer.annotate.many import FileOutcome
+    from sctransformer.annotate.summary import AnnotationSummary
 
+SOME_FAILED = 3
+"""Exit code: some files were labelled, and some could not be."""
 _REGISTERED = re.compile(r"[^/@]+(@[^/@]+|/\d+)")
 _GENES_SHOWN = 10
 
@@ -22,10 +26,25 @@ class _Model(NamedTuple):
     version: str
 
 
+class OutputFormat(StrEnum):
+    """See `AnnotationSettings.format`."""
+
+    anndata = "anndata"
+    parquet = "parquet"
+    csv = "csv"
+
+
 def annotate(
-    indata: Annotated[Path, typer.Option("--indata", "-i", help="An h5ad file with raw counts.")],
+    indata: Annotated[
+        str,
+        typer.Option(
+            "--indata",
+            "-i",
+            help="Raw counts: an h5ad file, a zarr folder, a folder of those, a pattern in quotes, or a URL such as s3://bucket/new/.",
+        ),
+    ],
     model: Annotated[str, typer.Option("--model", "-m", help="A bundle's folder, NAME@ALIAS or NAME/VERSION.")],
-    outdir: Annotated[Path, typer.Option("--outdir", "-o", help="Folder of the result.")],
+    outdir: Annotated[Path, typer.Option("--outdir", "-o", help="Folder of the results.")],
     threshold: Annotated[
         float | None,
         typer.Option(min=0.0, max=1.0, help="Cells under this confidence are 'unknown'.", show_default="the model's"),
@@ -41,29 +60,77 @@ def annotate(
             show_default="library_size if there, else sums of X",
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Cells scored at a time: memory, not labels.")] = 64,
+    output_format: Annotated[
+        OutputFormat,
+        typer.Option("--format", help="A copy of the input with the labels in it, or a table."),
+    ] = OutputFormat.anndata,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Cells scored at a time: memory, not labels.", show_default="measured")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="one a core")] = None,
 ) -> None:
-    """Label the cells of a file.
+    r"""Label cells.
 
-    Writes OUTDIR/<name>_annotated.h5ad: the file itself, with obs predicted_labels and conf_score, obsm X_sctransformer
-    and uns sctransformer beside what it held. The input is never changed.
+    Writes OUTDIR/<name>_annotated.h5ad for each file: the file itself, with obs predicted_labels and conf_score, obsm
+    X_sctransformer and uns sctransformer beside what it held. The input is never changed.
+
+    The same file, model and options again change nothing; a run that was stopped goes on where it was.
+
+    Exit codes: 0 all labelled; 1 nothing labelled, the sentence says why; 3 some files labelled and some not; 73 no
+    room for the output; 75 another process is at it.
+
+    \b
+    sctransformer annotate -i new.h5ad -m celltype@champion -o annotated/
+    sctransformer annotate -i 'runs/*/cells.h5ad' -m celltype/7 -o annotated/ --format parquet
+    sctransformer annotate -i s3://bucket/new/ -m celltype@champion -o annotated/
     """
     import logging
 
     from rich.console import Console
 
-    from sctransformer.annotate.run import AnnotationSettings, annotate_file
+    from sctransformer.annotate.many import annotate_each
+    from sctransformer.annotate.scorer import LocalScorer, Model
+    from sctransformer.annotate.settings import AnnotationSettings
+    from sctransformer.annotate.sources import find_sources
     from sctransformer.cli.progress import cells_bar
     from sctransformer.export.bundle import read_bundle
 
     logging.basicConfig(format="Note: %(message)s", level=logging.WARNING)
-    settings = AnnotationSettings(threshold, min_coverage, library_size_column, batch_size, threads)
+    settings = AnnotationSettings(
+        threshold, min_coverage, library_size_column, batch_size, threads, format=output_format.value
+    )
     found = find_model(model)
-    bundle = read_bundle(found.folder)
+    asked = Model(read_bundle(found.folder), model, found.version)
+    sources = find_sources(indata, outdir)
+    console, outcomes = Console(), []
     with cells_bar("Annotating") as on_progress:
-        summary = annotate_file(bundle, model, found.version, indata, outdir, settings, on_progress)
-    _show(Console(), summary)
+        scorer = LocalScorer(asked.bundle, settings)
+        for outcome in annotate_each(asked, sources, outdir, settings, scorer, on_progress):
+            if len(sources) == 1 and outcome.error is not None:
+                raise outcome.error
+            outcomes.append(outcome)
+            if len(sources) > 1:
+                _line(console, _of_file(outcome))
+    if len(sources) == 1:
+        _show(console, outcomes[0].done)
+        return
+    leave_unless_all_done(outcomes)
+
+
+def leave_unless_all_done(outcomes: "list[FileOutcome]") -> None:
+    """End the program with the exit code that stands for what could not be labelled; nothing if all was.
+
+    Raises:
+        UserError: no file could be labelled, and all for the same kind of reason.
+        typer.Exit: some could not.
+    """
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if not errors:
+        return
+    for error in errors:
+        typer.echo(f"Error: {error}", err=True)
+    codes = {error.exit_code for error in errors}
+    raise typer.Exit(codes.pop() if len(errors) == len(outcomes) and len(codes) == 1 else SOME_FAILED)
 
 
 def find_model(reference: str) -> _Model:
@@ -82,20 +149,32 @@ def find_model(reference: str) -> _Model:
     return _Model(resolved.folder, str(resolved.version))
 
 
+def _of_file(outcome: "FileOutcome") -> str:
+    if outcome.summary is None:
+        return f"{outcome.source}: not labelled"
+    summary = outcome.summary
+    did = "unchanged" if summary.unchanged else f"{summary.cells_per_second:,.0f} cells/s"
+    return f"{summary.output}: {summary.cells:,} cells, {summary.rejected:,} unknown, {did}"
+
+
+def _line(console: "Console", text: str) -> None:
+    console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
 def _show(console: "Console", summary: "AnnotationSummary") -> None:
+    from functools import partial
+
     from rich.table import Table
     from rich.text import Text
 
-    def line(text: str) -> None:
-        console.print(text, soft_wrap=True, markup=False, highlight=False)
-
+    line = partial(_line, console)
     table = Table("label", "cells", "share")
     for column in table.columns[1:]:
         column.justify = "right"
     for label, cells in summary.labels.items():
         table.add_row(Text(label), f"{cells:,}", f"{cells / summary.cells:.1%}")
     console.print(table, markup=False)
-    line(f"cells         {summary.cells:,} in {summary.seconds:.1f} s, {summary.cells_per_second:,.0f} cells/s")
+    line(f"cells         {summary.cells:,}{_pace(summary)}")
     line(f"rejected      {summary.rejected:,} cells under confidence {summary.threshold:.3g}{_without(summary)}")
     line(f"gene coverage {summary.coverage:.1%}{_missing(summary.missing_genes)}")
     if summary.repeated_genes:
@@ -104,6 +183,13 @@ def _show(console: "Console", summary: "AnnotationSummary") -> None:
     line(f"library size  {summary.library_size}")
     line(f"ran on        {summary.provider}")
     line(f"output        {summary.output}")
+
+
+def _pace(summary: "AnnotationSummary") -> str:
+    if summary.unchanged:
+        return "; the output was there already and is unchanged"
+    scored = f" in {summary.seconds:.1f} s, {summary.cells_per_second:,.0f} cells/s"
+    return f"{scored}; {summary.taken_over:,} were scored before a stop" if summary.taken_over else scored
 
 
 def _without(summary: "AnnotationSummary") -> str:

@@ -14,8 +14,8 @@ import typer
 from sctransformer import __version__
 from sctransformer.errors import DEBUG_VARIABLE, UserError, debugging
 
-USER_ERROR, UNEXPECTED, INTERRUPTED, TERMINATED = 1, 70, 130, 143
-"""Exit codes; 2 is a wrong command line."""
+UNEXPECTED, INTERRUPTED, TERMINATED = 70, 130, 143
+"""Exit codes; 1 is what the user can put right, 2 a wrong command line, 75 work that another process is doing."""
 
 VERBS = (
     # words, module, function: these modules are imported for any command, so they import nothing heavy themselves
@@ -103,7 +103,7 @@ def reporting(verb: Callable[..., None]) -> Callable[..., None]:
         except UserError as error:
             if debugging():
                 raise
-            _leave(f"Error: {error}", USER_ERROR, error)
+            _leave(f"Error: {error}", error.exit_code, error)
         except Exception as error:
             if debugging():
                 raise

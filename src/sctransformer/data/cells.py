@@ -13,7 +13,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from sctransformer.data.counts import check_counts, fault_of
-from sctransformer.data.matrix import RowMatrix, open_matrix
+from sctransformer.data.matrix import RowMatrix, Starts, open_matrix
 from sctransformer.data.obs_table import read_table, small_cache
 from sctransformer.errors import UserError
 
@@ -69,14 +69,18 @@ class CellFile:
         """Number of cells."""
         return len(self.obs)
 
-    def chunks(self, rows: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
+    def chunks(self, rows: int, wanted: Starts = None) -> Iterator[tuple[int, sparse.csr_matrix]]:
         """Checked raw counts, `rows` cells at a time: position of the first cell, and cells x genes in CSR.
+
+        Args:
+            rows: cells of a chunk.
+            wanted: positions of the first cells of the chunks to read, multiples of `rows`; None reads all.
 
         Raises:
             UserError: a value is no raw count, or the file breaks off.
         """
         source, done = f"{self.path}: {_shown(self.counts_in)}", 0
-        chunks = self._matrix.row_chunks(rows)
+        chunks = self._matrix.row_chunks(rows, wanted)
         while True:
             with self._damage_named(f"{_shown(self.counts_in)} cannot be read at cell {done}"):
                 following = next(chunks, None)

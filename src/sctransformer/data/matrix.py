@@ -1,7 +1,7 @@
 """Rows of a stored matrix, a few at a time: CSR, CSC or dense, in HDF5 or zarr, never the whole of a large one."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,14 +18,22 @@ IN_MEMORY_VALUES = 10_000_000
 """A CSC matrix with no more stored values is turned in memory; a larger one through files."""
 
 
+Starts = Collection[int] | None
+
+
 class RowMatrix(Protocol):
     """A matrix on disk that gives its rows."""
 
     shape: tuple[int, int]
     """Cells x genes."""
 
-    def row_chunks(self, rows: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
-        """Position of the first row, and the rows as CSR; `rows` at a time, in order."""
+    def row_chunks(self, rows: int, wanted: Starts = None) -> Iterator[tuple[int, sparse.csr_matrix]]:
+        """Position of the first row, and the rows as CSR; `rows` at a time, in order.
+
+        Args:
+            rows: of a chunk.
+            wanted: positions of the first rows of the chunks to give, multiples of `rows`; None gives all.
+        """
 
     def sample(self) -> NDArray[Any]:
         """Stored values from the start, the middle and the end; cheap, not a random sample."""
@@ -65,8 +73,8 @@ class _Csr:
         self._node, self._matrix = node, matrix
         self.shape: tuple[int, int] = tuple(matrix.shape)
 
-    def row_chunks(self, rows: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
-        for start in range(0, self.shape[0], rows):
+    def row_chunks(self, rows: int, wanted: Starts = None) -> Iterator[tuple[int, sparse.csr_matrix]]:
+        for start in _starts(self.shape[0], rows, wanted):
             yield start, sparse.csr_matrix(self._matrix[start : start + rows])
 
     def sample(self) -> NDArray[Any]:
@@ -78,9 +86,9 @@ class _Dense:
         self._node = node
         self.shape: tuple[int, int] = tuple(node.shape)
 
-    def row_chunks(self, rows: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
+    def row_chunks(self, rows: int, wanted: Starts = None) -> Iterator[tuple[int, sparse.csr_matrix]]:
         block = max(1, DENSE_BLOCK // max(1, self.shape[1]))
-        for start in range(0, self.shape[0], rows):
+        for start in _starts(self.shape[0], rows, wanted):
             stop = min(start + rows, self.shape[0])
             parts = [
                 sparse.csr_matrix(self._node[begin : min(begin + block, stop)]) for begin in range(start, stop, block)
@@ -104,20 +112,19 @@ class _Csc:
         self._node, self._matrix = node, matrix
         self.shape: tuple[int, int] = tuple(matrix.shape)
 
-    def row_chunks(self, rows: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
+    def row_chunks(self, rows: int, wanted: Starts = None) -> Iterator[tuple[int, sparse.csr_matrix]]:
         if self._node["data"].shape[0] <= IN_MEMORY_VALUES:
             columns = self._matrix.to_memory()
             columns.check_format(full_check=True)
             whole = sparse.csr_matrix(columns)
-            for start in range(0, self.shape[0], rows):
+            for start in _starts(self.shape[0], rows, wanted):
                 yield start, whole[start : start + rows]
             return
         with tempfile.TemporaryDirectory(prefix="sctransformer-rows-") as folder:
             buckets = [Path(folder) / str(index) for index in range(-(-self.shape[0] // rows))]
             self._sort_into(buckets, rows)
-            for index, bucket in enumerate(buckets):
-                start = index * rows
-                yield start, self._read_bucket(bucket, start, min(rows, self.shape[0] - start))
+            for start in _starts(self.shape[0], rows, wanted):
+                yield start, self._read_bucket(buckets[start // rows], start, min(rows, self.shape[0] - start))
 
     def sample(self) -> NDArray[Any]:
         return _three_places(self._node["data"])
@@ -150,6 +157,11 @@ class _Csc:
         bucket.unlink(missing_ok=True)
         where = (entries["row"] - start, entries["column"])
         return sparse.coo_matrix((entries["value"], where), shape=(rows, self.shape[1])).tocsr()
+
+
+def _starts(n_rows: int, rows: int, wanted: Starts) -> Iterator[int]:
+    chosen = None if wanted is None else frozenset(wanted)
+    return (start for start in range(0, n_rows, rows) if chosen is None or start in chosen)
 
 
 def _blocks_of(starts: NDArray[np.int64], values: int) -> Iterator[tuple[int, int]]:

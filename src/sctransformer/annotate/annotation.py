@@ -1,0 +1,102 @@
+"""What is said of every cell of a file, put together from its shards; embeddings stay on the disk."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sctransformer._constants import UNKNOWN_LABEL
+from sctransformer.annotate.shards import ShardStore
+
+UNKNOWN = -1
+"""In place of a class: the cell is rejected."""
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """Cells in file order. N: cells, E: embedding, G: genes of the vocabulary."""
+
+    label_N: NDArray[np.int32]
+    """Most likely class, as its position in `Bundle.labels`; UNKNOWN where rejected."""
+    confidence_N: NDArray[np.float32]
+    """Calibrated probability of the most likely class, also where rejected."""
+    library_size_N: NDArray[np.float32]
+    """Counts of the whole cell."""
+    counted_N: NDArray[np.bool_]
+    """Whether any gene of the vocabulary has a count; a cell without is rejected whatever its confidence."""
+    embedding_size: int
+    """E."""
+    detection_G: NDArray[np.float64]
+    """Share of cells that express the gene."""
+    expression_G: NDArray[np.float64]
+    """Mean log1p of counts per 10,000."""
+    embedding_mean_E: NDArray[np.float64]
+    embedding_std_E: NDArray[np.float64]
+    store: ShardStore
+
+    def __len__(self) -> int:
+        return len(self.label_N)
+
+    @property
+    def rejected(self) -> int:
+        """Number of rejected cells."""
+        return int((self.label_N == UNKNOWN).sum())
+
+    @property
+    def without_counts(self) -> int:
+        """Cells without a count in any gene of the vocabulary."""
+        return int((~self.counted_N).sum())
+
+    def embeddings(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Position of the first cell, and embeddings of the cells from there on, a shard at a time."""
+        for shard, content in enumerate(self.store):
+            yield self.store.plan.rows(shard).start, content.embedding_NE
+
+    def label_counts(self, names: list[str]) -> dict[str, int]:
+        """Cells of each label, the most frequent first; `unknown` are the rejected."""
+        cells_C = np.bincount(self.label_N + 1, minlength=len(names) + 1)  # UNKNOWN is -1: it comes first
+        counts: dict[str, int] = {}
+        for name, cells in zip([UNKNOWN_LABEL, *names], cells_C.tolist(), strict=True):
+            counts[name] = counts.get(name, 0) + cells
+        return {name: counts[name] for name in sorted(counts, key=lambda name: -counts[name]) if counts[name]}
+
+
+def assemble(store: ShardStore, threshold: float) -> Annotation:
+    """Put shards together, and reject.
+
+    Args:
+        store: with every shard of its plan.
+        threshold: cells under this confidence are rejected.
+
+    Raises:
+        UserError: a shard was changed since it was written.
+    """
+    n_cells = store.plan.cells
+    label_N = np.empty(n_cells, dtype=np.int32)
+    confidence_N, library_size_N = np.empty(n_cells, dtype=np.float32), np.empty(n_cells, dtype=np.float32)
+    counted_N = np.empty(n_cells, dtype=np.bool_)
+    sums: list[NDArray[np.float64]] = []
+    for shard, content in enumerate(store):
+        rows = store.plan.rows(shard)
+        part = slice(rows.start, rows.stop)
+        rejected_N = ~content.counted_N | ~(content.confidence_N >= threshold)
+        label_N[part] = np.where(rejected_N, UNKNOWN, content.label_N)
+        confidence_N[part], library_size_N[part] = content.confidence_N, content.library_size_N
+        counted_N[part] = content.counted_N
+        embedding_NE = content.embedding_NE.astype(np.float64)
+        found = [content.detected_G, content.expression_G, embedding_NE.sum(axis=0), (embedding_NE**2).sum(axis=0)]
+        sums = [np.add(left, right) for left, right in zip(sums, found, strict=True)] if sums else found
+    detection_G, expression_G, mean_E, square_E = (values / n_cells for values in sums)
+    return Annotation(
+        label_N,
+        confidence_N,
+        library_size_N,
+        counted_N,
+        embedding_size=len(mean_E),
+        detection_G=detection_G,
+        expression_G=expression_G,
+        embedding_mean_E=mean_E,
+        embedding_std_E=np.sqrt(np.maximum(square_E - mean_E**2, 0.0)),
+        store=store,
+    )

@@ -1,0 +1,195 @@
+"""The journal beside an output: what was made of which input, what is under way, and who is at work on it."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from sctransformer.errors import BusyError, OutputError, UserError
+from sctransformer.files import sha256_file, write_json
+
+_LOCK = "lock"
+FOLDER = ".sctransformer"
+"""In the folder of the outputs."""
+
+
+class Journal:
+    """Of one output file. Use `locked` for whatever changes it or the output.
+
+    In `<folder>/.sctransformer/<output name>/` lie `done.json` (which key the output stands for, its checksum, its
+    figures), `input.json` (checksum of the input as it was last seen), `lock`, and, while there is something to do, a
+    folder named by the key with shards and a half-written output.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.folder = target.parent / FOLDER / target.name
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only process that works on this output; the lock ends with the process, however that ends.
+
+        Raises:
+            BusyError: another process has it.
+            OutputError: the folder cannot be written.
+        """
+        while True:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                stream = (self.folder / _LOCK).open("a+")
+            except FileNotFoundError:  # whoever had the lock has just tidied up
+                continue
+            except OSError as error:
+                raise OutputError(
+                    f"{self.target.parent}: cannot be written ({error.strerror}); choose another folder."
+                ) from error
+            with stream:
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    stream.seek(0)
+                    holder = stream.read().strip() or "another process"
+                    raise BusyError(f"{self.target}: {holder} is writing it now; nothing was done.") from error
+                if not self._is_current(stream.fileno()):
+                    continue
+                stream.truncate(0)
+                stream.write(f"process {os.getpid()}")
+                stream.flush()
+                yield
+                return
+
+    def _is_current(self, descriptor: int) -> bool:
+        """Whether the lock that this process has is the one that others will find: it may have been removed."""
+        try:
+            return os.fstat(descriptor).st_ino == (self.folder / _LOCK).stat().st_ino
+        except FileNotFoundError:
+            return False
+
+    def finished(self, key: str) -> dict[str, Any] | None:
+        """The figures of the output, if it stands for this key and is what was written; else None."""
+        done = _read(self.folder / "done.json")
+        if done.get("key") != key or not self.target.exists():
+            return None
+        if done.get("state") == state_of(self.target) or done.get("sha256") == digest_of(self.target):
+            figures: dict[str, Any] = done["figures"]
+            return figures
+        return None
+
+    def finish(self, key: str, temporary: Path, figures: dict[str, Any]) -> None:
+        """Put the output in its place, note what it is, and remove what was kept to make it.
+
+        Raises:
+            OutputError: the output cannot be put there.
+        """
+        digest = digest_of(temporary)
+        try:
+            for _, file in _files(temporary):
+                _sync(file)
+            if temporary.is_dir() and self.target.exists():
+                self.target.rename(temporary.with_name("replaced"))  # a folder cannot be renamed onto a full one
+            temporary.replace(self.target)
+            _sync(self.target.parent)
+            content = {"key": key, "sha256": digest, "state": state_of(self.target), "figures": figures}
+            write_json(self.folder / "done.json", content)
+        except OSError as error:
+            raise OutputError(f"{self.target}: cannot be written ({error.strerror}).") from error
+        shutil.rmtree(self.folder / key, ignore_errors=True)
+
+    def work_folder(self, key: str) -> Path:
+        """Where this key is worked on; what is left of work on other keys is removed."""
+        for path in self.folder.iterdir() if self.folder.is_dir() else []:
+            if path.is_dir() and path.name != key:
+                shutil.rmtree(path, ignore_errors=True)
+        return self.folder / key
+
+    def discard(self) -> None:
+        """Forget work that cannot become an output, and leave no trace where there is no output either."""
+        for path in self.folder.iterdir() if self.folder.is_dir() else []:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+        if self.folder.is_dir() and not (self.folder / "done.json").exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
+            with suppress(OSError):  # other outputs have theirs there
+                self.folder.parent.rmdir()
+
+    def known_digest(self, source: str, state: str) -> str | None:
+        """SHA-256 of the input as an earlier run found it; None where it may have been changed since.
+
+        Args:
+            source: path or URL.
+            state: see `Source.state`.
+        """
+        known = _read(self.folder / "input.json")
+        return str(known["sha256"]) if (known.get("source"), known.get("state")) == (source, state) else None
+
+    def keep_digest(self, source: str, state: str, sha256: str) -> None:
+        """Keep the checksum of an input for the next run."""
+        write_json(self.folder / "input.json", {"source": source, "state": state, "sha256": sha256})
+
+
+def state_of(path: Path) -> str:
+    """What the file system says of a file, or of every file of a folder: changed content has another state.
+
+    Raises:
+        UserError: it is not there.
+    """
+    try:
+        lines = [
+            f"{name} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns}"
+            for name, stat in ((name, file.stat()) for name, file in _files(path))
+        ]
+    except OSError as error:
+        raise UserError(f"{path}: no such file.") from error
+    return lines[0] if path.is_file() else hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file's content, or of the names and contents of all files of a folder.
+
+    Raises:
+        UserError: it is not there or cannot be read.
+    """
+    try:
+        if path.is_file():
+            return sha256_file(path)
+        lines = [f"{sha256_file(file)}  {name}\n" for name, file in _files(path)]
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file.") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    return sum(file.stat().st_size for _, file in _files(path))
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold a file, or a folder's list of names, before going on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _files(path: Path) -> list[tuple[str, Path]]:
+    if not path.is_dir():
+        path.stat()
+        return [("", path)]
+    return sorted((str(file.relative_to(path)), file) for file in path.rglob("*") if file.is_file())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON object; nothing where there is none: the journal's files can all be made again."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,106 @@
+"""What makes shards of a checked file: this process here, a cluster in cluster.py."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from sctransformer.annotate.genes import GeneMatch, match_genes, named_by_symbol, require_coverage
+from sctransformer.annotate.session import ScoringSession
+from sctransformer.annotate.settings import AnnotationSettings
+from sctransformer.annotate.shards import ShardStore
+from sctransformer.annotate.stream import BATCH_CELLS, score_file
+from sctransformer.data.cells import CellFile
+from sctransformer.data.library import LibrarySizes, choose_library_sizes
+from sctransformer.errors import UserError
+from sctransformer.export.bundle import Bundle
+
+Progress = Callable[[int, int], None]
+"""Called with the cells done and the cells there are."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A bundle under the name by which it was asked for."""
+
+    bundle: Bundle
+    """Verified by `read_bundle`."""
+    name: str
+    """The reference that the user gave; written to the output."""
+    version: str
+    """What it stood for; written to the output."""
+
+
+class Scorer(Protocol):
+    """Something that makes shards: this process, or a cluster."""
+
+    @property
+    def provider(self) -> str:
+        """What the graph runs on."""
+
+    def batch_cells(self, n_cells: int) -> int:
+        """Cells for a run of the graph, for a file of so many cells."""
+
+    def __call__(self, file: "OpenedFile", store: ShardStore, wanted: list[int], on_progress: Progress) -> None:
+        """Put the wanted shards into the store; arguments as in `score_file`."""
+
+
+@dataclass(frozen=True)
+class OpenedFile:
+    """A file of cells that has passed the checks that come before scoring."""
+
+    file: CellFile
+    match: GeneMatch
+    library_sizes: LibrarySizes
+    gene_names: str
+
+    @property
+    def source(self) -> Path:
+        """Where it lies."""
+        return self.file.path
+
+
+def open_checked(file: CellFile, bundle: Bundle, settings: AnnotationSettings) -> OpenedFile:
+    """Match a file's genes with the model's and find its library sizes.
+
+    Raises:
+        UserError: it has no cells, too many genes are missing, or the column of library sizes is not there.
+    """
+    source = str(file.path)
+    if file.n_cells == 0:
+        raise UserError(f"{source}: has no cells.")
+    genes, gene_names = named_by_symbol(bundle.vocabulary, file.var, source)
+    match = match_genes(bundle.vocabulary, genes)
+    require_coverage(match, bundle.vocabulary, file.genes, source, settings.min_coverage)
+    return OpenedFile(file, match, choose_library_sizes(file.obs, settings.library_size_column, source), gene_names)
+
+
+class LocalScorer:
+    """Scores in this process. The graph is loaded when the first cells come.
+
+    Args:
+        bundle: verified by `read_bundle`.
+        settings: threads, and cells a run of the graph.
+    """
+
+    def __init__(self, bundle: Bundle, settings: AnnotationSettings) -> None:
+        self._bundle, self._settings = bundle, settings
+
+    @cached_property
+    def session(self) -> ScoringSession:
+        """The graph, loaded."""
+        return ScoringSession(self._bundle, self._settings.threads)
+
+    @property
+    def provider(self) -> str:
+        """See `Scorer`."""
+        return self.session.provider
+
+    def batch_cells(self, n_cells: int) -> int:
+        """See `Scorer`."""
+        return BATCH_CELLS
+
+    def __call__(self, file: OpenedFile, store: ShardStore, wanted: list[int], on_progress: Progress) -> None:
+        """Put the wanted shards into the store."""
+        score_file(file.file, self.session, file.match, file.library_sizes, store, wanted, on_progress)

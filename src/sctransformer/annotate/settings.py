@@ -1,0 +1,52 @@
+"""How a file is annotated, and what the result is called."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from sctransformer.annotate.genes import MIN_COVERAGE
+from sctransformer.files import sha256_json
+
+Format = Literal["anndata", "parquet", "csv"]
+FORMATS: tuple[str, ...] = get_args(Format)
+RESULTS = 1
+"""Raised when the same input, model and settings come to give another result: outputs are then made anew."""
+
+
+@dataclass(frozen=True)
+class AnnotationSettings:
+    """How a file is annotated."""
+
+    threshold: float | None = None
+    """Cells under this confidence are `unknown`; None takes the bundle's own threshold."""
+    min_coverage: float = MIN_COVERAGE
+    """Smallest share of the panel's expressed weight that the file must have, 0 to 1."""
+    library_size_column: str | None = None
+    """Column of obs with the counts of the whole cell; None: `library_size` where there is one, else the sums of X."""
+    batch_cells: int | None = None
+    """Cells a run of the graph. Sets memory and speed, not labels. None: found by a short calibration for large files,
+    else `BATCH_CELLS`."""
+    threads: int | None = None
+    """CPU threads; None: one a core."""
+    format: Format = "anndata"
+    """`anndata`: an annotated copy, h5ad or zarr as the input is; `parquet`: labels and embeddings; `csv`: labels."""
+
+
+DEFAULTS = AnnotationSettings()
+
+
+def job_id(input_sha256: str, model_identity: str, settings: AnnotationSettings, threshold: float) -> str:
+    """16 hex digits that name a result: the same input, model and settings give the same id.
+
+    Only settings that change the result count.
+    """
+    indecisive = ("min_coverage", "batch_cells", "threads", "threshold")
+    decisive: dict[str, Any] = {name: value for name, value in asdict(settings).items() if name not in indecisive}
+    content = {"input": input_sha256, "model": model_identity, "threshold": threshold, "results": RESULTS, **decisive}
+    return sha256_json(content)[:16]
+
+
+def output_path(name: str, outdir: Path, output_format: Format = "anndata") -> Path:
+    """Where the annotation of a file with this name goes."""
+    suffix = {"parquet": ".parquet", "csv": ".csv"}.get(output_format, ".zarr" if name.endswith(".zarr") else ".h5ad")
+    return outdir / f"{name.removesuffix('.h5ad').removesuffix('.zarr')}_annotated{suffix}"

@@ -1,0 +1,227 @@
+"""Where cells come from: a file, a folder of files, a pattern or a URL, and bringing what is far away here."""
+
+import glob
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol, TypeVar
+
+from sctransformer.annotate.journal import state_of
+from sctransformer.data.versioned import is_url
+from sctransformer.errors import OutputError, UserError
+
+T = TypeVar("T")
+SUFFIXES = (".h5ad", ".zarr")
+ANNOTATED = "_annotated"
+"""Ends the stem of an output; a folder's own outputs are not taken for inputs."""
+_ATTEMPTS = 4
+_FIRST_WAIT_SECONDS = 0.5
+
+
+class Source(Protocol):
+    """One file (or zarr folder) of cells."""
+
+    @property
+    def name(self) -> str:
+        """Of the file, without its folder."""
+
+    def state(self) -> str:
+        """Changes whenever the content does; cheap.
+
+        Raises:
+            UserError: it is not there.
+        """
+
+    def fetched(self, folder: Path) -> Any:
+        """A context in which the file lies on this machine, under the path that it gives.
+
+        Args:
+            folder: for a copy, where one is needed.
+        """
+
+
+@dataclass(frozen=True)
+class LocalSource:
+    """A file of this machine; read where it lies."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def name(self) -> str:
+        """See `Source`."""
+        return self.path.name
+
+    def state(self) -> str:
+        """See `Source`."""
+        if self.path.is_dir() and not _is_zarr(self.path):
+            raise UserError(f"{self.path}: is a folder, but no zarr group; expected an h5ad file or a zarr folder.")
+        return state_of(self.path)
+
+    @contextmanager
+    def fetched(self, folder: Path) -> Iterator[Path]:
+        """See `Source`."""
+        yield self.path
+
+
+@dataclass(frozen=True)
+class RemoteSource:
+    """A file behind a URL that fsspec knows; copied here for as long as it is read."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def name(self) -> str:
+        """See `Source`."""
+        return PurePosixPath(self.url.rstrip("/")).name
+
+    def state(self) -> str:
+        """See `Source`."""
+        system, path = _file_system(self.url)
+
+        def ask() -> str:
+            system.invalidate_cache()
+            if system.isdir(path):
+                found = system.find(path, detail=True)
+                return " ".join(sorted(f"{name} {_version(info)}" for name, info in found.items()))
+            return _version(system.info(path))
+
+        return _patiently(self.url, ask)
+
+    @contextmanager
+    def fetched(self, folder: Path) -> Iterator[Path]:
+        """See `Source`.
+
+        Raises:
+            UserError: it cannot be read, or was changed while it was read.
+            OutputError: there is no room for the copy.
+        """
+        system, path = _file_system(self.url)
+        target = folder / self.name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+
+        def get() -> None:
+            _remove(target)
+            if system.isdir(path):
+                system.get(path.rstrip("/") + "/", str(target) + "/", recursive=True)
+            else:
+                system.get_file(path, str(target))
+
+        before = self.state()
+        try:
+            _patiently(self.url, get)
+            if self.state() != before:
+                raise UserError(f"{self.url}: was changed while it was read; run again.")
+            yield target
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def find_sources(where: str, outdir: Path) -> list[Source]:
+    """The files that a path, a folder, a pattern or a URL stands for, sorted by name.
+
+    Of a folder those that end in .h5ad or .zarr are taken; hidden ones and what was annotated into `outdir` are not. Of
+    a pattern whatever it matches.
+
+    Raises:
+        UserError: it stands for no file, or two of the files would have the same output.
+    """
+    if is_url(where):
+        found = _find_remote(where)
+    else:
+        path = Path(where).expanduser()
+        if path.is_dir() and not _is_zarr(path):
+            local = [child for child in path.iterdir() if child.suffix in SUFFIXES]
+        elif path.exists() or not glob.has_magic(where):
+            return [LocalSource(path)]
+        else:
+            local = [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207 (takes absolute ones)
+        found = [LocalSource(child) for child in local if not _is_output(child, outdir)]
+    found = sorted((source for source in found if not source.name.startswith(".")), key=str)
+    if not found:
+        raise UserError(f"{where}: holds no file that ends in .h5ad or .zarr.")
+    by_stem: dict[str, Source] = {}
+    for source in found:
+        other = by_stem.setdefault(Path(source.name).stem, source)
+        if other is not source:
+            raise UserError(f"{other} and {source}: would have the same output; rename one or annotate them apart.")
+    return found
+
+
+def _find_remote(url: str) -> list[Source]:
+    system, path = _file_system(url)
+
+    def find() -> list[str]:
+        if glob.has_magic(path):
+            return [str(name) for name in system.glob(path)]
+        if not path.rstrip("/").endswith(SUFFIXES) and system.isdir(path):
+            names = [str(name).rstrip("/") for name in system.ls(path, detail=False)]
+            return [name for name in names if name.endswith(SUFFIXES)]
+        return [path]
+
+    return [RemoteSource(str(system.unstrip_protocol(name))) for name in _patiently(url, find)]
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
+
+    try:
+        system, path = url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"{url}: cannot be opened ({error}).") from error
+    return system, str(path)
+
+
+def _patiently(url: str, act: Callable[[], T]) -> T:
+    """Try several times: networks fail for moments."""
+    wait = _FIRST_WAIT_SECONDS
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return act()
+        except FileNotFoundError as error:
+            raise UserError(f"{url}: no such file.") from error
+        except PermissionError as error:
+            raise UserError(f"{url}: may not be read ({_one_line(error)}); give keys in the environment.") from error
+        except Exception as error:  # file systems of fsspec raise whatever their clients do
+            if isinstance(error, OSError) and error.errno == 28:  # ENOSPC
+                raise OutputError(f"{url}: there is no room for a copy of it; make room and run again.") from error
+            if attempt == _ATTEMPTS:
+                raise UserError(
+                    f"{url}: cannot be read after {_ATTEMPTS} attempts ({_one_line(error)}); run again later."
+                ) from error
+        time.sleep(wait)
+        wait *= 2
+    raise AssertionError
+
+
+def _version(info: dict[str, Any]) -> str:
+    """What a store says of an object: an ETag, a time, at least its size."""
+    told = [info.get(name) for name in ("ETag", "etag", "VersionId", "LastModified", "mtime", "last_commit", "size")]
+    return " ".join(str(value) for value in told if value is not None)
+
+
+def _is_zarr(folder: Path) -> bool:
+    return folder.suffix == ".zarr" or any((folder / name).exists() for name in ("zarr.json", ".zgroup"))
+
+
+def _is_output(path: Path, outdir: Path) -> bool:
+    return path.stem.endswith(ANNOTATED) and path.parent.resolve() == outdir.resolve()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,61 @@
+"""Writing annotations as tables: Parquet with embeddings, or CSV with labels alone; a shard at a time."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
+
+from sctransformer._constants import OBSM, UNS
+from sctransformer.annotate.annotation import Annotation
+from sctransformer.annotate.columns import label_columns
+
+CELL = "cell"
+"""Column with the cells' names."""
+
+
+def write_parquet(
+    target: Path, cells: pd.Index, annotation: Annotation, labels: pd.DataFrame, provenance: dict[str, Any]
+) -> None:
+    """One row a cell: its name, the columns of `label_columns`, and the embedding as a list of fixed length.
+
+    The schema's metadata hold, under `sctransformer`, the JSON of what `uns["sctransformer"]` is in an h5ad file.
+
+    Args:
+        target: the file; it is half-written while this runs.
+        cells: names, in file order.
+        labels: see `Bundle.labels`.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    table = pd.DataFrame(label_columns(annotation, labels))
+    schema = pa.Schema.from_pandas(table, preserve_index=False)
+    schema = schema.insert(0, pa.field(CELL, pa.string()))
+    schema = schema.append(pa.field(OBSM.embedding, pa.list_(pa.float32(), annotation.embedding_size)))
+    schema = schema.with_metadata({UNS.annotation: json.dumps(provenance, sort_keys=True)})
+    with parquet.ParquetWriter(target, schema) as writer:
+        for start, embedding_NE in annotation.embeddings():
+            rows = table.iloc[start : start + len(embedding_NE)]
+            columns = [pa.array(cells[start : start + len(rows)], pa.string())]
+            columns += [pa.Array.from_pandas(rows[name], schema.field(name).type) for name in rows]
+            flat = pa.array(np.ascontiguousarray(embedding_NE).ravel())
+            columns.append(pa.FixedSizeListArray.from_arrays(flat, annotation.embedding_size))
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+
+
+def write_csv(target: Path, cells: pd.Index, annotation: Annotation, labels: pd.DataFrame) -> None:
+    """One row a cell: its name and the columns of `label_columns`, as CellTypist writes them.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    table = pd.DataFrame(label_columns(annotation, labels))
+    block = annotation.store.plan.shard_cells
+    with target.open("w", newline="") as stream:
+        for start in range(0, len(table), block):
+            rows = table.iloc[start : start + block].set_axis(cells[start : start + block])
+            rows.to_csv(stream, header=start == 0, index_label=CELL)
