@@ -13,6 +13,8 @@ from typing import Any
 from sctransformer.errors import BusyError, OutputError, UserError
 from sctransformer.files import sha256_file, write_json
 
+FETCHED = "fetched"
+"""Folder with the copy of an input that lies elsewhere, as long as it is read."""
 _LOCK = "lock"
 FOLDER = ".sctransformer"
 """In the folder of the outputs."""
@@ -103,7 +105,7 @@ class Journal:
     def work_folder(self, key: str) -> Path:
         """Where this key is worked on; what is left of work on other keys is removed."""
         for path in self.folder.iterdir() if self.folder.is_dir() else []:
-            if path.is_dir() and path.name != key:
+            if path.is_dir() and path.name not in (key, FETCHED):
                 shutil.rmtree(path, ignore_errors=True)
         return self.folder / key
 

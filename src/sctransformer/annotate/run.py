@@ -10,7 +10,7 @@ import numpy as np
 
 from sctransformer import __version__
 from sctransformer.annotate.annotation import Annotation, assemble
-from sctransformer.annotate.journal import Journal, digest_of, size_of, state_of
+from sctransformer.annotate.journal import FETCHED, Journal, digest_of, size_of, state_of
 from sctransformer.annotate.scorer import LocalScorer, Model, OpenedFile, Progress, Scorer, open_checked
 from sctransformer.annotate.settings import DEFAULTS, AnnotationSettings, job_id, output_path
 from sctransformer.annotate.shards import ShardPlan, ShardStore
@@ -65,7 +65,7 @@ def annotate_file(
             return _remembered(target, figures)
     with journal.locked():
         try:
-            with wanted.fetched(journal.folder / "fetched") as path:
+            with wanted.fetched(journal.folder / FETCHED) as path:
                 here = state_of(path)
                 digest = digest_of(path)
                 key = job_id(digest, bundle.identity, settings, threshold)

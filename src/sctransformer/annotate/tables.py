@@ -41,7 +41,7 @@ def write_parquet(
         for start, embedding_NE in annotation.embeddings():
             rows = table.iloc[start : start + len(embedding_NE)]
             columns = [pa.array(cells[start : start + len(rows)], pa.string())]
-            columns += [pa.Array.from_pandas(rows[name], schema.field(name).type) for name in rows]
+            columns += [pa.Array.from_pandas(rows[name], type=schema.field(name).type) for name in rows]
             flat = pa.array(np.ascontiguousarray(embedding_NE).ravel())
             columns.append(pa.FixedSizeListArray.from_arrays(flat, annotation.embedding_size))
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))

@@ -1,0 +1,176 @@
+"""Where cells may come from, and the tables that may come out."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anndata
+import boto3
+import numpy as np
+import pandas as pd
+import pytest
+from moto.server import ThreadedMotoServer
+from pyarrow import parquet
+
+from sctransformer._constants import OBS
+from sctransformer.annotate import sources
+from sctransformer.annotate.journal import FOLDER
+from sctransformer.annotate.many import annotate_each
+from sctransformer.annotate.run import annotate_file
+from sctransformer.annotate.scorer import LocalScorer, Model
+from sctransformer.annotate.settings import DEFAULTS, AnnotationSettings, output_path
+from sctransformer.annotate.sources import LocalSource, RemoteSource, find_sources
+from sctransformer.errors import UserError
+from sctransformer.export.bundle import read_bundle
+from tests.conftest import simulated_cells
+from tests.integration.conftest import Outcome
+
+Call = Callable[..., Outcome]
+
+
+def names(where: str, outdir: Path) -> list[str]:
+    return [source.name for source in find_sources(where, outdir)]
+
+
+def test_a_folder_gives_its_cells_and_not_its_outputs(tmp_path: Path) -> None:
+    for name in ("b.h5ad", "a.h5ad", "a_annotated.h5ad", ".hidden.h5ad", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "c.zarr").mkdir()
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "d.h5ad").write_bytes(b"")
+    assert names(str(tmp_path), tmp_path) == ["a.h5ad", "b.h5ad", "c.zarr"]
+    assert names(str(tmp_path), tmp_path / "out") == ["a.h5ad", "a_annotated.h5ad", "b.h5ad", "c.zarr"]
+    assert names(f"{tmp_path}/**/*.h5ad", tmp_path) == ["a.h5ad", "b.h5ad", "d.h5ad"]
+    assert find_sources(str(tmp_path / "absent.h5ad"), tmp_path) == [LocalSource(tmp_path / "absent.h5ad")]
+    assert names(str(tmp_path / "c.zarr"), tmp_path) == ["c.zarr"]
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_itself(tmp_path: Path) -> None:
+    (tmp_path / "a[1].h5ad").write_bytes(b"")
+    assert names(str(tmp_path / "a[1].h5ad"), tmp_path) == ["a[1].h5ad"]
+
+
+def test_what_stands_for_nothing_or_for_one_output_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no file that ends in \.h5ad or \.zarr"):
+        find_sources(str(tmp_path / "*.h5ad"), tmp_path)
+    (tmp_path / "a.h5ad").write_bytes(b"")
+    (tmp_path / "a.zarr").mkdir()
+    with pytest.raises(UserError, match="would have the same output"):
+        find_sources(str(tmp_path), tmp_path)
+
+
+def test_tables_say_what_the_copy_says(bundle_folder: Path, tmp_path: Path) -> None:
+    simulated_cells(1300).write_h5ad(tmp_path / "cells.h5ad")
+    bundle = read_bundle(bundle_folder)
+
+    def output(kind: Any) -> Path:
+        settings = AnnotationSettings(format=kind, threshold=0.9)
+        return annotate_file(bundle, "m", "1", tmp_path / "cells.h5ad", tmp_path / "out", settings).output
+
+    copy = anndata.read_h5ad(output("anndata"))
+    table = pd.read_parquet(output("parquet"))
+    assert table["cell"].tolist() == copy.obs_names.tolist()
+    ours = [OBS.predicted_labels, OBS.conf_score, OBS.ontology_term]
+    pd.testing.assert_frame_equal(table[ours], copy.obs[ours].reset_index(drop=True), check_exact=True)
+    np.testing.assert_array_equal(np.stack(table["X_sctransformer"].to_list()), copy.obsm["X_sctransformer"])
+    said = json.loads(parquet.read_schema(tmp_path / "out" / "cells_annotated.parquet").metadata[b"sctransformer"])
+    assert (said["model"], said["threshold"]) == ("m", 0.9)
+    text = pd.read_csv(output("csv"), index_col="cell")
+    assert text[OBS.predicted_labels].tolist() == copy.obs[OBS.predicted_labels].tolist()
+    np.testing.assert_allclose(text[OBS.conf_score], copy.obs[OBS.conf_score], rtol=1e-6)
+
+
+def test_one_bad_file_keeps_no_other_from_being_labelled(bundle_folder: Path, tmp_path: Path, call: Call) -> None:
+    (tmp_path / "new").mkdir()
+    for name in ("a", "c"):
+        simulated_cells().write_h5ad(tmp_path / "new" / f"{name}.h5ad")
+    (tmp_path / "new" / "b.h5ad").write_bytes(b"no HDF5")
+    words = ("annotate", "-i", tmp_path / "new", "-m", bundle_folder, "-o", tmp_path / "out")
+    outcome = call(*words)
+    assert outcome.code == 3
+    assert outcome.err.startswith("Error: ")
+    assert outcome.err.count("\n") == 1
+    assert "b.h5ad: is not a readable h5ad file" in outcome.err
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.h5ad")) == ["a_annotated.h5ad", "c_annotated.h5ad"]
+    assert call(*words).out.count("unchanged") == 2
+    (tmp_path / "new" / "b.h5ad").unlink()
+    assert call(*words).code == 0
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An S3 service on loopback with a bucket."""
+    server = ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="cells")
+    yield client
+    server.stop()
+
+
+def test_cells_behind_a_url_are_labelled_once_and_reads_that_fail_are_tried_again(
+    bucket: Any, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    for name in ("a", "b"):
+        simulated_cells(seed=ord(name)).write_h5ad(tmp_path / f"{name}.h5ad")
+        bucket.upload_file(str(tmp_path / f"{name}.h5ad"), "cells", f"new/{name}.h5ad")
+    simulated_cells(seed=7).write_zarr(tmp_path / "c.zarr")
+    for path in (tmp_path / "c.zarr").rglob("*"):
+        if path.is_file():
+            bucket.upload_file(str(path), "cells", f"new/{path.relative_to(tmp_path)}")
+    failures = {"left": 2}
+    read = s3fs.S3FileSystem._get_file
+
+    async def failing(self: Any, *arguments: Any, **options: Any) -> Any:
+        if failures["left"]:
+            failures["left"] -= 1
+            raise OSError("connection reset by peer")
+        return await read(self, *arguments, **options)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_get_file", failing)
+    monkeypatch.setattr(sources, "_FIRST_WAIT_SECONDS", 0.01)
+    model = Model(read_bundle(bundle_folder), "m", "1")
+    scorer = LocalScorer(model.bundle, DEFAULTS)
+    found = find_sources("s3://cells/new/", tmp_path / "out")
+    assert [str(source) for source in found] == [f"s3://cells/new/{name}" for name in ("a.h5ad", "b.h5ad", "c.zarr")]
+    assert find_sources("s3://cells/new/*.h5ad", tmp_path / "out") == found[:2]
+
+    def outputs() -> list[Any]:
+        return [outcome.done for outcome in annotate_each(model, found, tmp_path / "out", DEFAULTS, scorer)]
+
+    first = outputs()
+    assert failures["left"] == 0
+    local = annotate_file(model.bundle, "m", "1", tmp_path / "a.h5ad", tmp_path / "local")
+    assert first[0].output.read_bytes() == local.output.read_bytes()
+    assert anndata.read_zarr(first[2].output).n_obs == 90
+    assert not list((tmp_path / "out" / FOLDER).rglob("fetched"))
+    failures["left"] = 1_000_000  # nothing is read again
+    assert all(summary.unchanged for summary in outputs())
+    bucket.upload_file(str(tmp_path / "b.h5ad"), "cells", "new/a.h5ad")
+    errors = [outcome.error for outcome in annotate_each(model, found[:1], tmp_path / "out", DEFAULTS, scorer)]
+    assert "cannot be read after 4 attempts (connection reset by peer)" in str(errors[0])
+    assert first[0].output.read_bytes() == local.output.read_bytes()
+    with pytest.raises(UserError, match=r"s3://cells/none\.h5ad: no such file"):
+        RemoteSource("s3://cells/none.h5ad").state()
+
+
+def test_a_url_that_nothing_opens_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nonsense://x\.h5ad: cannot be opened"):
+        find_sources("nonsense://x.h5ad", tmp_path)
+
+
+def test_outputs_are_named_after_their_inputs(tmp_path: Path) -> None:
+    assert output_path("a.b.h5ad", tmp_path) == tmp_path / "a.b_annotated.h5ad"
+    assert output_path("a.zarr", tmp_path) == tmp_path / "a_annotated.zarr"
+    assert output_path("a.h5ad", tmp_path, "csv") == tmp_path / "a_annotated.csv"
