@@ -140,6 +140,8 @@ class TrainParams(_Section):
     """Highest learning rate of all weights but the classifier's."""
     head_lr: float = Field(default=3e-2, gt=0.0)
     """Highest learning rate of the classifier, which begins at nothing while the embedding begins at something."""
+    layer_lr: float | None = Field(default=None, gt=0.0)
+    """Highest learning rate of the regulation layers in classification; null: `lr`."""
     warmup_fraction: float = Field(default=0.1, ge=0.0, le=1.0)
     """Share of the steps over which the learning rate rises; it then falls along a cosine."""
     weight_decay: float = Field(default=0.01, ge=0.0)

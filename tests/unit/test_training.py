@@ -82,12 +82,14 @@ def test_the_best_epoch_is_kept_not_the_last() -> None:
     assert_same_weights(weights, checkpoints[best.epoch].weights)
 
 
-def test_the_classifier_has_a_learning_rate_of_its_own() -> None:
+@pytest.mark.parametrize(("part", "rate"), [("classifier", "head_lr"), ("layers", "layer_lr")])
+def test_a_part_has_a_learning_rate_of_its_own(part: str, rate: str) -> None:
     fresh = small_model(CONFIG.seed).state_dict()
-    run = trained(replace(CONFIG, epochs=1, lr=1e-12, head_lr=1e-2, weight_decay=0.0))
+    slow = {"lr": 1e-12, "head_lr": 1e-12, "layer_lr": 1e-12}
+    run = trained(replace(CONFIG, epochs=1, weight_decay=0.0, **(slow | {rate: 1e-2})))
     for name, tensor in run.checkpoints[-1].weights.items():
         moved = float((tensor - fresh[name]).abs().max())
-        assert (moved > 1e-3) if name.startswith("classifier") else (moved < 1e-9), name
+        assert (moved > 1e-3) if name.startswith(part) else (moved < 1e-9), name
     assert run.reports[0].learning_rate == pytest.approx(learning_rate(2, 3, 1e-12, CONFIG.warmup_fraction))
 
 
@@ -251,6 +253,7 @@ def test_labelled_cells_need_labels() -> None:
         ({"hidden_share": 0.0}, "hidden_share is 0.0"),
         ({"hidden_share": 1.0}, "hidden_share is 1.0"),
         ({"head_lr": 0.0}, "head_lr is 0.0.*finetune 'frozen'"),
+        ({"layer_lr": 0.0}, "layer_lr is 0.0"),
         ({"head_penalty": -0.1}, "head_penalty is -0.1"),
         ({"finetune": "some"}, "finetune is 'some'; expected one of all, frozen"),
         ({"start": "warm"}, "start is 'warm'; expected one of principal, random"),

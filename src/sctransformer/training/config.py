@@ -36,6 +36,9 @@ class TrainConfig:
     """Highest learning rate of all weights but the classifier's."""
     head_lr: float = 3e-2
     """Highest learning rate of the classifier, which begins at nothing while the embedding begins at something."""
+    layer_lr: float | None = None
+    """Highest learning rate of the regulation layers in classification; None: `lr`. They begin at nothing too, and at
+    the rate of weights that begin at something, what regulators add to a gene stays small."""
     warmup_fraction: float = 0.1
     """Share of a phase's steps over which the learning rate rises linearly; it then falls along a cosine to zero."""
     weight_decay: float = 0.01
@@ -73,8 +76,8 @@ class TrainConfig:
             raise ValueError(f"gene_dropout is {self.gene_dropout}; it must lie in [0, 1)")
         if not 0.0 < self.hidden_share < 1.0:
             raise ValueError(f"hidden_share is {self.hidden_share}; it must lie in (0, 1)")
-        for name in ("lr", "head_lr", "pretrain_lr"):
-            if getattr(self, name) <= 0.0:
+        for name in ("lr", "head_lr", "layer_lr", "pretrain_lr"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0.0:
                 raise ValueError(
                     f"{name} is {getattr(self, name)}; it must be above 0 (finetune 'frozen' keeps weights as they are)"
                 )

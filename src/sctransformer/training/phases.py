@@ -141,11 +141,15 @@ class Supervised(Phase):
         self._weight_C = class_weights(training.labels_N, model.config.n_classes, config.class_weight_power)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The classifier, and all other weights."""
-        head = list(self._model.classifier.parameters())
-        in_head = {id(parameter) for parameter in head}
-        rest = [parameter for parameter in self._model.parameters() if id(parameter) not in in_head]
-        return [{"params": head, "factor": self._config.head_lr / self.lr}, {"params": rest, "factor": 1.0}]
+        """The classifier, the regulation layers, and all other weights."""
+        config, head, layers = self._config, self._model.classifier, self._model.layers
+        apart = {id(parameter) for part in (head, layers) for parameter in part.parameters()}
+        rest = [parameter for parameter in self._model.parameters() if id(parameter) not in apart]
+        return [
+            {"params": list(head.parameters()), "factor": config.head_lr / self.lr},
+            {"params": list(layers.parameters()), "factor": (config.layer_lr or self.lr) / self.lr},
+            {"params": rest, "factor": 1.0},
+        ]
 
     def loss(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
         """Mean cross-entropy of the batch, class-weighted and smoothed, and this process's part of the penalty."""
