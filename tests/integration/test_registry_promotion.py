@@ -92,7 +92,7 @@ def test_a_damaged_bundle_is_refused(two_versions: None, store: MlflowClient) ->
     assert aliases(store)["champion"] == 1
 
 
-def test_a_promotion_that_breaks_off_is_on_record_as_open(
+def test_a_promotion_that_breaks_off_is_undone_and_on_record(
     two_versions: None, store: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def break_off(*arguments: object) -> None:
@@ -104,7 +104,7 @@ def test_a_promotion_that_breaks_off_is_on_record_as_open(
             promotion.promote("celltype", 1, policy=POLICY, first=True)
     assert aliases(store) == {"candidate": 2}
     (entry,) = promotion.history("celltype")
-    assert (entry.verdict, entry.complete) == ("promoted", False)
+    assert (entry.verdict, entry.outcome) == ("promoted", "undone")
     promotion.promote("celltype", 1, policy=POLICY, first=True)
     assert aliases(store)["champion"] == 1
 
@@ -129,7 +129,7 @@ def test_what_is_not_there(two_versions: None, project: Path, monkeypatch: pytes
         promotion.promote("celltype", 9, policy=POLICY)
     with pytest.raises(UserError, match=r"has no model 'nothing' \(models: celltype\)"):
         promotion.promote("nothing", 1, policy=POLICY)
-    with pytest.raises(UserError, match=r"there is no model 'nothing' \(models: celltype\)"):
+    with pytest.raises(UserError, match=r"has no model 'nothing' \(models: celltype\)"):
         promotion.history("nothing")
     empty = project / "empty"
     empty.mkdir()

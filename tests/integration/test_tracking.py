@@ -190,7 +190,7 @@ def test_the_same_over_a_real_server(
     with pytest.raises(UserError, match=r"no version 9 \(versions: 1\)"):
         models.resolve("celltype/9")
     (decision,) = promotion.history("celltype")
-    assert (decision.to_version, decision.complete) == (1, True)
+    assert (decision.to_version, decision.outcome) == (1, "done")
     assert not (project / "mlflow.db").exists()
 
 

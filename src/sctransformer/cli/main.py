@@ -34,7 +34,9 @@ VERBS = (
     ("verify", "sctransformer.cli.verify", "verify"),
     ("register", "sctransformer.cli.register", "register"),
     ("promote", "sctransformer.cli.promote", "promote"),
+    ("rollback", "sctransformer.cli.rollback", "rollback"),
     ("history", "sctransformer.cli.history", "history"),
+    ("doctor", "sctransformer.cli.doctor", "doctor"),
     ("annotate", "sctransformer.cli.annotate", "annotate"),
     ("lineage", "sctransformer.cli.lineage", "lineage"),
 )

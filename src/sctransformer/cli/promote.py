@@ -15,16 +15,36 @@ def promote(
     ],
     first: Annotated[bool, typer.Option("--first", help="There is no champion yet, and that is right.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what the gates say.")] = False,
-    reason: Annotated[str, typer.Option(help="Kept in the ledger.")] = "",
+    override: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--override", metavar="GATE", help="Pass over this gate if it is closed; needs --reason. Repeatable."
+        ),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; kept in the ledger.")] = "",
     policy: Annotated[Path, typer.Option(help="Thresholds of the gates.")] = Path("registry/policy.yaml"),
 ) -> None:
-    """Make a version the champion, if every gate lets it through. Ends with 1 when a gate is closed."""
+    """Make a version the champion, if every gate lets it through. Ends with 1 when a gate is closed.
+
+    \b
+    sctransformer promote celltype/7 --dry-run
+    sctransformer promote celltype/7 --reason "new donors"
+    sctransformer promote celltype/7 --override champion --reason "the old test cells hold mislabelled NK cells"
+    """  # noqa: D301  \b keeps typer from joining the lines
     from sctransformer.registry import promotion
     from sctransformer.registry.models import version_of
     from sctransformer.registry.policy import load_policy
 
     name, version = version_of(model)
-    decision = promotion.promote(name, version, policy=load_policy(policy), first=first, reason=reason, dry_run=dry_run)
+    decision = promotion.promote(
+        name,
+        version,
+        policy=load_policy(policy),
+        first=first,
+        reason=reason,
+        overrides=override or (),
+        dry_run=dry_run,
+    )
     if decision.from_version == version:
         print(f"{name}/{version} is the champion already; nothing was changed.")
         return
@@ -33,7 +53,7 @@ def promote(
         "there was no champion" if decision.from_version is None else f"{name}/{decision.from_version} is previous"
     )
     if decision.verdict == "refused":
-        closed = ", ".join(gate.gate for gate in decision.gates if not gate.passed)
+        closed = ", ".join(gate.gate for gate in decision.gates if not gate.passed and not gate.overridden)
         print(f"{name}/{version} {'would be' if dry_run else 'is'} refused; closed: {closed}.")
         raise typer.Exit(1)
     if dry_run:
@@ -50,6 +70,8 @@ def _print_gates(gates: "list[GateResult]") -> None:
     table = Table("gate", "value", "threshold", "verdict", "reason")
     for gate in gates:
         verdict = "[green]passed[/green]" if gate.passed else "[red]closed[/red]"
+        if gate.overridden:
+            verdict = "[yellow]overridden[/yellow]"
         table.add_row(
             gate.gate, escape(_shown(gate.value)), escape(_shown(gate.threshold)), verdict, escape(gate.reason)
         )

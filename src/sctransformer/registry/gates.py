@@ -1,10 +1,12 @@
 """The gates of a promotion. Pure: contents of bundles and a policy in, verdicts out. No figure, no passage."""
 
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from sctransformer.errors import UserError
 from sctransformer.registry.policy import Policy
 
 Value = float | int | str | None
@@ -36,6 +38,35 @@ class GateResult:
     """What was asked for."""
     passed: bool
     reason: str
+    overridden: bool = False
+    """Closed, and passed over by a person."""
+
+
+NEVER_OVERRIDDEN = ("bundle_checksums",)
+"""A bundle that is not what was registered is not the model that was measured; nothing would load it."""
+
+
+def override(results: list[GateResult], names: Collection[str]) -> list[GateResult]:
+    """Pass over the gates of these names that are closed.
+
+    Raises:
+        UserError: there is no such gate, or it cannot be passed over.
+    """
+    gates = [result.gate for result in results]
+    for name in names:
+        if name not in gates:
+            raise UserError(f"there is no gate {name!r} to override (gates: {', '.join(gates)}).")
+        if name in NEVER_OVERRIDDEN:
+            raise UserError(f"the gate {name!r} cannot be overridden; register the model again.")
+    return [
+        dataclasses.replace(result, overridden=True) if result.gate in names and not result.passed else result
+        for result in results
+    ]
+
+
+def check_bundle(candidate: Evidence) -> GateResult:
+    """The one gate that also holds for a version that was champion before."""
+    return GateResult("bundle_checksums", *_checksums(candidate))
 
 
 def check_gates(candidate: Evidence, champion: Evidence | None, policy: Policy) -> list[GateResult]:
@@ -76,8 +107,8 @@ def check_gates(candidate: Evidence, champion: Evidence | None, policy: Policy) 
 
 
 def closed(results: list[GateResult]) -> list[str]:
-    """Names of the gates that did not pass."""
-    return [result.gate for result in results if not result.passed]
+    """Names of the gates that did not pass, and that nobody passed over."""
+    return [result.gate for result in results if not result.passed and not result.overridden]
 
 
 def _checksums(candidate: Evidence) -> tuple[Value, Value, bool, str]:

@@ -13,6 +13,7 @@ from urllib.parse import urlparse
 import mlflow.artifacts
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import RegisteredModel as RegisteredModelEntity
 from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 
@@ -123,13 +124,7 @@ def find_version(client: MlflowClient, reference: Reference) -> ModelVersion:
         UserError: there is no such model, alias or version; the sentence says what there is.
     """
     name = reference.name
-    try:
-        model = client.get_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != _ABSENT:
-            raise
-        names = ", ".join(sorted(model.name for model in client.search_registered_models())) or "none"
-        raise UserError(f"{shown(client.tracking_uri)}: has no model {name!r} (models: {names}).") from error
+    model = require_model(client, name)
     wanted = reference.version
     if reference.alias is not None:
         # Looked up here and not by MLflow, which takes `latest` for the newest version, whatever it is. Versions of
@@ -147,6 +142,22 @@ def find_version(client: MlflowClient, reference: Reference) -> ModelVersion:
         versions = sorted(int(version.version) for version in client.search_model_versions(f"name = '{name}'"))
         there = ", ".join(map(str, versions)) or "none"
         raise UserError(f"model {name!r} has no version {wanted} (versions: {there}).") from error
+
+
+def require_model(client: MlflowClient, name: str) -> RegisteredModelEntity:
+    """The registered model of a name.
+
+    Raises:
+        UserError: the name could be no model's, or there is none; the sentence says what there is.
+    """
+    require_model_name(name)
+    try:
+        return client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != _ABSENT:
+            raise
+        names = ", ".join(sorted(model.name for model in client.search_registered_models())) or "none"
+        raise UserError(f"{shown(client.tracking_uri)}: has no model {name!r} (models: {names}).") from error
 
 
 def fetch(client: MlflowClient, version: ModelVersion) -> ResolvedModel:

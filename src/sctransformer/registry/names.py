@@ -15,9 +15,11 @@ class _Aliases(NamedTuple):
 
 
 class _VersionTags(NamedTuple):
-    """Tags of a model version: its lineage outlives the run it came from."""
+    """Tags of a model version: its lineage outlives the run it came from, and the bundle."""
 
     identity: str = "bundle_identity"
+    lineage: str = "lineage"
+    """The whole of lineage.json."""
     git_commit: str = "git_commit"
     git_dirty: str = "git_dirty"
     dvc_lock: str = "dvc_lock_sha256"
@@ -25,18 +27,28 @@ class _VersionTags(NamedTuple):
     prior: str = "prior_sha256"
     run_id: str = "run_id"
     macro_f1: str = "macro_f1"
+    decision: str = "decision"
+    """The last decision that made this version the champion: who, when, why."""
+    overridden: str = "overridden_gates"
+    """Gates that were closed when that decision was taken all the same."""
 
 
 class _LedgerTags(NamedTuple):
     """Tags of a decision."""
 
     model: str = "model"
+    number: str = "number"
+    """1 for the first decision about a model, and so on: clocks of several machines give no order."""
     from_version: str = "from_version"
     to_version: str = "to_version"
+    previous_before: str = "previous_before"
+    previous_after: str = "previous_after"
     verdict: str = "verdict"
     reason: str = "reason"
     who: str = "who"
     when: str = "when"
+    outcome: str = "outcome"
+    note: str = "note"
     gate: str = "gate."
     """Start of the tags that hold one gate each."""
 
@@ -46,6 +58,8 @@ VERSION_TAGS: Final = _VersionTags()
 LEDGER_TAGS: Final = _LedgerTags()
 
 LEDGER_EXPERIMENT: Final = "promotions"
+LOCK_TAG: Final = "decision_lock."
+"""Start of the tag of a registered model that a command sets while it decides."""
 MODELS_EXPERIMENT: Final = "registrations"
 """Holds registered bundles that come without a run."""
 BUNDLE_ARTIFACT: Final = "bundle"

@@ -1,109 +1,248 @@
-"""Promotion: gates, then the ledger, then `previous`, then `champion`, so that no alias moves unrecorded."""
+"""Decisions about a champion: gates, then the ledger, then `previous`, then `champion`: no alias moves unrecorded."""
 
-from pathlib import Path
+import dataclasses
+from collections.abc import Collection
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 
 from sctransformer.errors import UserError
-from sctransformer.export.bundle import read_bundle
 from sctransformer.registry import ledger
-from sctransformer.registry.gates import Evidence, check_gates, closed
-from sctransformer.registry.ledger import Decision
+from sctransformer.registry.aliases import aliases_of, move
+from sctransformer.registry.evidence import evidence_of
+from sctransformer.registry.gates import GateResult, check_bundle, check_gates, closed, override
+from sctransformer.registry.ledger import Decision, Verdict
 from sctransformer.registry.lineage import utc_now, who
-from sctransformer.registry.models import fetch, find_version
-from sctransformer.registry.names import ALIASES, VERSION_TAGS
+from sctransformer.registry.lock import exclusive
+from sctransformer.registry.models import find_version, require_model
+from sctransformer.registry.names import ALIASES
+from sctransformer.registry.notes import note_on_version
 from sctransformer.registry.policy import Policy
+from sctransformer.registry.recovery import open_decisions, settle
 from sctransformer.registry.references import Reference
 from sctransformer.tracking.store import connect, one_sentence
+
+_ROUNDS = 5
+"""How often gates are asked again because another champion came while they were asked."""
 
 
 @one_sentence
 def promote(
-    name: str, version: int, *, policy: Policy, first: bool = False, reason: str = "", dry_run: bool = False
+    name: str,
+    version: int,
+    *,
+    policy: Policy,
+    first: bool = False,
+    reason: str = "",
+    overrides: Collection[str] = (),
+    dry_run: bool = False,
 ) -> Decision:
     """Make a version the champion, if every gate lets it through.
 
     The decision, also a refusal, is written to the ledger before any alias moves. Promoting the champion again
-    changes nothing and writes nothing.
+    changes nothing and writes nothing. What an earlier command left half done is finished or undone first.
 
     Args:
         name, version: of the registered model.
         policy: thresholds of the gates.
         first: there is no champion to compare with, and that is intended. Ignored when there is one.
         reason: kept in the ledger.
+        overrides: gates to pass over if they are closed; needs a reason.
         dry_run: only ask the gates.
 
     Returns:
         The decision; `recorded` is False for a dry run, and for the version that is champion already.
 
     Raises:
-        UserError: there is no such version, there is no champion and `first` was not given, or the store cannot be
-            used.
+        UserError: there is no such version, there is no champion and `first` was not given, an override without a
+            reason or of a gate that cannot be passed over, or the store cannot be used.
     """
     client = connect(must_exist=True)
     candidate = find_version(client, Reference(name, version=version))
-    champion = _champion(client, name)
-    from_version = None if champion is None else int(champion.version)
-    if from_version == version:
-        return Decision(name, from_version, version, "promoted", reason, who(), utc_now(), recorded=False)
-    if champion is None and not first and not dry_run:
-        raise UserError(
-            f"model {name!r} has no champion yet, so nothing can be compared; give --first if that is right."
-        )
+    if overrides and not reason.strip():
+        raise UserError("an override needs a reason; give --reason, it stays in the history and on the model card.")
+    if not dry_run:
+        settle_leftovers(client, name)
+    for _ in range(_ROUNDS):
+        champion = champion_of(client, name)
+        decision = _considered(client, candidate, champion, policy, overrides, reason)
+        if decision.from_version == version:
+            return dataclasses.replace(decision, recorded=False)
+        if champion is None and not first and not dry_run:
+            raise UserError(_no_champion(client, name))
+        if dry_run:
+            return dataclasses.replace(decision, recorded=False)
+        carried_out = _carried_out(client, decision)
+        if carried_out is not None:
+            return carried_out
+    raise UserError(f"model {name!r}: its champion changes faster than gates can be asked; try again.")
 
-    compared = None if champion is None else _evidence(client, champion)
-    gates = check_gates(_evidence(client, candidate), compared, policy)
-    verdict: ledger.Verdict = "refused" if closed(gates) else "promoted"
-    decision = Decision(name, from_version, version, verdict, reason, who(), utc_now(), gates, recorded=not dry_run)
-    if dry_run:
-        return decision
-    entry = ledger.record(client, decision)
-    if verdict == "promoted":
-        if from_version is not None:
-            client.set_registered_model_alias(name, ALIASES.previous, str(from_version))
-        client.set_registered_model_alias(name, ALIASES.champion, str(version))
-    ledger.close(client, entry)
-    return decision
+
+@one_sentence
+def rollback(name: str, *, reason: str, to: int | None = None) -> Decision:
+    """Make the champion before the champion of now, or an earlier one, the champion again.
+
+    Only its bundle is checked: it passed its gates when it was promoted. `previous` then stands for the champion
+    before it, so that one more rollback goes one step further back.
+
+    Args:
+        name: of the registered model.
+        reason: kept in the ledger.
+        to: a version that was champion before; None takes `previous`.
+
+    Raises:
+        UserError: no reason, no version to go back to, the version was never champion, its bundle is damaged, or the
+            store cannot be used.
+    """
+    if not reason.strip():
+        raise UserError("a rollback needs a reason; give --reason, it stays in the history.")
+    client = connect(must_exist=True)
+    require_model(client, name)
+    settle_leftovers(client, name)
+    for _ in range(_ROUNDS):
+        decision = _going_back(client, name, reason, to)
+        if decision.verdict == "refused":
+            raise UserError(f"{name}/{decision.to_version}: {decision.gates[0].reason}; choose another with --to.")
+        carried_out = _carried_out(client, decision)
+        if carried_out is not None:
+            return carried_out
+    raise UserError(f"model {name!r}: its champion changes faster than it can be rolled back; try again.")
 
 
 @one_sentence
 def history(name: str) -> list[Decision]:
-    """Every decision about a model, the newest first.
+    """Every decision about a model, the newest first; nothing is changed.
 
     Raises:
         UserError: there is no store, or nothing of that name was ever registered or decided.
     """
     client = connect(must_exist=True)
-    found = ledger.decisions(client, Reference(name).name)
+    found = ledger.decisions(client, Reference.checked(name).name)
     if not found:
-        client_knows = {model.name for model in client.search_registered_models()}
-        if name not in client_knows:
-            names = ", ".join(sorted(client_knows)) or "none"
-            raise UserError(f"there is no model {name!r} (models: {names}).")
+        require_model(client, name)
     return found
 
 
-def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
-    if ALIASES.champion not in client.get_registered_model(name).aliases:
+def settle_leftovers(client: MlflowClient, name: str) -> list[Decision]:
+    """Finish or undo what commands that died left behind; a command that is at work is waited for."""
+    if not open_decisions(client, name):
+        return []
+    with exclusive(client, name):
+        return settle(client, name)
+
+
+def champion_of(client: MlflowClient, name: str) -> ModelVersion | None:
+    """The champion of now; None: there is none."""
+    if ALIASES.champion not in aliases_of(client, name):
         return None
     return find_version(client, Reference(name, alias=ALIASES.champion))
 
 
-def _evidence(client: MlflowClient, version: ModelVersion) -> Evidence:
-    """What the gates look at. A bundle that cannot be had or read is damaged; a store that is gone is an error."""
-    folder: Path | None = None
-    try:
-        folder = fetch(client, version).folder
-        bundle = read_bundle(folder)
-    except (UserError, OSError, ValueError, KeyError) as error:
-        return Evidence(damage=str(error))
-    except MlflowException as error:
-        if error.error_code == "TEMPORARILY_UNAVAILABLE":
+def _considered(
+    client: MlflowClient,
+    candidate: ModelVersion,
+    champion: ModelVersion | None,
+    policy: Policy,
+    overrides: Collection[str],
+    reason: str,
+) -> Decision:
+    """The decision as it would be taken now; not written."""
+    name, version = candidate.name, int(candidate.version)
+    previous = aliases_of(client, name).get(ALIASES.previous)
+    if champion is not None and int(champion.version) == version:
+        return _decision(name, version, version, "promoted", reason, [], previous, previous)
+    compared = None if champion is None else evidence_of(client, champion)
+    gates = override(check_gates(evidence_of(client, candidate), compared, policy), overrides)
+    verdict: Verdict = "refused" if closed(gates) else "promoted"
+    from_version = None if champion is None else int(champion.version)
+    after = previous if verdict == "refused" or from_version is None else from_version
+    if after == version:  # the old `previous` is promoted while there is no champion
+        after = None
+    return _decision(name, from_version, version, verdict, reason, gates, previous, after)
+
+
+def _going_back(client: MlflowClient, name: str, reason: str, to: int | None) -> Decision:
+    aliases = aliases_of(client, name)
+    champion, previous = aliases.get(ALIASES.champion), aliases.get(ALIASES.previous)
+    stack = ledger.champions(ledger.decisions(client, name))
+    there = {int(version.version) for version in client.search_model_versions(f"name = '{name}'")}
+    earlier = [version for version in stack if version in there and version != champion]
+    before: list[int | None] = [None, *earlier]
+    target = to if to is not None else previous if previous in there else before[-1]
+    if target is None:
+        raise UserError(f"model {name!r} has no champion before this one; promote another version.")
+    if target == champion:
+        raise UserError(f"{name}/{target} is the champion already; nothing was changed.")
+    found = find_version(client, Reference(name, version=target))
+    if target not in stack and target != previous:
+        were = ", ".join(map(str, earlier)) or "none"
+        raise UserError(f"{name}/{target} was never champion (there were: {were}); use `sctransformer promote`.")
+    below = earlier[: earlier.index(target)] if target in earlier else []
+    gate = check_bundle(evidence_of(client, found))
+    verdict: Verdict = "rolled back" if gate.passed else "refused"
+    return _decision(name, champion, target, verdict, reason, [gate], previous, below[-1] if below else None)
+
+
+def _carried_out(client: MlflowClient, decision: Decision) -> Decision | None:
+    """Write the decision and do what it says; None: the champion is another one than when it was considered."""
+    name = decision.model
+    with exclusive(client, name) as before_step:
+        settle(client, name)
+        aliases = aliases_of(client, name)
+        if (aliases.get(ALIASES.champion), aliases.get(ALIASES.previous)) != (
+            decision.from_version,
+            decision.previous_before,
+        ):
+            return None
+        before_step()
+        written = ledger.record(client, decision)
+        try:
+            if written.verdict != "refused":
+                move(client, written, before_step)
+                note_on_version(client, written)
+            return ledger.close(client, written)
+        except BaseException:
+            # finish or undo at once, if the store still answers; else the next command does
+            _try_to_settle(client, name)
             raise
-        return Evidence(damage=str(error.message).splitlines()[0])
-    registered = version.tags.get(VERSION_TAGS.identity)
-    if registered != bundle.identity:
-        return Evidence(damage=f"{folder}: is not the bundle that was registered")
-    return Evidence(metrics=bundle.metrics, parity=bundle.parity, lineage=bundle.lineage)
+
+
+def _try_to_settle(client: MlflowClient, name: str) -> None:
+    try:
+        settle(client, name)
+    except Exception:
+        return
+
+
+def _decision(
+    name: str,
+    from_version: int | None,
+    version: int,
+    verdict: Verdict,
+    reason: str,
+    gates: list[GateResult],
+    before: int | None,
+    after: int | None,
+) -> Decision:
+    return Decision(
+        model=name,
+        from_version=from_version,
+        to_version=version,
+        verdict=verdict,
+        reason=reason,
+        who=who(),
+        when=utc_now(),
+        gates=gates,
+        previous_before=before,
+        previous_after=after,
+    )
+
+
+def _no_champion(client: MlflowClient, name: str) -> str:
+    earlier = ledger.champions(ledger.decisions(client, name))
+    if earlier:
+        return (
+            f"model {name!r} has no champion: {name}/{earlier[-1]} was, and was deleted or lost its alias; go back "
+            f"with `sctransformer rollback {name} --reason ...`, or give --first to promote without a comparison."
+        )
+    return f"model {name!r} has no champion yet, so nothing can be compared; give --first if that is right."

@@ -1,4 +1,4 @@
-"""How people name a registered model: NAME@ALIAS or NAME/VERSION, with or without `models:/` in front."""
+"""How people name a registered model: NAME@ALIAS, NAME/ALIAS or NAME/VERSION, with or without `models:/` in front."""
 
 import re
 from dataclasses import dataclass
@@ -18,6 +18,16 @@ class Reference:
     alias: str | None = None
     version: int | None = None
 
+    @classmethod
+    def checked(cls, name: str) -> "Reference":
+        """A bare name, which must be one that a model can have.
+
+        Raises:
+            UserError: it is none.
+        """
+        require_model_name(name)
+        return cls(name)
+
     def __str__(self) -> str:
         return f"{self.name}@{self.alias}" if self.alias is not None else f"{self.name}/{self.version}"
 
@@ -35,6 +45,8 @@ def parse_reference(text: str) -> Reference:
     name, slash, version = bare.rpartition("/")
     if slash and _NAME.fullmatch(name) and _VERSION.fullmatch(version):
         return Reference(name, version=int(version))
+    if slash and _NAME.fullmatch(name) and _ALIAS.fullmatch(version) and not version[0].isdigit():
+        return Reference(name, alias=version)
     raise UserError(f"{text!r}: is no model reference; write NAME@ALIAS, for example celltype@champion, or NAME/7.")
 
 

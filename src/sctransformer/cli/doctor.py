@@ -1,0 +1,52 @@
+"""`sctransformer doctor`: whether everything is in order, and what to do where it is not."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sctransformer.registry.doctor import Finding
+
+
+def doctor(
+    name: Annotated[str | None, typer.Argument(help="Name of a registered model; all of them if left out.")] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Finish or undo decisions whose command died, and remove its lock.")
+    ] = False,
+) -> None:
+    """Look at programs, store, ledger, aliases and bundles; say what is not in order. Ends with 1 if anything is not.
+
+    Without --repair nothing is changed.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    from sctransformer.registry.doctor import examine_registry
+
+    findings = [*_programs(), *examine_registry(name, repair)]
+    console = Console(highlight=False, soft_wrap=True)
+    colours = {"ok": "green", "problem": "red", "repaired": "yellow"}
+    for finding in findings:
+        state = f"[{colours[finding.state]}]{finding.state:8}[/]"
+        console.print(f"{state} {escape(finding.subject)}: {escape(finding.sentence)}")
+    if any(finding.state == "problem" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _programs() -> "list[Finding]":
+    import shutil
+
+    from sctransformer.annotate.session import usable_runtime
+    from sctransformer.errors import UserError
+    from sctransformer.registry.doctor import Finding
+
+    findings = []
+    try:
+        runtime = usable_runtime()
+        providers = ", ".join(runtime.get_available_providers())
+        findings.append(Finding("onnxruntime", "ok", f"{runtime.__version__}, {providers}"))
+    except UserError as error:
+        findings.append(Finding("onnxruntime", "problem", str(error)))
+    if shutil.which("git") is None:
+        findings.append(Finding("git", "problem", "is not installed, so no commit can be recorded; install it."))
+    return findings

@@ -1,0 +1,46 @@
+"""Who is champion, previous, candidate: reading the aliases of a model, and moving them in the order that is safe."""
+
+from collections.abc import Callable
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from sctransformer.registry.ledger import Decision
+from sctransformer.registry.names import ALIASES
+
+
+def aliases_of(client: MlflowClient, name: str) -> dict[str, int]:
+    """Aliases of a model and the versions they stand for, as numbers whatever the store gives."""
+    aliases = client.get_registered_model(name).aliases
+    return {alias: int(version) for alias, version in sorted(aliases.items())}
+
+
+def move(client: MlflowClient, decision: Decision, before_step: Callable[[], None]) -> None:
+    """Move `previous`, then `champion`, to where a decision says.
+
+    Args:
+        client: of the store.
+        decision: written to the ledger already.
+        before_step: called before each of the two; whatever it raises stops the move there.
+    """
+    before_step()
+    set_previous(client, decision.model, decision.previous_after)
+    before_step()
+    client.set_registered_model_alias(decision.model, ALIASES.champion, str(decision.to_version))
+
+
+def set_previous(client: MlflowClient, name: str, version: int | None) -> None:
+    """Let `previous` stand for a version, or for none. A version that was deleted meanwhile is passed over."""
+    now = aliases_of(client, name).get(ALIASES.previous)
+    if now == version:
+        return
+    if version is None:
+        client.delete_registered_model_alias(name, ALIASES.previous)
+        return
+    try:
+        client.get_model_version(name, str(version))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return
+    client.set_registered_model_alias(name, ALIASES.previous, str(version))

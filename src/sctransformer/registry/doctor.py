@@ -1,0 +1,183 @@
+"""Whether the registry is in order: what commands that died left behind, aliases that the ledger does not explain."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from mlflow import MlflowClient
+from mlflow.entities import LifecycleStage
+from mlflow.exceptions import MlflowException
+
+from sctransformer.errors import UserError
+from sctransformer.registry import ledger
+from sctransformer.registry.aliases import aliases_of
+from sctransformer.registry.evidence import evidence_of
+from sctransformer.registry.ledger import Decision
+from sctransformer.registry.lock import exclusive, holders, release_dead
+from sctransformer.registry.models import find_version, require_model
+from sctransformer.registry.names import ALIASES, LEDGER_EXPERIMENT, VERSION_TAGS
+from sctransformer.registry.recovery import settle
+from sctransformer.registry.references import Reference
+from sctransformer.tracking.store import connect, one_sentence, shown
+
+State = Literal["ok", "problem", "repaired"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    state: State
+    sentence: str
+    """What was found, and for a problem what to do."""
+
+
+@one_sentence
+def examine_registry(name: str | None = None, repair: bool = False) -> list[Finding]:
+    """Look at one model, or at all that were registered from bundles.
+
+    Args:
+        name: of a model; None takes all.
+        repair: finish or undo decisions that were left open, and remove locks of commands that died.
+
+    Raises:
+        UserError: there is no store, it cannot be used, or there is no such model.
+    """
+    client = connect(must_exist=True)
+    if name is not None:
+        require_model(client, name)
+    names = [name] if name is not None else _models(client)
+    findings = [Finding("store", "ok", f"{shown(client.tracking_uri)} answers; models: {', '.join(names) or 'none'}")]
+    findings += _ledger_experiment(client)
+    for one in names:
+        findings += _of_model(client, one, repair)
+    return findings
+
+
+def _models(client: MlflowClient) -> list[str]:
+    """Models of which at least one version holds a bundle: the store may hold others that are none of our business."""
+    names, token = [], None
+    while True:
+        page = client.search_registered_models(page_token=token)
+        names += [model.name for model in page]
+        token = page.token
+        if not token:
+            break
+    return sorted(
+        name
+        for name in names
+        if any(
+            VERSION_TAGS.identity in version.tags
+            for version in client.search_model_versions(f"name = '{_quoted(name)}'")
+        )
+    )
+
+
+def _quoted(name: str) -> str:
+    return name.replace("'", "\\'")
+
+
+def _ledger_experiment(client: MlflowClient) -> Iterator[Finding]:
+    experiment = client.get_experiment_by_name(LEDGER_EXPERIMENT)
+    if experiment is not None and experiment.lifecycle_stage == LifecycleStage.DELETED:
+        yield Finding(
+            "ledger",
+            "problem",
+            f"the experiment {LEDGER_EXPERIMENT!r} was deleted, so nothing can be decided; restore it in MLflow.",
+        )
+
+
+def _of_model(client: MlflowClient, name: str, repair: bool) -> list[Finding]:
+    findings = [*_locks(client, name, repair), *_open(client, name, repair)]
+    decisions = ledger.decisions(client, name)
+    aliases = aliases_of(client, name)
+    findings += [*_champion(name, aliases, decisions), *_numbers(name, decisions)]
+    for alias in ALIASES:
+        if alias in aliases:
+            findings.append(_bundle(client, name, alias))
+    if not any(finding.state == "problem" for finding in findings):
+        there = ", ".join(f"{alias} = {version}" for alias, version in aliases.items()) or "no aliases"
+        findings.append(Finding(name, "ok", f"{there}; {len(decisions)} decisions in the ledger"))
+    return findings
+
+
+def _locks(client: MlflowClient, name: str, repair: bool) -> Iterator[Finding]:
+    if repair:
+        for holder in release_dead(client, name):
+            yield Finding(name, "repaired", f"removed the lock of {holder}, which had ended.")
+    for holder in holders(client, name):
+        dead = holder.is_dead()
+        if dead:
+            yield Finding(
+                name, "problem", f"{holder} died while it held the lock; the next decision, or --repair, removes it."
+            )
+        elif dead is None:
+            yield Finding(
+                name,
+                "problem",
+                f"{holder} holds the lock; if that command has ended, the next decision waits and goes on.",
+            )
+
+
+def _open(client: MlflowClient, name: str, repair: bool) -> Iterator[Finding]:
+    left = [decision for decision in ledger.decisions(client, name) if decision.outcome == "open"]
+    if left and repair:
+        with exclusive(client, name):
+            for decision in settle(client, name):
+                yield Finding(name, "repaired", f"decision {decision.number}: {decision.note or 'closed'}.")
+        return
+    for decision in left:
+        yield Finding(
+            name,
+            "problem",
+            f"decision {decision.number} ({decision.verdict} {name}/{decision.to_version}, {decision.who}, "
+            f"{decision.when}) was written and not carried out to the end; the next decision, or --repair, finishes or "
+            "undoes it.",
+        )
+
+
+def _champion(name: str, aliases: dict[str, int], decisions: list[Decision]) -> Iterator[Finding]:
+    if any(decision.outcome == "open" for decision in decisions):
+        return  # said already, and the aliases may be between two places
+    champion = aliases.get(ALIASES.champion)
+    stack = ledger.champions(decisions)
+    known = stack[-1] if stack else None
+    if champion == known:
+        return
+    if champion is None:
+        yield Finding(
+            name,
+            "problem",
+            f"has no champion: {name}/{known} was, and was deleted or lost its alias; go back with `sctransformer "
+            f"rollback {name} --reason ...`, or promote another version.",
+        )
+        return
+    ledger_says = "knows of none" if known is None else f"says {name}/{known}"
+    yield Finding(
+        name,
+        "problem",
+        f"champion is {name}/{champion}, but the ledger {ledger_says}: the alias was moved past the gates; promote the "
+        "version that should be champion.",
+    )
+
+
+def _numbers(name: str, decisions: list[Decision]) -> Iterator[Finding]:
+    numbers = [decision.number for decision in decisions]
+    absent = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
+    if absent:
+        lost = ", ".join(map(str, absent))
+        yield Finding(name, "problem", f"decisions {lost} are gone from the ledger; restore them from a backup.")
+    repeated = sorted({number for number in numbers if number and numbers.count(number) > 1})
+    if repeated:
+        yield Finding(name, "problem", f"decisions {', '.join(map(str, repeated))} are in the ledger more than once.")
+
+
+def _bundle(client: MlflowClient, name: str, alias: str) -> Finding:
+    try:
+        damage = evidence_of(client, find_version(client, Reference(name, alias=alias))).damage
+    except (UserError, MlflowException) as error:
+        damage = str(error)
+    if damage:
+        return Finding(f"{name}@{alias}", "problem", damage)
+    return Finding(f"{name}@{alias}", "ok", "its bundle matches its checksums")

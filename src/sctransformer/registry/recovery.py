@@ -1,0 +1,41 @@
+"""What to make of a decision that was written and not carried out, because its command died: finish it, or undo it."""
+
+from mlflow import MlflowClient
+
+from sctransformer.registry import ledger
+from sctransformer.registry.aliases import aliases_of, set_previous
+from sctransformer.registry.ledger import Decision
+from sctransformer.registry.names import ALIASES
+from sctransformer.registry.notes import note_on_version
+
+
+def open_decisions(client: MlflowClient, name: str) -> list[Decision]:
+    """Decisions of the ledger that were not carried out to the end, the oldest first."""
+    return [decision for decision in reversed(ledger.decisions(client, name)) if decision.outcome == "open"]
+
+
+def settle(client: MlflowClient, name: str) -> list[Decision]:
+    """Bring every open decision about a model to an end. Call it with the model's lock held.
+
+    The champion is moved last. If it has moved, what follows is done; if it has not, what came before is undone: the
+    person whose command was interrupted may not have wanted it any more, and nobody has used the new champion.
+
+    Returns:
+        The decisions that were open, as they stand in the ledger now.
+    """
+    return [_settle(client, decision) for decision in open_decisions(client, name)]
+
+
+def _settle(client: MlflowClient, decision: Decision) -> Decision:
+    if decision.verdict == "refused":
+        return ledger.close(client, decision)
+    champion = aliases_of(client, decision.model).get(ALIASES.champion)
+    if champion == decision.to_version:
+        set_previous(client, decision.model, decision.previous_after)
+        note_on_version(client, decision)
+        return ledger.close(client, decision, note="its command died after the champion had moved; finished later")
+    if champion == decision.from_version:
+        set_previous(client, decision.model, decision.previous_before)
+        return ledger.close(client, decision, "undone", "its command died before the champion had moved; undone later")
+    now = "there is none" if champion is None else f"it is {champion}"
+    return ledger.close(client, decision, "undone", f"its command died, and the champion was changed otherwise: {now}")

@@ -1,0 +1,296 @@
+"""Decisions that are overridden, rolled back, interrupted or taken at once: one champion, and a ledger that is true."""
+
+import itertools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from sctransformer.errors import UserError
+from sctransformer.registry import doctor, ledger, lock, promotion
+from sctransformer.registry.ledger import Decision
+from sctransformer.registry.models import register_bundle, resolve
+from sctransformer.registry.names import LOCK_TAG
+from sctransformer.registry.policy import Policy
+from sctransformer.tracking.store import DATABASE, connect
+from tests.integration.processes import die_before, ended, forked
+from tests.integration.test_registry_models import changed
+
+POLICY = Policy.model_validate({"gates": {"prior_edges": {"minimum": 10}}})  # the fixture's network has 20 edges
+STRICT = Policy.model_validate({"gates": {"prior_edges": {"minimum": 1000}}})
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory, _empty_database: Path, bundle_folder: Path) -> Path:
+    """A store with four versions that differ in their threshold; their artifacts are shared by all tests here."""
+    folder = tmp_path_factory.mktemp("four")
+    shutil.copyfile(_empty_database, folder / DATABASE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        register_bundle(bundle_folder, "celltype")
+        for number in (2, 3, 4):
+            other = changed(
+                bundle_folder, folder / f"b{number}", calibration={"rejection_threshold": 0.5 + number / 100}
+            )
+            register_bundle(other, "celltype")
+    return folder / DATABASE
+
+
+@pytest.fixture
+def versions(project: Path, template: Path) -> MlflowClient:
+    """A store of its own with the four versions."""
+    shutil.copyfile(template, project / DATABASE)
+    return connect(must_exist=True)
+
+
+def aliases(store: MlflowClient) -> dict[str, int]:
+    found = store.get_registered_model("celltype").aliases
+    return {alias: int(version) for alias, version in found.items() if alias != "candidate"}
+
+
+def promoted(*numbers: int) -> None:
+    for version in numbers:
+        assert promotion.promote("celltype", version, policy=POLICY, first=True).verdict == "promoted"
+
+
+def problems() -> list[str]:
+    return [finding.sentence for finding in doctor.examine_registry() if finding.state == "problem"]
+
+
+def test_an_override_needs_a_reason_and_stays_visible(versions: MlflowClient) -> None:
+    promote = promotion.promote
+    with pytest.raises(UserError, match="an override needs a reason"):
+        promote("celltype", 1, policy=STRICT, first=True, overrides=["prior_edges"])
+    with pytest.raises(UserError, match="there is no gate 'edges' to override"):
+        promote("celltype", 1, policy=STRICT, first=True, overrides=["edges"], reason="x")
+    with pytest.raises(UserError, match="'bundle_checksums' cannot be overridden"):
+        promote("celltype", 1, policy=STRICT, first=True, overrides=["bundle_checksums"], reason="x")
+    assert promotion.history("celltype") == []
+    decision = promote("celltype", 1, policy=STRICT, first=True, overrides=["prior_edges"], reason="small panel")
+    assert [gate.gate for gate in decision.overridden] == ["prior_edges"]
+    (recorded,) = promotion.history("celltype")
+    assert recorded == decision
+    version = versions.get_model_version("celltype", "1")
+    assert version.tags["overridden_gates"] == "prior_edges"
+    assert "small panel" in version.tags["decision"]
+    assert version.description.startswith("## Decision")
+    assert "Gate `prior_edges` was closed, and was overridden" in version.description
+    assert version.description.endswith("# Model card\n")
+    # the next time, with all gates open, nothing is overridden any more
+    promoted(2, 1)
+    version = versions.get_model_version("celltype", "1")
+    assert version.tags["overridden_gates"] == ""
+    assert version.description.count("## Decision") == 1
+    assert "overridden" not in version.description
+
+
+def test_an_open_gate_needs_no_override(versions: MlflowClient) -> None:
+    decision = promotion.promote("celltype", 1, policy=POLICY, first=True, overrides=["prior_edges"], reason="x")
+    assert decision.overridden == []
+
+
+def test_rollbacks_go_back_step_by_step(versions: MlflowClient) -> None:
+    promoted(1, 2, 3)
+    with pytest.raises(UserError, match="a rollback needs a reason"):
+        promotion.rollback("celltype", reason=" ")
+    decision = promotion.rollback("celltype", reason="worse on donor 4")
+    assert (decision.verdict, decision.from_version, decision.to_version) == ("rolled back", 3, 2)
+    assert aliases(versions) == {"champion": 2, "previous": 1}
+    assert resolve("celltype@champion").version == 2
+    promotion.rollback("celltype", reason="still")
+    assert aliases(versions) == {"champion": 1}
+    with pytest.raises(UserError, match="has no champion before this one"):
+        promotion.rollback("celltype", reason="further")
+    assert [one.verdict for one in promotion.history("celltype")] == ["rolled back", "rolled back", *["promoted"] * 3]
+    promoted(4)
+    assert aliases(versions) == {"champion": 4, "previous": 1}
+    assert problems() == []
+
+
+def test_a_rollback_to_a_named_version(versions: MlflowClient) -> None:
+    promoted(1, 2, 3)
+    with pytest.raises(UserError, match=r"celltype/4 was never champion \(there were: 1, 2\)"):
+        promotion.rollback("celltype", reason="x", to=4)
+    with pytest.raises(UserError, match="celltype/3 is the champion already"):
+        promotion.rollback("celltype", reason="x", to=3)
+    with pytest.raises(UserError, match="has no version 9"):
+        promotion.rollback("celltype", reason="x", to=9)
+    promotion.rollback("celltype", reason="x", to=1)
+    assert aliases(versions) == {"champion": 1}
+    assert [one.number for one in promotion.history("celltype")] == [4, 3, 2, 1]
+
+
+def test_a_rollback_to_a_damaged_bundle_moves_nothing(versions: MlflowClient) -> None:
+    promoted(1, 2)
+    graph = resolve("celltype/1").folder / "model.onnx"
+    intact = graph.read_bytes()
+    try:
+        graph.write_bytes(intact[:-1] + b"\0")
+        with pytest.raises(UserError, match=r"celltype/1: .*model\.onnx: does not match its checksum"):
+            promotion.rollback("celltype", reason="x")
+        assert any("does not match its checksum" in sentence for sentence in problems())
+    finally:
+        graph.write_bytes(intact)
+    assert aliases(versions) == {"champion": 2, "previous": 1}
+
+
+def test_a_deleted_version_behind_the_alias(versions: MlflowClient) -> None:
+    promoted(1, 2)
+    versions.delete_model_version("celltype", "2")
+    assert aliases(versions) == {"previous": 1}
+    (sentence,) = problems()
+    assert sentence.startswith("has no champion: celltype/2 was, and was deleted")
+    with pytest.raises(UserError, match=r"celltype/2 was, and was deleted .*sctransformer rollback celltype"):
+        promotion.promote("celltype", 3, policy=POLICY)
+    decision = promotion.rollback("celltype", reason="2 was deleted by mistake")
+    assert (decision.from_version, decision.to_version) == (None, 1)
+    assert aliases(versions) == {"champion": 1}
+    assert problems() == []
+
+
+def test_an_alias_moved_by_hand_is_found(versions: MlflowClient) -> None:
+    promoted(1)
+    versions.set_registered_model_alias("celltype", "champion", "3")
+    (sentence,) = problems()
+    assert "champion is celltype/3, but the ledger says celltype/1" in sentence
+
+
+def test_a_decision_that_is_gone_from_the_ledger_is_missed(
+    versions: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promoted(1, 2, 3)
+    complete = ledger.decisions
+    monkeypatch.setattr(
+        ledger, "decisions", lambda client, name: [one for one in complete(client, name) if one.number != 2]
+    )
+    assert problems() == ["decisions 2 are gone from the ledger; restore them from a backup."]
+
+
+def killed(project: Path, monkeypatch: pytest.MonkeyPatch, call: int, work: Callable[[], Decision]) -> bool:
+    """Whether a command died before its so-manieth change of the store; False: it had fewer, and ended well."""
+
+    def dying() -> None:
+        die_before(call, monkeypatch)
+        work()
+
+    code = ended(forked(dying, project))
+    assert code in (0, -9), [path.read_text() for path in project.glob("error-*")]
+    return code == -9
+
+
+def promote_2() -> Decision:
+    return promotion.promote("celltype", 2, policy=POLICY, reason="better")
+
+
+def roll_back() -> Decision:
+    return promotion.rollback("celltype", reason="worse")
+
+
+@pytest.mark.parametrize(
+    ("before", "work", "after"),
+    [
+        ({"champion": 1, "previous": 3}, promote_2, {"champion": 2, "previous": 1}),
+        ({"champion": 1, "previous": 3}, roll_back, {"champion": 3}),
+    ],
+)
+def test_a_kill_between_any_two_steps(
+    versions: MlflowClient,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: object,
+    work: Callable[[], Decision],
+    after: object,
+) -> None:
+    """Whatever the step: either all of it was done or nothing, the doctor says so, and the next command goes on."""
+    promoted(3, 1)
+    for call in itertools.count(1):
+        assert aliases(versions) == before
+        if not killed(project, monkeypatch, call, work):
+            break
+        if call > 1:  # before the first there is nothing to find; later a dead lock, at least
+            assert problems()
+            findings = doctor.examine_registry("celltype", repair=True)
+            assert any(finding.state == "repaired" for finding in findings)
+        assert problems() == []
+        newest = promotion.history("celltype")[0]
+        assert newest.outcome in ("done", "undone")
+        assert not versions.get_registered_model("celltype").tags
+        if aliases(versions) == after:
+            assert newest.outcome == "done"
+            if work is promote_2:
+                promotion.rollback("celltype", reason="again")
+                versions.set_registered_model_alias("celltype", "previous", "3")
+            else:
+                promoted(1)
+        else:
+            assert aliases(versions) == before
+    assert call > 6
+    assert aliases(versions) == after
+    assert problems() == []
+
+
+def test_the_next_promotion_settles_what_was_left(
+    versions: MlflowClient, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promoted(1)
+    assert killed(project, monkeypatch, 4, promote_2)  # lock, entry, previous; then killed
+    assert promotion.history("celltype")[0].outcome == "open"
+    decision = promotion.promote("celltype", 3, policy=POLICY)
+    assert (decision.from_version, decision.number) == (1, 3)
+    assert aliases(versions) == {"champion": 3, "previous": 1}
+    assert [one.outcome for one in promotion.history("celltype")] == ["done", "undone", "done"]
+
+
+@pytest.mark.slow
+def test_two_promotions_at_once_leave_one_champion(versions: MlflowClient, project: Path) -> None:
+    """Twenty times: each decision in the ledger begins where the one before it ended."""
+    promoted(1)
+    for _ in range(20):
+        champion = aliases(versions)["champion"]
+        rivals = [version for version in (1, 2, 3, 4) if version != champion][:2]
+        children = [
+            forked(lambda version=rival: promotion.promote("celltype", version, policy=POLICY), project)  # type: ignore[misc]
+            for rival in rivals
+        ]
+        codes = [ended(child) for child in children]
+        assert codes == [0, 0], [path.read_text() for path in project.glob("error-*")]
+        now = aliases(versions)
+        assert now["champion"] in rivals
+        assert now["previous"] in rivals
+    newest_first = promotion.history("celltype")
+    assert len(newest_first) == 41
+    assert [one.number for one in newest_first] == list(range(41, 0, -1))
+    for later, earlier in itertools.pairwise(newest_first):
+        assert later.from_version == earlier.to_version
+    assert problems() == []
+
+
+def test_a_lock_of_another_machine_is_waited_for_and_outlives_its_lease(
+    versions: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = '{"who": "Eva", "host": "far", "when": "2026-01-01", "pid": 1, "started": 0.0, "process_table": "other"}'
+    versions.set_registered_model_tag("celltype", f"{LOCK_TAG}abc", content)
+    assert any("Eva on far (process 1, 2026-01-01) holds the lock" in sentence for sentence in problems())
+    monkeypatch.setattr(lock, "PATIENCE_SECONDS", 0.2)
+    with pytest.raises(UserError, match=r"Eva on far .* is deciding about it and does not end"):
+        promoted(1)
+    assert promotion.history("celltype") == []
+    monkeypatch.setattr(lock, "LEASE_SECONDS", 0.0)
+    promoted(1)
+    assert not versions.get_registered_model("celltype").tags
+
+
+def test_a_command_that_lost_its_lock_stops(versions: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stolen(client: MlflowClient, decision: Decision) -> Decision:
+        for tag in client.get_registered_model("celltype").tags:
+            client.delete_registered_model_tag("celltype", tag)
+        return record(client, decision)
+
+    record = ledger.record
+    monkeypatch.setattr(ledger, "record", stolen)
+    with pytest.raises(UserError, match="another command took over"):
+        promoted(1)
+    assert aliases(versions) == {}
