@@ -11,6 +11,7 @@ from sctransformer.registry.references import Reference, is_reference, parse_ref
     [
         ("celltype@champion", Reference("celltype", alias="champion")),
         ("models:/celltype@champion", Reference("celltype", alias="champion")),
+        ("celltype/champion", Reference("celltype", alias="champion")),
         ("celltype/7", Reference("celltype", version=7)),
         ("models:/cell.type_2-b/12", Reference("cell.type_2-b", version=12)),
     ],

@@ -1,9 +1,10 @@
-"""How people name a registered model: NAME@ALIAS, NAME/ALIAS or NAME/VERSION, with or without `models:/` in front."""
+"""How people name a registered model: NAME@ALIAS or NAME/VERSION, with or without `models:/` in front."""
 
 import re
 from dataclasses import dataclass
 
 from sctransformer.errors import UserError
+from sctransformer.registry.names import ALIASES
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 _ALIAS = re.compile(r"[\w-]+", re.ASCII)
@@ -33,7 +34,7 @@ class Reference:
 
 
 def parse_reference(text: str) -> Reference:
-    """Take a reference apart.
+    """Take a reference apart. `NAME/champion` is taken for `NAME@champion`, and so are the other aliases of this registry.
 
     Raises:
         UserError: it is none.
@@ -45,7 +46,7 @@ def parse_reference(text: str) -> Reference:
     name, slash, version = bare.rpartition("/")
     if slash and _NAME.fullmatch(name) and _VERSION.fullmatch(version):
         return Reference(name, version=int(version))
-    if slash and _NAME.fullmatch(name) and _ALIAS.fullmatch(version) and not version[0].isdigit():
+    if slash and _NAME.fullmatch(name) and version in ALIASES:  # no other word: outputs/bundle is a folder
         return Reference(name, alias=version)
     raise UserError(f"{text!r}: is no model reference; write NAME@ALIAS, for example celltype@champion, or NAME/7.")
 
