@@ -29,7 +29,7 @@ MODEL_CONFIG = TRAINING / "model.json"
 LINEAGE = TRAINING / "lineage.json"
 HISTORY = TRAINING / "history.csv"
 CURVES = TRAINING / "curves.png"
-RAY_STORAGE = Path("outputs/ray")
+FAILED_BATCH = Path("outputs/failed_batch.json")
 
 EVALUATION = Path("outputs/evaluation")
 METRICS = EVALUATION / "metrics.json"

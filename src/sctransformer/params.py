@@ -125,8 +125,18 @@ class TrainParams(_Section):
 
     workers: int = Field(default=2, ge=1)
     """Ray Train workers; the result does not depend on their number beyond float32 noise."""
+    min_workers: int | None = Field(default=None, ge=1)
+    """Go on with as few workers as these when there is no room for more; null: always `workers`."""
+    cpus_per_worker: float = Field(default=1, gt=0.0)
+    """CPUs that Ray keeps for each worker; threads of torch follow from it."""
     gpus: bool = False
     """One GPU a worker (NCCL) instead of CPUs (gloo)."""
+    placement: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
+    """How Ray lays workers over nodes."""
+    storage: str = "outputs/ray"
+    """Folder, or URL of any storage that fsspec knows, for checkpoints; on a cluster all nodes must reach it."""
+    checkpoint_steps: int = Field(default=200, ge=0)
+    """A checkpoint every so many steps, beside the one at the end of each epoch; 0: none."""
     start: Literal["principal", "random"] = "principal"
     """`principal`: the embedding begins as the principal components of all training cells, labelled or not; `random`:
     it does not."""

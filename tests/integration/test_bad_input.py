@@ -64,7 +64,8 @@ def test_what_fits_passes(project: Path) -> None:
     prior.main()
     panel = pd.read_parquet(layout.PANEL)
     assert train.model_config(train.load_params()).n_genes == len(panel)
-    assert train.training_task(train.load_params()).load_cells().training.labels_N.size > 0
+    task = train.training_task(train.load_params())
+    assert task.load_cells(task.files).training.labels_N.size > 0
 
 
 def test_a_network_with_no_edge_among_the_cells_genes(project: Path) -> None:
@@ -150,7 +151,7 @@ def test_parameters_that_no_run_can_have(project: Path, changes: dict[str, Any],
     set_params(changes)
     refused(stage, expected)
     assert not Path("mlflow.db").exists()
-    assert not layout.RAY_STORAGE.exists()
+    assert not Path("outputs/ray").exists()
 
 
 def test_weights_of_another_vocabulary(project: Path) -> None:

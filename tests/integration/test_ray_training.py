@@ -1,8 +1,13 @@
 """Training with real Ray workers: the bare loop's result, and a worker that is killed in the middle."""
 
+import functools
 import itertools
 import os
 import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -13,28 +18,33 @@ from sctransformer.data.arrays import TrainingCells
 from sctransformer.errors import UserError
 from sctransformer.model import PriorBiasedTransformer
 from sctransformer.model.transformer import ModelOutput
-from sctransformer.training.checkpoint import PROGRESS, Checkpoint, load_checkpoint
+from sctransformer.training.checkpoint import PROGRESS, Checkpoint, load_checkpoint, save_checkpoint
 from sctransformer.training.cluster import Task, Workers, fit_on_ray
 from sctransformer.training.config import TrainConfig
-from sctransformer.training.loop import EpochReport, fit
+from sctransformer.training.execution import Execution
+from sctransformer.training.loop import fit
+from sctransformer.training.ray_connection import connection
+from sctransformer.training.report import EpochReport, NonFiniteLossError
+from sctransformer.training.run_folder import RunFolder
 from tests.conftest import arrays, simulated_cells, small_model
+from tests.unit.training_runs import assert_same_weights
 
 pytestmark = pytest.mark.slow
 
 CONFIG = TrainConfig(seed=5, epochs=12, min_steps=0, batch_size=32, lr=1e-2, head_lr=1e-2)
 
 
-def load_cells() -> TrainingCells:
+def load_cells(files: Mapping[str, Path]) -> TrainingCells:
     return TrainingCells(*(arrays(simulated_cells(seed=seed)) for seed in range(3)))
 
 
-def make_model() -> PriorBiasedTransformer:
+def make_model(files: Mapping[str, Path]) -> PriorBiasedTransformer:
     return small_model(CONFIG.seed)
 
 
-def make_failing_model() -> PriorBiasedTransformer:
+def make_failing_model(files: Mapping[str, Path]) -> PriorBiasedTransformer:
     """Its scores are no numbers from the 8th call on. An epoch calls it three times to train, and three to validate."""
-    model, calls = make_model(), itertools.count()
+    model, calls = make_model(files), itertools.count()
 
     def fail(module: torch.nn.Module, inputs: object, output: ModelOutput) -> ModelOutput:
         return output._replace(logits_NC=output.logits_NC * (float("nan") if next(calls) >= 7 else 1.0))
@@ -43,15 +53,22 @@ def make_failing_model() -> PriorBiasedTransformer:
     return model
 
 
-def bare_run(resume: Checkpoint | None = None) -> Checkpoint:
+TASK = Task(make_model, load_cells, CONFIG, Execution(checkpoint_steps=2))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_here() -> Iterator[None]:
+    """One Ray for all of these tests."""
+    with connection():
+        yield
+
+
+@functools.cache
+def bare_run() -> Checkpoint:
     """The last checkpoint of the same training in this process, without Ray."""
     states: list[Checkpoint] = []
-    training, validation, unlabelled = load_cells()
-
-    def keep(report: EpochReport, state: Checkpoint) -> None:
-        states.append(state)
-
-    fit(make_model(), training, validation, CONFIG, keep, resume, unlabelled=unlabelled)
+    training, validation, unlabelled = load_cells({})
+    fit(make_model({}), training, validation, CONFIG, lambda _, state: states.append(state), unlabelled=unlabelled)
     return states[-1]
 
 
@@ -67,6 +84,10 @@ def ray_workers() -> list[psutil.Process]:
     return sorted(found, key=lambda process: process.create_time())
 
 
+def whole_checkpoints(folder: RunFolder) -> list[Path]:
+    return list(Path(folder.path).glob(f"*/*/{PROGRESS}"))
+
+
 def test_two_workers_one_of_them_killed_end_where_an_undisturbed_run_ends(tmp_path: Path) -> None:
     """Every epoch is reported once, in order, and the weights are those of the bare loop within float32 noise."""
     reports: list[EpochReport] = []
@@ -79,28 +100,82 @@ def test_two_workers_one_of_them_killed_end_where_an_undisturbed_run_ends(tmp_pa
             killed.append(victim.pid)
             os.kill(victim.pid, signal.SIGKILL)
 
-    task = Task(make_model, load_cells, CONFIG)
-    checkpoint = fit_on_ray(task, Workers(count=2, max_restarts=2), tmp_path, "run", on_epoch)
+    folder = RunFolder(tmp_path, "run")
+    checkpoint = fit_on_ray(TASK, Workers(count=2, max_restarts=2), folder, on_epoch)
 
     assert killed
     assert [report.epoch for report in reports] == list(range(CONFIG.epochs))
-    assert checkpoint.progress.epochs_done == CONFIG.epochs
+    assert [EpochReport(**fields) for fields in checkpoint.history] == reports
+    assert checkpoint.progress.position == (CONFIG.epochs, 0)
     for name, tensor in bare_run().weights.items():
         torch.testing.assert_close(checkpoint.weights[name], tensor, atol=1e-3, rtol=1e-2, msg=name)
-    assert not list(tmp_path.iterdir())  # checkpoints are removed after a good end
+    assert len(whole_checkpoints(folder)) == 1  # what the killed worker left behind is gone
 
 
-def test_a_loss_that_is_no_number_fails_in_one_sentence_and_the_last_good_checkpoint_stays(tmp_path: Path) -> None:
-    """Training again from that checkpoint, with a model that does not fail, ends where an undisturbed run ends."""
-    task = Task(make_failing_model, load_cells, CONFIG)
-    with pytest.raises(UserError, match=r"training run failed: .*the loss is nan in epoch 1, step 4") as caught:
-        fit_on_ray(task, Workers(count=1, max_restarts=0), tmp_path, "run", on_epoch=lambda report: None)
-    assert "\n" not in str(caught.value)
-    assert str(caught.value).endswith(f"; its last checkpoint is under {tmp_path / 'run'}.")
-    (kept,) = (tmp_path / "run").rglob(PROGRESS)
+DRIVER = """
+import os, signal, sys
+from tests.integration.test_ray_training import TASK
+from sctransformer.training.cluster import Workers, fit_on_ray
+from sctransformer.training.run_folder import RunFolder
+
+def on_epoch(report):
+    if report.epoch == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+fit_on_ray(TASK, Workers(count=1), RunFolder(sys.argv[1], "run"), on_epoch)
+"""
+
+
+def test_a_driver_that_was_killed_and_a_loss_that_is_no_number(tmp_path: Path) -> None:
+    """Each is gone on from at the last whole checkpoint, and one worker ends with the very weights of the bare loop."""
+    done = subprocess.run([sys.executable, "-c", DRIVER, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    folder = RunFolder(tmp_path, "run")
+    found = folder.newest_checkpoint()
+    assert found is not None
+    epochs_done = found[1].progress.epochs_done
+    assert 4 <= epochs_done < CONFIG.epochs - 2
+    half = Path(folder.path) / "attempt-1" / "checkpoint_half"
+    half.mkdir()
+    (half / PROGRESS).write_bytes((Path(found[0]) / PROGRESS).read_bytes())
+
+    reports: list[EpochReport] = []
+    failing = replace(TASK, make_model=make_failing_model)
+    with pytest.raises(NonFiniteLossError, match=r"the loss is nan in epoch \d, step \d+") as caught:
+        fit_on_ray(failing, Workers(count=1), folder, reports.append, resume=True)
+    assert len(set(caught.value.rows)) in (26, 32)
+    assert len(reports) <= 2  # a second try would have got further, for it counts its calls anew
+    (kept,) = whole_checkpoints(folder)
     checkpoint = load_checkpoint(kept.parent)
-    assert checkpoint.progress.epochs_done == 1
+    assert checkpoint.progress.position > found[1].progress.position
     assert all(tensor.isfinite().all() for tensor in checkpoint.weights.values())
-    whole, resumed = bare_run(), bare_run(checkpoint)
-    for name, tensor in whole.weights.items():
-        torch.testing.assert_close(resumed.weights[name], tensor, atol=1e-3, rtol=1e-2, msg=name)
+
+    resumed = fit_on_ray(TASK, Workers(count=1), folder, reports.append, resume=True)
+    assert [report.epoch for report in reports] == list(range(epochs_done, CONFIG.epochs))
+    assert_same_weights(resumed.weights, bare_run().weights)
+    assert_same_weights(resumed.best, bare_run().best)
+    assert len(whole_checkpoints(folder)) == 1
+
+
+@pytest.mark.parametrize(
+    ("workers", "sentence"),
+    [
+        (
+            Workers(count=500),
+            r"train\.workers is 500 with 1 CPU each and this machine has \d+ CPUs: set train\.workers=",
+        ),
+        (Workers(count=1, gpus=True), r"train\.gpus asks for a GPU for each of 1 workers and this machine has 0"),
+    ],
+)
+def test_workers_that_cannot_be_had(tmp_path: Path, workers: Workers, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        fit_on_ray(TASK, workers, RunFolder(tmp_path, "run"), lambda report: None)
+
+
+def test_a_checkpoint_of_another_run_is_refused_before_workers_start(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, "run")
+    (tmp_path / "run" / "attempt-1" / "checkpoint").mkdir(parents=True)
+    save_checkpoint(bare_run(), tmp_path / "run" / "attempt-1" / "checkpoint")
+    other = replace(TASK, config=replace(CONFIG, lr=0.5))
+    with pytest.raises(UserError, match=r"made with train\.lr 0\.01 and this run has 0\.5"):
+        fit_on_ray(other, Workers(count=1), folder, lambda report: None, resume=True)

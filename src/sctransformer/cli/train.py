@@ -1,16 +1,21 @@
 """`sctransformer train`: an experiment, tracked by DVC and MLflow."""
 
+import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 TARGET = "export"
 """The stage an experiment ends with: a bundle, measured, not yet registered."""
+RESUME, NAME = "SCTRANSFORMER_RESUME", "SCTRANSFORMER_RUN_NAME"
+"""Variables by which the training stage knows of both, see `sctransformer.training.interrupted`."""
 NETWORKS = Path("data/networks")
 """Where -S prior=NAME looks for NAME.tsv."""
 EMBEDDED_NETWORK = "embedded"
@@ -27,26 +32,107 @@ def train(
             "catalogue, -S prior=NAME a network of data/networks. Of two for one parameter the later holds.",
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", "-n", help="Name of the experiment in DVC.")] = None,
+    name: Annotated[str | None, typer.Option("--name", "-n", help="What the run is called, in any words.")] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            "--resume", metavar="RUN", help="Go on with a run that was interrupted: its id, the beginning, or its name."
+        ),
+    ] = None,
 ) -> None:
     """Train, evaluate and export with the parameters of params.yaml, as a DVC experiment and an MLflow run.
 
-    Stages whose inputs did not change are not run again. Afterwards `dvc exp show` compares experiments and
+    Stages whose inputs did not change are not run again. Afterwards `sctransformer runs` compares runs and
     `sctransformer register` hands the model to the registry.
+
+    A run that was interrupted, by Ctrl-C or worse, goes on from its last checkpoint with --resume, with the parameters
+    that it began with, and ends with the weights of an undisturbed one.
+
+    For example: `sctransformer train -S train.lr=3e-4 --name "small lr"`, `sctransformer train -S data=mine
+    -S model.mode=bias`, `sctransformer train --resume 1f3a9c02`.
     """
     from sctransformer.errors import UserError
 
     if not Path("dvc.yaml").is_file():
         raise UserError("dvc.yaml: no such file here; run from the project's folder.")
-    arguments = ["exp", "run", *(f"--set-param={override}" for override in expanded(set_param or []))]
+    environment, overrides = {}, expanded(set_param or [])
+    if resume is not None:
+        run_id, before = _of_interrupted(resume)
+        environment[RESUME] = run_id
+        overrides = [*before, *overrides]
     if name:
-        arguments.append(f"--name={name}")
+        environment[NAME] = name
+    launch(overrides, TARGET, name, environment)
+
+
+def launch(overrides: Iterable[str], target: str, name: str | None, environment: Mapping[str, str]) -> None:
+    """Run stages up to a target as a DVC experiment.
+
+    Args:
+        overrides: of parameters, as DVC takes them.
+        target: the last stage.
+        name: of the experiment, in any words; DVC gets what git allows of it.
+        environment: variables for the stages.
+
+    Raises:
+        UserError: the experiment did not end well.
+    """
+    from sctransformer.errors import UserError
+
+    arguments = ["exp", "run", *(f"--set-param={override}" for override in overrides)]
+    if name and (allowed := experiment_name(name)):
+        arguments.append(f"--name={allowed}")
     # the stages call `python`: let it be this one
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
-    done = subprocess.run([sys.executable, "-m", "dvc", *arguments, TARGET], env=environment, check=False)
+    variables = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", **environment}
+    done = subprocess.run([sys.executable, "-m", "dvc", *arguments, target], env=variables, check=False)
     if done.returncode:
         raise UserError("the experiment did not end well; what stopped it stands above.")
+
+
+def experiment_name(name: str) -> str:
+    """What git allows of a name in any words; a name that is taken gets the time added."""
+    allowed = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")
+    taken = subprocess.run(
+        ["git", "for-each-ref", "--format=%(refname)", "refs/exps"], capture_output=True, text=True, check=False
+    )
+    names = {line.rsplit("/", maxsplit=1)[-1] for line in taken.stdout.splitlines()}
+    return f"{allowed}-{time.strftime('%Y%m%d-%H%M%S')}" if allowed in names else allowed
+
+
+def _of_interrupted(wanted: str) -> tuple[str, list[str]]:
+    """The id of an interrupted run, and overrides that bring back the parameters it began with."""
+    from sctransformer.errors import UserError
+    from sctransformer.params import load_params
+    from sctransformer.tracking import runs
+    from sctransformer.training.interrupted import find_begun
+
+    params = load_params()
+    try:
+        _, begun = find_begun(params.train.storage, wanted)
+    except UserError as error:
+        ended = runs.ended_well(wanted)
+        if ended is not None:
+            raise UserError(f"run {wanted!r} has finished ({ended}); there is nothing to resume.") from error
+        raise
+    now = flat(params.model_dump(mode="json", by_alias=True))
+    then = flat(begun.params)
+    return begun.run_id, [f"{key}={_grammar(value)}" for key, value in then.items() if now.get(key) != value]
+
+
+def flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested parameters under dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _grammar(value: Any) -> str:
+    return quoted(value) if value is None or isinstance(value, str) else json.dumps(value)
 
 
 def expanded(overrides: Iterable[str]) -> list[str]:

@@ -169,6 +169,33 @@ def reopen_run(run_id: str) -> None:
 
 
 @one_sentence
+def status_of(run_id: str) -> str | None:
+    """`RUNNING` or a `Status`; None if there is no such run, or it was deleted."""
+    client = connect()
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+    return None if run.info.lifecycle_stage == LifecycleStage.DELETED else str(run.info.status)
+
+
+@one_sentence
+def ended_well(wanted: str) -> str | None:
+    """The id of a finished training run with this id, beginning of an id, or name; None if there is none."""
+    client = connect()
+    experiment = client.get_experiment_by_name("training")
+    if experiment is None:
+        return None
+    for run in client.search_runs([experiment.experiment_id], max_results=1000):
+        run_id, name = str(run.info.run_id), run.info.run_name
+        if run.info.status == "FINISHED" and (run_id.startswith(wanted) or name == wanted):
+            return run_id
+    return None
+
+
+@one_sentence
 def find_runs(experiment: str, tags: Mapping[str, str]) -> list[FoundRun]:
     """Runs of an experiment that carry all these tags, the oldest first; none if there is no such experiment."""
     client = connect()

@@ -23,6 +23,8 @@ class Batch:
     """Cells of the whole batch, over all processes."""
     rows_N: NDArray[np.int64]
     """Of the cells of this share, their position among all cells."""
+    all_rows_N: NDArray[np.int64]
+    """The same of the whole batch."""
     cells: CellArrays
     weight_N: Tensor
     """1 for a cell, 0 where the share was padded to be no emptier than the others."""
@@ -38,7 +40,12 @@ def steps_a_pass(n_cells: int, batch_size: int) -> int:
 
 
 def batches(
-    parts: Sequence[CellArrays], batch_size: int, hidden_share: float, key: tuple[int, ...], world: World
+    parts: Sequence[CellArrays],
+    batch_size: int,
+    hidden_share: float,
+    key: tuple[int, ...],
+    world: World,
+    first: int = 0,
 ) -> Iterator[Batch]:
     """All cells of `parts` once, in an order and with hidden genes that are drawn for the whole batch.
 
@@ -50,11 +57,12 @@ def batches(
         hidden_share: share of a cell's genes that is hidden.
         key: seed, pass, and what else tells this pass from all others.
         world: which share is this process's.
+        first: steps to pass over, which cost nothing.
     """
     n_cells = sum(map(len, parts))
     n_genes = parts[0].counts_NG.shape[1]
     order = np.random.default_rng(key).permutation(n_cells)
-    for index in range(steps_a_pass(n_cells, batch_size)):
+    for index in range(first, steps_a_pass(n_cells, batch_size)):
         rows = order[index * batch_size : (index + 1) * batch_size]
         shown_BG = kept_genes(step_generator(*key, index), len(rows), n_genes, hidden_share)
         mine = np.arange(world.rank, len(rows), world.size)
@@ -65,6 +73,7 @@ def batches(
             index=index,
             size=len(rows),
             rows_N=rows[mine],
+            all_rows_N=rows,
             cells=take(parts, rows[mine]),
             weight_N=weight_N,
             shown_NG=shown_BG[mine],

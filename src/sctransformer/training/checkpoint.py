@@ -1,6 +1,7 @@
 """Checkpoints: weights, best weights, decoder, optimizer and progress, as safetensors and JSON. No pickle."""
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ BEST = "best.safetensors"
 DECODER = "decoder.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 PROGRESS = "progress.json"
+TENSORS = (WEIGHTS, BEST, DECODER, OPTIMIZER)
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,21 @@ class Progress:
     best_macro_f1: float = -1.0
     """-1 in pretraining, which is judged by its loss alone."""
     best_loss: float = float("inf")
+    steps_done: int = 0
+    """Of the epoch after the last whole one: the position in the stream of cells."""
+    loss_sum: float = 0.0
+    """Over the cells of those steps."""
+    norm_sum: float = 0.0
+    """Of the gradients of those steps."""
 
     def improved_by(self, macro_f1: float, loss: float) -> bool:
         """Whether an epoch is better: higher validation macro-F1, or the same with a lower validation loss."""
         return (macro_f1, -loss) > (self.best_macro_f1, -self.best_loss)
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """By which the later of two is told."""
+        return self.epochs_done, self.steps_done
 
 
 @dataclass
@@ -54,29 +67,47 @@ class Checkpoint:
     """Of masked expression; empty in a run without pretraining."""
     made_with: dict[str, Any] = field(default_factory=dict)
     """`model` and `train`: the configurations it belongs to."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """Fields of the `EpochReport` of each epoch that is done."""
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write a checkpoint into a folder, which must exist."""
+    """Write a checkpoint into a folder, which must exist. What makes it one, the progress, is written last."""
     save_file(checkpoint.weights, folder / WEIGHTS)
     save_file(checkpoint.best, folder / BEST)
     save_file(checkpoint.decoder, folder / DECODER)
     save_file(checkpoint.optimizer, folder / OPTIMIZER)
-    content = {"progress": dataclasses.asdict(checkpoint.progress), "made_with": checkpoint.made_with}
+    content = {
+        "progress": dataclasses.asdict(checkpoint.progress),
+        "made_with": checkpoint.made_with,
+        "history": checkpoint.history,
+        "sha256": {name: _sha256(folder / name) for name in TENSORS},
+    }
     (folder / PROGRESS).write_text(json.dumps(content))
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read what `save_checkpoint` wrote."""
-    content = json.loads((folder / PROGRESS).read_text())
-    return Checkpoint(
-        weights=load_file(folder / WEIGHTS),
-        best=load_file(folder / BEST),
-        optimizer=load_file(folder / OPTIMIZER),
-        progress=Progress(**content["progress"]),
-        decoder=load_file(folder / DECODER),
-        made_with=content["made_with"],
-    )
+    """Read what `save_checkpoint` wrote.
+
+    Raises:
+        UserError: a file of it is absent, cut or changed.
+    """
+    try:
+        content = json.loads((folder / PROGRESS).read_text())
+        changed = [name for name in TENSORS if _sha256(folder / name) != content["sha256"][name]]
+        if changed:
+            raise UserError(f"{folder / changed[0]}: is not as it was written; take an earlier checkpoint.")
+        return Checkpoint(
+            weights=load_file(folder / WEIGHTS),
+            best=load_file(folder / BEST),
+            optimizer=load_file(folder / OPTIMIZER),
+            progress=Progress(**content["progress"]),
+            decoder=load_file(folder / DECODER),
+            made_with=content["made_with"],
+            history=content["history"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}: is no whole checkpoint ({error}); take an earlier one.") from error
 
 
 def made_with(model: PriorBiasedTransformer, config: TrainConfig) -> dict[str, Any]:
@@ -99,7 +130,7 @@ def require_same_run(checkpoint: Checkpoint, model: PriorBiasedTransformer, conf
         UserError: naming what differs.
     """
     own, its = made_with(model, config), checkpoint.made_with
-    if checkpoint.progress.epochs_done <= config.pretrain_epochs:
+    if checkpoint.progress.position <= (config.pretrain_epochs, 0):
         own["train"] = config.of_pretraining()
     for section, values in own.items():
         for name, value in values.items():
@@ -153,3 +184,8 @@ def restore_optimizer_state(optimizer: torch.optim.Optimizer, flat: dict[str, Te
 
 def _shape(tensor: Tensor | None) -> str:
     return "none" if tensor is None else str(tuple(tensor.shape))
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

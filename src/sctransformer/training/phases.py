@@ -16,7 +16,7 @@ from sctransformer.model.decoder import ExpressionDecoder, MaskedExpressionModel
 from sctransformer.training.batches import Batch, step_generator, steps_a_pass
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.objectives import class_weights, kept_genes, squared_errors, weighted_cross_entropy
-from sctransformer.training.scores import accuracy_and_macro_f1
+from sctransformer.training.scores import accuracy_and_macro_f1, f1_by_class
 from sctransformer.training.world import World
 
 PhaseName = Literal["pretraining", "supervised"]
@@ -52,7 +52,7 @@ class Phase(ABC):
         """The part of a batch's objective that is this process's; the parts of all processes add up to it."""
 
     @abstractmethod
-    def validate(self, world: World, device: torch.device) -> dict[str, float]:
+    def validate(self, world: World, device: torch.device) -> dict[str, Any]:
         """Figures on validation cells, the same on all processes: `val_loss`, and those of the phase."""
 
 
@@ -166,17 +166,17 @@ class Supervised(Phase):
         return fit + share * self._config.head_penalty / (2 * len(self.parts[0])) * weight_CE.square().sum()
 
     @torch.no_grad()
-    def validate(self, world: World, device: torch.device) -> dict[str, float]:
-        """Mean cross-entropy, accuracy and macro-F1, each process scoring its share."""
+    def validate(self, world: World, device: torch.device) -> dict[str, Any]:
+        """Mean cross-entropy, accuracy, macro-F1 and F1 of each class, each process scoring its share."""
         cells = self._validation
         share = -(-len(cells) // world.size)
         mine = np.arange(world.rank * share, (world.rank + 1) * share) % len(cells)  # the last wraps to equal length
         logits_NC = world.gathered(self._validation_logits(mine, device))[: len(cells)].cpu()
-        accuracy, macro_f1 = accuracy_and_macro_f1(
-            cells.labels_N, logits_NC.argmax(dim=1).numpy(), self._model.config.n_classes
-        )
+        said = cells.labels_N, logits_NC.argmax(dim=1).numpy(), self._model.config.n_classes
+        accuracy, macro_f1 = accuracy_and_macro_f1(*said)
+        f1_C = [None if np.isnan(f1) else float(f1) for f1 in f1_by_class(*said)]
         loss = float(cross_entropy(logits_NC, torch.as_tensor(cells.labels_N)))
-        return {"val_loss": loss, "val_accuracy": accuracy, "val_macro_f1": macro_f1}
+        return {"val_loss": loss, "val_accuracy": accuracy, "val_macro_f1": macro_f1, "val_f1_C": f1_C}
 
     def _logits(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
         counts_NG = torch.as_tensor(batch.cells.counts_NG) * batch.shown_NG

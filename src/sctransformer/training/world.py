@@ -27,6 +27,13 @@ class World:
             dist.all_reduce(values)
         return values
 
+    def most(self, value: float, device: torch.device) -> float:
+        """Largest of a figure over all processes."""
+        held = torch.tensor(value, dtype=torch.float64, device=device)
+        if self.size > 1:
+            dist.all_reduce(held, op=dist.ReduceOp.MAX)
+        return float(held)
+
     def gathered(self, values: Tensor) -> Tensor:
         """Concatenation over all processes, rank 0 first; every process gives as many rows."""
         if self.size == 1:

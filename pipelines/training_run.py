@@ -1,0 +1,144 @@
+"""The MLflow run and the folder of one training: begun or taken up again, closed whatever happens."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipelines import layout
+from pipelines.training_task import FILES
+from sctransformer.errors import UserError
+from sctransformer.files import read_json, sha256_file
+from sctransformer.params import Params
+from sctransformer.registry.lineage import collect_lineage
+from sctransformer.tracking import runs
+from sctransformer.training import interrupted
+from sctransformer.training.interrupted import Beginning
+from sctransformer.training.report import EpochReport
+from sctransformer.training.run_folder import RunFolder
+
+EXPERIMENT = "training"
+BEST = ("val_macro_f1", "val_accuracy", "val_loss")
+"""Figures of the chosen epoch that are logged for the run as a whole."""
+
+
+class TrainingRun:
+    """One training in MLflow and in its folder."""
+
+    def __init__(self, beginning: Beginning, folder: RunFolder) -> None:
+        self._beginning = beginning
+        self.folder = folder
+        self.run_id = beginning.run_id
+        self.lineage = beginning.lineage
+
+    def log_epoch(self, report: EpochReport) -> None:
+        """Log an epoch, unless it is there."""
+        runs.log_epoch(self.run_id, report.epoch, report.metrics())
+
+    def epochs_before(self) -> list[EpochReport]:
+        """Epochs that were done before this process took the run up."""
+        found = self.folder.newest_checkpoint()
+        return [] if found is None else [EpochReport(**fields) for fields in found[1].history]
+
+    def last_checkpoint(self) -> str:
+        """What is left to go on from, in words."""
+        kept = self.folder.newest_checkpoint()
+        if kept is None:
+            return "there is no checkpoint yet"
+        progress = kept[1].progress
+        where = f"epoch {progress.epochs_done}" + (f", step {progress.steps_done}" if progress.steps_done else "")
+        return (
+            f"the last good checkpoint, of the beginning of {where}, is {kept[0]} "
+            f"(`sctransformer train --resume {self.run_id[:8]}` goes on from it)"
+        )
+
+    def keep_results(self, best: EpochReport) -> None:
+        """Log what belongs to the run as a whole, once the outputs are written; then no checkpoint is needed."""
+        for path in (layout.LINEAGE, layout.CURVES, layout.HISTORY, layout.VALIDATION, layout.DATA_DOCS / "index.html"):
+            runs.log_artifact(self.run_id, path)
+        metrics = best.metrics()
+        runs.log_metrics(self.run_id, {"best_epoch": best.epoch, **{f"best_{name}": metrics[name] for name in BEST}})
+        self.folder.remove()
+
+
+@contextmanager
+def begin_run(params: Params) -> Iterator[TrainingRun]:
+    """A new run, with its params and data inputs; folders that no run will ask for are removed.
+
+    Raises:
+        UserError: the store or the storage cannot be used.
+    """
+    storage = params.train.storage
+    folder = interrupted.folder_of(storage, "probe")
+    folder.require_writable()
+    folder.remove()
+    for left in interrupted.remove_orphans(storage, _has_ended):
+        print(f"Note: run {left.run_id[:8]} ({left.name}) was interrupted; `sctransformer train --resume "
+              f"{left.run_id[:8]}` goes on with it.")  # fmt: skip
+    content = params.model_dump(mode="json", by_alias=True)
+    name = os.environ.get(interrupted.NAME_VARIABLE) or f"{params.model.mode} seed {params.seed}"
+    tags = {"stage": "train"}
+    if experiment := os.environ.get("DVC_EXP_NAME"):
+        tags["dvc.exp_name"] = experiment
+    run_id = runs.start_run(EXPERIMENT, name, content, tags)
+    with _closed(run_id):
+        lineage = _logged_inputs(run_id, params, content)
+        beginning = Beginning(run_id, name, content, lineage, _input_digests())
+        folder = interrupted.folder_of(storage, run_id)
+        interrupted.write_beginning(folder, beginning)
+        yield TrainingRun(beginning, folder)
+
+
+@contextmanager
+def take_up_run(params: Params, wanted: str) -> Iterator[TrainingRun]:
+    """A run that was interrupted, to go on with.
+
+    Raises:
+        UserError: there is no such run, it has ended, or what it read has changed.
+    """
+    folder, beginning = interrupted.find_begun(params.train.storage, wanted)
+    for name, digest in _input_digests().items():
+        if beginning.inputs.get(name) != digest:
+            raise UserError(
+                f"{FILES[name]}: is not what run {wanted!r} began with; bring back the cells, network and parameters "
+                "of that time, or train anew."
+            )
+    beginning = beginning.taken_up()
+    interrupted.write_beginning(folder, beginning)
+    runs.reopen_run(beginning.run_id)
+    with _closed(beginning.run_id):
+        yield TrainingRun(beginning, folder)
+
+
+@contextmanager
+def _closed(run_id: str) -> Iterator[None]:
+    """Close the run with what became of it."""
+    status: runs.Status = "FAILED"
+    try:
+        yield
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        runs.finish_run(run_id, status)
+
+
+def _logged_inputs(run_id: str, params: Params, content: dict[str, Any]) -> dict[str, Any]:
+    """Record cells and network as inputs of the run; the lineage of the model to come."""
+    cells, network = params.data.cells, params.prior.network
+    data_sha256, prior_sha256 = sha256_file(layout.CELLS), sha256_file(network)
+    runs.log_dataset(run_id, cells.stem, data_sha256, str(cells), "training", read_json(layout.PANEL_FIGURES)["cells"])
+    runs.log_dataset(run_id, network.stem, prior_sha256, str(network), "prior", read_json(layout.COVERAGE))
+    validated = bool(read_json(layout.VALIDATION)["success"])
+    return collect_lineage(Path(), content, data_sha256, prior_sha256, validated, run_id)
+
+
+def _input_digests() -> dict[str, str]:
+    return {name: sha256_file(path) for name, path in FILES.items()}
+
+
+def _has_ended(run_id: str) -> bool:
+    status = runs.status_of(run_id)
+    return status in (None, "FINISHED")
