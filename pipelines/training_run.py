@@ -1,24 +1,30 @@
 """The MLflow run and the folder of one training: begun or taken up again, closed whatever happens."""
 
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipelines import layout
 from pipelines.training_task import FILES
+from sctransformer.data.cells import read_cells
+from sctransformer.data.prepared import labels_of
 from sctransformer.errors import UserError
 from sctransformer.files import read_json, sha256_file
 from sctransformer.params import Params
 from sctransformer.registry.lineage import collect_lineage
-from sctransformer.tracking import runs
+from sctransformer.tracking import outbox, runs
+from sctransformer.tracking.guardian import guarded
+from sctransformer.tracking.listing import EXPERIMENT, PROCESS_TAG, process_tag, status_of
+from sctransformer.tracking.source import code_patch, dvc_md5, git_commit
+from sctransformer.tracking.system import system_metrics
 from sctransformer.training import interrupted
 from sctransformer.training.interrupted import Beginning
 from sctransformer.training.report import EpochReport
 from sctransformer.training.run_folder import RunFolder
 
-EXPERIMENT = "training"
 BEST = ("val_macro_f1", "val_accuracy", "val_loss")
 """Figures of the chosen epoch that are logged for the run as a whole."""
 
@@ -26,15 +32,15 @@ BEST = ("val_macro_f1", "val_accuracy", "val_loss")
 class TrainingRun:
     """One training in MLflow and in its folder."""
 
-    def __init__(self, beginning: Beginning, folder: RunFolder) -> None:
-        self._beginning = beginning
+    def __init__(self, beginning: Beginning, folder: RunFolder, class_names: Sequence[str]) -> None:
+        self._class_names = class_names
         self.folder = folder
         self.run_id = beginning.run_id
         self.lineage = beginning.lineage
 
     def log_epoch(self, report: EpochReport) -> None:
         """Log an epoch, unless it is there."""
-        runs.log_epoch(self.run_id, report.epoch, report.metrics())
+        outbox.log_epoch(self.run_id, report.epoch, report.metrics(self._class_names))
 
     def epochs_before(self) -> list[EpochReport]:
         """Epochs that were done before this process took the run up."""
@@ -56,9 +62,9 @@ class TrainingRun:
     def keep_results(self, best: EpochReport) -> None:
         """Log what belongs to the run as a whole, once the outputs are written; then no checkpoint is needed."""
         for path in (layout.LINEAGE, layout.CURVES, layout.HISTORY, layout.VALIDATION, layout.DATA_DOCS / "index.html"):
-            runs.log_artifact(self.run_id, path)
+            outbox.log_artifact(self.run_id, path)
         metrics = best.metrics()
-        runs.log_metrics(self.run_id, {"best_epoch": best.epoch, **{f"best_{name}": metrics[name] for name in BEST}})
+        outbox.log_metrics(self.run_id, {"best_epoch": best.epoch, **{f"best_{name}": metrics[name] for name in BEST}})
         self.folder.remove()
 
 
@@ -78,16 +84,13 @@ def begin_run(params: Params) -> Iterator[TrainingRun]:
               f"{left.run_id[:8]}` goes on with it.")  # fmt: skip
     content = params.model_dump(mode="json", by_alias=True)
     name = os.environ.get(interrupted.NAME_VARIABLE) or f"{params.model.mode} seed {params.seed}"
-    tags = {"stage": "train"}
-    if experiment := os.environ.get("DVC_EXP_NAME"):
-        tags["dvc.exp_name"] = experiment
-    run_id = runs.start_run(EXPERIMENT, name, content, tags)
+    run_id = runs.start_run(EXPERIMENT, name, content, _tags(params))
     with _closed(run_id):
         lineage = _logged_inputs(run_id, params, content)
         beginning = Beginning(run_id, name, content, lineage, _input_digests())
         folder = interrupted.folder_of(storage, run_id)
         interrupted.write_beginning(folder, beginning)
-        yield TrainingRun(beginning, folder)
+        yield TrainingRun(beginning, folder, _class_names())
 
 
 @contextmanager
@@ -107,30 +110,55 @@ def take_up_run(params: Params, wanted: str) -> Iterator[TrainingRun]:
     beginning = beginning.taken_up()
     interrupted.write_beginning(folder, beginning)
     runs.reopen_run(beginning.run_id)
+    runs.set_tags(beginning.run_id, {PROCESS_TAG: process_tag()})
     with _closed(beginning.run_id):
-        yield TrainingRun(beginning, folder)
+        yield TrainingRun(beginning, folder, _class_names())
 
 
 @contextmanager
 def _closed(run_id: str) -> Iterator[None]:
-    """Close the run with what became of it."""
+    """Close the run with what became of it, whatever that is."""
     status: runs.Status = "FAILED"
-    try:
-        yield
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    finally:
-        runs.finish_run(run_id, status)
+    with guarded(run_id):
+        try:
+            with system_metrics(run_id):
+                yield
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            outbox.finish_run(run_id, status)
+
+
+def _tags(params: Params) -> dict[str, str]:
+    """By which runs are found."""
+    tags = {"stage": "train", "data": params.data.name, "network": params.prior.network.stem, "mode": params.model.mode}
+    tags[PROCESS_TAG] = process_tag()
+    if experiment := os.environ.get("DVC_EXP_NAME"):
+        tags["dvc.exp_name"] = experiment
+    if commit := git_commit(Path()):
+        tags["mlflow.source.git.commit"] = commit
+    return tags
+
+
+def _class_names() -> list[str]:
+    return labels_of(read_cells(layout.PREPARED_CELLS))
 
 
 def _logged_inputs(run_id: str, params: Params, content: dict[str, Any]) -> dict[str, Any]:
     """Record cells and network as inputs of the run; the lineage of the model to come."""
     cells, network = params.data.cells, params.prior.network
     data_sha256, prior_sha256 = sha256_file(layout.CELLS), sha256_file(network)
-    runs.log_dataset(run_id, cells.stem, data_sha256, str(cells), "training", read_json(layout.PANEL_FIGURES)["cells"])
-    runs.log_dataset(run_id, network.stem, prior_sha256, str(network), "prior", read_json(layout.COVERAGE))
+    counts, coverage = read_json(layout.PANEL_FIGURES)["cells"], read_json(layout.COVERAGE)
+    md5 = dvc_md5(layout.CELLS)
+    runs.log_dataset(run_id, cells.stem, data_sha256, str(cells), "training", counts, md5)
+    runs.log_dataset(run_id, network.stem, prior_sha256, str(network), "prior", coverage, dvc_md5(network))
+    if patch := code_patch(Path()):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "code.patch"
+            file.write_bytes(patch)
+            outbox.log_artifact(run_id, file)
     validated = bool(read_json(layout.VALIDATION)["success"])
     return collect_lineage(Path(), content, data_sha256, prior_sha256, validated, run_id)
 
@@ -140,5 +168,5 @@ def _input_digests() -> dict[str, str]:
 
 
 def _has_ended(run_id: str) -> bool:
-    status = runs.status_of(run_id)
+    status = status_of(run_id)
     return status in (None, "FINISHED")

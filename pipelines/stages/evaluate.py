@@ -13,7 +13,7 @@ from sctransformer.evaluation.metrics import classification_metrics
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.files import read_json, sha256_json, write_json, written_whole
 from sctransformer.params import load_params
-from sctransformer.tracking import runs
+from sctransformer.tracking import outbox
 
 
 def main() -> None:
@@ -65,10 +65,10 @@ def main() -> None:
     figures.embedding_umap(embedding_NE, truth, params.seed, layout.UMAP_PICTURE)
 
     run_id = read_json(layout.LINEAGE)["run_id"]
-    runs.log_metrics(run_id, {f"test_{name}": value for name, value in ours.items()})
-    runs.log_metrics(run_id, {f"baseline_{name}": theirs[name] for name in ("accuracy", "macro_f1")})
+    outbox.log_metrics(run_id, {f"test_{name}": value for name, value in ours.items()})
+    outbox.log_metrics(run_id, {f"baseline_{name}": theirs[name] for name in ("accuracy", "macro_f1")})
     for path in (layout.CONFUSION_PICTURE, layout.UMAP_PICTURE, layout.CLASSES):
-        runs.log_artifact(run_id, path)
+        outbox.log_artifact(run_id, path)
     if ours["predicted_classes"] < len(names):
         print(f"Warning: only {ours['predicted_classes']} of {len(names)} cell types are ever predicted on test cells.")
     for label, figure in (("model", ours), ("logistic regression", theirs)):

@@ -31,6 +31,7 @@ VERBS = (
     ("prior shuffle", "sctransformer.cli.prior", "shuffle"),
     ("prior holdout", "sctransformer.cli.prior", "holdout"),
     ("train", "sctransformer.cli.train", "train"),
+    ("runs", "sctransformer.cli.runs", "runs"),
     ("verify", "sctransformer.cli.verify", "verify"),
     ("register", "sctransformer.cli.register", "register"),
     ("promote", "sctransformer.cli.promote", "promote"),

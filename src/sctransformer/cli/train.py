@@ -104,14 +104,14 @@ def _of_interrupted(wanted: str) -> tuple[str, list[str]]:
     """The id of an interrupted run, and overrides that bring back the parameters it began with."""
     from sctransformer.errors import UserError
     from sctransformer.params import load_params
-    from sctransformer.tracking import runs
+    from sctransformer.tracking.listing import ended_well
     from sctransformer.training.interrupted import find_begun
 
     params = load_params()
     try:
         _, begun = find_begun(params.train.storage, wanted)
     except UserError as error:
-        ended = runs.ended_well(wanted)
+        ended = ended_well(wanted)
         if ended is not None:
             raise UserError(f"run {wanted!r} has finished ({ended}); there is nothing to resume.") from error
         raise

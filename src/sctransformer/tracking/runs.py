@@ -65,7 +65,13 @@ def start_run(experiment: str, name: str, params: Mapping[str, Any], tags: Mappi
 
 @one_sentence
 def log_dataset(
-    run_id: str, name: str, digest: str, source_path: str, context: str, profile: Mapping[str, Any] | None = None
+    run_id: str,
+    name: str,
+    digest: str,
+    source_path: str,
+    context: str,
+    profile: Mapping[str, Any] | None = None,
+    dvc_md5: str | None = None,
 ) -> None:
     """Record data as an input of the run.
 
@@ -75,6 +81,7 @@ def log_dataset(
         source_path: where it lies.
         context: what it was used for, for example `training` or `prior`.
         profile: figures about it.
+        dvc_md5: the hash by which DVC knows it; the tag `dvc.md5`.
 
     Raises:
         UserError: the run is not in the store.
@@ -88,14 +95,22 @@ def log_dataset(
         profile=json.dumps(dict(profile or {})),
     )
     tags = [InputTag("mlflow.data.context", context), InputTag("sha256", digest)]
+    if dvc_md5 is not None:
+        tags.append(InputTag("dvc.md5", dvc_md5))
     client.log_inputs(run_id, [DatasetInput(dataset, tags)])
 
 
 @one_sentence
-def log_epoch(run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
+def log_epoch(run_id: str, epoch: int, metrics: Mapping[str, float], at: int | None = None) -> None:
     """Log the metrics of an epoch once: an epoch that is there already, from whichever process, is left as it is.
 
     After a restart training repeats the epochs since its last checkpoint; the run's curves keep one point an epoch.
+
+    Args:
+        run_id: of the run.
+        epoch: the step under which the metrics are logged.
+        metrics: by name.
+        at: when it was, in milliseconds; now by default.
 
     Raises:
         UserError: the run is not in the store.
@@ -103,7 +118,7 @@ def log_epoch(run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
     client = connect(must_exist=True)
     if any(point.step == epoch for point in client.get_metric_history(run_id, _EPOCH)):
         return
-    now = _milliseconds()
+    now = milliseconds() if at is None else at
     # A call is one transaction, and the marker is in the last one: a crash leaves an epoch that is logged again.
     points = [Metric(name, value, now, epoch) for name, value in _named(metrics).items() if name != _EPOCH]
     points.append(Metric(_EPOCH, float(epoch), now, epoch))
@@ -112,14 +127,15 @@ def log_epoch(run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
 
 
 @one_sentence
-def log_metrics(run_id: str, metrics: Mapping[str, float]) -> None:
-    """Log figures that belong to the run as a whole.
+def log_metrics(run_id: str, metrics: Mapping[str, float], at: int | None = None) -> None:
+    """Log figures that belong to the run as a whole, with the time at which they came about if that is not now.
 
     Raises:
         UserError: the run is not in the store.
     """
     client = _client_of(run_id)
-    points = [Metric(name, value, _milliseconds(), 0) for name, value in _named(metrics).items()]
+    now = milliseconds() if at is None else at
+    points = [Metric(name, value, now, 0) for name, value in _named(metrics).items()]
     for start in range(0, len(points), _METRICS_A_CALL):
         client.log_batch(run_id, metrics=points[start : start + _METRICS_A_CALL])
 
@@ -149,13 +165,13 @@ def set_tags(run_id: str, tags: Mapping[str, str]) -> None:
 
 
 @one_sentence
-def finish_run(run_id: str, status: Status) -> None:
-    """Close the run.
+def finish_run(run_id: str, status: Status, at: int | None = None) -> None:
+    """Close the run, with the time at which it ended if that is not now.
 
     Raises:
         UserError: the run is not in the store.
     """
-    _client_of(run_id).set_terminated(run_id, status)
+    _client_of(run_id).set_terminated(run_id, status, at)
 
 
 @one_sentence
@@ -166,33 +182,6 @@ def reopen_run(run_id: str) -> None:
         UserError: the run is not in the store.
     """
     _client_of(run_id).update_run(run_id, status="RUNNING")
-
-
-@one_sentence
-def status_of(run_id: str) -> str | None:
-    """`RUNNING` or a `Status`; None if there is no such run, or it was deleted."""
-    client = connect()
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        raise
-    return None if run.info.lifecycle_stage == LifecycleStage.DELETED else str(run.info.status)
-
-
-@one_sentence
-def ended_well(wanted: str) -> str | None:
-    """The id of a finished training run with this id, beginning of an id, or name; None if there is none."""
-    client = connect()
-    experiment = client.get_experiment_by_name("training")
-    if experiment is None:
-        return None
-    for run in client.search_runs([experiment.experiment_id], max_results=1000):
-        run_id, name = str(run.info.run_id), run.info.run_name
-        if run.info.status == "FINISHED" and (run_id.startswith(wanted) or name == wanted):
-            return run_id
-    return None
 
 
 @one_sentence
@@ -272,7 +261,8 @@ def _allowed(name: str) -> str:
     return "/".join(parts) or "_"
 
 
-def _milliseconds() -> int:
+def milliseconds() -> int:
+    """Now, as MLflow counts."""
     return int(time.time() * 1000)
 
 
