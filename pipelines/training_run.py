@@ -110,7 +110,7 @@ def take_up_run(params: Params, wanted: str) -> Iterator[TrainingRun]:
     beginning = beginning.taken_up()
     interrupted.write_beginning(folder, beginning)
     runs.reopen_run(beginning.run_id)
-    runs.set_tags(beginning.run_id, {PROCESS_TAG: process_tag()})
+    runs.set_tags(beginning.run_id, _tags(params))
     with _closed(beginning.run_id):
         yield TrainingRun(beginning, folder, _class_names())
 

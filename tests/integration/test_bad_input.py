@@ -127,7 +127,8 @@ def test_a_small_label_fraction_without_a_table_leaves_two_of_each_class(project
     set_params({"prepare": {"label_fraction": 0.001}})
     prepare.main()
     prior.main()
-    assert sorted(train.training_task(train.load_params()).load_cells().training.labels_N) == [0, 0, 1, 1, 2, 2]
+    task = train.training_task(train.load_params())
+    assert sorted(task.load_cells(task.files).training.labels_N) == [0, 0, 1, 1, 2, 2]
 
 
 @pytest.mark.parametrize(

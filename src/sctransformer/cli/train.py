@@ -57,10 +57,10 @@ def train(
         raise UserError("dvc.yaml: no such file here; run from the project's folder.")
     environment, overrides = {}, expanded(set_param or [])
     if resume is not None:
-        run_id, before = _of_interrupted(resume)
+        run_id, its_name, before = _of_interrupted(resume)
         environment[RESUME] = run_id
-        overrides = [*before, *overrides]
-    if name:
+        name, overrides = name or its_name, [*before, *overrides]
+    elif name:
         environment[NAME] = name
     launch(overrides, TARGET, name, environment)
 
@@ -100,8 +100,8 @@ def experiment_name(name: str) -> str:
     return f"{allowed}-{time.strftime('%Y%m%d-%H%M%S')}" if allowed in names else allowed
 
 
-def _of_interrupted(wanted: str) -> tuple[str, list[str]]:
-    """The id of an interrupted run, and overrides that bring back the parameters it began with."""
+def _of_interrupted(wanted: str) -> tuple[str, str, list[str]]:
+    """The id and name of an interrupted run, and overrides that bring back the parameters it began with."""
     from sctransformer.errors import UserError
     from sctransformer.params import load_params
     from sctransformer.tracking.listing import ended_well
@@ -117,7 +117,11 @@ def _of_interrupted(wanted: str) -> tuple[str, list[str]]:
         raise
     now = flat(params.model_dump(mode="json", by_alias=True))
     then = flat(begun.params)
-    return begun.run_id, [f"{key}={_grammar(value)}" for key, value in then.items() if now.get(key) != value]
+    return (
+        begun.run_id,
+        begun.name,
+        [f"{key}={_grammar(value)}" for key, value in then.items() if now.get(key) != value],
+    )
 
 
 def flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
