@@ -106,13 +106,13 @@ class ModelParams(_Section):
     """How the network shapes attention. `mask`: closed unless the network has the edge. `bias`: every regulator is
     open, and read more readily where the network has the edge. `regulators`: every regulator is open, edges are not
     used. `dense`: every gene is open, the standard Transformer."""
-    width: int = Field(default=16, ge=4)
+    width: int = Field(default=8, ge=4)
     """Length of a token."""
     depth: int = Field(default=1, ge=1)
     """Regulation layers."""
     heads: int = Field(default=2, ge=1)
     """Attention heads of a regulation layer; divides the width."""
-    feedforward: int = Field(default=32, ge=1)
+    feedforward: int = Field(default=16, ge=1)
     """Inner width of a layer's feed-forward block."""
     readout_heads: int = Field(default=8, ge=1)
     """Heads with which the cell token reads all genes."""

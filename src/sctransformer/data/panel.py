@@ -10,7 +10,7 @@ from sctransformer.errors import UserError
 PANEL_COLUMNS = ("gene", "is_regulator", "is_regulated", "criterion", "mean", "std")
 """Beside them `prepare` writes ensembl_id, by which files without symbols are recognised."""
 
-REGULATOR_SHARE = 1 / 8
+REGULATOR_SHARE = 1 / 16
 """Most of the panel's places that are kept for regulators."""
 
 
@@ -19,7 +19,7 @@ def choose_panel(
 ) -> pd.DataFrame:
     """Choose the vocabulary of the model from the training cells.
 
-    First the regulators with a target among the genes, at most an eighth of the budget, those with most targets
+    First the regulators with a target among the genes, at most a sixteenth of the budget, those with most targets
     first: attention costs genes x regulators. Of the places left, half go to the most variable of their targets, and
     the rest to the most variable genes of all. Variable is what deviates most in log1p counts per 10,000. Dispersions
     relative to genes of the same mean, which often choose genes for a picture, prefer genes that a few cells express:

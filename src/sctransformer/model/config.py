@@ -27,13 +27,13 @@ class ModelConfig:
     those that the network gives it more readily: confidence times a learned strength a head and layer is added to the
     score, activating and repressing edges on different heads. `regulators`: it reads all regulators, the edges of the
     network are not used. `dense`: it reads all genes, the standard Transformer."""
-    width: int = 16
+    width: int = 8
     """D: length of a token."""
     depth: int = 1
     """Number of regulation layers."""
     heads: int = 2
     """H: attention heads of a regulation layer."""
-    feedforward: int = 32
+    feedforward: int = 16
     """Inner width of the feed-forward block of a layer."""
     readout_heads: int = 8
     """Heads with which the cell token reads all genes."""
