@@ -38,6 +38,7 @@ TEST_CELLS = EVALUATION / "test_cells.json"
 PREDICTIONS = EVALUATION / "predictions.csv"
 CALIBRATION = EVALUATION / "calibration.json"
 CONFUSION_PICTURE = EVALUATION / "confusion_matrix.png"
+RISK_COVERAGE_PICTURE = EVALUATION / "risk_coverage.png"
 UMAP_PICTURE = EVALUATION / "umap.png"
 
 BUNDLE_FOLDER = Path("outputs/bundle")

@@ -26,13 +26,20 @@ def main() -> None:
 
     logits_NC, _ = score_cells(model, validation)
     temperature = calibration.fit_temperature(logits_NC, validation.labels_N)
-    accepted_error = params.evaluate.rejection_error
-    threshold = calibration.rejection_threshold(
-        calibration.probabilities(logits_NC, temperature), validation.labels_N, accepted_error
-    )
+    accepted_error, withheld = params.evaluate.rejection_error, params.evaluate.withheld_share
+    judged_NC = calibration.probabilities(logits_NC, temperature)
+    threshold = calibration.rejection_threshold(judged_NC, validation.labels_N, accepted_error, withheld)
+    curves = {"validation cells": calibration.risk_coverage(judged_NC, validation.labels_N)}
     write_json(
         layout.CALIBRATION,
-        {"temperature": temperature, "rejection_threshold": threshold, "rejection_error": accepted_error},
+        {
+            "temperature": temperature,
+            "rejection_threshold": threshold,
+            "rejection_error": accepted_error,
+            "withheld_share": withheld,
+            "rejected_share": float((judged_NC.max(axis=1) < threshold).mean()),
+            "risk_coverage": curves["validation cells"],
+        },
     )
 
     logits_NC, embedding_NE = score_cells(model, test)
@@ -61,13 +68,15 @@ def main() -> None:
             {"cell": test_cells, "cell_type": truth, "predicted": [names[label] for label in predicted_N]}
         )
         table.to_csv(temporary, index=False)
+    curves["test cells"] = calibration.risk_coverage(probabilities_NC, test.labels_N)
+    figures.risk_coverage(curves, threshold, layout.RISK_COVERAGE_PICTURE)
     figures.confusion_matrix(test.labels_N, predicted_N, names, layout.CONFUSION_PICTURE)
     figures.embedding_umap(embedding_NE, truth, params.seed, layout.UMAP_PICTURE)
 
     run_id = read_json(layout.LINEAGE)["run_id"]
     outbox.log_metrics(run_id, {f"test_{name}": value for name, value in ours.items()})
     outbox.log_metrics(run_id, {f"baseline_{name}": theirs[name] for name in ("accuracy", "macro_f1")})
-    for path in (layout.CONFUSION_PICTURE, layout.UMAP_PICTURE, layout.CLASSES):
+    for path in (layout.CONFUSION_PICTURE, layout.UMAP_PICTURE, layout.RISK_COVERAGE_PICTURE, layout.CLASSES):
         outbox.log_artifact(run_id, path)
     if ours["predicted_classes"] < len(names):
         print(f"Warning: only {ours['predicted_classes']} of {len(names)} cell types are ever predicted on test cells.")

@@ -185,6 +185,9 @@ class EvaluateParams(_Section):
 
     rejection_error: float = Field(default=0.05, gt=0.0, lt=1.0)
     """Share of wrong labels tolerated among accepted validation cells; sets the rejection threshold."""
+    withheld_share: float = Field(default=0.05, ge=0.0, lt=1.0)
+    """The least confident share of validation cells is rejected in any case: the price of finding cells of unknown
+    types where the model is right so often that the tolerated error rejects nobody."""
     baseline_folds: int = Field(default=5, ge=2)
     """Folds of the inner cross-validation that chooses C of the logistic regression."""
 

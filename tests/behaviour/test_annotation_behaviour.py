@@ -54,6 +54,42 @@ def test_gene_order_does_not_matter(bundle: Bundle, new_cells: AnnData, tmp_path
     same_labels(annotate(bundle, new_cells, tmp_path / "a"), annotate(bundle, shuffled, tmp_path / "b"))
 
 
+def test_reversed_genes_do_not_matter(bundle: Bundle, new_cells: AnnData, tmp_path: Path) -> None:
+    same_labels(
+        annotate(bundle, new_cells, tmp_path / "a"), annotate(bundle, new_cells[:, ::-1].copy(), tmp_path / "b")
+    )
+
+
+def test_a_subset_of_the_genes_gives_nearly_all_cells_the_same_label(
+    bundle: Bundle, new_cells: AnnData, tmp_path: Path
+) -> None:
+    """Genes that were not measured are shown as average: zeros would speak against the types that express them."""
+    part = new_cells[:, [gene for index, gene in enumerate(new_cells.var_names) if index not in (1, 6, 17)]].copy()
+    whole, fewer = annotate(bundle, new_cells, tmp_path / "a"), annotate(bundle, part, tmp_path / "b")
+    assert (whole.obs[OBS.predicted_labels].to_numpy() == fewer.obs[OBS.predicted_labels].to_numpy()).mean() >= 0.95
+    shown = new_cells.copy()
+    counts = shown.X.toarray()
+    counts[:, [1, 6, 17]] = 0
+    shown.X = sparse.csr_matrix(counts)
+    zeros = annotate(bundle, shown, tmp_path / "c")  # measured, and found to be zero, is something else
+    assert not np.allclose(zeros.obs[OBS.conf_score], fewer.obs[OBS.conf_score])
+
+
+def test_other_depth_and_capture_keep_most_labels(bundle: Bundle, new_cells: AnnData, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    right = {}
+    for name, change in (
+        ("depth", lambda counts: rng.binomial(counts.astype(int), 0.5)),
+        ("capture", lambda counts: rng.poisson(counts * np.exp(rng.normal(0, 0.5, counts.shape[1])))),
+        ("ambient", lambda counts: counts + rng.poisson(0.2 * counts.mean(axis=0), counts.shape)),
+    ):
+        other = AnnData(sparse.csr_matrix(change(new_cells.X.toarray()).astype(np.float32)), var=new_cells.var.copy())
+        other.obs[OBS.library_size] = np.asarray(other.X.sum(axis=1)).ravel() + 100.0
+        labels = annotate(bundle, other, tmp_path / name).obs[OBS.predicted_labels].astype(str).to_numpy()
+        right[name] = (labels == new_cells.obs[OBS.cell_type].astype(str).to_numpy()).mean()
+    assert min(right.values()) > 0.8, right
+
+
 def test_cell_order_does_not_matter(bundle: Bundle, new_cells: AnnData, tmp_path: Path) -> None:
     order = np.random.default_rng(0).permutation(new_cells.n_obs)
     plain = annotate(bundle, new_cells, tmp_path / "a")

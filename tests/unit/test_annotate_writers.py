@@ -17,6 +17,7 @@ from sctransformer import files
 from sctransformer._constants import OBS, OBSM, UNS
 from sctransformer.annotate import scorer, writers
 from sctransformer.annotate.annotation import Annotation, assemble
+from sctransformer.annotate.columns import label_columns
 from sctransformer.annotate.journal import FOLDER
 from sctransformer.annotate.run import annotate_file
 from sctransformer.annotate.settings import AnnotationSettings
@@ -142,7 +143,9 @@ def test_ids_of_an_earlier_run_do_not_outlive_its_labels(source: Path, bundle: B
     first = annotate_file(bundle, "m", "1", source, tmp_path).output
     annotation = nothing_sure(tmp_path, 90)
     (tmp_path / "inner").mkdir()
-    writers.write_annotated(first, tmp_path / "inner" / "x.h5ad", annotation, label_table(["alpha"], {}), {})
+    writers.write_annotated(
+        first, tmp_path / "inner" / "x.h5ad", annotation, label_columns(annotation, label_table(["alpha"], {})), {}
+    )
     result = anndata.read_h5ad(tmp_path / "inner" / "x.h5ad")
     assert OBS.ontology_term not in result.obs
     assert result.obs[OBS.predicted_labels].cat.categories.tolist() == ["alpha", "unknown"]

@@ -53,3 +53,26 @@ def test_logistic_regression_labels_easy_cells() -> None:
     labels_N, chosen = logistic_regression(arrays(simulated_cells()), arrays(simulated_cells(seed=1)), 3, seed=0)
     assert (labels_N == arrays(simulated_cells(seed=1)).labels_N).mean() > 0.95
     assert chosen["folds"] == 3
+
+
+def test_the_risk_coverage_curve_says_what_each_threshold_costs() -> None:
+    rng = np.random.default_rng(1)
+    labels_N = rng.integers(0, 3, 500)
+    probabilities_NC = calibration.probabilities(np.eye(3)[labels_N] + rng.normal(size=(500, 3)), 1.0)
+    curve = calibration.risk_coverage(probabilities_NC, labels_N, points=20)
+    assert len(curve) == 20
+    assert curve[-1]["coverage"] == 1.0
+    confidence_N, right_N = probabilities_NC.max(axis=1), probabilities_NC.argmax(axis=1) == labels_N
+    for point in curve:
+        held_N = confidence_N >= point["threshold"]
+        assert point["coverage"] == held_N.mean()
+        np.testing.assert_allclose(point["risk"], 1 - right_N[held_N].mean())
+
+
+def test_the_least_confident_are_withheld_even_where_all_are_right() -> None:
+    confidence_N = np.linspace(0.6, 1.0, 100)
+    probabilities_NC = np.stack([confidence_N, 1 - confidence_N], axis=1)
+    labels_N = np.zeros(100, dtype=np.int64)
+    assert calibration.rejection_threshold(probabilities_NC, labels_N, error=0.05) == confidence_N[0]
+    threshold = calibration.rejection_threshold(probabilities_NC, labels_N, error=0.05, withheld=0.1)
+    assert 0.09 <= (confidence_N < threshold).mean() <= 0.1

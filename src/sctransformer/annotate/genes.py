@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sctransformer._constants import TARGET_SUM
 from sctransformer.data.genes import GeneMap, best_names, read_aliases
 from sctransformer.errors import UserError
 
@@ -34,7 +35,7 @@ class GeneMatch:
     """Genes of the vocabulary that name more than one column; their counts are summed."""
 
     def gather(self, counts_NF: sparse.csr_matrix) -> NDArray[np.float32]:
-        """Counts of a chunk in vocabulary order, cells x genes; a gene that the file lacks is zero.
+        """Counts of a chunk in vocabulary order, cells x genes; a gene that the file lacks is zero (see `fill_absent`).
 
         Columns outside the vocabulary are never made dense.
         """
@@ -48,6 +49,34 @@ class GeneMatch:
         else:  # no pair occurs twice, and plain assignment is several times faster
             counts_NG[where] = counts_NF.data[kept_P]
         return counts_NG
+
+
+def fill_absent(
+    counts_NG: NDArray[np.float32],
+    library_size_N: NDArray[np.floating],
+    match: GeneMatch,
+    vocabulary: pd.DataFrame,
+) -> NDArray[np.float32]:
+    """Show genes that the file lacks as they are in the average training cell: what was not measured is not zero.
+
+    A count of zero is evidence, against every type that expresses the gene; with the average expression the gene says
+    nothing. `python -m pipelines.trust.shift` measures what that is worth.
+
+    Args:
+        counts_NG: cells x genes in vocabulary order, see `GeneMatch.gather`.
+        library_size_N: counts of the whole cell.
+        vocabulary: with `mean`, the mean log1p of counts per 10,000 in training cells.
+
+    Returns:
+        The same array where no gene is absent, else a copy; filled counts are no integers.
+    """
+    absent_A = np.flatnonzero(match.column_G < 0)
+    if not len(absent_A):
+        return counts_NG
+    share_A = np.expm1(vocabulary["mean"].to_numpy(dtype=np.float64)[absent_A].clip(min=0.0)) / TARGET_SUM
+    filled_NG = counts_NG.copy()
+    filled_NG[:, absent_A] = np.maximum(library_size_N, 1.0)[:, None] * share_A
+    return filled_NG
 
 
 def named_by_symbol(vocabulary: pd.DataFrame, var: pd.DataFrame, source: str) -> tuple[pd.Index, str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from sctransformer import __version__
 from sctransformer.annotate.annotation import Annotation, assemble
+from sctransformer.annotate.columns import label_columns
 from sctransformer.annotate.journal import FETCHED, Journal, digest_of, size_of, state_of
 from sctransformer.annotate.scorer import LocalScorer, Model, OpenedFile, Progress, Scorer, open_checked
 from sctransformer.annotate.settings import DEFAULTS, AnnotationSettings, job_id, output_path
@@ -18,6 +19,7 @@ from sctransformer.annotate.sources import LocalSource, Source
 from sctransformer.annotate.stream import plan_shards
 from sctransformer.annotate.summary import AnnotationSummary
 from sctransformer.annotate.tables import write_csv, write_parquet
+from sctransformer.annotate.voting import voted_columns
 from sctransformer.annotate.writers import write_annotated
 from sctransformer.data.cells import CellFile
 from sctransformer.errors import OutputError, UserError
@@ -161,13 +163,15 @@ def _write(
     try:
         shutil.rmtree(temporary.parent, ignore_errors=True)  # of a run that was stopped
         temporary.parent.mkdir(parents=True)
-        provenance, labels = _provenance(model, summary), model.bundle.labels
+        provenance, columns = _provenance(model, summary, settings), label_columns(annotation, model.bundle.labels)
+        if settings.majority_voting:
+            columns |= voted_columns(annotation, model.bundle.labels)
         if settings.format == "parquet":
-            write_parquet(temporary, file.obs.index, annotation, labels, provenance)
+            write_parquet(temporary, file.obs.index, annotation, columns, provenance)
         elif settings.format == "csv":
-            write_csv(temporary, file.obs.index, annotation, labels)
+            write_csv(temporary, file.obs.index, annotation, columns)
         else:
-            write_annotated(source, temporary, annotation, labels, provenance)
+            write_annotated(source, temporary, annotation, columns, provenance)
     except BaseException as error:
         shutil.rmtree(temporary.parent, ignore_errors=True)
         if not isinstance(error, OSError | RuntimeError):  # HDF5 reports a full disk as either
@@ -176,7 +180,7 @@ def _write(
         raise OutputError(f"{target}: cannot be written ({found}); check the space left there.") from error
 
 
-def _provenance(model: Model, summary: AnnotationSummary) -> dict[str, Any]:
+def _provenance(model: Model, summary: AnnotationSummary, settings: AnnotationSettings) -> dict[str, Any]:
     """The same for the same key, however the run went."""
     return {
         "model": model.name,
@@ -187,6 +191,7 @@ def _provenance(model: Model, summary: AnnotationSummary) -> dict[str, Any]:
         "gene_names": summary.gene_names,
         "gene_coverage": summary.coverage,
         "genes_missing": len(summary.missing_genes),
+        "genes_missing_shown_as": settings.absent_genes,
         "threshold": summary.threshold,
         "rejected": summary.rejected,
         "library_size": summary.library_size,

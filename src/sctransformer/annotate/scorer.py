@@ -103,4 +103,5 @@ class LocalScorer:
 
     def __call__(self, file: OpenedFile, store: ShardStore, wanted: list[int], on_progress: Progress) -> None:
         """Put the wanted shards into the store."""
-        score_file(file.file, self.session, file.match, file.library_sizes, store, wanted, on_progress)
+        vocabulary = self._bundle.vocabulary if self._settings.absent_genes == "mean" else None
+        score_file(file.file, self.session, file.match, file.library_sizes, store, wanted, vocabulary, on_progress)

@@ -23,6 +23,11 @@ class AnnotationSettings:
     """Smallest share of the panel's expressed weight that the file must have, 0 to 1."""
     library_size_column: str | None = None
     """Column of obs with the counts of the whole cell; None: `library_size` where there is one, else the sums of X."""
+    absent_genes: Literal["mean", "zero"] = "mean"
+    """How a gene is shown that the file lacks: as in the average training cell, which says nothing, or as not
+    expressed, for files that were written without the genes that no cell expresses."""
+    majority_voting: bool = False
+    """Whether groups of alike cells get the label of their majority in a column of its own, see `voting`."""
     batch_cells: int | None = None
     """Cells a run of the graph. Sets memory and speed, not labels. None: found by a short calibration for large files,
     else `BATCH_CELLS`."""

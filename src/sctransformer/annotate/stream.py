@@ -5,11 +5,12 @@ from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from sctransformer._constants import TARGET_SUM
 from sctransformer.annotate.ahead import read_ahead
-from sctransformer.annotate.genes import GeneMatch
+from sctransformer.annotate.genes import GeneMatch, fill_absent
 from sctransformer.annotate.session import ScoringSession
 from sctransformer.annotate.shards import Shard, ShardPlan, ShardStore
 from sctransformer.data.cells import CellFile
@@ -22,7 +23,6 @@ BATCH_CELLS = 64
 
 
 class _Chunk(NamedTuple):
-    start: int
     counts_NG: NDArray[np.float32]
     library_size_N: NDArray[np.float32]
 
@@ -39,6 +39,7 @@ def score_file(
     library_sizes: LibrarySizes,
     store: ShardStore,
     wanted: Sequence[int],
+    vocabulary: pd.DataFrame | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Score the cells of some shards of a file; reading overlaps scoring.
@@ -47,6 +48,7 @@ def score_file(
         file: open, with at least one cell.
         store: where shards go; its plan says how the file is cut.
         wanted: numbers of the shards to make, in order.
+        vocabulary: of the bundle, to fill in genes that the file lacks; None leaves them zero.
         on_progress: called with the cells done, those of the other shards among them, and the cells there are.
 
     Raises:
@@ -62,15 +64,16 @@ def score_file(
             parts = []
             for _ in plan.chunk_starts(shard):
                 for batch in _batches(next(chunks), plan.batch_cells):
-                    parts.append(_scored(session, batch))
+                    parts.append(_scored(session, batch, match, vocabulary))
                     done += len(batch.counts_NG)
                     on_progress(done, plan.cells)
             store.write(shard, _joined(parts))
 
 
-def _scored(session: ScoringSession, batch: _Chunk) -> Shard:
-    counts_NG, library_size_N = batch.counts_NG, batch.library_size_N
-    scores = session.score(counts_NG, library_size_N)
+def _scored(session: ScoringSession, batch: _Chunk, match: GeneMatch, vocabulary: pd.DataFrame | None) -> Shard:
+    counts_NG, library_size_N = batch
+    shown_NG = counts_NG if vocabulary is None else fill_absent(counts_NG, library_size_N, match, vocabulary)
+    scores = session.score(shown_NG, library_size_N)
     expression_NG = np.log1p(counts_NG * (np.float32(TARGET_SUM) / np.maximum(library_size_N, 1.0))[:, None])
     return Shard(
         label_N=scores.probabilities_NC.argmax(axis=1).astype(np.int32),
@@ -95,11 +98,11 @@ def _joined(parts: list[Shard]) -> Shard:
 def _batches(chunk: _Chunk, cells: int) -> Iterator[_Chunk]:
     for start in range(0, len(chunk.counts_NG), cells):
         part = slice(start, start + cells)
-        yield _Chunk(chunk.start + start, chunk.counts_NG[part], chunk.library_size_N[part])
+        yield _Chunk(chunk.counts_NG[part], chunk.library_size_N[part])
 
 
 def _chunks(
     file: CellFile, match: GeneMatch, library_sizes: LibrarySizes, rows: int, starts: Sequence[int]
 ) -> Iterator[_Chunk]:
     for start, counts_NF in file.chunks(rows, starts):
-        yield _Chunk(start, match.gather(counts_NF), library_sizes.of_chunk(start, counts_NF).astype(np.float32))
+        yield _Chunk(match.gather(counts_NF), library_sizes.of_chunk(start, counts_NF).astype(np.float32))

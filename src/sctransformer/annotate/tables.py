@@ -11,28 +11,27 @@ from pyarrow import parquet
 
 from sctransformer._constants import OBSM, UNS
 from sctransformer.annotate.annotation import Annotation
-from sctransformer.annotate.columns import label_columns
 
 CELL = "cell"
 """Column with the cells' names."""
 
 
 def write_parquet(
-    target: Path, cells: pd.Index, annotation: Annotation, labels: pd.DataFrame, provenance: dict[str, Any]
+    target: Path, cells: pd.Index, annotation: Annotation, columns: dict[str, Any], provenance: dict[str, Any]
 ) -> None:
-    """One row a cell: its name, the columns of `label_columns`, and the embedding as a list of fixed length.
+    """One row a cell: its name, the columns, and the embedding as a list of fixed length.
 
     The schema's metadata hold, under `sctransformer`, the JSON of what `uns["sctransformer"]` is in an h5ad file.
 
     Args:
         target: the file; it is half-written while this runs.
         cells: names, in file order.
-        labels: see `Bundle.labels`.
+        columns: see `label_columns`.
 
     Raises:
         OSError: the file cannot be written.
     """
-    table = pd.DataFrame(label_columns(annotation, labels))
+    table = pd.DataFrame(columns)
     schema = pa.Schema.from_pandas(table, preserve_index=False)
     schema = schema.insert(0, pa.field(CELL, pa.string()))
     schema = schema.append(pa.field(OBSM.embedding, pa.list_(pa.float32(), annotation.embedding_size)))
@@ -40,20 +39,20 @@ def write_parquet(
     with parquet.ParquetWriter(target, schema) as writer:
         for start, embedding_NE in annotation.embeddings():
             rows = table.iloc[start : start + len(embedding_NE)]
-            columns = [pa.array(cells[start : start + len(rows)], pa.string())]
-            columns += [pa.Array.from_pandas(rows[name], type=schema.field(name).type) for name in rows]
+            arrays = [pa.array(cells[start : start + len(rows)], pa.string())]
+            arrays += [pa.Array.from_pandas(rows[name], type=schema.field(name).type) for name in rows]
             flat = pa.array(np.ascontiguousarray(embedding_NE).ravel())
-            columns.append(pa.FixedSizeListArray.from_arrays(flat, annotation.embedding_size))
-            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+            arrays.append(pa.FixedSizeListArray.from_arrays(flat, annotation.embedding_size))
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
 
-def write_csv(target: Path, cells: pd.Index, annotation: Annotation, labels: pd.DataFrame) -> None:
-    """One row a cell: its name and the columns of `label_columns`, as CellTypist writes them.
+def write_csv(target: Path, cells: pd.Index, annotation: Annotation, columns: dict[str, Any]) -> None:
+    """One row a cell: its name and the columns, as CellTypist writes them.
 
     Raises:
         OSError: the file cannot be written.
     """
-    table = pd.DataFrame(label_columns(annotation, labels))
+    table = pd.DataFrame(columns)
     block = annotation.store.plan.shard_cells
     with target.open("w", newline="") as stream:
         for start in range(0, len(table), block):

@@ -8,12 +8,10 @@ from typing import Any
 
 import h5py
 import numpy as np
-import pandas as pd
 from anndata.io import read_elem, write_elem
 
 from sctransformer._constants import OBS, OBSM, UNS
 from sctransformer.annotate.annotation import Annotation
-from sctransformer.annotate.columns import label_columns
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +24,7 @@ _COLUMNS_WRITTEN = "obs_columns"
 
 
 def write_annotated(
-    source: Path, target: Path, annotation: Annotation, labels: pd.DataFrame, provenance: dict[str, Any]
+    source: Path, target: Path, annotation: Annotation, columns: dict[str, Any], provenance: dict[str, Any]
 ) -> None:
     """Copy an h5ad file or a zarr folder and add what the model says of its cells.
 
@@ -38,14 +36,14 @@ def write_annotated(
     Args:
         source: the input; only read.
         target: the copy; must not exist. It is half-written while this runs: rename it afterwards.
-        labels: classes with their Cell Ontology ids, see `Bundle.labels`.
+        columns: of obs, see `label_columns`.
         provenance: content of `uns["sctransformer"]`.
 
     Raises:
         OSError, RuntimeError: the copy cannot be written, for example because the disk is full (HDF5 reports that as
             either).
     """
-    columns = label_columns(annotation, labels)
+    columns = dict(columns)
     if source.is_dir():
         import zarr  # half a second
 
@@ -112,7 +110,7 @@ def _replace_columns(obs: Any, columns: dict[str, Any], ours: set[str], source: 
     """
     if OBS.ontology_term in obs and OBS.ontology_term not in ours and columns.pop(OBS.ontology_term, None) is not None:
         logger.warning("%s: keeps its own obs[%r]; the model's ids are not written.", source, OBS.ontology_term)
-    earlier = {OBS.predicted_labels, OBS.conf_score, *ours} & set(obs)
+    earlier = {OBS.predicted_labels, OBS.conf_score, *columns, *ours} & set(obs)
     if earlier:
         names = ", ".join(sorted(earlier))
         logger.warning("%s: obs columns of an earlier annotation are replaced in the output: %s.", source, names)

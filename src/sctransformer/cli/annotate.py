@@ -34,6 +34,13 @@ class OutputFormat(StrEnum):
     csv = "csv"
 
 
+class AbsentGenes(StrEnum):
+    """See `AnnotationSettings.absent_genes`."""
+
+    mean = "mean"
+    zero = "zero"
+
+
 def annotate(
     indata: Annotated[
         str,
@@ -60,6 +67,14 @@ def annotate(
             show_default="library_size if there, else sums of X",
         ),
     ] = None,
+    absent_genes: Annotated[
+        AbsentGenes,
+        typer.Option(help="A gene that the file lacks is shown as in the average training cell, or as not expressed."),
+    ] = AbsentGenes.mean,
+    majority_voting: Annotated[
+        bool,
+        typer.Option("--majority-voting", help="Also give groups of alike cells (Leiden) the label of their majority."),
+    ] = False,
     output_format: Annotated[
         OutputFormat,
         typer.Option("--format", help="A copy of the input with the labels in it, or a table."),
@@ -97,7 +112,14 @@ def annotate(
 
     logging.basicConfig(format="Note: %(message)s", level=logging.WARNING)
     settings = AnnotationSettings(
-        threshold, min_coverage, library_size_column, batch_size, threads, format=output_format.value
+        threshold=threshold,
+        min_coverage=min_coverage,
+        library_size_column=library_size_column,
+        absent_genes=absent_genes.value,
+        majority_voting=majority_voting,
+        batch_cells=batch_size,
+        threads=threads,
+        format=output_format.value,
     )
     found = find_model(model)
     asked = Model(read_bundle(found.folder), model, found.version)

@@ -27,21 +27,57 @@ def probabilities(logits_NC: NDArray[np.floating], temperature: float) -> NDArra
     return np.asarray(softmax(logits_NC.astype(np.float64) / temperature, axis=1))
 
 
-def rejection_threshold(probabilities_NC: NDArray[np.floating], labels_N: NDArray[np.int64], error: float) -> float:
-    """The lowest confidence at which labels may be given so that at most a share `error` of them is wrong.
+def rejection_threshold(
+    probabilities_NC: NDArray[np.floating], labels_N: NDArray[np.int64], error: float, withheld: float = 0.0
+) -> float:
+    """The lowest confidence at which labels may be given, by two rules of which the stricter holds.
 
-    Cells are accepted from the most confident down; the threshold is the confidence of the last cell at which the
-    share of wrong labels so far is within `error`. If no such cell exists nothing short of certainty is accepted.
+    Of the labels given at most a share `error` is wrong: cells are accepted from the most confident down; the threshold
+    is the confidence of the last cell at which the share of wrong labels so far is within `error`. If no such cell
+    exists nothing short of certainty is accepted.
+
+    And the least confident share `withheld` of these cells is rejected, right or wrong. The first rule alone rejects
+    nothing where the model is right often enough, and then finds no cell of a type that it does not know. What is paid
+    is stated: that share of the labels.
 
     Returns:
         A confidence in [0, 1]; cells under it are `unknown`.
     """
+    confidence_N, risk_N = _by_confidence(probabilities_NC, labels_N)
+    within = np.flatnonzero(risk_N <= error)
+    of_error = float(confidence_N[within[-1]]) if len(within) else 1.0
+    return max(of_error, float(np.quantile(confidence_N, withheld, method="lower")) if withheld else 0.0)
+
+
+def risk_coverage(
+    probabilities_NC: NDArray[np.floating], labels_N: NDArray[np.int64], points: int = 101
+) -> list[dict[str, float]]:
+    """The risk-coverage curve: what share of labels is wrong if only the most confident cells get one.
+
+    El-Yaniv and Wiener 2010, "On the Foundations of Noise-free Selective Classification" (JMLR 11).
+
+    Returns:
+        At most `points` points, from the strictest threshold to none: `threshold`, `coverage` (share of cells with a
+        label) and `risk` (share of wrong labels among those).
+    """
+    confidence_N, risk_N = _by_confidence(probabilities_NC, labels_N)
+    last_of_its_confidence = np.append(confidence_N[:-1] > confidence_N[1:], True)
+    chosen = np.flatnonzero(last_of_its_confidence)
+    chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(points, len(chosen))).round().astype(int))]
+    return [
+        {"threshold": float(confidence_N[n]), "coverage": float((n + 1) / len(labels_N)), "risk": float(risk_N[n])}
+        for n in chosen
+    ]
+
+
+def _by_confidence(
+    probabilities_NC: NDArray[np.floating], labels_N: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Confidences from the highest down, and the share of wrong labels up to each of them."""
     confidence_N = probabilities_NC.max(axis=1)
     wrong_N = probabilities_NC.argmax(axis=1) != labels_N
     order = np.argsort(-confidence_N, kind="stable")
-    risk_N = np.cumsum(wrong_N[order]) / np.arange(1, len(order) + 1)
-    within = np.flatnonzero(risk_N <= error)
-    return float(confidence_N[order[within[-1]]]) if len(within) else 1.0
+    return confidence_N[order].astype(np.float64), np.cumsum(wrong_N[order]) / np.arange(1, len(order) + 1)
 
 
 def expected_calibration_error(

@@ -1,6 +1,6 @@
 """Pictures of a training and its evaluation. Each function writes one PNG."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -39,6 +39,25 @@ def training_curves(history: pd.DataFrame, target: Path) -> None:
         axes.axvline(best["epoch"], color="0.6", linestyle=":", label="chosen epoch")
     for axes in panels:
         axes.legend(frameon=False)
+    _save(figure, target)
+
+
+def risk_coverage(curves: Mapping[str, Sequence[Mapping[str, float]]], threshold: float, target: Path) -> None:
+    """Share of wrong labels over the share of cells that get one; what the threshold gives is marked.
+
+    Args:
+        curves: by the name of the cells, see `calibration.risk_coverage`.
+        threshold: in force.
+        target: the file to write.
+    """
+    figure, axes = plt.subplots(figsize=(5.5, 4), layout="constrained")
+    for name, curve in curves.items():
+        (line,) = axes.plot([point["coverage"] for point in curve], [point["risk"] for point in curve], label=name)
+        held = [point for point in curve if point["threshold"] >= threshold]
+        if held:
+            axes.plot(held[-1]["coverage"], held[-1]["risk"], "o", color=line.get_color())
+    axes.set(xlabel="share of cells with a label", ylabel="share of wrong labels", xlim=(0, 1), ylim=(0, None))
+    axes.legend(title=f"threshold {threshold:.3g} marked", frameon=False)
     _save(figure, target)
 
 

@@ -32,8 +32,9 @@ class Bundle:
     """Edges among the vocabulary: regulator, target, sign, confidence."""
     labels: pd.DataFrame
     """One row a class in the order of the graph's output: name, cell_type_ontology_term_id ('' if unknown)."""
-    calibration: dict[str, float]
-    """temperature (already inside the graph), rejection_threshold, rejection_error."""
+    calibration: dict[str, Any]
+    """temperature (already inside the graph), rejection_threshold, and what it stands for on validation cells:
+    rejection_error, withheld_share, rejected_share, risk_coverage (a curve, see `evaluation.calibration`)."""
     reference: dict[str, Any]
     """Statistics of the training cells."""
     metrics: dict[str, Any]
@@ -69,7 +70,7 @@ def write_bundle(
     vocabulary: pd.DataFrame,
     prior: pd.DataFrame,
     labels: pd.DataFrame,
-    calibration: dict[str, float],
+    calibration: dict[str, Any],
     reference: dict[str, Any],
     metrics: dict[str, Any],
     lineage: dict[str, Any],

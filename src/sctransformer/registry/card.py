@@ -17,7 +17,7 @@ def render_card(
     config: dict[str, Any],
     labels: pd.DataFrame,
     metrics: dict[str, Any],
-    calibration: dict[str, float],
+    calibration: dict[str, Any],
     lineage: dict[str, Any],
     prior_edges: int,
     training_cells: int,

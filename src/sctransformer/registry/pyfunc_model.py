@@ -14,7 +14,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from scipy import sparse
 
 from sctransformer._constants import OBS
-from sctransformer.annotate.genes import MIN_COVERAGE, match_genes, named_by_symbol, require_coverage
+from sctransformer.annotate.genes import MIN_COVERAGE, fill_absent, match_genes, named_by_symbol, require_coverage
 from sctransformer.annotate.session import ScoringSession
 from sctransformer.data.counts import check_counts
 from sctransformer.errors import UserError
@@ -82,7 +82,9 @@ class CellTypeModel(PythonModel):
         predicted, confidence = [], []
         for start in range(0, len(table), _CELLS_A_RUN):
             part = slice(start, start + _CELLS_A_RUN)
-            probabilities_NC, _ = self._session.score(match.gather(counts_NF[part]), library_size_N[part])
+            sizes_N = library_size_N[part]
+            shown_NG = fill_absent(match.gather(counts_NF[part]), sizes_N, match, self._bundle.vocabulary)
+            probabilities_NC, _ = self._session.score(shown_NG, sizes_N)
             predicted.append(labels[probabilities_NC.argmax(axis=1)])
             confidence.append(probabilities_NC.max(axis=1))
         empty = np.empty(0, dtype=np.float32)
