@@ -34,7 +34,7 @@ class Reference:
 
 
 def parse_reference(text: str) -> Reference:
-    """Take a reference apart. `NAME/champion` is taken for `NAME@champion`, and so are the other aliases of this registry.
+    """Take a reference apart. `NAME/champion` is taken for `NAME@champion`, and so are the registry's other aliases.
 
     Raises:
         UserError: it is none.
