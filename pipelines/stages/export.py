@@ -8,7 +8,9 @@ from pipelines.stage import run_stage
 from sctransformer._constants import OBS
 from sctransformer.data.cells import read_cells
 from sctransformer.data.prepared import labels_of, ontology_of, split_arrays
-from sctransformer.evaluation.reference import reference_statistics
+from sctransformer.evaluation.calibration import probabilities
+from sctransformer.evaluation.reference import reference_profile, reference_statistics
+from sctransformer.evaluation.scoring import score_cells
 from sctransformer.export.bundle import label_table, read_bundle, write_bundle
 from sctransformer.export.graph import ScoringGraph, export_onnx
 from sctransformer.export.parity import measure_parity
@@ -42,6 +44,15 @@ def main() -> None:
         prior_edges=len(prior),
         training_cells=len(training),
     )
+    reference = reference_statistics(training, cells[cells.obs[OBS.split] == "train"])
+    confidence_M = probabilities(score_cells(model, validation)[0], calibration["temperature"]).max(axis=1)
+    reference["profile"] = reference_profile(
+        training,
+        score_cells(model, training)[1],
+        labels_of(cells),
+        confidence_M,
+        calibration["rejection_threshold"],
+    )
     write_bundle(
         layout.BUNDLE_FOLDER,
         config=model.config.to_dict(),
@@ -49,7 +60,7 @@ def main() -> None:
         prior=prior,
         labels=labels,
         calibration=calibration,
-        reference=reference_statistics(training, cells[cells.obs[OBS.split] == "train"]),
+        reference=reference,
         metrics=metrics,
         lineage=lineage,
         card=card,

@@ -65,8 +65,8 @@ def test_the_risk_coverage_curve_says_what_each_threshold_costs() -> None:
     confidence_N, right_N = probabilities_NC.max(axis=1), probabilities_NC.argmax(axis=1) == labels_N
     for point in curve:
         held_N = confidence_N >= point["threshold"]
-        assert point["coverage"] == held_N.mean()
-        np.testing.assert_allclose(point["risk"], 1 - right_N[held_N].mean())
+        assert point["coverage"] == pytest.approx(held_N.mean(), abs=1e-6)
+        np.testing.assert_allclose(point["risk"], 1 - right_N[held_N].mean(), atol=1e-6)
 
 
 def test_the_least_confident_are_withheld_even_where_all_are_right() -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from sctransformer._constants import UNKNOWN_LABEL
 from sctransformer.annotate.shards import ShardStore
+from sctransformer.evaluation.profile import Profile, confidence_bins, library_size_bins
 
 UNKNOWN = -1
 """In place of a class: the cell is rejected."""
@@ -60,6 +61,30 @@ class Annotation:
         for name, cells in zip([UNKNOWN_LABEL, *names], cells_C.tolist(), strict=True):
             counts[name] = counts.get(name, 0) + cells
         return {name: counts[name] for name in sorted(counts, key=lambda name: -counts[name]) if counts[name]}
+
+
+def profile_of(annotation: Annotation, names: list[str], present_G: NDArray[np.bool_]) -> Profile:
+    """What the cells look like to the model.
+
+    Args:
+        names: of the classes.
+        present_G: whether the file has the gene.
+    """
+    labels = annotation.label_counts(names)
+    rejected = annotation.rejected
+    if UNKNOWN_LABEL not in names:
+        labels.pop(UNKNOWN_LABEL, None)
+    return Profile(
+        cells=len(annotation),
+        detection_G=np.where(present_G, annotation.detection_G, np.nan),
+        expression_G=np.where(present_G, annotation.expression_G, np.nan),
+        library_size_B=library_size_bins(annotation.library_size_N),
+        confidence_B=confidence_bins(annotation.confidence_N),
+        labels=labels,
+        rejected=rejected,
+        embedding_mean_E=annotation.embedding_mean_E,
+        embedding_std_E=annotation.embedding_std_E,
+    )
 
 
 def assemble(store: ShardStore, threshold: float) -> Annotation:

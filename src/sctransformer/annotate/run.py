@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sctransformer import __version__
-from sctransformer.annotate.annotation import Annotation, assemble
+from sctransformer.annotate.annotation import Annotation, assemble, profile_of
 from sctransformer.annotate.columns import label_columns
 from sctransformer.annotate.journal import FETCHED, Journal, digest_of, size_of, state_of
 from sctransformer.annotate.scorer import LocalScorer, Model, OpenedFile, Progress, Scorer, open_checked
@@ -128,6 +128,7 @@ def _make(
         library_size=str(opened.library_sizes),
         provider=scorer.provider,
         taken_over=taken_over,
+        profile=profile_of(annotation, bundle.labels["name"].tolist(), opened.match.column_G >= 0).to_json(),
     )
     temporary = work / "output" / target.name
     _write(source, temporary, opened.file, annotation, model, summary, settings)

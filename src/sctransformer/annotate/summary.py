@@ -40,8 +40,8 @@ class AnnotationSummary:
     """Cells that a run which was stopped had scored."""
     unchanged: bool = False
     """The output was there already; nothing was done."""
-    statistics: dict[str, Any] = field(default_factory=dict, repr=False)
-    """Of the cells, for the watch over drift."""
+    profile: dict[str, Any] = field(default_factory=dict, repr=False)
+    """See `evaluation.profile`; for the watch over drift."""
 
     @property
     def cells_per_second(self) -> float:

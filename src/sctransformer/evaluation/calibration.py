@@ -65,7 +65,11 @@ def risk_coverage(
     chosen = np.flatnonzero(last_of_its_confidence)
     chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(points, len(chosen))).round().astype(int))]
     return [
-        {"threshold": float(confidence_N[n]), "coverage": float((n + 1) / len(labels_N)), "risk": float(risk_N[n])}
+        {
+            "threshold": float(confidence_N[n]),
+            "coverage": round(float((n + 1) / len(labels_N)), 6),
+            "risk": round(float(risk_N[n]), 6),
+        }
         for n in chosen
     ]
 

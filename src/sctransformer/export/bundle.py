@@ -36,7 +36,8 @@ class Bundle:
     """temperature (already inside the graph), rejection_threshold, and what it stands for on validation cells:
     rejection_error, withheld_share, rejected_share, risk_coverage (a curve, see `evaluation.calibration`)."""
     reference: dict[str, Any]
-    """Statistics of the training cells."""
+    """Statistics of the training cells; `profile` is what the watch over drift holds batches against, see
+    `evaluation.reference`."""
     metrics: dict[str, Any]
     """Figures of the evaluation on the test cells, and of the baseline on the same cells."""
     parity: dict[str, Any]

@@ -51,11 +51,11 @@ class Drift(_Section):
 
     psi: float = Field(default=0.25, gt=0.0)
     """Largest population stability index of library sizes, confidences or labels; 0.25 is the usual alarm."""
-    detection: float = Field(default=0.15, gt=0.0, le=1.0)
+    detection: float = Field(default=0.1, gt=0.0, le=1.0)
     """Largest mean difference of the share of cells that express a gene."""
     rejected: float = Field(default=0.2, gt=0.0, le=1.0)
     """Largest excess of the share of rejected cells over that of the validation cells."""
-    embedding: float = Field(default=3.0, gt=0.0)
+    embedding: float = Field(default=0.4, gt=0.0)
     """Largest distance of the mean embedding from that of the training cells, in their standard deviations a
     dimension (root mean square)."""
     window: int = Field(default=5, ge=1)
