@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TEST_WORKERS ?= 2
 # onnxruntime and onnxruntime-gpu install the same module: exactly one is chosen, by whether an NVIDIA driver is there.
 EXTRA ?= $(shell if [ -e /proc/driver/nvidia/version ] || nvidia-smi >/dev/null 2>&1; then echo gpu; else echo cpu; fi)
 INSTALLED := $(VENV)/.installed-$(EXTRA)
@@ -30,8 +31,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)  ## Run the whole road on real embedded cells and print what came out
 	@$(BIN)/python -m pipelines.demo
 
-test: $(INSTALLED)  ## Run all tests
-	@$(BIN)/python -m pytest
+test: $(INSTALLED)  ## Run all tests, two files at a time (TEST_WORKERS=4: four)
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 lint: $(INSTALLED)  ## Check style, types and the import contracts
 	@$(BIN)/ruff check .
