@@ -32,6 +32,7 @@ VERBS = (
     ("prior holdout", "sctransformer.cli.prior", "holdout"),
     ("train", "sctransformer.cli.train", "train"),
     ("runs", "sctransformer.cli.runs", "runs"),
+    ("tune", "sctransformer.cli.tune", "tune"),
     ("verify", "sctransformer.cli.verify", "verify"),
     ("register", "sctransformer.cli.register", "register"),
     ("promote", "sctransformer.cli.promote", "promote"),

@@ -79,7 +79,7 @@ def launch(overrides: Iterable[str], target: str, name: str | None, environment:
     """
     from sctransformer.errors import UserError
 
-    arguments = ["exp", "run", *(f"--set-param={override}" for override in overrides)]
+    arguments = ["exp", "run", *(f"--set-param={words}" for words in overrides)]
     if name and (allowed := experiment_name(name)):
         arguments.append(f"--name={allowed}")
     # the stages call `python`: let it be this one
@@ -90,9 +90,11 @@ def launch(overrides: Iterable[str], target: str, name: str | None, environment:
         raise UserError("the experiment did not end well; what stopped it stands above.")
 
 
-def experiment_name(name: str) -> str:
-    """What git allows of a name in any words; a name that is taken gets the time added."""
+def experiment_name(name: str, unique: bool = True) -> str:
+    """What git allows of a name in any words; if it must be unique, one that is taken gets the time added."""
     allowed = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")
+    if not unique:
+        return allowed
     taken = subprocess.run(
         ["git", "for-each-ref", "--format=%(refname)", "refs/exps"], capture_output=True, text=True, check=False
     )
@@ -120,7 +122,7 @@ def _of_interrupted(wanted: str) -> tuple[str, str, list[str]]:
     return (
         begun.run_id,
         begun.name,
-        [f"{key}={_grammar(value)}" for key, value in then.items() if now.get(key) != value],
+        [override(key, value) for key, value in then.items() if now.get(key) != value],
     )
 
 
@@ -135,8 +137,9 @@ def flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _grammar(value: Any) -> str:
-    return quoted(value) if value is None or isinstance(value, str) else json.dumps(value)
+def override(name: str, value: Any) -> str:
+    """One parameter set to a value, in DVC's grammar."""
+    return f"{name}={quoted(value) if value is None or isinstance(value, str) else json.dumps(value)}"
 
 
 def expanded(overrides: Iterable[str]) -> list[str]:
@@ -149,14 +152,14 @@ def expanded(overrides: Iterable[str]) -> list[str]:
         UserError: there is no such dataset or network, or its file is not here.
     """
     spelled_out: list[str] = []
-    for override in overrides:
-        key, equals, value = override.partition("=")
+    for words in overrides:
+        key, equals, value = words.partition("=")
         if key == "data" and equals:
             spelled_out += _of_dataset(value)
         elif key == "prior" and equals:
             spelled_out.append(f"prior.network={quoted(_network(value).as_posix())}")
         else:
-            spelled_out.append(override)
+            spelled_out.append(words)
     return spelled_out
 
 
