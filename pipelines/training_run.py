@@ -9,8 +9,7 @@ from typing import Any
 
 from pipelines import layout
 from pipelines.training_task import FILES
-from sctransformer.data.cells import read_cells
-from sctransformer.data.prepared import labels_of
+from sctransformer.data.prepared import class_names
 from sctransformer.errors import UserError
 from sctransformer.files import read_json, sha256_file
 from sctransformer.params import Params
@@ -143,7 +142,7 @@ def _tags(params: Params) -> dict[str, str]:
 
 
 def _class_names() -> list[str]:
-    return labels_of(read_cells(layout.PREPARED_CELLS))
+    return class_names(layout.PREPARED_CELLS)
 
 
 def _logged_inputs(run_id: str, params: Params, content: dict[str, Any]) -> dict[str, Any]:

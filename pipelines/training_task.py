@@ -9,10 +9,12 @@ import pandas as pd
 from safetensors.torch import load_file
 
 from pipelines import layout
+from sctransformer._constants import UNLABELLED
 from sctransformer.data.arrays import TrainingCells
-from sctransformer.data.cells import read_cells
-from sctransformer.data.prepared import labels_of, load_training_arrays
+from sctransformer.data.cells import CellFile
+from sctransformer.data.prepared import SIDES, class_names, fits_in_memory, load_training_arrays, open_training_cells
 from sctransformer.errors import UserError
+from sctransformer.files import read_json
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.params import Params
 from sctransformer.training.cluster import Task, Workers
@@ -31,9 +33,17 @@ def make_model(config: ModelConfig, files: Mapping[str, Path]) -> PriorBiasedTra
     return model
 
 
-def load_cells(files: Mapping[str, Path]) -> TrainingCells:
-    """The prepared cells."""
-    return load_training_arrays(files["cells"])
+def load_cells(in_memory: bool, files: Mapping[str, Path]) -> TrainingCells:
+    """The prepared cells, in memory or on disk."""
+    return load_training_arrays(files["cells"]) if in_memory else open_training_cells(files["cells"])
+
+
+def in_memory(params: Params) -> bool:
+    """Whether workers hold the cells in memory: as params.yaml says, or by their size."""
+    if params.train.cells != "auto":
+        return params.train.cells == "memory"
+    figures = read_json(layout.PANEL_FIGURES)
+    return fits_in_memory(sum(figures["cells"].get(side, 0) for side in SIDES), figures["genes"])
 
 
 def model_config(params: Params) -> ModelConfig:
@@ -43,7 +53,7 @@ def model_config(params: Params) -> ModelConfig:
         return ModelConfig(
             n_genes=len(panel),
             n_regulators=int(panel["is_regulator"].sum()),
-            n_classes=len(labels_of(read_cells(layout.PREPARED_CELLS))),
+            n_classes=len(class_names(layout.PREPARED_CELLS)),
             **params.model.model_dump(),
         )
     except ValueError as error:
@@ -61,7 +71,7 @@ def training_task(params: Params) -> Task:
         raise UserError(f"params.yaml: train: {error}.") from error
     return Task(
         make_model=functools.partial(make_model, model_config(params)),
-        load_cells=load_cells,
+        load_cells=functools.partial(load_cells, in_memory(params)),
         config=config,
         execution=execution,
         files={name: path.resolve() for name, path in FILES.items()},
@@ -83,9 +93,9 @@ def workers_of(params: Params) -> Workers:
 
 def batch_names(rows: list[int], pretraining: bool) -> list[str]:
     """Names of the cells of a batch, from their position among the cells of its phase."""
-    cells = read_cells(layout.PREPARED_CELLS)
-    split = cells.obs["split"].astype(str).to_numpy()
-    names = cells.obs_names[split == "train"].tolist()
+    with CellFile(layout.PREPARED_CELLS) as cells:
+        split, cell_names = cells.obs["split"].astype(str).to_numpy(), cells.obs.index
+    names = cell_names[split == "train"].tolist()
     if pretraining:
-        names += cells.obs_names[split == "unlabelled"].tolist()
+        names += cell_names[split == UNLABELLED].tolist()
     return [names[row] for row in rows]

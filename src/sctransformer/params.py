@@ -135,6 +135,8 @@ class TrainParams(_Section):
     """How Ray lays workers over nodes."""
     storage: str = "outputs/ray"
     """Folder, or URL of any storage that fsspec knows, for checkpoints; on a cluster all nodes must reach it."""
+    cells: Literal["auto", "memory", "stream"] = "auto"
+    """Whether workers hold all cells in memory or read them from disk in chunks as they come; auto: by their size."""
     checkpoint_steps: int = Field(default=200, ge=0)
     """A checkpoint every so many steps, beside the one at the end of each epoch; 0: none."""
     start: Literal["principal", "random"] = "principal"

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 SPACE = SearchSpace.model_validate(
     {
-        "trials": 5,
+        "trials": 6,
         "grace_epochs": 1,
         "reduction": 2,
         "parameters": {"train.lr": {"log": [1e-4, 1e-2]}, "model.mode": {"choice": ["mask", "bias"]}},
@@ -70,13 +70,13 @@ def test_a_search_that_was_killed_goes_on(tmp_path: Path) -> None:
     folder, file = tmp_path / "search", tmp_path / "journal.jsonl"
     code = (
         "import sys; from pathlib import Path; from tests.integration.test_search import Journal, run_search; "
-        "run_search(Path(sys.argv[1]), Journal(Path(sys.argv[2]), kill_after=3))"
+        "run_search(Path(sys.argv[1]), Journal(Path(sys.argv[2]), kill_after=4))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder), str(file)], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     before = [json.loads(line) for line in file.read_text().splitlines()]
     over = {line[1] for line in before if line[0] == "ended"}
-    assert len(over) == 3
+    assert len(over) == 4
     found = run_search(folder, Journal(file))
     after = [json.loads(line) for line in file.read_text().splitlines()][len(before) :]
     assert len(found) == SPACE.trials

@@ -1,8 +1,8 @@
-"""Cells as plain numpy arrays: the form in which training and evaluation see them."""
+"""Cells as plain numpy arrays: the form in which training and evaluation see them, and where they come from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,19 +32,62 @@ class CellArrays:
     def __len__(self) -> int:
         return len(self.counts_NG)
 
+    @property
+    def n_genes(self) -> int:
+        """Genes of the panel."""
+        return int(self.counts_NG.shape[1])
+
+    @property
+    def in_memory(self) -> bool:
+        """They are."""
+        return True
+
+    def take(self, rows_N: NDArray[np.integer]) -> "CellArrays":
+        """Cells by their position."""
+        return CellArrays(self.counts_NG[rows_N], self.library_size_N[rows_N], self.labels_N[rows_N])
+
+    def chunk(self, start: int, stop: int) -> "CellArrays":
+        """Cells beside one another."""
+        part = slice(start, stop)
+        return CellArrays(self.counts_NG[part], self.library_size_N[part], self.labels_N[part])
+
+
+class CellSource(Protocol):
+    """Cells that are in memory, or on disk until they are asked for."""
+
+    @property
+    def labels_N(self) -> NDArray[np.int64]:
+        """Index of each cell's type in the label list; -1 for a cell without a label."""
+
+    @property
+    def n_genes(self) -> int:
+        """Genes of the panel."""
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether any cell is at hand as soon as any other."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows_N: NDArray[np.integer]) -> CellArrays:
+        """Cells by their position."""
+
+    def chunk(self, start: int, stop: int) -> "CellSource":
+        """Cells beside one another, in memory."""
+
 
 class TrainingCells(NamedTuple):
     """All that a training sees."""
 
-    training: CellArrays
+    training: CellSource
     """Cells with their label."""
-    validation: CellArrays
+    validation: CellSource
     """Cells with their label, by which epochs are chosen."""
-    unlabelled: CellArrays
+    unlabelled: CellSource
     """Training cells without a label, or whose label is not to be used; for self-supervision. May be none."""
 
 
-def take(parts: Sequence[CellArrays], rows_N: NDArray[np.integer]) -> CellArrays:
+def take(parts: Sequence[CellSource], rows_N: NDArray[np.integer]) -> CellArrays:
     """Cells by their position in all parts put together, which are not put together for that.
 
     Raises:
@@ -55,13 +98,15 @@ def take(parts: Sequence[CellArrays], rows_N: NDArray[np.integer]) -> CellArrays
     if len(rows_N) and not (rows_N.min() >= 0 and rows_N.max() < starts[-1]):
         raise IndexError(f"rows {rows_N.min()} to {rows_N.max()} of {starts[-1]} cells")
     part_N = np.searchsorted(starts, rows_N, side="right") - 1
-    counts_NG = np.empty((len(rows_N), parts[0].counts_NG.shape[1]), dtype=np.float32)
+    counts_NG = np.empty((len(rows_N), parts[0].n_genes), dtype=np.float32)
     library_size_N = np.empty(len(rows_N), dtype=np.float32)
     labels_N = np.empty(len(rows_N), dtype=np.int64)
     for index, part in enumerate(parts):
         here_N = part_N == index
-        inside_N = rows_N[here_N] - starts[index]
-        counts_NG[here_N] = part.counts_NG[inside_N]
-        library_size_N[here_N] = part.library_size_N[inside_N]
-        labels_N[here_N] = part.labels_N[inside_N]
+        if not here_N.any():
+            continue
+        taken = part.take(rows_N[here_N] - starts[index])
+        counts_NG[here_N] = taken.counts_NG
+        library_size_N[here_N] = taken.library_size_N
+        labels_N[here_N] = taken.labels_N
     return CellArrays(counts_NG, library_size_N, labels_N)

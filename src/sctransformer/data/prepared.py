@@ -12,10 +12,15 @@ from sctransformer._constants import OBS, UNLABELLED
 from sctransformer.data.arrays import NO_LABEL, CellArrays, TrainingCells
 from sctransformer.data.cells import CellFile, read_cells
 from sctransformer.data.normalise import GeneMoments
+from sctransformer.data.stored import StoredCells
 from sctransformer.data.writing import growing_cells
 
 ROWS = 4096
 """Cells read at a time."""
+SIDES = ("train", "validation", UNLABELLED)
+"""The splits that training sees, in the order of `TrainingCells`."""
+MOST_IN_MEMORY = 2**29
+"""Bytes of the dense counts that a worker holds; what is larger is streamed."""
 
 
 def training_moments(
@@ -52,6 +57,12 @@ def labels_of(cells: AnnData) -> list[str]:
     return sorted(cells.obs[OBS.cell_type].cat.categories)
 
 
+def class_names(path: Path) -> list[str]:
+    """The same of a prepared file, of which only the table of cells is read."""
+    with CellFile(path) as file:
+        return sorted(file.obs[OBS.cell_type].cat.categories)
+
+
 def ontology_of(cells: AnnData) -> dict[str, str]:
     """Cell Ontology id of each class whose cells all carry the same one; empty where the cells carry none."""
     if OBS.ontology_term not in cells.obs:
@@ -77,6 +88,32 @@ def split_arrays(cells: AnnData, split: str) -> CellArrays:
 
 
 def load_training_arrays(path: Path) -> TrainingCells:
-    """The cells of a prepared file that training sees."""
+    """The cells of a prepared file that training sees, in memory."""
     cells = read_cells(path)
-    return TrainingCells(*(split_arrays(cells, split) for split in ("train", "validation", UNLABELLED)))
+    return TrainingCells(*(split_arrays(cells, split) for split in SIDES))
+
+
+def open_training_cells(path: Path) -> TrainingCells:
+    """The cells of a prepared file that training sees, on disk until they are asked for.
+
+    Raises:
+        UserError: the file is not one that `write_prepared` wrote.
+    """
+    with CellFile(path) as file:
+        obs, n_genes = file.obs, len(file.genes)
+    position = {name: index for index, name in enumerate(sorted(obs[OBS.cell_type].cat.categories))}
+    labels_N = np.array([position.get(label, NO_LABEL) for label in obs[OBS.cell_type]], dtype=np.int64)
+    library_size_N = obs[OBS.library_size].to_numpy(dtype=np.float32)
+    sides = []
+    for split in SIDES:
+        places_N = np.flatnonzero((obs[OBS.split] == split).to_numpy())
+        own_N = labels_N[places_N]
+        if split == UNLABELLED:
+            own_N = np.full_like(own_N, NO_LABEL)
+        sides.append(StoredCells(path, places_N, library_size_N[places_N], own_N, n_genes))
+    return TrainingCells(*sides)
+
+
+def fits_in_memory(n_cells: int, n_genes: int) -> bool:
+    """Whether so many cells are better read once, as a dense matrix, than again in every epoch."""
+    return n_cells * n_genes * 4 <= MOST_IN_MEMORY

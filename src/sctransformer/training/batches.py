@@ -1,6 +1,7 @@
 """The cells of each step: order and hidden genes follow from (seed, phase, pass, step), whoever computes them."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sctransformer.data.arrays import CellArrays, take
+from sctransformer.data.arrays import CellArrays, CellSource, take
 from sctransformer.training.objectives import kept_genes
+from sctransformer.training.stream import Lane, Piece, lanes, share
 from sctransformer.training.world import World
 
 
@@ -40,7 +42,7 @@ def steps_a_pass(n_cells: int, batch_size: int) -> int:
 
 
 def batches(
-    parts: Sequence[CellArrays],
+    parts: Sequence[CellSource],
     batch_size: int,
     hidden_share: float,
     key: tuple[int, ...],
@@ -49,36 +51,108 @@ def batches(
 ) -> Iterator[Batch]:
     """All cells of `parts` once, in an order and with hidden genes that are drawn for the whole batch.
 
-    So the result does not depend on the number of processes.
+    So the result does not depend on the number of processes. Cells in memory come in an order in which each is as
+    likely as any other; cells that stay on disk as `training.stream` says. While a batch is computed the next is read.
 
     Args:
         parts: cells, in pieces.
-        batch_size: cells a step, over all processes.
+        batch_size: cells a step, over all processes; from disk a few more or less.
         hidden_share: share of a cell's genes that is hidden.
         key: seed, pass, and what else tells this pass from all others.
         world: which share is this process's.
         first: steps to pass over, which cost nothing.
     """
+    drawn = _from_memory if all(part.in_memory for part in parts) else _from_disk
+    return _ahead(drawn(parts, batch_size, hidden_share, key, world, first))
+
+
+def _from_memory(
+    parts: Sequence[CellSource], batch_size: int, hidden_share: float, key: tuple[int, ...], world: World, first: int
+) -> Iterator[Batch]:
     n_cells = sum(map(len, parts))
-    n_genes = parts[0].counts_NG.shape[1]
     order = np.random.default_rng(key).permutation(n_cells)
     for index in range(first, steps_a_pass(n_cells, batch_size)):
         rows = order[index * batch_size : (index + 1) * batch_size]
-        shown_BG = kept_genes(step_generator(*key, index), len(rows), n_genes, hidden_share)
         mine = np.arange(world.rank, len(rows), world.size)
-        weight_N = torch.ones(max(1, len(mine)))
-        if len(mine) == 0:  # a last batch smaller than the world: compute, and count for nothing
-            mine, weight_N = np.zeros(1, dtype=int), torch.zeros(1)
-        yield Batch(
-            index=index,
-            size=len(rows),
-            rows_N=rows[mine],
-            all_rows_N=rows,
-            cells=take(parts, rows[mine]),
-            weight_N=weight_N,
-            shown_NG=shown_BG[mine],
-            hidden_G=len(rows) - shown_BG.sum(dim=0),
+        cells = take(parts, rows[mine]) if len(mine) else _padding(parts[0].n_genes)
+        yield _batch(index, rows, mine, cells, hidden_share, key)
+
+
+def _from_disk(
+    parts: Sequence[CellSource], batch_size: int, hidden_share: float, key: tuple[int, ...], world: World, first: int
+) -> Iterator[Batch]:
+    """Lanes are dealt to processes in turn; a process holds one chunk of each of its lanes."""
+    sizes = list(map(len, parts))
+    dealt, steps = lanes(sizes, key), steps_a_pass(sum(sizes), batch_size)
+    held: dict[int, tuple[int, CellSource]] = {}
+
+    def read(lane: Lane, piece: Piece) -> CellArrays:
+        number, chunk = held.get(lane.number, (-1, None))
+        if chunk is None or number != piece.chunk.number:
+            chunk = parts[piece.chunk.part].chunk(piece.chunk.start, piece.chunk.stop)
+            held[lane.number] = piece.chunk.number, chunk
+        return chunk.take(piece.inside_N)
+
+    for index in range(first, steps):
+        rows, mine, taken, before = [], [], [], 0
+        for lane in dealt:
+            for piece in lane.pieces(*share(lane, len(dealt), index, steps)):
+                rows.append(piece.rows_N)
+                if lane.number % world.size == world.rank:
+                    mine.append(np.arange(before, before + len(piece.inside_N)))
+                    taken.append(read(lane, piece))
+                before += len(piece.inside_N)
+        cells = _joined(taken) if taken else _padding(parts[0].n_genes)
+        yield _batch(
+            index, np.concatenate(rows), np.concatenate(mine) if mine else np.arange(0), cells, hidden_share, key
         )
+
+
+def _batch(
+    index: int,
+    rows_B: NDArray[np.int64],
+    mine_N: NDArray[np.int64],
+    cells: CellArrays,
+    hidden_share: float,
+    key: tuple[int, ...],
+) -> Batch:
+    """The share of this process; hidden genes are drawn for the whole of it."""
+    shown_BG = kept_genes(step_generator(*key, index), len(rows_B), cells.n_genes, hidden_share)
+    padded = len(mine_N) == 0  # compute, and count for nothing
+    return Batch(
+        index=index,
+        size=len(rows_B),
+        rows_N=rows_B[:1] if padded else rows_B[mine_N],
+        all_rows_N=rows_B,
+        cells=cells,
+        weight_N=torch.zeros(1) if padded else torch.ones(len(mine_N)),
+        shown_NG=shown_BG[:1] if padded else shown_BG[mine_N],
+        hidden_G=len(rows_B) - shown_BG.sum(dim=0),
+    )
+
+
+def _padding(n_genes: int) -> CellArrays:
+    """A cell for a process without one: it must take part in the step."""
+    return CellArrays(
+        np.zeros((1, n_genes), dtype=np.float32), np.ones(1, dtype=np.float32), np.zeros(1, dtype=np.int64)
+    )
+
+
+def _joined(parts: Sequence[CellArrays]) -> CellArrays:
+    return CellArrays(
+        np.concatenate([part.counts_NG for part in parts]),
+        np.concatenate([part.library_size_N for part in parts]),
+        np.concatenate([part.labels_N for part in parts]),
+    )
+
+
+def _ahead(drawn: Iterator[Batch]) -> Iterator[Batch]:
+    """The same, the next one always under way in a thread of its own."""
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+        following = pool.submit(next, drawn, None)
+        while (batch := following.result()) is not None:
+            following = pool.submit(next, drawn, None)
+            yield batch
 
 
 def step_generator(*key: int) -> torch.Generator:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from sctransformer.data.arrays import CellArrays
+from sctransformer.data.arrays import CellSource
 from sctransformer.errors import UserError
 from sctransformer.model import PriorBiasedTransformer
 from sctransformer.model.decoder import ExpressionDecoder
@@ -38,13 +38,13 @@ OnCheckpoint = Callable[[Checkpoint], None]
 
 def fit(
     model: PriorBiasedTransformer,
-    training: CellArrays,
-    validation: CellArrays,
+    training: CellSource,
+    validation: CellSource,
     config: TrainConfig,
     on_epoch: OnEpoch,
     resume: Checkpoint | None = None,
     device: torch.device | None = None,
-    unlabelled: CellArrays | None = None,
+    unlabelled: CellSource | None = None,
     execution: Execution | None = None,
     on_checkpoint: OnCheckpoint = lambda state: None,
 ) -> None:

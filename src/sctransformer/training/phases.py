@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from sctransformer.data.arrays import CellArrays
+from sctransformer.data.arrays import CellArrays, CellSource
 from sctransformer.model import PriorBiasedTransformer
 from sctransformer.model.decoder import ExpressionDecoder, MaskedExpressionModel
 from sctransformer.training.batches import Batch, step_generator, steps_a_pass
@@ -19,6 +19,8 @@ from sctransformer.training.objectives import class_weights, kept_genes, squared
 from sctransformer.training.scores import accuracy_and_macro_f1, f1_by_class
 from sctransformer.training.world import World
 
+MOST_JUDGED = 4096
+"""Validation cells by which pretraining is judged, evenly spread where there are more: a mean needs no more."""
 PhaseName = Literal["pretraining", "supervised"]
 
 
@@ -40,7 +42,7 @@ class Phase(ABC):
     """Tells the random numbers of this phase from those of the other."""
     module: nn.Module
     """What is wrapped for several processes and called in `loss`."""
-    parts: Sequence[CellArrays]
+    parts: Sequence[CellSource]
     """The cells to train on."""
 
     @abstractmethod
@@ -66,8 +68,8 @@ class Pretraining(Phase):
         self,
         model: PriorBiasedTransformer,
         decoder: ExpressionDecoder,
-        parts: Sequence[CellArrays],
-        validation: CellArrays,
+        parts: Sequence[CellSource],
+        validation: CellSource,
         config: TrainConfig,
     ) -> None:
         self.first_epoch, self.epochs = 0, config.pretrain_epochs
@@ -78,9 +80,11 @@ class Pretraining(Phase):
         self._tokens = model.tokens
         self._untrained = {id(parameter) for parameter in model.classifier.parameters()}
         self._validation = validation
-        n_cells, n_genes = validation.counts_NG.shape
+        judged = min(len(validation), MOST_JUDGED)
+        self._judged_N = np.arange(judged) * len(validation) // max(1, judged)
         # drawn once, so that epochs are compared on the same hidden genes
-        self._shown_NG = kept_genes(step_generator(config.seed, 0, 3), n_cells, n_genes, config.hidden_share).bool()
+        generator = step_generator(config.seed, 0, 3)
+        self._shown_NG = kept_genes(generator, judged, validation.n_genes, config.hidden_share).bool()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Everything but the classifier."""
@@ -99,10 +103,10 @@ class Pretraining(Phase):
         """Mean squared error over hidden genes, and the share of their variance about the mean that is explained."""
         sums = torch.zeros(3, dtype=torch.float64)
         cells, varies_G = self._validation, self._tokens.varies_G.cpu()
-        mine = np.arange(world.rank, len(cells), world.size)
+        mine = np.arange(world.rank, len(self._judged_N), world.size)
         for start in range(0, len(mine), self.batch_size):
             rows = mine[start : start + self.batch_size]
-            part = CellArrays(cells.counts_NG[rows], cells.library_size_N[rows], cells.labels_N[rows])
+            part = cells.take(self._judged_N[rows])
             hidden_NG = ~self._shown_NG[rows]
             errors = self._errors(self.module, part, hidden_NG, device)
             sums += torch.stack([*(error.double().cpu() for error in errors), (hidden_NG & varies_G).sum().double()])
@@ -128,7 +132,7 @@ class Supervised(Phase):
     name: PhaseName = "supervised"
 
     def __init__(
-        self, model: PriorBiasedTransformer, training: CellArrays, validation: CellArrays, config: TrainConfig
+        self, model: PriorBiasedTransformer, training: CellSource, validation: CellSource, config: TrainConfig
     ) -> None:
         steps = steps_a_pass(len(training), config.batch_size)
         self.first_epoch, self.epochs = config.pretrain_epochs, config.epochs
@@ -195,7 +199,7 @@ class Probing(Supervised):
     """
 
     def __init__(
-        self, model: PriorBiasedTransformer, training: CellArrays, validation: CellArrays, config: TrainConfig
+        self, model: PriorBiasedTransformer, training: CellSource, validation: CellSource, config: TrainConfig
     ) -> None:
         super().__init__(model, training, validation, config)
         self.module = model.classifier
@@ -217,18 +221,18 @@ class Probing(Supervised):
             self._validation_embedding_NE = self._all_embedded(self._validation, device)
         return self._model.classifier(self._validation_embedding_NE[rows_N])
 
-    def _all_embedded(self, cells: CellArrays, device: torch.device) -> Tensor:
+    def _all_embedded(self, cells: CellSource, device: torch.device) -> Tensor:
         return _embedded(self._model, cells, np.arange(len(cells)), self.batch_size, device)
 
 
 @torch.no_grad()
 def _embedded(
-    model: PriorBiasedTransformer, cells: CellArrays, rows_N: NDArray[np.int64], batch_size: int, device: torch.device
+    model: PriorBiasedTransformer, cells: CellSource, rows_N: NDArray[np.int64], batch_size: int, device: torch.device
 ) -> Tensor:
     """Embeddings of some of the cells, cells x embedding."""
     parts = []
     for start in range(0, len(rows_N), batch_size):
-        rows = rows_N[start : start + batch_size]
-        counts_NG = torch.as_tensor(cells.counts_NG[rows], device=device)
-        parts.append(model(counts_NG, torch.as_tensor(cells.library_size_N[rows], device=device)).embedding_NE)
+        part = cells.take(rows_N[start : start + batch_size])
+        counts_NG = torch.as_tensor(part.counts_NG, device=device)
+        parts.append(model(counts_NG, torch.as_tensor(part.library_size_N, device=device)).embedding_NE)
     return torch.cat(parts)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sctransformer.data.arrays import CellArrays, take
+from sctransformer.data.arrays import CellSource, take
 from sctransformer.errors import UserError
 from sctransformer.model import PriorBiasedTransformer
 
@@ -18,7 +18,7 @@ _DRAW = (0, 2)
 
 
 @torch.no_grad()
-def start_from_principal_components(model: PriorBiasedTransformer, parts: Sequence[CellArrays], seed: int) -> Tensor:
+def start_from_principal_components(model: PriorBiasedTransformer, parts: Sequence[CellSource], seed: int) -> Tensor:
     """Set the readout so that the embedding of a fresh model is the leading principal components.
 
     What gradient descent on masked expression learns first is the linear part, principal components of standardised

@@ -24,6 +24,7 @@ NOT_SEARCHED = frozenset(
         "storage",
         "max_restarts",
         "checkpoint_steps",
+        "cells",
     )
 )
 """They decide on what is computed, not what."""
