@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sctransformer.annotate.run import annotate_file
-from sctransformer.annotate.scorer import Model, Progress, Scorer
+from sctransformer.annotate.scorer import NO_HOOKS, Hooks, Model, Progress, Scorer
 from sctransformer.annotate.settings import AnnotationSettings
 from sctransformer.annotate.sources import Source
 from sctransformer.annotate.summary import AnnotationSummary
@@ -39,16 +39,18 @@ def annotate_each(
     settings: AnnotationSettings,
     scorer: Scorer,
     on_progress: Progress = lambda done, total: None,
+    hooks: Hooks = NO_HOOKS,
 ) -> Iterator[FileOutcome]:
     """Label files in turn, see `annotate_file`.
 
     Args:
         on_progress: called with the cells of the current file done, and the cells it has.
+        hooks: what a job adds.
     """
     for source in sources:
         try:
             summary = annotate_file(
-                model.bundle, model.name, model.version, source, outdir, settings, on_progress, scorer
+                model.bundle, model.name, model.version, source, outdir, settings, on_progress, scorer, hooks
             )
         except UserError as error:
             yield FileOutcome(source, error=error)

@@ -12,7 +12,16 @@ from sctransformer import __version__
 from sctransformer.annotate.annotation import Annotation, assemble, profile_of
 from sctransformer.annotate.columns import label_columns
 from sctransformer.annotate.journal import FETCHED, Journal, digest_of, size_of, state_of
-from sctransformer.annotate.scorer import LocalScorer, Model, OpenedFile, Progress, Scorer, open_checked
+from sctransformer.annotate.scorer import (
+    NO_HOOKS,
+    Hooks,
+    LocalScorer,
+    Model,
+    OpenedFile,
+    Progress,
+    Scorer,
+    open_checked,
+)
 from sctransformer.annotate.settings import DEFAULTS, AnnotationSettings, job_id, output_path
 from sctransformer.annotate.shards import ShardPlan, ShardStore
 from sctransformer.annotate.sources import LocalSource, Source
@@ -36,6 +45,7 @@ def annotate_file(
     settings: AnnotationSettings = DEFAULTS,
     on_progress: Progress = lambda done, total: None,
     scorer: Scorer | None = None,
+    hooks: Hooks = NO_HOOKS,
 ) -> AnnotationSummary:
     """Label every cell of a file; the result is `<outdir>/<stem>_annotated.<kind>`, whole or not at all.
 
@@ -48,6 +58,7 @@ def annotate_file(
         source: an h5ad file or a zarr folder with raw counts, here or behind a URL; never changed.
         on_progress: called with the cells done and the cells there are.
         scorer: of this bundle, to use it for several files; None starts one.
+        hooks: what a job adds.
 
     Raises:
         UserError: the file is not what it should be, or too many genes are missing.
@@ -62,7 +73,7 @@ def annotate_file(
     state, journal, threshold = wanted.state(), Journal(target), _threshold(bundle, settings)
     digest = journal.known_digest(str(wanted), state)
     if digest is not None:
-        figures = journal.finished(job_id(digest, bundle.identity, settings, threshold))
+        figures = journal.finished(job_id(digest, bundle.identity, settings, threshold, hooks.decisive))
         if figures is not None:
             return _remembered(target, figures)
     with journal.locked():
@@ -70,13 +81,13 @@ def annotate_file(
             with wanted.fetched(journal.folder / FETCHED) as path:
                 here = state_of(path)
                 digest = digest_of(path)
-                key = job_id(digest, bundle.identity, settings, threshold)
+                key = job_id(digest, bundle.identity, settings, threshold, hooks.decisive)
                 figures = journal.finished(key)
                 if figures is None:
                     with CellFile(path) as file:
                         opened = open_checked(file, bundle, settings)
                         scorer = scorer or LocalScorer(bundle, settings)
-                        summary = _make(model, opened, journal, key, settings, on_progress, scorer, here)
+                        summary = _make(model, opened, journal, key, settings, on_progress, scorer, here, hooks)
                 else:
                     summary = _remembered(target, figures)
         except OutputError:  # what was scored is kept
@@ -97,10 +108,12 @@ def _make(
     on_progress: Progress,
     scorer: Scorer,
     state: str,
+    hooks: Hooks,
 ) -> AnnotationSummary:
     source, target, bundle = opened.source, journal.target, model.bundle
     work = journal.work_folder(key)
     _require_space(source, target, opened.file.n_cells, bundle.config["embedding"], settings)
+    validation = hooks.check(opened)
     store = ShardStore(work / "shards", _plan(work / "plan.json", opened.file.n_cells, settings, scorer))
     wanted = store.missing()
     taken_over = opened.file.n_cells - sum(len(store.plan.rows(shard)) for shard in wanted)
@@ -110,6 +123,7 @@ def _make(
     _require_unchanged(source, state)
     threshold = _threshold(bundle, settings)
     annotation = assemble(store, threshold)
+    profile = profile_of(annotation, bundle.labels["name"].tolist(), opened.match.column_G >= 0).to_json()
     summary = AnnotationSummary(
         output=target,
         job_id=key,
@@ -128,7 +142,9 @@ def _make(
         library_size=str(opened.library_sizes),
         provider=scorer.provider,
         taken_over=taken_over,
-        profile=profile_of(annotation, bundle.labels["name"].tolist(), opened.match.column_G >= 0).to_json(),
+        validation=validation,
+        flags=hooks.flag(profile),
+        profile=profile,
     )
     temporary = work / "output" / target.name
     _write(source, temporary, opened.file, annotation, model, summary, settings)
@@ -196,6 +212,7 @@ def _provenance(model: Model, summary: AnnotationSummary, settings: AnnotationSe
         "threshold": summary.threshold,
         "rejected": summary.rejected,
         "library_size": summary.library_size,
+        **summary.flags,
         **{key: value for key, value in model.bundle.lineage.items() if key == "prior_sha256" and value},
         "sctransformer_version": __version__,
     }

@@ -1,10 +1,10 @@
 """What makes shards of a checked file: this process here, a cluster in cluster.py."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sctransformer.annotate.genes import GeneMatch, match_genes, named_by_symbol, require_coverage
 from sctransformer.annotate.session import ScoringSession
@@ -30,6 +30,21 @@ class Model:
     """The reference that the user gave; written to the output."""
     version: str
     """What it stood for; written to the output."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a job adds to the annotation of a file."""
+
+    check: Callable[["OpenedFile"], dict[str, Any]] = lambda file: {}
+    """Called before scoring; what it gives stands in the summary. A UserError keeps the file from being labelled."""
+    flag: Callable[[dict[str, Any]], dict[str, Any]] = lambda profile: {}
+    """Called with the profile of the cells; what it gives is written beside the labels."""
+    decisive: dict[str, Any] = field(default_factory=dict)
+    """JSON of what these depend on: with other values the output is made anew."""
+
+
+NO_HOOKS = Hooks()
 
 
 class Scorer(Protocol):

@@ -40,13 +40,21 @@ class AnnotationSettings:
 DEFAULTS = AnnotationSettings()
 
 
-def job_id(input_sha256: str, model_identity: str, settings: AnnotationSettings, threshold: float) -> str:
+def job_id(
+    input_sha256: str,
+    model_identity: str,
+    settings: AnnotationSettings,
+    threshold: float,
+    more: dict[str, Any] | None = None,
+) -> str:
     """16 hex digits that name a result: the same input, model and settings give the same id.
 
-    Only settings that change the result count.
+    Only settings that change the result count, and `more` that does, as JSON.
     """
     indecisive = ("min_coverage", "batch_cells", "threads", "threshold")
     decisive: dict[str, Any] = {name: value for name, value in asdict(settings).items() if name not in indecisive}
+    if more:
+        decisive["more"] = more
     content = {"input": input_sha256, "model": model_identity, "threshold": threshold, "results": RESULTS, **decisive}
     return sha256_json(content)[:16]
 

@@ -126,14 +126,17 @@ class RemoteSource:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def find_sources(where: str, outdir: Path) -> list[Source]:
+def find_sources(where: str, outdir: Path, may_be_none: bool = False) -> list[Source]:
     """The files that a path, a folder, a pattern or a URL stands for, sorted by name.
 
     Of a folder those that end in .h5ad or .zarr are taken; hidden ones and what was annotated into `outdir` are not. Of
     a pattern whatever it matches.
 
+    Args:
+        may_be_none: whether nothing may have arrived in a folder that is there.
+
     Raises:
-        UserError: it stands for no file, or two of the files would have the same output.
+        UserError: it stands for no file and must, or two of the files would have the same output.
     """
     if is_url(where):
         found = _find_remote(where)
@@ -147,7 +150,7 @@ def find_sources(where: str, outdir: Path) -> list[Source]:
             local = [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207 (takes absolute ones)
         found = [LocalSource(child) for child in local if not _is_output(child, outdir)]
     found = sorted((source for source in found if not source.name.startswith(".")), key=str)
-    if not found:
+    if not found and not may_be_none:
         raise UserError(f"{where}: holds no file that ends in .h5ad or .zarr.")
     by_stem: dict[str, Source] = {}
     for source in found:

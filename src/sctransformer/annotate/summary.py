@@ -40,6 +40,10 @@ class AnnotationSummary:
     """Cells that a run which was stopped had scored."""
     unchanged: bool = False
     """The output was there already; nothing was done."""
+    validation: dict[str, Any] = field(default_factory=dict)
+    """What a check before scoring found, see `Hooks.check`."""
+    flags: dict[str, Any] = field(default_factory=dict)
+    """Written beside the labels, see `Hooks.flag`."""
     profile: dict[str, Any] = field(default_factory=dict, repr=False)
     """See `evaluation.profile`; for the watch over drift."""
 

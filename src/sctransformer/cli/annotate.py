@@ -83,6 +83,11 @@ def annotate(
         int | None, typer.Option(min=1, help="Cells scored at a time: memory, not labels.", show_default="measured")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="one a core")] = None,
+    cluster: Annotated[
+        bool,
+        typer.Option("--cluster", help="Score on the Ray cluster of RAY_ADDRESS, else on Ray here."),
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Sessions on the cluster.")] = 2,
 ) -> None:
     r"""Label cells.
 
@@ -104,7 +109,7 @@ def annotate(
     from rich.console import Console
 
     from sctransformer.annotate.many import annotate_each
-    from sctransformer.annotate.scorer import LocalScorer, Model
+    from sctransformer.annotate.scorer import LocalScorer, Model, Scorer
     from sctransformer.annotate.settings import AnnotationSettings
     from sctransformer.annotate.sources import find_sources
     from sctransformer.cli.progress import cells_bar
@@ -126,13 +131,17 @@ def annotate(
     sources = find_sources(indata, outdir)
     console, outcomes = Console(), []
     with cells_bar("Annotating") as on_progress:
-        scorer = LocalScorer(asked.bundle, settings)
+        scorer: Scorer = LocalScorer(asked.bundle, settings)
+        if cluster:
+            from sctransformer.annotate.cluster import ClusterScorer
+
+            scorer = ClusterScorer(asked.bundle, settings, workers)
         for outcome in annotate_each(asked, sources, outdir, settings, scorer, on_progress):
             if len(sources) == 1 and outcome.error is not None:
                 raise outcome.error
             outcomes.append(outcome)
             if len(sources) > 1:
-                _line(console, _of_file(outcome))
+                _line(console, of_file(outcome))
     if len(sources) == 1:
         _show(console, outcomes[0].done)
         return
@@ -171,7 +180,8 @@ def find_model(reference: str) -> _Model:
     return _Model(resolved.folder, str(resolved.version))
 
 
-def _of_file(outcome: "FileOutcome") -> str:
+def of_file(outcome: "FileOutcome") -> str:
+    """What became of a file, in a line."""
     if outcome.summary is None:
         return f"{outcome.source}: not labelled"
     summary = outcome.summary

@@ -40,9 +40,15 @@ VERBS = (
     ("history", "sctransformer.cli.history", "history"),
     ("doctor", "sctransformer.cli.doctor", "doctor"),
     ("annotate", "sctransformer.cli.annotate", "annotate"),
+    ("batch run", "sctransformer.cli.batch", "run"),
+    ("batch status", "sctransformer.cli.batch", "status"),
+    ("batch render", "sctransformer.cli.batch", "render"),
+    ("drift report", "sctransformer.cli.drift", "report"),
     ("lineage", "sctransformer.cli.lineage", "lineage"),
 )
 GROUPS = {
+    "batch": "Scheduled annotation: run a job, see what it did, hand it to a scheduler.",
+    "drift": "Batches of a job beside the cells that its model was trained on.",
     "data": "Datasets: check cells, add them to the catalogue, look at them.",
     "prior": "Build prior networks, and see what they are worth on your genes.",
 }

@@ -1,0 +1,141 @@
+"""`sctransformer batch`: run a scheduled job, see what it did, hand it to a scheduler."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sctransformer.jobs.history import RunRecord
+
+_RUNS_SHOWN = 10
+Job = Annotated[str, typer.Argument(help="A job file, or the name of one in pipelines/jobs.", metavar="JOB")]
+
+
+class Target(StrEnum):
+    """See `jobs.render.Target`."""
+
+    systemd = "systemd"
+    cron = "cron"
+    kubernetes = "kubernetes"
+    kuberay = "kuberay"
+
+
+def run(
+    job: Job,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Score on the Ray cluster of RAY_ADDRESS.")] = False,
+) -> None:
+    r"""Label what has arrived since the last run.
+
+    The model's alias is resolved once. Files that are labelled already are left alone; a run that was stopped goes on.
+    Drifted batches are labelled all the same, and their files say so. One MLflow run a run of the job; if MLflow cannot
+    be reached the labels are written all the same, and the next run sends the figures.
+
+    Exit codes, for schedulers: 0 all labelled, or nothing to do; 1 a file, setting or model is not as it should be;
+    2 wrong command line; 3 some files labelled and some not; 4 all labelled, drift alarm (only with drift.fail);
+    5 all labelled, MLflow could not be told yet; 70 a defect of this program; 73 the output cannot be written; 75
+    another run of this job is at work; 130 and 143 stopped. Trying again helps with 3, 5, 73, 75, 130 and 143.
+
+    \b
+    sctransformer batch run nightly
+    sctransformer batch run jobs/mine.yaml --cluster
+    """
+    import logging
+
+    from sctransformer.annotate.scorer import LocalScorer, Model, Scorer
+    from sctransformer.cli.annotate import find_model, of_file
+    from sctransformer.cli.progress import cells_bar
+    from sctransformer.export.bundle import read_bundle
+    from sctransformer.jobs.find import find_job
+    from sctransformer.jobs.run import run_job
+    from sctransformer.jobs.spec import load_job
+
+    logging.basicConfig(format="Note: %(message)s", level=logging.WARNING)
+    loaded = load_job(find_job(job))
+    found = find_model(loaded.model)
+    model = Model(read_bundle(found.folder), loaded.model, found.version)
+    scorer: Scorer = LocalScorer(model.bundle, loaded.settings)
+    if cluster:
+        from sctransformer.annotate.cluster import ClusterScorer
+
+        scorer = ClusterScorer(model.bundle, loaded.settings, loaded.workers, loaded.resources.gpus)
+    with cells_bar("Annotating") as on_progress:
+        record = run_job(
+            loaded, model, scorer, on_progress, on_file=lambda outcome: typer.echo(of_file(outcome), err=False)
+        )
+    for file in record.files:
+        if file["status"] == "failed":
+            typer.echo(f"Error: {file['error']}", err=True)
+    typer.echo(_summary(record))
+    if record.mlflow_run is None or record.exit_code == 5:
+        typer.echo("MLflow could not be told; the next run, or `sctransformer runs`, sends the figures.", err=True)
+    if record.exit_code:
+        raise typer.Exit(record.exit_code)
+
+
+def status(job: Job) -> None:
+    """Show the last runs of a job, and how its batches stand."""
+    from sctransformer.jobs.find import find_job
+    from sctransformer.jobs.history import History
+    from sctransformer.jobs.run import raised
+    from sctransformer.jobs.spec import load_job
+
+    loaded = load_job(find_job(job))
+    history = History(loaded)
+    runs, batches = history.runs(), history.batches()
+    if not runs:
+        typer.echo(f"{loaded.name}: has not run yet; output folder {loaded.output}.")
+        return
+    for record in runs[-_RUNS_SHOWN:]:
+        typer.echo(f"run      {record.started[:19]}  {_run(record)}")
+    for file in runs[-1].files:
+        if file["status"] == "failed":
+            typer.echo(f"failed   {file['error']}")
+    for batch in batches[-loaded.drift.window :]:
+        typer.echo(f"batch    {batch['time'][:19]}  {batch['source']}: {batch['drift']}")
+    typer.echo(f"drift    {'ALARM' if raised(loaded, batches) else 'no alarm'}; report: {history.report}")
+
+
+def render(
+    job: Job,
+    target: Annotated[Target, typer.Option("--target", "-t", help="Which scheduler.")],
+    outdir: Annotated[
+        Path | None, typer.Option("--outdir", "-o", help="Write files there.", show_default="standard output")
+    ] = None,
+) -> None:
+    r"""Write what an existing scheduler needs to run a job.
+
+    \b
+    sctransformer batch render nightly --target systemd -o ~/.config/systemd/user
+    sctransformer batch render nightly --target kubernetes | kubectl apply -f -
+    """
+    from sctransformer.files import written_whole
+    from sctransformer.jobs.find import find_job
+    from sctransformer.jobs.render import render as rendered
+    from sctransformer.jobs.spec import load_job
+
+    file = find_job(job)
+    for name, text in rendered(load_job(file), file, target.value).items():
+        if outdir is None:
+            typer.echo(text, nl=False)
+            continue
+        with written_whole(outdir / name) as temporary:
+            temporary.write_text(text)
+        typer.echo(outdir / name)
+
+
+def _run(record: "RunRecord") -> str:
+    ended = "killed, or at work" if record.exit_code is None else f"exit code {record.exit_code}"
+    counts = ", ".join(f"{record.count(kind)} {kind}" for kind in ("labelled", "unchanged", "failed"))
+    share = record.metrics.get("rejected_share")
+    cells = f"{record.metrics.get('cells', 0):,.0f} cells" + ("" if share is None else f", {share:.1%} unknown")
+    return (
+        f"{ended}; {counts}; {cells}; {record.model} = {record.version}; MLflow run {record.mlflow_run or 'not sent'}"
+    )
+
+
+def _summary(record: "RunRecord") -> str:
+    counts = ", ".join(f"{record.count(kind)} {kind}" for kind in ("labelled", "unchanged", "failed"))
+    alarm = "; DRIFT ALARM" if record.alarm else ""
+    return f"{record.job}: files {counts}; {record.metrics['cells']:,.0f} cells in {record.seconds:.1f} s{alarm}"

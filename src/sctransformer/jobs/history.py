@@ -1,0 +1,104 @@
+"""What the runs of a job left behind, in its output folder: one JSON file a run, and one line a labelled batch."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sctransformer.annotate.journal import FOLDER, Journal
+from sctransformer.errors import BusyError
+from sctransformer.files import read_json, write_json
+from sctransformer.jobs.spec import Job, inside
+
+
+@dataclass
+class RunRecord:
+    """One run of a job."""
+
+    job: str
+    started: str
+    """UTC, ISO 8601."""
+    model: str
+    """As the job file says."""
+    version: str
+    """What it stood for."""
+    identity: str
+    """Of the bundle."""
+    ended: str = ""
+    seconds: float = 0.0
+    exit_code: int | None = None
+    """None: the run was killed before its end."""
+    files: list[dict[str, Any]] = field(default_factory=list)
+    """source, status (labelled, unchanged, failed), and output, cells, rejected, drift or error."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """As in MLflow."""
+    alarm: bool = False
+    """Whether the drift rule raised it."""
+    mlflow_run: str | None = None
+    """None: MLflow could not be reached; the next run sends it."""
+
+    def count(self, status: str) -> int:
+        """Files with a status."""
+        return sum(file["status"] == status for file in self.files)
+
+
+class History:
+    """Of one job. Use `locked` around whatever writes."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        inside(job.output, Path(FOLDER))
+        self.report = inside(job.output, job.report)
+        self._journal = Journal(job.output / f"job-{job.name}")
+        self._known: set[tuple[str, str]] | None = None
+        self._runs, self._batches = self._journal.folder / "runs", self._journal.folder / "batches.jsonl"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only run of this job.
+
+        Raises:
+            BusyError: another run is at work.
+            OutputError: the output folder cannot be written.
+        """
+        try:
+            with self._journal.locked():
+                yield
+        except BusyError as error:
+            if str(self._journal.target) not in str(error):
+                raise
+            raise BusyError(f"job {self.job.name}: another run of it is at work; nothing was done.") from error
+
+    def write_run(self, record: RunRecord) -> None:
+        """Keep a run, or what became of it since."""
+        write_json(self._runs / f"{record.started.replace(':', '')}.json", asdict(record))
+
+    def runs(self) -> list[RunRecord]:
+        """All runs, the oldest first."""
+        return [RunRecord(**read_json(path)) for path in sorted(self._runs.glob("*.json"))]
+
+    def add_batch(self, batch: dict[str, Any]) -> None:
+        """Keep a labelled batch; it is on the disk when this returns. A batch that is there already is not added."""
+        if self._known is None:
+            self._known = {(one["source"], one["output_id"]) for one in self.batches()}
+        if (batch["source"], batch["output_id"]) in self._known:
+            return
+        self._known.add((batch["source"], batch["output_id"]))
+        self._batches.parent.mkdir(parents=True, exist_ok=True)
+        with self._batches.open("a") as stream:
+            stream.write(json.dumps(batch, sort_keys=True) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def batches(self) -> list[dict[str, Any]]:
+        """All labelled batches, the oldest first; a line that a kill cut off is passed over."""
+        found = []
+        for line in self._batches.read_text().splitlines() if self._batches.exists() else []:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found

@@ -1,0 +1,338 @@
+"""Scheduled annotation as a user and a scheduler meet it: job files, runs, records, drift, MLflow there and gone."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pytest
+import yaml
+from mlflow import MlflowClient
+from scipy import sparse
+
+from sctransformer._constants import OBS
+from sctransformer.annotate.journal import FOLDER
+from sctransformer.annotate.scorer import LocalScorer, Model
+from sctransformer.errors import BusyError, UserError
+from sctransformer.evaluation.reference import reference_profile
+from sctransformer.export.bundle import read_bundle
+from sctransformer.files import sha256_file, write_json
+from sctransformer.jobs.history import History
+from sctransformer.jobs.run import run_job
+from sctransformer.jobs.spec import load_job
+from tests.conftest import LABELS, arrays, simulated_cells
+from tests.integration.conftest import Call
+
+QUIET = {"validate": False, "resources": {"cpus": 1}}
+
+
+@pytest.fixture
+def bundle(bundle_folder: Path, project: Path) -> Path:
+    """A bundle that knows its training cells, as `export` writes it."""
+    folder = shutil.copytree(bundle_folder, project / "bundle")
+    session = LocalScorer(read_bundle(folder), load_settings()).session
+    training, validation = arrays(simulated_cells(600)), arrays(simulated_cells(600, seed=1))
+    embedding_NE = session.score(training.counts_NG, training.library_size_N).embedding_NE
+    confidence_M = session.score(validation.counts_NG, validation.library_size_N).probabilities_NC.max(axis=1)
+    reference = {"profile": reference_profile(training, embedding_NE, LABELS, confidence_M, 0.3)}
+    write_json(folder / "reference.json", reference)
+    lines = (folder / "checksums.txt").read_text().splitlines()
+    kept = [line for line in lines if not line.endswith("  reference.json")]
+    listed = sorted([*kept, f"{sha256_file(folder / 'reference.json')}  reference.json"], key=lambda line: line[66:])
+    (folder / "checksums.txt").write_text("".join(f"{line}\n" for line in listed))
+    return folder
+
+
+def load_settings() -> Any:
+    from sctransformer.annotate.settings import DEFAULTS
+
+    return DEFAULTS
+
+
+@pytest.fixture
+def job_file(project: Path, bundle: Path) -> Path:
+    (project / "new").mkdir()
+    return write_job(project, {})
+
+
+def write_job(project: Path, changes: dict[str, Any]) -> Path:
+    content = {"model": str(project / "bundle"), "input": "new", "output": "annotated", **QUIET, **changes}
+    path = project / "pipelines" / "jobs" / "nightly.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def arrive(project: Path, name: str, seed: int, depth: float = 1.0, n_cells: int = 150) -> None:
+    """A file of new cells; `depth` thins them, as another technology would."""
+    cells = simulated_cells(n_cells, seed=seed)
+    if depth < 1:
+        counts = np.random.default_rng(seed).binomial(cells.X.toarray().astype(int), depth)
+        cells.X = sparse.csr_matrix(counts.astype(np.float32))
+        cells.obs[OBS.library_size] = counts.sum(axis=1) + 100.0 * depth
+    cells.write_h5ad(project / "new" / f"{name}.h5ad")
+
+
+def test_a_job_labels_what_is_new_and_keeps_a_record_of_it(
+    project: Path, job_file: Path, store: MlflowClient, call: Call
+) -> None:
+    assert call("batch", "run", "nightly").out.splitlines()[-1].startswith("nightly: files 0 labelled")
+    arrive(project, "a", 1)
+    arrive(project, "b", 2)
+    outcome = call("batch", "run", "nightly")
+    assert outcome.code == 0, outcome.err
+    assert "nightly: files 2 labelled, 0 unchanged, 0 failed; 300 cells" in outcome.out
+    before = (project / "annotated" / "a_annotated.h5ad").stat().st_mtime_ns
+    arrive(project, "c", 3)
+    (project / "new" / "d.h5ad").write_bytes(b"no HDF5")
+    outcome = call("batch", "run", job_file)
+    assert outcome.code == 3
+    assert outcome.err.count("\n") == 1
+    assert "d.h5ad: is not a readable h5ad file" in outcome.err
+    assert "files 1 labelled, 2 unchanged, 1 failed; 150 cells" in outcome.out
+    assert (project / "annotated" / "a_annotated.h5ad").stat().st_mtime_ns == before
+    said = anndata.read_h5ad(project / "annotated" / "c_annotated.h5ad").uns["sctransformer"]
+    assert (said["drift"], bool(said["drifted"])) == ("like the training cells", False)
+
+    status = call("batch", "status", "nightly")
+    assert status.code == 0
+    for words in (
+        "d.h5ad: is not a readable",
+        "new/c.h5ad: like the training cells",
+        "no alarm",
+        "annotated/drift.html",
+    ):
+        assert words in status.out
+    experiment = store.get_experiment_by_name("annotation")
+    runs = store.search_runs([experiment.experiment_id], order_by=["start_time ASC"])
+    assert [run.data.metrics["files_labelled"] for run in runs] == [0, 2, 1]
+    last = runs[-1]
+    assert last.info.status == "FINISHED"
+    assert last.data.metrics["files_failed"] == 1
+    assert last.data.metrics["cells"] == 150
+    shares = [value for name, value in last.data.metrics.items() if name.startswith("label_share/")]
+    assert sum(shares) == pytest.approx(1.0)
+    assert {"seconds", "rejected_share", "gene_coverage_min", "mean_confidence"} <= set(last.data.metrics)
+    assert last.data.tags["sctransformer.drift"] == "quiet"
+    assert last.data.params["job.input"] == "new"
+    assert [file.path for file in store.list_artifacts(last.info.run_id)] == ["drift.html"]
+
+
+def test_drift_is_flagged_in_the_file_and_raises_the_alarm_the_second_time(
+    project: Path, job_file: Path, store: MlflowClient, call: Call
+) -> None:
+    write_job(project, {"drift": {"fail": True}})
+    codes = []
+    for number, depth in enumerate((1.0, 0.2, 1.0, 0.2)):
+        arrive(project, f"batch{number}", number, depth)
+        codes.append(call("batch", "run", "nightly").code)
+    assert codes == [0, 0, 0, 4]
+    for number, drifted in enumerate((False, True, False, True)):
+        said = anndata.read_h5ad(project / "annotated" / f"batch{number}_annotated.h5ad").uns["sctransformer"]
+        assert bool(said["drifted"]) is drifted
+    assert said["drift"].startswith("drifted: ")
+    outcome = call("drift", "report", "nightly", "-o", project / "report.html")
+    assert outcome.out.strip().endswith("4 batches, ALARM")
+    page = (project / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert "Alarm: it is raised when\n2 of the last 5" in page
+    assert page.count('class="over">drifted: ') == 2
+    assert "http" not in page.replace("http-equiv", "")
+    assert "ALARM" in call("batch", "status", "nightly").out
+
+
+def test_labels_come_first_when_mlflow_is_gone(
+    project: Path, job_file: Path, store: MlflowClient, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gone before the run begins, and gone in its middle; later figures reach the store, once."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    arrive(project, "a", 1)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    outcome = call("batch", "run", "nightly")
+    assert outcome.code == 5, outcome.err
+    assert "MLflow could not be told" in outcome.err
+    assert (project / "annotated" / "a_annotated.h5ad").exists()
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    arrive(project, "b", 2)
+    job = load_job(job_file)
+    model = Model(read_bundle(Path(job.model)), job.model, "unregistered")
+    scorer = LocalScorer(model.bundle, job.settings)
+    record = run_job(
+        job,
+        model,
+        scorer,
+        on_file=lambda outcome: monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9"),
+    )
+    assert record.exit_code == 5
+    assert record.mlflow_run is not None
+    assert (project / "annotated" / "b_annotated.h5ad").exists()
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert call("batch", "run", "nightly").code == 0
+    experiment = store.get_experiment_by_name("annotation")
+    runs = store.search_runs([experiment.experiment_id])
+    found = sorted((run.data.metrics["files_labelled"], run.data.metrics["files_unchanged"]) for run in runs)
+    assert found == [(0, 2), (1, 0), (1, 1)]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_two_runs_at_once_and_a_run_that_was_killed(
+    project: Path, job_file: Path, store: MlflowClient, call: Call
+) -> None:
+    arrive(project, "a", 1)
+    history = History(load_job(job_file))
+    with history.locked():
+        outcome = call("batch", "run", "nightly")
+    assert (outcome.code, outcome.err) == (75, "Error: job nightly: another run of it is at work; nothing was done.\n")
+    assert call("batch", "run", "nightly").code == 0
+    record = history.runs()[-1]
+    record.exit_code = None
+    history.write_run(record)
+    with (history._journal.folder / "batches.jsonl").open("a") as stream:
+        stream.write('{"cut off')
+    assert "killed, or at work" in call("batch", "status", "nightly").out
+    assert len(history.batches()) == 1
+    with pytest.raises(BusyError), history.locked(), History(load_job(job_file)).locked():
+        pass
+
+
+def test_great_expectations_keeps_a_file_from_being_labelled(
+    project: Path, job_file: Path, store: MlflowClient, call: Call
+) -> None:
+    write_job(project, {"validate": True})
+    arrive(project, "good", 1)
+    cells = simulated_cells(100, seed=4)
+    counts = cells.X.toarray()
+    counts[:80] = 0
+    cells.X = sparse.csr_matrix(counts)
+    cells.write_h5ad(project / "new" / "hollow.h5ad")
+    outcome = call("batch", "run", "nightly")
+    assert outcome.code == 3
+    assert "hollow.h5ad" in outcome.err
+    assert "batch_" in outcome.err
+    assert [path.name for path in (project / "annotated").glob("*.h5ad")] == ["good_annotated.h5ad"]
+    record = History(load_job(job_file)).runs()[-1]
+    assert record.files[0]["validation"]["met"] > 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model": None}, "field model is None"),
+        ({"colour": "red"}, "field colour is unknown"),
+        ({"drift": {"psi": -1}}, "field drift.psi is -1"),
+        ({"drift": {"window": 0}}, "field drift.window is 0"),
+        ({"annotation": {"threshold": 2}}, "field annotation.threshold is 2"),
+        ({"annotation": {"format": "pickle"}}, "field annotation.format is 'pickle'"),
+        ({"resources": {"cpus": 0}}, "field resources.cpus is 0"),
+        ({"schedule": "every night"}, "expected five fields as in crontab"),
+        ({"schedule": "0 3 * * *\n* * * * * rm -rf /"}, "expected five fields as in crontab"),
+        ({"input": "new\nEnvironment=X"}, "one line without control characters"),
+        ({"output": "../elsewhere"}, "expected a folder of its own, without '..'"),
+        ({"output": "/"}, "expected a folder of its own"),
+        ({"output": "."}, "expected a folder of its own"),
+        ({"report": "../drift.html"}, "expected a path inside the output folder"),
+        ({"report": "/tmp/drift.html"}, "expected a path inside the output folder"),
+        ({"report": ".sctransformer"}, "expected a path inside the output folder"),
+        ({"name": "../../x"}, "field name is '../../x'"),
+        ({"image": "x; rm -rf /"}, "field image is"),
+        ({"input": "nowhere.h5ad"}, "nowhere.h5ad: no such file"),
+        ({"model": "nothing"}, "nothing: no such folder"),
+    ],
+)
+def test_job_files_that_no_run_can_have(
+    project: Path, job_file: Path, store: MlflowClient, call: Call, changes: dict[str, Any], words: str
+) -> None:
+    write_job(project, changes)
+    outcome = call("batch", "run", "nightly")
+    assert outcome.code == 1, outcome
+    assert outcome.err.count("\n") == 1
+    assert words in outcome.err
+    assert not list(project.rglob("*_annotated*.h5ad")) or "nowhere" in words
+
+
+def test_job_files_that_are_none(project: Path, job_file: Path, call: Call) -> None:
+    assert "no such job (in pipelines/jobs: nightly)" in call("batch", "run", "other").err
+    job_file.write_text("model: [")
+    assert "is not valid YAML" in call("batch", "status", "nightly").err
+    job_file.write_text("- a\n")
+    assert "expected fields such as model, input and output, found list" in call("batch", "run", "nightly").err
+    job_file.write_text("model: !!python/object/apply:os.system ['true']\ninput: new\noutput: out\n")
+    assert call("batch", "run", "nightly").code == 1
+
+
+def test_no_link_leads_out_of_the_output_folder(project: Path, job_file: Path, store: MlflowClient, call: Call) -> None:
+    arrive(project, "a", 1)
+    (project / "elsewhere").mkdir()
+    (project / "annotated").mkdir()
+    (project / "annotated" / "drift.html").symlink_to(project / "elsewhere" / "drift.html")
+    assert "leads out of annotated" in call("batch", "run", "nightly").err
+    (project / "annotated" / "drift.html").unlink()
+    (project / "annotated" / FOLDER).symlink_to(project / "elsewhere")
+    assert "leads out of annotated" in call("batch", "run", "nightly").err
+    (project / "annotated" / FOLDER).unlink()
+    (project / "elsewhere" / "precious.h5ad").write_text("mine")
+    (project / "annotated" / "a_annotated.h5ad").symlink_to(project / "elsewhere" / "precious.h5ad")
+    assert call("batch", "run", "nightly").code == 0
+    assert (project / "elsewhere" / "precious.h5ad").read_text() == "mine"
+    assert sorted(path.name for path in (project / "elsewhere").iterdir()) == ["precious.h5ad"]
+
+
+@pytest.mark.parametrize("target", ["systemd", "cron", "kubernetes", "kuberay"])
+def test_what_schedulers_are_given(project: Path, job_file: Path, call: Call, target: str) -> None:
+    outcome = call("batch", "render", "nightly", "--target", target, "-o", project / "units")
+    assert outcome.code == 0, outcome.err
+    texts = {path.name: path.read_text() for path in (project / "units").iterdir()}
+    everything = "\n".join(texts.values())
+    assert "batch run" in everything.replace("batch, run", "batch run")
+    if target == "systemd":
+        assert set(texts) == {"sctransformer-nightly.service", "sctransformer-nightly.timer"}
+        assert "OnCalendar=*-*-* 3:0:00" in everything
+        if shutil.which("systemd-analyze"):
+            units = [str(project / "units" / name) for name in texts]
+            checked = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True)
+            assert "sctransformer-nightly" not in checked.stderr, checked.stderr
+    elif target == "cron":
+        (line,) = [line for line in everything.splitlines() if not line.startswith("#")]
+        assert line.startswith("0 3 * * * cd ")
+    else:
+        (manifest,) = yaml.safe_load_all(everything)
+        assert manifest["spec"]["schedule"] == "0 3 * * *"
+        assert manifest["metadata"]["name"] == "nightly"
+        if target == "kubernetes":
+            assert manifest["spec"]["concurrencyPolicy"] == "Forbid"
+            (container,) = manifest["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+            assert container["command"] == ["sctransformer", "batch", "run", "pipelines/jobs/nightly.yaml"]
+            assert container["resources"]["limits"]["memory"] == "4096Mi"
+        else:
+            (workers,) = manifest["spec"]["jobTemplate"]["rayClusterSpec"]["workerGroupSpecs"]
+            assert workers["replicas"] == 2
+            assert "--cluster" in manifest["spec"]["jobTemplate"]["entrypoint"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "calendar"),
+    [
+        ("*/15 * * * *", "*-*-* *:0/15:00"),
+        ("0 2 * * 1-5", "Mon..Fri *-*-* 2:0:00"),
+        ("30 1 1,15 * *", "*-*-1,15 1:30:00"),
+        ("0 0 1 */3 *", "*-1/3-1 0:0:00"),
+    ],
+)
+def test_crontab_schedules_for_systemd(schedule: str, calendar: str) -> None:
+    from sctransformer.jobs import render
+
+    assert render.calendar(schedule) == calendar
+    if shutil.which("systemd-analyze"):
+        subprocess.run(["systemd-analyze", "calendar", calendar], check=True, capture_output=True)
+    with pytest.raises(UserError, match="cannot join"):
+        render.calendar("0 0 1 * 1")
+
+
+def test_the_job_file_of_the_project_is_one() -> None:
+    root = Path(__file__).parents[2]
+    for path in (root / "pipelines" / "jobs").glob("*.yaml"):
+        assert load_job(path).output.parts[0] == "annotated"
