@@ -17,7 +17,7 @@ TYPES = 10
 NONZERO = 0.1
 """Share of counts that are not zero."""
 REGULATOR_SHARE, REGULATED_SHARE = 0.093, 0.54
-"""Of the panel. Of the 1,024 genes chosen for sorted blood cells 95 are regulators in CollecTRI, and it regulates 554."""
+"""Of the panel. Of 1,024 genes chosen for sorted blood cells 95 are regulators in CollecTRI, and it regulates 554."""
 EDGES_A_GENE = 5
 """Mean regulators of a regulated gene."""
 BLOCK = 2048
