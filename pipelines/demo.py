@@ -43,7 +43,9 @@ def main() -> None:
     begun = time.perf_counter()
     registered = register_bundle(layout.BUNDLE_FOLDER, name, read_json(layout.LINEAGE)["run_id"])
     policy = load_policy(layout.POLICY)
-    decision = promote(name, registered.version, policy=policy, first=True, reason="make demo")
+    decision = promote(
+        name, registered.version, policy=policy, first=True, reason="make demo", cells=layout.TEST_CELLS_FILE
+    )
     seconds["promote"] = time.perf_counter() - begun
     if decision.verdict == "refused" and decision.from_version is None:
         raise UserError(f"{name}/{registered.version} was refused: " + "; ".join(reasons(decision.gates)))

@@ -19,6 +19,7 @@ from sctransformer.data.arrays import CellArrays
 from sctransformer.export.bundle import label_table, write_bundle
 from sctransformer.export.graph import ScoringGraph, export_onnx
 from sctransformer.export.parity import measure_parity
+from sctransformer.files import sha256_json
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.prior.bias import allowed_pairs, mask_bias
 from sctransformer.training.config import TrainConfig
@@ -57,6 +58,11 @@ def simulated_cells(n_cells: int = 90, seed: int = 0) -> AnnData:
         index=[f"cell{index}" for index in range(n_cells)],
     )
     return AnnData(sparse.csr_matrix(counts_NG), obs=obs, var=pd.DataFrame(index=GENES))
+
+
+def labelled_test_cells() -> AnnData:
+    """The test cells of the bundle below."""
+    return simulated_cells(60, seed=5)
 
 
 def arrays(cells: AnnData) -> CellArrays:
@@ -130,9 +136,16 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         calibration={"temperature": 1.0, "rejection_threshold": 0.3, "rejection_error": 0.05},
         reference={"cells": len(training)},
         metrics={
-            "test": {"macro_f1": 0.9, "accuracy": 0.92, "cells": 90},
+            "test": {
+                "macro_f1": 0.9,
+                "accuracy": 0.92,
+                "cells": 60,
+                "calibration_error": 0.04,
+                "per_class": {name: {"precision": 0.9, "recall": 0.9, "f1": 0.9, "cells": 20} for name in LABELS},
+            },
             "baseline": {"macro_f1": 0.88, "accuracy": 0.9},
-            "test_cells_sha256": "0" * 64,
+            "control": {"kind": "shuffled", "macro_f1": 0.87, "difference": 0.03},
+            "test_cells_sha256": sha256_json([list(pair) for pair in labelled_test_cells().obs[OBS.cell_type].items()]),
             "coverage": {"genes_with_regulator_share": 0.8, "edges_kept": len(EDGES)},
         },
         lineage={
@@ -148,6 +161,9 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         card="# Model card\n",
         weights=weights,
         write_graph=lambda path: export_onnx(graph, path, opset=23),
-        measure_parity=lambda path: measure_parity(graph, path, training, 1e-5),
+        measure_parity=lambda path: {
+            **measure_parity(graph, path, training, 1e-5),
+            "speed": {"cells_per_second": 5000.0},
+        },
     )
     yield folder

@@ -1,19 +1,39 @@
 """Calibrate on validation cells, measure on test cells beside logistic regression, draw pictures."""
 
 import pandas as pd
+from anndata import AnnData
 
 from pipelines import layout
 from pipelines.artefacts import trained_model
 from pipelines.stage import run_stage
-from sctransformer.data.cells import read_cells
-from sctransformer.data.prepared import labels_of, split_arrays
+from sctransformer._constants import OBS
+from sctransformer.data.cells import CellFile, read_cells
+from sctransformer.data.prepared import ROWS, labels_of, split_arrays
+from sctransformer.data.writing import growing_cells
 from sctransformer.evaluation import calibration, figures
 from sctransformer.evaluation.baselines import logistic_regression
+from sctransformer.evaluation.donors import by_donor, with_recall_intervals
 from sctransformer.evaluation.metrics import classification_metrics
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.files import read_json, sha256_json, write_json, written_whole
 from sctransformer.params import load_params
 from sctransformer.tracking import outbox
+
+
+def donors_of(cells: AnnData) -> list[str] | None:
+    """Donor of each test cell; None where donors are not known."""
+    if OBS.donor not in cells.obs:
+        return None
+    return cells.obs.loc[(cells.obs[OBS.split] == "test").to_numpy(), OBS.donor].astype(str).tolist()
+
+
+def write_test_cells(names: list[str]) -> None:
+    """The test cells over all genes of the file, so that models with other panels can be compared on them."""
+    with CellFile(layout.CELLS) as file, growing_cells(layout.TEST_CELLS_FILE, file.genes.tolist()) as target:
+        is_test_N = file.obs.index.isin(names)
+        for start, chunk in file.chunks(ROWS):
+            target.append(chunk[is_test_N[start : start + chunk.shape[0]]])
+        target.finish(file.obs[is_test_N])
 
 
 def main() -> None:
@@ -53,7 +73,17 @@ def main() -> None:
 
     test_cells = cells.obs_names[(cells.obs["split"] == "test").to_numpy()]
     truth = [names[label] for label in test.labels_N]
-    write_json(layout.CLASSES, {"test": ours.pop("per_class"), "baseline": theirs.pop("per_class")})
+    per_class = with_recall_intervals(ours.pop("per_class"))
+    donors = donors_of(cells)
+    write_json(
+        layout.CLASSES,
+        {
+            "test": per_class,
+            "baseline": theirs.pop("per_class"),
+            "by_donor": {} if donors is None else by_donor(test.labels_N, predicted_N, donors),
+        },
+    )
+    write_test_cells(test_cells.tolist())
     low_high = {"test": ours.pop("macro_f1_ci"), "baseline": theirs.pop("macro_f1_ci")}
     write_json(
         layout.TEST_CELLS,

@@ -13,7 +13,7 @@ from sctransformer.evaluation.reference import reference_profile, reference_stat
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.export.bundle import label_table, read_bundle, write_bundle
 from sctransformer.export.graph import ScoringGraph, export_onnx
-from sctransformer.export.parity import measure_parity
+from sctransformer.export.parity import measure_parity, measure_speed
 from sctransformer.files import read_json
 from sctransformer.params import load_params
 from sctransformer.registry.card import render_card
@@ -31,6 +31,7 @@ def main() -> None:
     if model.scales_LH is not None:
         metrics["prior_scales"] = model.scales_LH.tolist()
     lineage = read_json(layout.LINEAGE)
+    metrics["control"] = read_json(layout.CONTROL)
     labels = label_table(labels_of(cells), ontology_of(cells))
     prior = pd.read_parquet(layout.EDGES)
     card = render_card(
@@ -66,7 +67,10 @@ def main() -> None:
         card=card,
         weights=layout.WEIGHTS,
         write_graph=lambda path: export_onnx(graph, path, params.export.opset),
-        measure_parity=lambda path: measure_parity(graph, path, validation, params.export.parity_tolerance),
+        measure_parity=lambda path: {
+            **measure_parity(graph, path, validation, params.export.parity_tolerance),
+            "speed": measure_speed(path, validation),
+        },
     )
     parity = read_bundle(layout.BUNDLE_FOLDER).parity
     print(
@@ -80,6 +84,7 @@ def collected_metrics() -> dict[str, object]:
     metrics, classes, cells = (read_json(path) for path in (layout.METRICS, layout.CLASSES, layout.TEST_CELLS))
     for part in ("test", "baseline"):
         metrics[part] |= {"per_class": classes[part], "macro_f1_ci": cells["macro_f1_ci"][part]}
+    metrics["test"]["by_donor"] = classes["by_donor"]
     return metrics | {"test_cells_sha256": cells["test_cells_sha256"], "coverage": read_json(layout.COVERAGE)}
 
 

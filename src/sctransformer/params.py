@@ -194,6 +194,13 @@ class EvaluateParams(_Section):
     """Folds of the inner cross-validation that chooses C of the logistic regression."""
 
 
+class ControlParams(_Section):
+    """The same training with a shuffled network, for the gate `shuffled_network`."""
+
+    enabled: bool = True
+    """false: it is not trained, and that gate stays closed unless registry/policy.yaml switches it off."""
+
+
 class ExportParams(_Section):
     """The ONNX graph."""
 
@@ -221,6 +228,7 @@ class Params(_Section):
     model: ModelParams = ModelParams()
     train: TrainParams = TrainParams()
     evaluate: EvaluateParams = EvaluateParams()
+    control: ControlParams = ControlParams()
     export: ExportParams = ExportParams()
     registration: RegisterParams = Field(default=RegisterParams(), alias="register")
 

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from sctransformer.registry.gates import GateResult, Value
 
 
+TEST_CELLS = Path("outputs/evaluation/test_cells.h5ad")
+"""What the stage `evaluate` writes."""
+
+
 def promote(
     model: Annotated[
         str, typer.Argument(metavar="NAME/VERSION", help="The version, for example celltype/7 or celltype@candidate.")
@@ -22,6 +26,13 @@ def promote(
         ),
     ] = None,
     reason: Annotated[str, typer.Option(help="Why; kept in the ledger.")] = "",
+    cells: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labelled test cells on which candidate and champion are scored again; left out: "
+            "outputs/evaluation/test_cells.h5ad, where there is one."
+        ),
+    ] = None,
     policy: Annotated[Path, typer.Option(help="Thresholds of the gates.")] = Path("registry/policy.yaml"),
 ) -> None:
     """Make a version the champion, if every gate lets it through. Ends with 1 when a gate is closed.
@@ -43,6 +54,7 @@ def promote(
         first=first,
         reason=reason,
         overrides=override or (),
+        cells=cells or (TEST_CELLS if TEST_CELLS.exists() else None),
         dry_run=dry_run,
     )
     if decision.from_version == version:

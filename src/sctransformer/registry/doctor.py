@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from sctransformer.errors import UserError
 from sctransformer.registry import ledger
 from sctransformer.registry.aliases import aliases_of
-from sctransformer.registry.evidence import evidence_of
+from sctransformer.registry.evidence import bundle_of, evidence_of
 from sctransformer.registry.ledger import Decision
 from sctransformer.registry.lock import exclusive, holders, release_dead
 from sctransformer.registry.models import find_version, require_model
@@ -175,7 +175,7 @@ def _numbers(name: str, decisions: list[Decision]) -> Iterator[Finding]:
 
 def _bundle(client: MlflowClient, name: str, alias: str) -> Finding:
     try:
-        damage = evidence_of(client, find_version(client, Reference(name, alias=alias))).damage
+        damage = evidence_of(bundle_of(client, find_version(client, Reference(name, alias=alias)))).damage
     except (UserError, MlflowException) as error:
         damage = str(error)
     if damage:

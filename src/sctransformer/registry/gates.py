@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sctransformer.errors import UserError
-from sctransformer.registry.policy import Policy
+from sctransformer.evaluation.paired import PairedComparison
+from sctransformer.registry.policy import NoWorse, Policy
 
 Value = float | int | str | None
 
 _LINEAGE_FIELDS = (("git", "commit"), ("dvc_lock_sha256",), ("data_sha256",), ("prior_sha256",))
 _TEST_F1 = ("test", "macro_f1")
-_TEST_CELLS = "test_cells_sha256"
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,22 @@ class Evidence:
     metrics: dict[str, Any] = field(default_factory=dict)
     parity: dict[str, Any] = field(default_factory=dict)
     lineage: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    """Cell types that it gives."""
+    megabytes: float | None = None
+    """Of all files."""
     damage: str | None = None
     """Why the bundle cannot be trusted; its contents are then empty."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Candidate and champion, scored again on the same cells."""
+
+    paired: PairedComparison | None = None
+    refusal: str = "not compared: no test cells were given"
+    """Why there is no figure."""
 
 
 @dataclass(frozen=True)
@@ -69,31 +83,43 @@ def check_bundle(candidate: Evidence) -> GateResult:
     return GateResult("bundle_checksums", *_checksums(candidate))
 
 
-def check_gates(candidate: Evidence, champion: Evidence | None, policy: Policy) -> list[GateResult]:
+def check_gates(
+    candidate: Evidence, champion: Evidence | None, policy: Policy, comparison: Comparison | None = None
+) -> list[GateResult]:
     """Ask every gate.
 
     Args:
         candidate: the version to promote.
         champion: the champion of now; None: there is none yet.
         policy: thresholds.
+        comparison: of the two on the same cells; None: there are no such cells.
 
     Returns:
         One result a gate, in the order of the policy. A gate that the policy switches off is passed and says so.
     """
     gates = policy.gates
+    coverage = ("coverage", "genes_with_regulator_share")
     checks: dict[str, Callable[[], tuple[Value, Value, bool, str]]] = {
         "bundle_checksums": lambda: _checksums(candidate),
         "lineage_complete": lambda: _lineage_complete(candidate),
         "lineage_clean": lambda: _lineage_clean(candidate),
         "validation": lambda: _validation(candidate),
+        "same_labels": lambda: _same_labels(candidate, champion),
         "onnx_parity": lambda: _parity(candidate, gates.onnx_parity.maximum),
-        "macro_f1": lambda: _at_least(candidate, _TEST_F1, gates.macro_f1.minimum),
-        "baseline": lambda: _baseline(candidate, gates.baseline.margin),
-        "champion": lambda: _champion(candidate, champion, gates.champion.margin),
-        "prior_genes": lambda: _at_least(
-            candidate, ("coverage", "genes_with_regulator_share"), gates.prior_genes.minimum
+        "macro_f1": lambda: _at_least(candidate.metrics, _TEST_F1, gates.macro_f1.minimum),
+        "class_recall": lambda: _class_recall(candidate, gates.class_recall.minimum, gates.class_recall.min_cells),
+        "calibration": lambda: _at_most(
+            candidate.metrics, ("test", "calibration_error"), gates.calibration.maximum, "confidence fits accuracy"
         ),
-        "prior_edges": lambda: _at_least(candidate, ("coverage", "edges_kept"), gates.prior_edges.minimum),
+        "baseline": lambda: _baseline(candidate, gates.baseline.margin),
+        "champion": lambda: _champion(candidate, champion, comparison or Comparison(), gates.champion),
+        "prior_genes": lambda: _at_least(candidate.metrics, coverage, gates.prior_genes.minimum),
+        "prior_edges": lambda: _at_least(candidate.metrics, ("coverage", "edges_kept"), gates.prior_edges.minimum),
+        "shuffled_network": lambda: _shuffled(candidate, gates.shuffled_network.margin),
+        "scoring_speed": lambda: _at_least(
+            candidate.parity, ("speed", "cells_per_second"), gates.scoring_speed.minimum, "fast enough", "too slow"
+        ),
+        "bundle_size": lambda: _size(candidate, gates.bundle_size.maximum),
     }
     results = []
     for name, check in checks.items():
@@ -102,7 +128,8 @@ def check_gates(candidate: Evidence, champion: Evidence | None, policy: Policy) 
         elif candidate.damage is not None and name != "bundle_checksums":
             results.append(GateResult(name, None, None, False, "not read: the bundle is damaged"))
         else:
-            results.append(GateResult(name, *check()))
+            value, threshold, passed, reason = check()
+            results.append(GateResult(name, value, threshold, passed, reason))
     return results
 
 
@@ -155,12 +182,76 @@ def _parity(candidate: Evidence, tolerance: float) -> tuple[Value, Value, bool, 
     return difference, tolerance, True, f"the labels of {cells:.0f} cells agree"
 
 
-def _at_least(candidate: Evidence, path: tuple[str, ...], minimum: float) -> tuple[Value, Value, bool, str]:
-    value = _figure(candidate.metrics, path)
+def _at_least(
+    content: dict[str, Any], path: tuple[str, ...], minimum: float, good: str = "high enough", bad: str = "too low"
+) -> tuple[Value, Value, bool, str]:
+    value = _figure(content, path)
     if value is None:
         return None, minimum, False, f"not measured: {'.'.join(path)}"
-    passed = value >= minimum
-    return value, minimum, passed, "high enough" if passed else "too low"
+    return value, minimum, value >= minimum, good if value >= minimum else bad
+
+
+def _at_most(
+    content: dict[str, Any], path: tuple[str, ...], maximum: float, good: str
+) -> tuple[Value, Value, bool, str]:
+    value = _figure(content, path)
+    if value is None:
+        return None, maximum, False, f"not measured: {'.'.join(path)}"
+    return value, maximum, value <= maximum, good if value <= maximum else "too high"
+
+
+def _same_labels(candidate: Evidence, champion: Evidence | None) -> tuple[Value, Value, bool, str]:
+    own = len(candidate.labels)
+    if not own:
+        return None, None, False, "not recorded: labels"
+    if champion is None:
+        return own, None, True, "no champion yet"
+    if champion.damage is not None:
+        return own, None, False, f"the champion cannot be compared: {champion.damage}"
+    gone = ", ".join(sorted(set(champion.labels) - set(candidate.labels)))
+    new = ", ".join(sorted(set(candidate.labels) - set(champion.labels)))
+    told = [f"{what}: {names}" for what, names in (("no longer given", gone), ("new", new)) if names]
+    return own, len(champion.labels), not told, "; ".join(told) or "the champion's cell types"
+
+
+def _class_recall(candidate: Evidence, minimum: float, min_cells: int) -> tuple[Value, Value, bool, str]:
+    per_class = _at(candidate.metrics, ("test", "per_class"))
+    judged: list[tuple[float, str]] = []
+    for name, figures in per_class.items() if isinstance(per_class, dict) else ():
+        recall, cells = (_figure(figures, (key,)) for key in ("recall", "cells"))
+        if recall is None or cells is None:
+            return None, minimum, False, f"not measured: recall of {name}"
+        if cells >= min_cells:
+            judged.append((recall, name))
+    if not judged:
+        return None, minimum, False, f"not measured: no cell type has {min_cells} test cells"
+    lowest, name = min(judged)
+    left_out = len(per_class) - len(judged)
+    note = f"; {left_out} with fewer than {min_cells} test cells are not judged" if left_out else ""
+    return lowest, minimum, lowest >= minimum, f"lowest: {name}{note}"
+
+
+def _shuffled(candidate: Evidence, margin: float) -> tuple[Value, Value, bool, str]:
+    own = _text(candidate.lineage, ("params", "prior", "control"))
+    if own is not None and own != "none":
+        return own, "none", False, "the model was trained on a control network itself"
+    mode = _text(candidate.config, ("mode",))
+    if mode in ("regulators", "dense"):
+        return None, -margin, True, f"mode {mode} uses no edges of the network"
+    difference = _figure(candidate.metrics, ("control", "difference"))
+    if difference is None:
+        return None, -margin, False, "not measured: control.difference"
+    other = _figure(candidate.metrics, ("control", "macro_f1"))
+    told = "" if other is None else f"; with a shuffled network macro-F1 is {other:.3f}"
+    passed = difference >= -margin
+    return difference, -margin, passed, ("no worse than its shuffle" if passed else "worse than its shuffle") + told
+
+
+def _size(candidate: Evidence, maximum: float) -> tuple[Value, Value, bool, str]:
+    size = candidate.megabytes
+    if size is None:
+        return None, maximum, False, "not measured: the size of the bundle"
+    return size, maximum, size <= maximum, "megabytes" if size <= maximum else "megabytes: too large"
 
 
 def _baseline(candidate: Evidence, margin: float) -> tuple[Value, Value, bool, str]:
@@ -171,19 +262,24 @@ def _baseline(candidate: Evidence, margin: float) -> tuple[Value, Value, bool, s
     return _not_worse(own, other, margin, "logistic regression")
 
 
-def _champion(candidate: Evidence, champion: Evidence | None, margin: float) -> tuple[Value, Value, bool, str]:
-    own = _figure(candidate.metrics, _TEST_F1)
+def _champion(
+    candidate: Evidence, champion: Evidence | None, comparison: Comparison, gate: NoWorse
+) -> tuple[Value, Value, bool, str]:
+    """The share of bootstrap draws in which the candidate is no more than the margin under the champion."""
     if champion is None:
-        return own, None, True, "no champion yet"
+        return None, gate.probability, True, "no champion yet"
     if champion.damage is not None:
-        return own, None, False, f"the champion cannot be compared: {champion.damage}"
-    other = _figure(champion.metrics, _TEST_F1)
-    if own is None or other is None:
-        return own, None, False, f"not measured: test.macro_f1 of the {'candidate' if own is None else 'champion'}"
-    own_cells, other_cells = (_text(side.metrics, (_TEST_CELLS,)) for side in (candidate, champion))
-    if own_cells is None or own_cells != other_cells:
-        return own, None, False, "the two were not measured on the same test cells"
-    return _not_worse(own, other, margin, "the champion")
+        return None, gate.probability, False, f"the champion cannot be compared: {champion.damage}"
+    paired = comparison.paired
+    if paired is None:
+        return None, gate.probability, False, comparison.refusal
+    share = paired.share_not_below(gate.margin)
+    told = (
+        f"macro-F1 {paired.one:.3f}, the champion {paired.other:.3f}: {paired.difference:+.3f} ({paired.low:+.3f} to "
+        f"{paired.high:+.3f}) on the same {paired.cells} cells, {paired.unit} drawn again; at most {gate.margin:g} "
+        "under it in this share of draws"
+    )
+    return share, gate.probability, share >= gate.probability, told
 
 
 def _not_worse(own: float, other: float, margin: float, name: str) -> tuple[Value, Value, bool, str]:

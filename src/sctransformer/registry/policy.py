@@ -36,6 +36,33 @@ class Margin(Gate):
     """How much lower than the other the candidate may be."""
 
 
+class NoWorse(Margin):
+    """A gate that compares two models on the same cells, by a paired bootstrap."""
+
+    probability: float = Field(gt=0.0, lt=1.0)
+    """Smallest share of draws in which the candidate must be no more than the margin under the other. 0.5 asks that it
+    is probable, 0.95 that it is shown (non-inferiority at 5 %), which takes some thousand test cells."""
+
+
+class ClassFloor(Floor):
+    """A gate that every cell type with enough test cells must pass."""
+
+    min_cells: int = Field(ge=1)
+    """Cell types with fewer test cells are not judged: one cell more or less would decide."""
+
+
+class Positive(Gate):
+    """A gate with the smallest value that passes, which has no upper end."""
+
+    minimum: float = Field(gt=0.0)
+
+
+class Budget(Gate):
+    """A gate with the largest value that passes, which has no upper end."""
+
+    maximum: float = Field(gt=0.0)
+
+
 class Ceiling(Gate):
     """A gate with the largest value that passes."""
 
@@ -59,18 +86,30 @@ class Gates(_Section):
     """Nothing differed from the commit when the model was made."""
     validation: Gate = Gate()
     """The cells passed validation."""
+    same_labels: Gate = Gate()
+    """The candidate gives the cell types that the champion gives."""
     onnx_parity: Ceiling = Ceiling(maximum=1e-5)
     """onnxruntime gives torch's labels, and probabilities no further away than this."""
     macro_f1: Floor = Floor(minimum=0.5)
     """Macro-F1 on test cells."""
+    class_recall: ClassFloor = ClassFloor(minimum=0.3, min_cells=10)
+    """Recall of each cell type on test cells."""
+    calibration: Ceiling = Ceiling(maximum=0.1)
+    """Expected calibration error on test cells."""
     baseline: Margin = Margin(margin=0.02)
     """Macro-F1 against logistic regression on the same test cells."""
-    champion: Margin = Margin(margin=0.02)
-    """Macro-F1 against the champion on the same test cells."""
+    champion: NoWorse = NoWorse(margin=0.02, probability=0.8)
+    """Macro-F1 against the champion, both scored again on the same test cells."""
     prior_genes: Floor = Floor(minimum=0.05)
     """Share of the vocabulary's genes that have a regulator."""
     prior_edges: Count = Count(minimum=50)
     """Edges of the network with both ends in the vocabulary."""
+    shuffled_network: Margin = Margin(margin=0.05)
+    """Macro-F1 against the same training with a shuffled network."""
+    scoring_speed: Positive = Positive(minimum=100.0)
+    """Cells a second in onnxruntime, measured when the model was exported, on the CPU of that machine."""
+    bundle_size: Budget = Budget(maximum=500.0)
+    """Megabytes of all files of the bundle."""
 
 
 class Policy(_Section):

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Collection
+from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
@@ -9,7 +10,7 @@ from mlflow.entities.model_registry import ModelVersion
 from sctransformer.errors import UserError
 from sctransformer.registry import ledger
 from sctransformer.registry.aliases import aliases_of, move
-from sctransformer.registry.evidence import evidence_of
+from sctransformer.registry.evidence import bundle_of, compared, evidence_of
 from sctransformer.registry.gates import GateResult, check_bundle, check_gates, closed, override
 from sctransformer.registry.ledger import Decision, Verdict
 from sctransformer.registry.lineage import utc_now, who
@@ -20,6 +21,7 @@ from sctransformer.registry.notes import note_on_version
 from sctransformer.registry.policy import Policy
 from sctransformer.registry.recovery import open_decisions, settle
 from sctransformer.registry.references import Reference
+from sctransformer.registry.rescoring import TestCells, read_test_cells
 from sctransformer.tracking.store import connect, one_sentence
 
 _ROUNDS = 5
@@ -35,6 +37,7 @@ def promote(
     first: bool = False,
     reason: str = "",
     overrides: Collection[str] = (),
+    cells: Path | None = None,
     dry_run: bool = False,
 ) -> Decision:
     """Make a version the champion, if every gate lets it through.
@@ -48,6 +51,8 @@ def promote(
         first: there is no champion to compare with, and that is intended. Ignored when there is one.
         reason: kept in the ledger.
         overrides: gates to pass over if they are closed; needs a reason.
+        cells: labelled test cells on which candidate and champion are scored again; None: there are none, and the gate
+            `champion` stays closed.
         dry_run: only ask the gates.
 
     Returns:
@@ -61,11 +66,12 @@ def promote(
     candidate = find_version(client, Reference(name, version=version))
     if overrides and not reason.strip():
         raise UserError("an override needs a reason; give --reason, it stays in the history and on the model card.")
+    test_cells = None if cells is None else read_test_cells(cells)
     if not dry_run:
         settle_leftovers(client, name)
     for _ in range(_ROUNDS):
         champion = champion_of(client, name)
-        decision = _considered(client, candidate, champion, policy, overrides, reason)
+        decision = _considered(client, candidate, champion, policy, overrides, reason, test_cells)
         if decision.from_version == version:
             return dataclasses.replace(decision, recorded=False)
         if champion is None and not first and not dry_run:
@@ -145,14 +151,20 @@ def _considered(
     policy: Policy,
     overrides: Collection[str],
     reason: str,
+    cells: TestCells | None,
 ) -> Decision:
     """The decision as it would be taken now; not written."""
     name, version = candidate.name, int(candidate.version)
     previous = aliases_of(client, name).get(ALIASES.previous)
     if champion is not None and int(champion.version) == version:
         return _decision(name, version, version, "promoted", reason, [], previous, previous)
-    compared = None if champion is None else evidence_of(client, champion)
-    gates = override(check_gates(evidence_of(client, candidate), compared, policy), overrides)
+    own = bundle_of(client, candidate)
+    other = None if champion is None else bundle_of(client, champion)
+    comparison = None
+    if other is not None and cells is not None and policy.gates.champion.enabled:
+        comparison = compared(own, other, cells)
+    evidence = None if other is None else evidence_of(other)
+    gates = override(check_gates(evidence_of(own), evidence, policy, comparison), overrides)
     verdict: Verdict = "refused" if closed(gates) else "promoted"
     from_version = None if champion is None else int(champion.version)
     after = previous if verdict == "refused" or from_version is None else from_version
@@ -178,7 +190,7 @@ def _going_back(client: MlflowClient, name: str, reason: str, to: int | None) ->
         were = ", ".join(map(str, earlier)) or "none"
         raise UserError(f"{name}/{target} was never champion (there were: {were}); use `sctransformer promote`.")
     below = earlier[: earlier.index(target)] if target in earlier else []
-    gate = check_bundle(evidence_of(client, found))
+    gate = check_bundle(evidence_of(bundle_of(client, found)))
     verdict: Verdict = "rolled back" if gate.passed else "refused"
     return _decision(name, champion, target, verdict, reason, [gate], previous, below[-1] if below else None)
 
