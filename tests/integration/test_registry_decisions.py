@@ -15,10 +15,12 @@ from sctransformer.registry.models import register_bundle, resolve
 from sctransformer.registry.names import LOCK_TAG
 from sctransformer.registry.policy import Policy
 from sctransformer.tracking.store import DATABASE, connect
+from tests.conftest import labelled_test_cells
 from tests.integration.processes import die_before, ended, forked
 from tests.integration.test_registry_models import changed
 
 POLICY = Policy.model_validate({"gates": {"prior_edges": {"minimum": 10}}})  # the fixture's network has 20 edges
+CELLS = Path("test_cells.h5ad")
 STRICT = Policy.model_validate({"gates": {"prior_edges": {"minimum": 1000}}})
 
 
@@ -43,6 +45,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, _empty_database: Path, bu
 def versions(project: Path, template: Path) -> MlflowClient:
     """A store of its own with the four versions."""
     shutil.copyfile(template, project / DATABASE)
+    labelled_test_cells().write_h5ad(project / CELLS)
     return connect(must_exist=True)
 
 
@@ -53,7 +56,7 @@ def aliases(store: MlflowClient) -> dict[str, int]:
 
 def promoted(*numbers: int) -> None:
     for version in numbers:
-        assert promotion.promote("celltype", version, policy=POLICY, first=True).verdict == "promoted"
+        assert promotion.promote("celltype", version, policy=POLICY, cells=CELLS, first=True).verdict == "promoted"
 
 
 def problems() -> list[str]:
@@ -88,7 +91,9 @@ def test_an_override_needs_a_reason_and_stays_visible(versions: MlflowClient) ->
 
 
 def test_an_open_gate_needs_no_override(versions: MlflowClient) -> None:
-    decision = promotion.promote("celltype", 1, policy=POLICY, first=True, overrides=["prior_edges"], reason="x")
+    decision = promotion.promote(
+        "celltype", 1, policy=POLICY, cells=CELLS, first=True, overrides=["prior_edges"], reason="x"
+    )
     assert decision.overridden == []
 
 
@@ -144,7 +149,7 @@ def test_a_deleted_version_behind_the_alias(versions: MlflowClient) -> None:
     (sentence,) = problems()
     assert sentence.startswith("has no champion: celltype/2 was, and was deleted")
     with pytest.raises(UserError, match=r"celltype/2 was, and was deleted .*sctransformer rollback celltype"):
-        promotion.promote("celltype", 3, policy=POLICY)
+        promotion.promote("celltype", 3, policy=POLICY, cells=CELLS)
     decision = promotion.rollback("celltype", reason="2 was deleted by mistake")
     assert (decision.from_version, decision.to_version) == (None, 1)
     assert aliases(versions) == {"champion": 1}
@@ -182,7 +187,7 @@ def killed(project: Path, monkeypatch: pytest.MonkeyPatch, call: int, work: Call
 
 
 def promote_2() -> Decision:
-    return promotion.promote("celltype", 2, policy=POLICY, reason="better")
+    return promotion.promote("celltype", 2, policy=POLICY, cells=CELLS, reason="better")
 
 
 def roll_back() -> Decision:
@@ -238,7 +243,7 @@ def test_the_next_promotion_settles_what_was_left(
     promoted(1)
     assert killed(project, monkeypatch, 4, promote_2)  # lock, entry, previous; then killed
     assert promotion.history("celltype")[0].outcome == "open"
-    decision = promotion.promote("celltype", 3, policy=POLICY)
+    decision = promotion.promote("celltype", 3, policy=POLICY, cells=CELLS)
     assert (decision.from_version, decision.number) == (1, 3)
     assert aliases(versions) == {"champion": 3, "previous": 1}
     assert [one.outcome for one in promotion.history("celltype")] == ["done", "undone", "done"]
@@ -252,7 +257,7 @@ def test_two_promotions_at_once_leave_one_champion(versions: MlflowClient, proje
         champion = aliases(versions)["champion"]
         rivals = [version for version in (1, 2, 3, 4) if version != champion][:2]
         children = [
-            forked(lambda version=rival: promotion.promote("celltype", version, policy=POLICY), project)  # type: ignore[misc]
+            forked(lambda version=rival: promotion.promote("celltype", version, policy=POLICY, cells=CELLS), project)  # type: ignore[misc]
             for rival in rivals
         ]
         codes = [ended(child) for child in children]

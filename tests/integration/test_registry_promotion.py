@@ -9,9 +9,18 @@ from sctransformer.errors import UserError
 from sctransformer.registry import ledger, promotion
 from sctransformer.registry.models import register_bundle, resolve
 from sctransformer.registry.policy import Policy
+from tests.conftest import labelled_test_cells
 from tests.integration.test_registry_models import changed
 
 POLICY = Policy.model_validate({"gates": {"prior_edges": {"minimum": 10}}})  # the fixture's network has 20 edges
+
+
+CELLS = Path("test_cells.h5ad")
+
+
+@pytest.fixture(autouse=True)
+def test_cells(project: Path) -> None:
+    labelled_test_cells().write_h5ad(project / CELLS)
 
 
 @pytest.fixture
@@ -27,18 +36,20 @@ def aliases(store: MlflowClient) -> dict[str, int]:
 
 def test_the_life_of_a_champion(two_versions: None, store: MlflowClient) -> None:
     with pytest.raises(UserError, match=r"has no champion yet.*--first"):
-        promotion.promote("celltype", 1, policy=POLICY)
+        promotion.promote("celltype", 1, policy=POLICY, cells=CELLS)
     assert aliases(store) == {"candidate": 2}
     assert promotion.history("celltype") == []
 
-    first = promotion.promote("celltype", 1, policy=POLICY, first=True, reason='it\'s the "first" one | 100 %')
+    first = promotion.promote(
+        "celltype", 1, policy=POLICY, cells=CELLS, first=True, reason='it\'s the "first" one | 100 %'
+    )
     assert (first.verdict, first.from_version, first.recorded) == ("promoted", None, True)
     assert aliases(store) == {"candidate": 2, "champion": 1}
 
-    again = promotion.promote("celltype", 1, policy=POLICY, first=True)
+    again = promotion.promote("celltype", 1, policy=POLICY, cells=CELLS, first=True)
     assert (again.from_version, again.recorded) == (1, False)
 
-    second = promotion.promote("celltype", 2, policy=POLICY, reason="better threshold")
+    second = promotion.promote("celltype", 2, policy=POLICY, cells=CELLS, reason="better threshold")
     assert second.from_version == 1
     assert aliases(store) == {"candidate": 2, "champion": 2, "previous": 1}
     assert resolve("celltype@champion").version == 2
@@ -48,7 +59,7 @@ def test_the_life_of_a_champion(two_versions: None, store: MlflowClient) -> None
 
 
 def test_a_dry_run_changes_nothing(two_versions: None, store: MlflowClient) -> None:
-    decision = promotion.promote("celltype", 1, policy=POLICY, dry_run=True)
+    decision = promotion.promote("celltype", 1, policy=POLICY, cells=CELLS, dry_run=True)
     assert (decision.verdict, decision.recorded) == ("promoted", False)
     assert promotion.promote("celltype", 1, policy=Policy(), dry_run=True).verdict == "refused"
     assert aliases(store) == {"candidate": 2}
@@ -61,19 +72,20 @@ def test_a_dry_run_changes_nothing(two_versions: None, store: MlflowClient) -> N
     [
         ({"lineage": {"git": {"commit": "0" * 40, "dirty": True}}}, "lineage_clean"),
         ({"metrics": {"baseline": {}}}, "baseline"),
-        ({"metrics": {"test": {"macro_f1": 0.8}, "baseline": {"macro_f1": 0.8}}}, "champion"),
         ({"metrics": {"test_cells_sha256": "f" * 64}}, "champion"),
+        ({"metrics": {"control": {}}}, "shuffled_network"),
+        ({"parity": {"speed": {}}}, "scoring_speed"),
     ],
 )
 def test_a_closed_gate_is_a_refusal_on_record(
     store: MlflowClient, project: Path, bundle_folder: Path, contents: dict[str, dict[str, object]], gate: str
 ) -> None:
     register_bundle(bundle_folder, "celltype")
-    promotion.promote("celltype", 1, policy=POLICY, first=True)
+    promotion.promote("celltype", 1, policy=POLICY, cells=CELLS, first=True)
     worse = changed(bundle_folder, project / "worse", calibration={"rejection_threshold": 0.7}, **contents)
     register_bundle(worse, "celltype")
 
-    decision = promotion.promote("celltype", 2, policy=POLICY, reason="hope")
+    decision = promotion.promote("celltype", 2, policy=POLICY, cells=CELLS, reason="hope")
     assert decision.verdict == "refused"
     assert gate in {result.gate for result in decision.gates if not result.passed}
     assert aliases(store) == {"candidate": 2, "champion": 1}
@@ -83,10 +95,10 @@ def test_a_closed_gate_is_a_refusal_on_record(
 
 
 def test_a_damaged_bundle_is_refused(two_versions: None, store: MlflowClient) -> None:
-    promotion.promote("celltype", 1, policy=POLICY, first=True)
+    promotion.promote("celltype", 1, policy=POLICY, cells=CELLS, first=True)
     graph = resolve("celltype/2").folder / "model.onnx"
     graph.write_bytes(graph.read_bytes()[:-1] + b"\0")
-    decision = promotion.promote("celltype", 2, policy=POLICY)
+    decision = promotion.promote("celltype", 2, policy=POLICY, cells=CELLS)
     assert decision.verdict == "refused"
     assert "model.onnx: does not match its checksum" in decision.gates[0].reason
     assert aliases(store)["champion"] == 1
@@ -101,16 +113,16 @@ def test_a_promotion_that_breaks_off_is_undone_and_on_record(
     with monkeypatch.context() as broken:
         broken.setattr(MlflowClient, "set_registered_model_alias", break_off)
         with pytest.raises(KeyboardInterrupt):
-            promotion.promote("celltype", 1, policy=POLICY, first=True)
+            promotion.promote("celltype", 1, policy=POLICY, cells=CELLS, first=True)
     assert aliases(store) == {"candidate": 2}
     (entry,) = promotion.history("celltype")
     assert (entry.verdict, entry.outcome) == ("promoted", "undone")
-    promotion.promote("celltype", 1, policy=POLICY, first=True)
+    promotion.promote("celltype", 1, policy=POLICY, cells=CELLS, first=True)
     assert aliases(store)["champion"] == 1
 
 
 def test_a_deleted_entry_stays_in_the_history(two_versions: None, store: MlflowClient) -> None:
-    promotion.promote("celltype", 1, policy=POLICY, first=True)
+    promotion.promote("celltype", 1, policy=POLICY, cells=CELLS, first=True)
     experiment = store.get_experiment_by_name("promotions")
     (run,) = store.search_runs([experiment.experiment_id])
     store.delete_run(run.info.run_id)
@@ -119,16 +131,16 @@ def test_a_deleted_entry_stays_in_the_history(two_versions: None, store: MlflowC
 
 def test_many_decisions_come_in_pages(two_versions: None, store: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     for version in (1, 2, 1):
-        promotion.promote("celltype", version, policy=POLICY, first=True)
+        promotion.promote("celltype", version, policy=POLICY, cells=CELLS, first=True)
     monkeypatch.setattr(ledger, "_PAGE", 2)
     assert [decision.to_version for decision in promotion.history("celltype")] == [1, 2, 1]
 
 
 def test_what_is_not_there(two_versions: None, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"has no version 9 \(versions: 1, 2\)"):
-        promotion.promote("celltype", 9, policy=POLICY)
+        promotion.promote("celltype", 9, policy=POLICY, cells=CELLS)
     with pytest.raises(UserError, match=r"has no model 'nothing' \(models: celltype\)"):
-        promotion.promote("nothing", 1, policy=POLICY)
+        promotion.promote("nothing", 1, policy=POLICY, cells=CELLS)
     with pytest.raises(UserError, match=r"has no model 'nothing' \(models: celltype\)"):
         promotion.history("nothing")
     empty = project / "empty"

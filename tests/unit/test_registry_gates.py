@@ -6,17 +6,28 @@ from typing import Any
 
 import pytest
 
-from sctransformer.registry.gates import Evidence, GateResult, check_gates, closed
+from sctransformer.evaluation.paired import compare
+from sctransformer.registry.gates import Comparison, Evidence, GateResult, check_gates, closed
 from sctransformer.registry.policy import Policy
 
 METRICS: dict[str, Any] = {
-    "test": {"macro_f1": 0.9},
+    "test": {
+        "macro_f1": 0.9,
+        "calibration_error": 0.05,
+        "per_class": {
+            "B": {"recall": 0.8, "cells": 40},
+            "T": {"recall": 0.9, "cells": 50},
+            "NK": {"recall": 0.0, "cells": 3},
+        },
+    },
+    "control": {"difference": 0.02, "macro_f1": 0.88},
     "baseline": {"macro_f1": 0.88},
     "test_cells_sha256": "0" * 64,
     "coverage": {"genes_with_regulator_share": 0.3, "edges_kept": 120},
 }
 PARITY: dict[str, Any] = {
     "cells": 90, "labels_equal": 90, "max_probability_difference": 1e-7, "tolerance": 1e-5, "passed": True,
+    "speed": {"cells_per_second": 1500.0},
 }  # fmt: skip
 LINEAGE: dict[str, Any] = {
     "git": {"commit": "0" * 40, "dirty": False},
@@ -24,13 +35,18 @@ LINEAGE: dict[str, Any] = {
     "data_sha256": "2" * 64,
     "prior_sha256": "3" * 64,
     "validation_success": True,
+    "params": {"prior": {"control": "none"}},
 }
+CONFIG: dict[str, Any] = {"mode": "mask"}
 NOT_A_FIGURE = [None, math.nan, math.inf, "0.9", True, [0.9], {}]
 
 
 def evidence(**changes: Any) -> Evidence:
     """Evidence that passes every gate, but for the changes: `metrics__test__macro_f1=0.1`; `...` takes a key away."""
-    content = copy.deepcopy({"metrics": METRICS, "parity": PARITY, "lineage": LINEAGE})
+    content: dict[str, Any] = copy.deepcopy(
+        {"metrics": METRICS, "parity": PARITY, "lineage": LINEAGE, "config": CONFIG}
+    )
+    content |= {"labels": ("B", "T", "NK"), "megabytes": 1.7}
     for path, value in changes.items():
         *parents, key = path.split("__")
         place: Any = content
@@ -43,8 +59,22 @@ def evidence(**changes: Any) -> Evidence:
     return Evidence(**content)
 
 
-def asked(candidate: Evidence, champion: Evidence | None = None, policy: Policy | None = None) -> dict[str, GateResult]:
-    return {result.gate: result for result in check_gates(candidate, champion, policy or Policy())}
+def comparison(wrong: int = 0) -> Comparison:
+    """200 cells of which the champion labels 20 wrong, and the candidate so many more."""
+    truth = ["B"] * 100 + ["T"] * 100
+    champion = ["T"] * 20 + truth[20:]
+    candidate = ["T"] * (20 + wrong) + truth[20 + wrong :]
+    return Comparison(compare(truth, candidate, champion, seed=0))
+
+
+def asked(
+    candidate: Evidence,
+    champion: Evidence | None = None,
+    policy: Policy | None = None,
+    compared: Comparison | None = None,
+) -> dict[str, GateResult]:
+    results = check_gates(candidate, champion, policy or Policy(), compared or comparison())
+    return {result.gate: result for result in results}
 
 
 def test_good_evidence_passes_every_gate_of_the_policy() -> None:
@@ -66,6 +96,12 @@ def test_good_evidence_passes_every_gate_of_the_policy() -> None:
         ({"parity__cells": 0, "parity__labels_equal": 0}, "onnx_parity", "0 of 0"),
         ({"lineage__git__dirty": True}, "lineage_clean", "commit them and run again"),
         ({"lineage__validation_success": False}, "validation", "failed"),
+        ({"metrics__test__calibration_error": 0.11}, "calibration", "too high"),
+        ({"metrics__test__per_class__B__recall": 0.29}, "class_recall", "lowest: B; 1 with fewer than 10"),
+        ({"metrics__control__difference": -0.06}, "shuffled_network", "worse than its shuffle"),
+        ({"lineage__params__prior__control": "shuffled"}, "shuffled_network", "trained on a control network itself"),
+        ({"parity__speed__cells_per_second": 99.0}, "scoring_speed", "too slow"),
+        ({"megabytes": 501.0}, "bundle_size", "too large"),
     ],
 )
 def test_a_bad_figure_closes_its_gate_and_no_other(change: dict[str, Any], gate: str, reason: str) -> None:
@@ -77,10 +113,15 @@ def test_a_bad_figure_closes_its_gate_and_no_other(change: dict[str, Any], gate:
 @pytest.mark.parametrize(
     ("path", "gates"),
     [
-        ("metrics__test__macro_f1", {"macro_f1", "baseline", "champion"}),
-        ("metrics__test", {"macro_f1", "baseline", "champion"}),
+        ("metrics__test__macro_f1", {"macro_f1", "baseline"}),
+        ("metrics__test", {"macro_f1", "baseline", "class_recall", "calibration"}),
         ("metrics__baseline__macro_f1", {"baseline"}),
-        ("metrics__test_cells_sha256", {"champion"}),
+        ("metrics__test__calibration_error", {"calibration"}),
+        ("metrics__test__per_class", {"class_recall"}),
+        ("metrics__test__per_class__NK__recall", {"class_recall"}),
+        ("metrics__control", {"shuffled_network"}),
+        ("metrics__control__difference", {"shuffled_network"}),
+        ("parity__speed", {"scoring_speed"}),
         ("metrics__coverage", {"prior_genes", "prior_edges"}),
         ("metrics__coverage__genes_with_regulator_share", {"prior_genes"}),
         ("metrics__coverage__edges_kept", {"prior_edges"}),
@@ -111,14 +152,34 @@ def test_what_is_no_number_is_no_figure(value: Any) -> None:
     assert results["macro_f1"].value is None
 
 
+def test_labels_and_size_must_be_known() -> None:
+    assert closed(list(asked(evidence(labels=(), megabytes=None)).values())) == ["same_labels", "bundle_size"]
+
+
+def test_other_labels_than_the_champions() -> None:
+    result = asked(evidence(labels=("B", "T", "NKT")), evidence())["same_labels"]
+    assert (result.passed, result.reason) == (False, "no longer given: NK; new: NKT")
+
+
+def test_only_rare_classes_are_no_figure() -> None:
+    rare = evidence(metrics__test__per_class={"NK": {"recall": 1.0, "cells": 3}})
+    assert asked(rare)["class_recall"].reason == "not measured: no cell type has 10 test cells"
+
+
+@pytest.mark.parametrize("mode", ["regulators", "dense"])
+def test_a_mode_without_edges_needs_no_control(mode: str) -> None:
+    result = asked(evidence(config__mode=mode, metrics__control={"kind": None}))["shuffled_network"]
+    assert (result.passed, result.reason) == (True, f"mode {mode} uses no edges of the network")
+
+
 def test_the_champion_is_compared_on_the_same_cells() -> None:
-    better = evidence(metrics__test__macro_f1=0.93)
-    result = asked(evidence(), better)["champion"]
-    assert (result.passed, result.value, result.threshold) == (False, 0.9, pytest.approx(0.91))
-    assert asked(evidence(), evidence(metrics__test__macro_f1=0.91))["champion"].passed
-    elsewhere = evidence(metrics__test_cells_sha256="f" * 64, metrics__test__macro_f1=0.1)
-    result = asked(evidence(), elsewhere)["champion"]
-    assert (result.passed, result.reason) == (False, "the two were not measured on the same test cells")
+    result = asked(evidence(), evidence())["champion"]
+    assert (result.passed, result.value, result.threshold) == (True, 1.0, 0.8)
+    result = asked(evidence(), evidence(), compared=comparison(wrong=30))["champion"]
+    assert not result.passed
+    assert "on the same 200 cells, cells drawn again" in result.reason
+    result = asked(evidence(), evidence(), compared=Comparison())["champion"]
+    assert (result.passed, result.reason) == (False, "not compared: no test cells were given")
     result = asked(evidence(), Evidence(damage="model.onnx is missing"))["champion"]
     assert (result.passed, result.reason) == (False, "the champion cannot be compared: model.onnx is missing")
     result = asked(evidence(), None)["champion"]
