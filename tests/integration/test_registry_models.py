@@ -21,12 +21,23 @@ def changed(bundle_folder: Path, target: Path, **contents: dict[str, object]) ->
     for member, values in contents.items():
         path = target / f"{member}.json"
         write_json(path, read_json(path) | values)
-    listing = target / BUNDLE.checksums
+    sum_again(target)
+    return target
+
+
+def write_member(folder: Path, member: str, content: str) -> None:
+    """Another content of a text member, with a checksum that fits."""
+    (folder / member).write_text(content)
+    sum_again(folder)
+
+
+def sum_again(folder: Path) -> None:
+    """Let checksums.txt fit what lies there."""
+    listing = folder / BUNDLE.checksums
     names = [line.split("  ", maxsplit=1)[1] for line in listing.read_text().splitlines()]
     listing.write_text(
-        "".join(f"{hashlib.sha256((target / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
+        "".join(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
     )
-    return target
 
 
 def test_the_same_bundle_is_registered_once(store: MlflowClient, project: Path, bundle_folder: Path) -> None:

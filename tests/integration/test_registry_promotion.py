@@ -10,7 +10,7 @@ from sctransformer.registry import ledger, promotion
 from sctransformer.registry.models import register_bundle, resolve
 from sctransformer.registry.policy import Policy
 from tests.conftest import labelled_test_cells
-from tests.integration.test_registry_models import changed
+from tests.integration.test_registry_models import changed, write_member
 
 POLICY = Policy.model_validate({"gates": {"prior_edges": {"minimum": 10}}})  # the fixture's network has 20 edges
 
@@ -149,3 +149,29 @@ def test_what_is_not_there(two_versions: None, project: Path, monkeypatch: pytes
     with pytest.raises(UserError, match="no registry at"):
         promotion.history("celltype")
     assert list(empty.iterdir()) == []
+
+
+def test_a_candidate_that_labels_worse_is_refused_by_scoring_both_again(
+    store: MlflowClient, project: Path, bundle_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its own figures say 0.9: they are not what decides."""
+    from sctransformer.cli.compare import compare
+
+    register_bundle(bundle_folder, "celltype")
+    promotion.promote("celltype", 1, policy=POLICY, first=True)
+    worse = changed(bundle_folder, project / "worse")
+    labels = (worse / "labels.tsv").read_text().splitlines()
+    write_member(worse, "labels.tsv", "\n".join([labels[0], labels[2], labels[1], labels[3]]) + "\n")
+    register_bundle(worse, "celltype")
+    decision = promotion.promote("celltype", 2, policy=POLICY, cells=CELLS)
+    (gate,) = [gate for gate in decision.gates if not gate.passed]
+    assert (gate.gate, gate.value) == ("champion", 0.0)
+    assert "on the same 60 cells, cells drawn again" in gate.reason
+    without = promotion.promote("celltype", 2, policy=POLICY, dry_run=True)
+    assert [gate.reason for gate in without.gates if not gate.passed] == ["not compared: no test cells were given"]
+    compare("celltype/2", "celltype/champion", cells=CELLS)
+    shown = capsys.readouterr().out
+    assert "macro-F1" in shown
+    assert "On the same 60 cells of test_cells.h5ad" in shown
+    with pytest.raises(UserError, match=r"nowhere\.h5ad: no such file"):
+        promotion.promote("celltype", 2, policy=POLICY, cells=Path("nowhere.h5ad"))

@@ -40,10 +40,11 @@ def _lineage_of(source: str) -> dict[str, Any]:
 
     if not is_reference(source):
         raise UserError(f"{source}: no such file or folder, and no model reference such as celltype@champion.")
-    from sctransformer.registry.models import resolve
+    from sctransformer.registry.models import lineage_of_version
+    from sctransformer.registry.promotion import decisions_on
 
-    found = resolve(source)
-    return {"model": str(found), **read_bundle(found.folder).lineage}
+    name, content = lineage_of_version(source)
+    return {"model": name, **content, "decisions": decisions_on(name)}
 
 
 def _lines(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -36,6 +36,7 @@ VERBS = (
     ("verify", "sctransformer.cli.verify", "verify"),
     ("register", "sctransformer.cli.register", "register"),
     ("promote", "sctransformer.cli.promote", "promote"),
+    ("compare", "sctransformer.cli.compare", "compare"),
     ("rollback", "sctransformer.cli.rollback", "rollback"),
     ("history", "sctransformer.cli.history", "history"),
     ("doctor", "sctransformer.cli.doctor", "doctor"),

@@ -1,6 +1,7 @@
 """Registered models: a bundle becomes a version once, and a reference becomes a verified bundle on this machine."""
 
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -80,6 +81,8 @@ def register_bundle(bundle_folder: Path, name: str, run_id: str | None = None) -
     created = version is None
     if version is None:
         version = _create_version(client, bundle_folder, name, identity, run_id)
+    if version.run_id:
+        _tag_run(client, version)
     client.set_registered_model_alias(name, ALIASES.candidate, str(version.version))
     return RegisteredModel(name, int(version.version), identity, created)
 
@@ -115,6 +118,39 @@ def version_of(reference: str) -> tuple[str, int]:
     wanted = parse_reference(reference)
     version = find_version(connect(must_exist=True), wanted)
     return version.name, int(version.version)
+
+
+@one_sentence
+def lineage_of_version(reference: str) -> tuple[str, dict[str, Any]]:
+    """Name and lineage of a version from its tags alone, whatever became of run and artifacts; nothing is downloaded.
+
+    A version without that tag, of an earlier release, is asked through its bundle.
+
+    Raises:
+        UserError: as `resolve` for what is not there.
+    """
+    version = find_version(connect(must_exist=True), parse_reference(reference))
+    content = version.tags.get(VERSION_TAGS.lineage)
+    name = f"{version.name}/{version.version}"
+    return name, json.loads(content) if content else read_bundle(resolve(name).folder).lineage
+
+
+@one_sentence
+def tags_of_version(reference: str) -> tuple[str, dict[str, str]]:
+    """`NAME/VERSION` and the tags of the version behind a reference.
+
+    Raises:
+        UserError: as `resolve` for what is not there.
+    """
+    version = find_version(connect(must_exist=True), parse_reference(reference))
+    return f"{version.name}/{version.version}", dict(version.tags)
+
+
+@one_sentence
+def version_with_identity(identity: str) -> str | None:
+    """A registered version that holds this bundle, under whatever name; None: there is none."""
+    found = connect(must_exist=True).search_model_versions(f"tags.{VERSION_TAGS.identity} = '{identity}'")
+    return f"{found[0].name}/{found[0].version}" if found else None
 
 
 def find_version(client: MlflowClient, reference: Reference) -> ModelVersion:
@@ -222,6 +258,10 @@ def _tags(bundle: Bundle, identity: str, run_id: str | None) -> dict[str, str]:
     git = lineage.get("git") or {}
     content = {
         VERSION_TAGS.identity: identity,
+        VERSION_TAGS.lineage: json.dumps(lineage, sort_keys=True),
+        VERSION_TAGS.git_patch: git.get("patch_sha256"),
+        VERSION_TAGS.who: lineage.get("who"),
+        VERSION_TAGS.when: lineage.get("when"),
         VERSION_TAGS.git_commit: git.get("commit"),
         VERSION_TAGS.git_dirty: git.get("dirty"),
         VERSION_TAGS.dvc_lock: lineage.get("dvc_lock_sha256"),
@@ -232,6 +272,21 @@ def _tags(bundle: Bundle, identity: str, run_id: str | None) -> dict[str, str]:
     }
     texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in content.items()}
     return {key: text for key, text in texts.items() if content[key] is not None}
+
+
+def _tag_run(client: MlflowClient, version: ModelVersion) -> None:
+    """Lineage on the run too, where MLflow shows it beside the curves; the whole of it is the run's lineage.json."""
+    for key in (
+        VERSION_TAGS.git_commit,
+        VERSION_TAGS.git_dirty,
+        VERSION_TAGS.git_patch,
+        VERSION_TAGS.dvc_lock,
+        VERSION_TAGS.data,
+        VERSION_TAGS.prior,
+        VERSION_TAGS.identity,
+    ):
+        if key in version.tags:
+            client.set_tag(version.run_id, key, version.tags[key])
 
 
 def _has_run(run_id: str) -> bool:

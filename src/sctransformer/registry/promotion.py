@@ -20,7 +20,7 @@ from sctransformer.registry.names import ALIASES
 from sctransformer.registry.notes import note_on_version
 from sctransformer.registry.policy import Policy
 from sctransformer.registry.recovery import open_decisions, settle
-from sctransformer.registry.references import Reference
+from sctransformer.registry.references import Reference, parse_reference
 from sctransformer.registry.rescoring import TestCells, read_test_cells
 from sctransformer.tracking.store import connect, one_sentence
 
@@ -127,6 +127,19 @@ def history(name: str) -> list[Decision]:
     if not found:
         require_model(client, name)
     return found
+
+
+@one_sentence
+def decisions_on(reference: str) -> list[str]:
+    """One sentence for each decision about a version that was written, the newest first."""
+    client = connect(must_exist=True)
+    version = find_version(client, parse_reference(reference))
+    found = [one for one in ledger.decisions(client, version.name) if one.to_version == int(version.version)]
+    return [
+        f"{one.number}: {one.verdict if one.outcome == 'done' else f'{one.verdict} ({one.outcome})'} by {one.who}, "
+        f"{one.when}" + (f": {one.reason}" if one.reason else "") + _passed_over(one)
+        for one in found
+    ]
 
 
 def settle_leftovers(client: MlflowClient, name: str) -> list[Decision]:
@@ -248,6 +261,11 @@ def _decision(
         previous_before=before,
         previous_after=after,
     )
+
+
+def _passed_over(decision: Decision) -> str:
+    names = ", ".join(gate.gate for gate in decision.overridden)
+    return f" (overridden: {names})" if names else ""
 
 
 def _no_champion(client: MlflowClient, name: str) -> str:

@@ -10,7 +10,8 @@ from anndata.io import read_elem
 from sctransformer._constants import UNS
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
-from sctransformer.registry.models import resolve
+from sctransformer.registry.models import lineage_of_version, tags_of_version, version_with_identity
+from sctransformer.registry.names import VERSION_TAGS
 from sctransformer.registry.references import Reference, is_reference, parse_reference
 
 
@@ -43,14 +44,30 @@ def _model_lineage(annotation: dict[str, Any]) -> dict[str, Any]:
     reference, version = str(annotation.get("model", "")), str(annotation.get("model_version", ""))
     if is_reference(reference) and version.isdecimal():
         # The alias may have moved since; the version that it stood for was written down.
-        bundle = read_bundle(resolve(str(Reference(parse_reference(reference).name, version=int(version)))).folder)
-    elif Path(reference).is_dir():
+        return _of_registered(str(Reference(parse_reference(reference).name, version=int(version))), annotation)
+    if Path(reference).is_dir():
         bundle = read_bundle(Path(reference))
     else:
         raise UserError(f"{reference or 'the model'}: was no registered model, and is no folder here.")
     if bundle.identity != annotation.get("model_identity", bundle.identity):
         raise UserError(f"{reference}: is not the model that labelled this file (its identity is another).")
     return bundle.lineage
+
+
+def _of_registered(wanted: str, annotation: dict[str, Any]) -> dict[str, Any]:
+    """By number; and where that version is gone or is another model, by identity under any name."""
+    identity = annotation.get("model_identity")
+    try:
+        version, tags = tags_of_version(wanted)
+        if identity is None or tags.get(VERSION_TAGS.identity, identity) == identity:
+            return lineage_of_version(version)[1]
+        refusal = UserError(f"{wanted}: is not the model that labelled this file (its identity is another).")
+    except UserError as error:
+        refusal = error
+    elsewhere = version_with_identity(str(identity)) if identity else None
+    if elsewhere is None:
+        raise refusal
+    return lineage_of_version(elsewhere)[1]
 
 
 def _plain(value: Any) -> Any:

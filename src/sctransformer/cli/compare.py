@@ -1,0 +1,71 @@
+"""`sctransformer compare`: two versions side by side."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sctransformer.cli.promote import TEST_CELLS
+
+
+def compare(
+    one: Annotated[str, typer.Argument(metavar="MODEL", help="For example celltype/7, or the folder of a bundle.")],
+    other: Annotated[str, typer.Argument(metavar="MODEL", help="For example celltype/champion.")],
+    cells: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labelled test cells on which both are scored again; left out: "
+            "outputs/evaluation/test_cells.h5ad, where there is one."
+        ),
+    ] = None,
+) -> None:
+    """Show figures of two models side by side, and what they were made from where it differs.
+
+    With test cells both are scored on them, and the difference gets a 95 % interval from a paired bootstrap.
+
+    \b
+    sctransformer compare celltype/7 celltype/champion
+    """  # noqa: D301  \b keeps typer from joining the lines
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from sctransformer.registry.differences import differences
+    from sctransformer.registry.rescoring import read_test_cells, rescored
+
+    cells = cells or (TEST_CELLS if TEST_CELLS.exists() else None)
+    test_cells = None if cells is None else read_test_cells(cells)
+    (first, one_bundle), (second, other_bundle) = _read(one), _read(other)
+    table = Table(box=None)
+    for column in ("", first, second):
+        table.add_column(escape(column), overflow="fold")
+    for row in differences(one_bundle, other_bundle):
+        table.add_row(escape(row.what), escape(_shown(row.one)), escape(_shown(row.other)))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    if one_bundle.identity == other_bundle.identity:
+        console.print("The two label every cell alike.")
+    if test_cells is not None:
+        paired = rescored(one_bundle, other_bundle, test_cells)
+        console.print(
+            f"On the same {paired.cells} cells of {escape(str(cells))}: macro-F1 {paired.one:.3f} and "
+            f"{paired.other:.3f}, difference {paired.difference:+.3f} (95 % interval {paired.low:+.3f} to "
+            f"{paired.high:+.3f}, {paired.unit} drawn again)"
+        )
+
+
+def _read(reference: str) -> tuple[str, Any]:
+    from sctransformer.export.bundle import read_bundle
+
+    if Path(reference).is_dir():
+        return reference, read_bundle(Path(reference))
+    from sctransformer.registry.models import resolve
+
+    found = resolve(reference)
+    return str(found), read_bundle(found.folder)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
