@@ -159,6 +159,7 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "run_id": None,
         },
         card="# Model card\n",
+        page="<h1>Model card</h1>\n",
         weights=weights,
         write_graph=lambda path: export_onnx(graph, path, opset=23),
         measure_parity=lambda path: {

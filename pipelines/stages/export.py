@@ -16,7 +16,7 @@ from sctransformer.export.graph import ScoringGraph, export_onnx
 from sctransformer.export.parity import measure_parity, measure_speed
 from sctransformer.files import read_json
 from sctransformer.params import load_params
-from sctransformer.registry.card import render_card
+from sctransformer.registry.card import card_page, described, render_card
 
 
 def main() -> None:
@@ -44,6 +44,7 @@ def main() -> None:
         lineage=lineage,
         prior_edges=len(prior),
         training_cells=len(training),
+        described=described(cells[(cells.obs[OBS.split] == "train").to_numpy()].obs),
     )
     reference = reference_statistics(training, cells[cells.obs[OBS.split] == "train"])
     confidence_M = probabilities(score_cells(model, validation)[0], calibration["temperature"]).max(axis=1)
@@ -65,6 +66,7 @@ def main() -> None:
         metrics=metrics,
         lineage=lineage,
         card=card,
+        page=card_page(card, params.registration.name),
         weights=layout.WEIGHTS,
         write_graph=lambda path: export_onnx(graph, path, params.export.opset),
         measure_parity=lambda path: {

@@ -53,6 +53,8 @@ class _BundleFiles(NamedTuple):
     parity: str = "parity.json"
     lineage: str = "lineage.json"
     card: str = "card.md"
+    page: str = "card.html"
+    """The card to look at; bundles made before it was added lack it."""
     checksums: str = "checksums.txt"
 
 

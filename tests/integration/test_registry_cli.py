@@ -90,7 +90,7 @@ def test_lineage_of_a_bundle_a_model_and_a_labelled_file(
     expected = read_bundle(bundle_folder).lineage
     assert _json("lineage", str(bundle_folder), "--json") == expected
     typed("register", "--bundle", str(bundle_folder))
-    assert _json("lineage", "celltype@candidate", "--json") == {"model": "celltype/1", **expected}
+    assert _json("lineage", "celltype@candidate", "--json") == {"model": "celltype/1", **expected, "decisions": []}
     assert f"git.commit: {'0' * 40}" in typed("lineage", "celltype/1").stdout
 
     simulated_cells(12, seed=2).write_h5ad(project / "cells.h5ad")
@@ -103,7 +103,13 @@ def test_lineage_of_a_bundle_a_model_and_a_labelled_file(
     assert found["annotation"]["model_version"] == "1"
     assert found["annotation"]["prior_sha256"] == "3" * 64
 
+    shutil.rmtree(project / "mlartifacts")  # what made the model is still known where its files are gone
+    assert _json("lineage", str(output), "--json")["lineage"] == expected
+    assert _json("lineage", "celltype/1", "--json")["data_sha256"] == "2" * 64
+    typed("register", "--bundle", str(bundle_folder), "--name", "again")
     store.delete_registered_model("celltype")
+    assert _json("lineage", str(output), "--json")["lineage"] == expected  # the same bundle under another name
+    store.delete_registered_model("again")
     found = _json("lineage", str(output), "--json")
     assert "has no model 'celltype'" in found["lineage_not_found"]
     assert found["annotation"]["prior_sha256"] == "3" * 64

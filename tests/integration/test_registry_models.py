@@ -1,6 +1,7 @@
 """Registering and finding models in a real store: once, without pickles, and with sentences for what is not there."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -63,7 +64,13 @@ def test_what_a_version_says(store: MlflowClient, project: Path, bundle_folder: 
     version = store.get_model_version("celltype", "1")
     assert version.run_id == run_id
     assert version.description == (bundle_folder / "card.md").read_text()
-    assert version.tags == {
+    tags = dict(version.tags)
+    assert json.loads(tags.pop("lineage")) == read_bundle(bundle_folder).lineage
+    run_tags = store.get_run(run_id).data.tags
+    assert {key: run_tags[key] for key in ("git_commit", "data_sha256")} == {
+        key: tags[key] for key in ("git_commit", "data_sha256")
+    }
+    assert tags == {
         "bundle_identity": read_bundle(bundle_folder).identity,
         "git_commit": "0" * 40,
         "git_dirty": "false",

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import label_table
-from sctransformer.registry.card import render_card
+from sctransformer.registry.card import card_page, described, render_card
 
 TEMPLATE = Path(__file__).parents[2] / "registry" / "model_card.md.j2"
 
@@ -65,7 +66,7 @@ def test_a_bare_card_says_what_was_not_measured() -> None:
 def test_every_table_is_a_table() -> None:
     lines = card().splitlines()
     rules = [index for index, line in enumerate(lines) if line.startswith("|---")]
-    assert len(rules) == 2
+    assert len(rules) == 2  # without donors
     for index in rules:
         assert lines[index - 2] == ""
         assert lines[index - 1].count("|") == lines[index].count("|") == lines[index + 1].count("|")
@@ -81,3 +82,35 @@ def test_a_template_that_does_not_work_is_named(tmp_path: Path, content: str | N
         template.write_text(content)
     with pytest.raises(UserError, match=message):
         card(template)
+
+
+def test_a_card_with_donors_intervals_and_the_control() -> None:
+    text = card(
+        metrics={
+            "test": {
+                "per_class": {
+                    "B cell": {"precision": 0.5, "recall": 0.8, "recall_ci": [0.6, 0.9], "f1": 0.6, "cells": 8}
+                },
+                "by_donor": {"d|1": {"cells": 8, "accuracy": 0.5, "accuracy_ci": [0.2, 0.8], "macro_f1": 0.4}},
+            },
+            "control": {"changed_edges_share": 0.7, "macro_f1": 0.8, "difference": 0.05, "difference_ci": [-0.01, 0.1]},
+        }
+    )
+    assert "| 0.800 (0.600 to 0.900) |" in text
+    assert "| d\\|1 | 8 | 0.500 (0.200 to 0.800) | 0.400 |" in text
+    assert "macro-F1 0.800. The real network is\n  +0.050 ahead (-0.010 to 0.100)" in text
+    assert "network in the real one's place: not measured, mode dense" in card(
+        metrics={"control": {"reason": "mode dense"}}
+    )
+
+
+def test_what_cells_say_of_themselves() -> None:
+    obs = pd.DataFrame({"tissue": ["blood"] * 3, "donor_id": ["a", "b", "c"], "assay": ["x", "y", "y"], "other": 1})
+    assert described(obs) == {"assay": ["y", "x"], "tissue": ["blood"]}
+
+
+def test_the_page_has_tables_and_runs_nothing() -> None:
+    page = card_page("# A <script>alert(1)</script>\n\n| a | b |\n|---|---|\n| 1 | 2 |\n", "cell<type>")
+    assert "<td>2</td>" in page
+    assert "<script>" not in page
+    assert "<title>cell&lt;type&gt;: model card</title>" in page

@@ -16,6 +16,8 @@ from sctransformer.files import read_json, sha256_file, write_json, written_whol
 FORMAT = 1
 """Raised when an older reader could not make sense of the files."""
 _UNHASHED = (BUNDLE.checksums,)
+_ADDED_LATER = (BUNDLE.page,)
+"""Members that bundles of this format may lack."""
 _IDENTITY = (BUNDLE.weights, BUNDLE.config, BUNDLE.vocabulary, BUNDLE.prior, BUNDLE.labels, BUNDLE.calibration)
 
 
@@ -76,6 +78,7 @@ def write_bundle(
     metrics: dict[str, Any],
     lineage: dict[str, Any],
     card: str,
+    page: str | None = None,
     weights: Path,
     write_graph: Callable[[Path], None],
     measure_parity: Callable[[Path], dict[str, Any]],
@@ -87,7 +90,9 @@ def write_bundle(
         weights: safetensors file to copy.
         write_graph: writes the graph at the path it is given.
         measure_parity: gives the content of parity.json for the graph at the path it is given.
-        card, and the rest: contents, see `Bundle`.
+        card: Markdown.
+        page: the same as HTML.
+        The rest: contents, see `Bundle`.
     """
     with written_whole(target) as folder:
         folder.mkdir()
@@ -103,6 +108,8 @@ def write_bundle(
         write_json(folder / BUNDLE.parity, measure_parity(folder / BUNDLE.graph))
         write_json(folder / BUNDLE.lineage, lineage)
         (folder / BUNDLE.card).write_text(card)
+        if page is not None:
+            (folder / BUNDLE.page).write_text(page)
         members = sorted(path.name for path in folder.iterdir())
         lines = [f"{sha256_file(folder / name)}  {name}\n" for name in members]
         (folder / BUNDLE.checksums).write_text("".join(lines))
@@ -146,7 +153,7 @@ def verify_bundle(folder: Path) -> None:
     lines = (line.split("  ", maxsplit=1) for line in listing.read_text().splitlines())
     expected = {name: digest for digest, name in lines}
     there = {path.name for path in folder.iterdir()} - set(_UNHASHED)
-    for name in sorted(set(BUNDLE) - set(_UNHASHED) - set(expected)):
+    for name in sorted(set(BUNDLE) - {*_UNHASHED, *_ADDED_LATER} - set(expected)):
         raise UserError(f"{listing}: does not list {name}; the bundle is incomplete.")
     for name in sorted(set(expected) - there):
         raise UserError(f"{folder / name}: is missing from the bundle.")

@@ -1,13 +1,48 @@
-"""The model card: registry/model_card.md.j2 filled from what goes into a bundle."""
+"""The model card: registry/model_card.md.j2 filled from what goes into a bundle, as Markdown and as a page."""
 
+import html
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jinja2
 import pandas as pd
+from markdown_it import MarkdownIt
 
-from sctransformer._constants import OBS
+from sctransformer._constants import CELLXGENE_FIELDS, OBS
 from sctransformer.errors import UserError
+
+_MOST_VALUES = 8
+_NOT_DESCRIBED = ("_id", OBS.donor, "is_primary_data")
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b}"
+    "table{border-collapse:collapse;margin:1rem 0}td,th{border:1px solid #ccc;padding:.3rem .6rem;text-align:left}"
+    "th,code,pre{background:#f3f3f3}code{padding:.1rem .3rem}pre{padding:1rem;overflow:auto}"
+    "pre code{padding:0}h1,h2{line-height:1.2}"
+)
+
+
+def described(obs: pd.DataFrame) -> dict[str, list[str]]:
+    """What the table of cells says of them in CELLxGENE's fields (organism, tissue, ...): the commonest values."""
+    fields = [
+        name for name in CELLXGENE_FIELDS if name in obs and not any(name.endswith(part) for part in _NOT_DESCRIBED)
+    ]
+    found = {name: obs[name].astype(str).value_counts() for name in fields}
+    return {
+        name: [*counts.index[:_MOST_VALUES], *(["..."] if len(counts) > _MOST_VALUES else [])]
+        for name, counts in found.items()
+        if len(counts)
+    }
+
+
+def card_page(card: str, name: str) -> str:
+    """The card as one HTML page that needs nothing else; what looks like HTML in the card is shown, not run."""
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(card)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{html.escape(name)}: model card</title>'
+        f"<style>{_STYLE}</style></head>\n<body>\n{body}</body>\n</html>\n"
+    )
 
 
 def render_card(
@@ -21,6 +56,7 @@ def render_card(
     lineage: dict[str, Any],
     prior_edges: int,
     training_cells: int,
+    described: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> str:
     """Fill the template.
 
@@ -33,6 +69,7 @@ def render_card(
         config, labels, metrics, calibration, lineage: as in the bundle.
         prior_edges: edges among the vocabulary.
         training_cells: cells the weights were fitted to.
+        described: what is known of them, see `described`.
 
     Raises:
         UserError: the template is absent, is not valid, or uses a value that is not there.
@@ -42,6 +79,7 @@ def render_card(
     )
     # A label may hold a character that ends a cell of a Markdown table.
     environment.filters["cell"] = lambda value: str(value).replace("|", "\\|").replace("\n", " ")
+    environment.filters["range"] = lambda value: f" ({value[0]:.3f} to {value[1]:.3f})" if value else ""
     environment.filters["three"] = lambda value: "not measured" if value is None else f"{value:.3f}"
     test, baseline = metrics.get("test") or {}, metrics.get("baseline") or {}
     classes = [
@@ -66,6 +104,8 @@ def render_card(
             lineage=lineage,
             prior_edges=prior_edges,
             training_cells=training_cells,
+            described=described,
+            control=metrics.get("control") or {},
         )
     except OSError as error:
         raise UserError(f"{template}: cannot be read ({error.strerror}); run from the project's folder.") from error

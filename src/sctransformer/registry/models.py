@@ -81,8 +81,8 @@ def register_bundle(bundle_folder: Path, name: str, run_id: str | None = None) -
     created = version is None
     if version is None:
         version = _create_version(client, bundle_folder, name, identity, run_id)
-    if version.run_id:
-        _tag_run(client, version)
+        if version.run_id:
+            _tag_run(client, version)
     client.set_registered_model_alias(name, ALIASES.candidate, str(version.version))
     return RegisteredModel(name, int(version.version), identity, created)
 
