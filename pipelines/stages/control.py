@@ -1,6 +1,5 @@
 """The same training with a shuffled network in the real one's place: what the gate `shuffled_network` asks for."""
 
-import dataclasses
 from typing import Any
 
 import pandas as pd
@@ -8,8 +7,9 @@ import torch
 
 from pipelines import layout
 from pipelines.stage import run_stage
+from pipelines.training_task import training_task
 from sctransformer.data.cells import read_cells
-from sctransformer.data.prepared import labels_of, load_training_arrays, split_arrays
+from sctransformer.data.prepared import labels_of, split_arrays
 from sctransformer.evaluation.paired import compare
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.files import read_json, write_json
@@ -18,7 +18,6 @@ from sctransformer.params import Params, load_params
 from sctransformer.prior.bias import prior_matrix
 from sctransformer.prior.controls import changed_share, shuffled
 from sctransformer.prior.network import Network
-from sctransformer.training.config import TrainConfig
 from sctransformer.training.loop import fit
 
 
@@ -37,17 +36,17 @@ def shuffled_model(config: ModelConfig, seed: int) -> tuple[PriorBiasedTransform
 
 def figures_of_control(params: Params, config: ModelConfig) -> dict[str, Any]:
     """Train and measure the control; macro-F1 on the test cells, and the real model's lead over it."""
-    shared = {field.name for field in dataclasses.fields(TrainConfig)} - {"seed"}
-    settings = TrainConfig(seed=params.seed, **params.train.model_dump(include=shared))
+    task = training_task(params)
     model, changed = shuffled_model(config, params.seed)
-    cells = load_training_arrays(layout.PREPARED_CELLS)
+    cells = task.load_cells(task.files)
     fit(
         model,
         cells.training,
         cells.validation,
-        settings,
+        task.config,
         on_epoch=lambda report, state: None,
         unlabelled=cells.unlabelled,
+        execution=task.execution,
     )
     prepared = read_cells(layout.PREPARED_CELLS)
     names, test = labels_of(prepared), split_arrays(prepared, "test")
