@@ -137,6 +137,12 @@ class TrainParams(_Section):
     """Folder, or URL of any storage that fsspec knows, for checkpoints; on a cluster all nodes must reach it."""
     cells: Literal["auto", "memory", "stream"] = "auto"
     """Whether workers hold all cells in memory or read them from disk in chunks as they come; auto: by their size."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of matrix products; bfloat16 by autocast. auto: bfloat16 on a GPU, else float32."""
+    compiled: bool = False
+    """Whether the model goes through torch.compile."""
+    accumulate: int = Field(default=1, ge=1)
+    """A batch is computed in so many parts, for what does not fit in memory at once."""
     checkpoint_steps: int = Field(default=200, ge=0)
     """A checkpoint every so many steps, beside the one at the end of each epoch; 0: none."""
     start: Literal["principal", "random"] = "principal"

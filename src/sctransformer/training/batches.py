@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -34,6 +34,21 @@ class Batch:
     """1 for a gene that is shown, 0 for one that is hidden, of the cells of this share."""
     hidden_G: Tensor
     """In how many cells of the whole batch each gene is hidden."""
+
+    def split(self, parts: int) -> "Iterator[Batch]":
+        """The same in parts, of which each process has as many: objectives of the parts add up to that of the whole."""
+        for index in range(parts):
+            mine = np.arange(index, len(self.weight_N), parts)
+            weight_N = self.weight_N[mine]
+            if len(mine) == 0:
+                mine, weight_N = np.zeros(1, dtype=int), torch.zeros(1)
+            yield replace(
+                self,
+                rows_N=self.rows_N[mine],
+                cells=self.cells.take(mine),
+                weight_N=weight_N,
+                shown_NG=self.shown_NG[mine],
+            )
 
 
 def steps_a_pass(n_cells: int, batch_size: int) -> int:

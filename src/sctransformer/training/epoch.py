@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from sctransformer.training.batches import Batch, batches, steps_a_pass
 from sctransformer.training.checkpoint import Progress
 from sctransformer.training.config import TrainConfig
+from sctransformer.training.execution import Execution
 from sctransformer.training.memory import most_allocated_mib, most_resident_mib
 from sctransformer.training.objectives import learning_rate
 from sctransformer.training.phases import Phase
@@ -30,6 +33,7 @@ def train_epoch(
     world: World,
     device: torch.device,
     on_step: OnStep,
+    execution: Execution,
 ) -> dict[str, Any]:
     """Take the steps of an epoch that are not done.
 
@@ -42,6 +46,7 @@ def train_epoch(
         world: this process's share.
         device: where to compute.
         on_step: see `OnStep`.
+        execution: how it is computed.
 
     Returns:
         Figures of an `EpochReport`, those of the steps done before included.
@@ -60,11 +65,10 @@ def train_epoch(
         rate = learning_rate(step, total_steps, phase.lr, config.warmup_fraction)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        loss = phase.loss(module, batch, device)
         optimizer.zero_grad(set_to_none=True)
-        (loss * world.size).backward()  # DDP averages gradients; the objective is a sum
+        loss = _accumulated_loss(phase, module, batch, execution, world, device)
         norm = float(torch.nn.utils.clip_grad_norm_(trained, config.clip_norm))
-        total = float(world.total(loss.detach().clone()))
+        total = float(world.total(loss))
         if not np.isfinite(total) or not np.isfinite(norm):
             what = "the loss" if not np.isfinite(total) else f"the loss is {total}, but the norm of its gradient"
             value = total if not np.isfinite(total) else norm
@@ -89,6 +93,22 @@ def train_epoch(
         "memory_mib": world.most(most_resident_mib(), device),
         "gpu_memory_mib": most_allocated_mib(device),
     }
+
+
+def _accumulated_loss(
+    phase: Phase, module: torch.nn.Module, batch: Batch, execution: Execution, world: World, device: torch.device
+) -> torch.Tensor:
+    """What this process adds to the objective; gradients are averaged over processes once, after the last part."""
+    parts = list(batch.split(execution.accumulate)) if execution.accumulate > 1 else [batch]
+    total = torch.zeros((), device=device)
+    for number, part in enumerate(parts, start=1):
+        waits = isinstance(module, DistributedDataParallel) and number < len(parts)
+        with module.no_sync() if waits else nullcontext():  # type: ignore[operator]
+            with execution.autocast(device):
+                loss = phase.loss(module, part, device)
+            (loss * world.size).backward()  # DDP averages gradients; the objective is a sum
+        total += loss.detach()
+    return total
 
 
 def _batches_left(

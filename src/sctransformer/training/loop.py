@@ -127,7 +127,8 @@ def fit(
             optimizer = torch.optim.AdamW(phase.parameter_groups(), lr=phase.lr, weight_decay=phase.weight_decay)
             if resume is not None and begun:
                 restore_optimizer_state(optimizer, resume.optimizer)
-            module = DistributedDataParallel(phase.module) if world.size > 1 else phase.module
+            module = execution.prepared(phase.module)
+            module = DistributedDataParallel(module) if world.size > 1 else module
             for epoch in range(progress.epochs_done, last_epoch):
                 if _out_of_patience(phase, progress):
                     break
@@ -137,9 +138,10 @@ def fit(
                     if every and progress.steps_done % every == 0:
                         on_checkpoint(state(progress, optimizer))
 
-                figures = train_epoch(phase, module, optimizer, progress, config, world, device, on_step)
+                figures = train_epoch(phase, module, optimizer, progress, config, world, device, on_step, execution)
                 model.eval()
-                validated = phase.validate(world, device)
+                with execution.autocast(device):
+                    validated = phase.validate(world, device)
                 model.train()
                 macro_f1, val_loss = validated.get("val_macro_f1", -1.0), validated["val_loss"]
                 if not np.isfinite(val_loss):

@@ -121,7 +121,7 @@ class Pretraining(Phase):
         library_size_N = torch.as_tensor(cells.library_size_N, device=device)
         hidden_NG = hidden_NG.to(device)
         z_NG = self._tokens.standardised(counts_NG, library_size_N)
-        predicted_NG = module(counts_NG, library_size_N, hidden_NG)
+        predicted_NG = module(counts_NG, library_size_N, hidden_NG).float()
         counted_NG = hidden_NG & self._tokens.varies_G
         return squared_errors(predicted_NG, z_NG, counted_NG), squared_errors(torch.zeros_like(z_NG), z_NG, counted_NG)
 
@@ -175,7 +175,7 @@ class Supervised(Phase):
         cells = self._validation
         share = -(-len(cells) // world.size)
         mine = np.arange(world.rank * share, (world.rank + 1) * share) % len(cells)  # the last wraps to equal length
-        logits_NC = world.gathered(self._validation_logits(mine, device))[: len(cells)].cpu()
+        logits_NC = world.gathered(self._validation_logits(mine, device).float())[: len(cells)].cpu()
         said = cells.labels_N, logits_NC.argmax(dim=1).numpy(), self._model.config.n_classes
         accuracy, macro_f1 = accuracy_and_macro_f1(*said)
         f1_C = [None if np.isnan(f1) else float(f1) for f1 in f1_by_class(*said)]
@@ -185,7 +185,7 @@ class Supervised(Phase):
     def _logits(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
         counts_NG = torch.as_tensor(batch.cells.counts_NG) * batch.shown_NG
         output = module(counts_NG.to(device), torch.as_tensor(batch.cells.library_size_N, device=device))
-        logits_NC: Tensor = output.logits_NC
+        logits_NC: Tensor = output.logits_NC.float()
         return logits_NC
 
     def _validation_logits(self, rows_N: NDArray[np.int64], device: torch.device) -> Tensor:
@@ -213,7 +213,7 @@ class Probing(Supervised):
     def _logits(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
         if self._embedding_NE is None:
             self._embedding_NE = self._all_embedded(self.parts[0], device)
-        logits_NC: Tensor = module(self._embedding_NE[batch.rows_N])
+        logits_NC: Tensor = module(self._embedding_NE[batch.rows_N]).float()
         return logits_NC
 
     def _validation_logits(self, rows_N: NDArray[np.int64], device: torch.device) -> Tensor:

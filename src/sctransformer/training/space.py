@@ -25,6 +25,9 @@ NOT_SEARCHED = frozenset(
         "max_restarts",
         "checkpoint_steps",
         "cells",
+        "precision",
+        "compiled",
+        "accumulate",
     )
 )
 """They decide on what is computed, not what."""
