@@ -18,7 +18,6 @@ class SearchRecord:
         folder: where it keeps its state; by it the parent run is found again.
         space: what is searched.
         params: all parameters, those that are searched included.
-        changing: called with a line to show, when a trial has begun or ended.
     """
 
     def __init__(self, name: str, folder: str, space: SearchSpace, params: Params) -> None:
@@ -29,7 +28,7 @@ class SearchRecord:
         else:
             content = {"space": space.model_dump(mode="json", exclude_unset=True), **params.model_dump(mode="json")}
             self.parent = runs.start_run(EXPERIMENT, name, content, {SEARCH_TAG: folder})
-        self._params = params
+        self._folder = folder
         self._runs = {
             run.tags[TRIAL_TAG]: run.run_id for run in runs.find_runs(EXPERIMENT, {runs.PARENT_TAG: self.parent})
         }
@@ -50,8 +49,12 @@ class SearchRecord:
 
     def ended(self, trial: str, error: bool) -> None:
         """Close the run of a trial."""
+        number = list(self._runs).index(trial) + 1
         if trial in self._best:
             outbox.log_metrics(self._runs[trial], {"best_val_macro_f1": self._best[trial]})
+            print(f"trial {number}: validation macro-F1 {self._best[trial]:.3f}", flush=True)
+        else:
+            print(f"trial {number} failed; its log is under {self._folder}", flush=True)
         outbox.finish_run(self._runs[trial], "FAILED" if error else "FINISHED")
 
     def close(self, status: runs.Status, best: float | None = None) -> None:

@@ -23,6 +23,8 @@ from sctransformer.training.search import Trial, search
 from sctransformer.training.space import SearchSpace, current, load_space
 
 CODE = Path(__file__).parents[1]
+PIPED_WIDTH = 240
+"""Of a table that another program reads: a trial is one line."""
 BEST = "best.json"
 """File in the search's folder: score and values of the best trial."""
 
@@ -75,7 +77,7 @@ def show(found: list[Trial], space: SearchSpace) -> None:
     for trial in sorted(found, key=lambda trial: -(trial.score if trial.score is not None else -1.0)):
         values = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in trial.values.values()]
         table.add_row("failed" if trial.score is None else f"{trial.score:.3f}", *values)
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
 
 
 if __name__ == "__main__":
