@@ -1,11 +1,13 @@
 """Export the calibrated model as a bundle: ONNX graph, weights, vocabulary, prior, labels, lineage, card."""
 
+from typing import Any
+
 import pandas as pd
 
 from pipelines import layout
 from pipelines.artefacts import trained_model
 from pipelines.stage import run_stage
-from sctransformer._constants import OBS
+from sctransformer._constants import BUNDLE, OBS
 from sctransformer.data.cells import read_cells
 from sctransformer.data.prepared import labels_of, ontology_of, split_arrays
 from sctransformer.evaluation.calibration import probabilities
@@ -14,6 +16,7 @@ from sctransformer.evaluation.scoring import score_cells
 from sctransformer.export.bundle import label_table, read_bundle, write_bundle
 from sctransformer.export.graph import ScoringGraph, export_onnx
 from sctransformer.export.parity import measure_parity, measure_speed
+from sctransformer.export.variants import kept_variants
 from sctransformer.files import read_json
 from sctransformer.params import load_params
 from sctransformer.registry.card import card_page, described, render_card
@@ -73,12 +76,25 @@ def main() -> None:
             **measure_parity(graph, path, validation, params.export.parity_tolerance),
             "speed": measure_speed(path, validation),
         },
+        write_variants=lambda folder: kept_variants(
+            params.export.variants, folder, BUNDLE.graph, model.config, validation
+        ),
     )
     parity = read_bundle(layout.BUNDLE_FOLDER).parity
     print(
         f"{layout.BUNDLE_FOLDER}: onnxruntime and torch agree on {parity['labels_equal']} of {parity['cells']} labels, "
         f"probabilities within {parity['max_probability_difference']:.1e}"
     )
+    for kind, said in parity.get("variants", {}).items():
+        print(f"{kind}: {describe(said)}")
+
+
+def describe(said: dict[str, Any]) -> str:
+    """What a variant's parity is, in a phrase."""
+    if "error" in said:
+        return f"left out, onnxruntime cannot run it ({said['error']})"
+    found = f"{said['labels_equal']:.2%} equal labels, probabilities within {said['max_probability_difference']:.1e}"
+    return f"{found}{'' if said['passed'] else ', which is too far: left out'}"
 
 
 def collected_metrics() -> dict[str, object]:

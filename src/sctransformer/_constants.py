@@ -58,6 +58,9 @@ class _BundleFiles(NamedTuple):
     checksums: str = "checksums.txt"
 
 
+VARIANTS: Final = {"mha": "model.mha.onnx", "float16": "model.float16.onnx", "int8": "model.int8.onnx"}
+"""Other forms of the graph that a bundle may hold, see `export.variants`."""
+
 OBS: Final = _ObsNames()
 OBSM: Final = _ObsmNames()
 UNS: Final = _UnsNames()

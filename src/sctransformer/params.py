@@ -214,6 +214,9 @@ class ExportParams(_Section):
     """23 is the first opset with the standard Attention operator."""
     parity_tolerance: float = Field(default=1e-5, gt=0.0)
     """Largest difference of a probability between torch and onnxruntime."""
+    variants: tuple[Literal["mha", "float16", "int8"], ...] = ("mha", "float16", "int8")
+    """Other forms of the graph: `mha`, attention as onnxruntime's own operator; `float16`; `int8`, weights in 8 bits.
+    One that is not within its tolerance is left out."""
 
 
 class RegisterParams(_Section):

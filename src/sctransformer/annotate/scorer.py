@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sctransformer.annotate.genes import GeneMatch, match_genes, named_by_symbol, require_coverage
-from sctransformer.annotate.session import ScoringSession
+from sctransformer.annotate.session import ScoringSession, fastest_batch
 from sctransformer.annotate.settings import AnnotationSettings
 from sctransformer.annotate.shards import ShardStore
 from sctransformer.annotate.stream import BATCH_CELLS, score_file
@@ -16,6 +16,8 @@ from sctransformer.data.library import LibrarySizes, choose_library_sizes
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle
 
+CALIBRATED_CELLS = 20_000
+"""Files with fewer cells are done before a calibration would pay."""
 Progress = Callable[[int, int], None]
 """Called with the cells done and the cells there are."""
 
@@ -105,7 +107,7 @@ class LocalScorer:
     @cached_property
     def session(self) -> ScoringSession:
         """The graph, loaded."""
-        return ScoringSession(self._bundle, self._settings.threads)
+        return ScoringSession(self._bundle, self._settings.threads, self._settings.variant)
 
     @property
     def provider(self) -> str:
@@ -113,8 +115,14 @@ class LocalScorer:
         return self.session.provider
 
     def batch_cells(self, n_cells: int) -> int:
-        """See `Scorer`."""
-        return BATCH_CELLS
+        """See `Scorer`; for a large file a short calibration decides."""
+        if n_cells < CALIBRATED_CELLS:
+            return BATCH_CELLS
+        return self._fastest_batch
+
+    @cached_property
+    def _fastest_batch(self) -> int:
+        return fastest_batch(self.session, len(self._bundle.genes))
 
     def __call__(self, file: OpenedFile, store: ShardStore, wanted: list[int], on_progress: Progress) -> None:
         """Put the wanted shards into the store."""

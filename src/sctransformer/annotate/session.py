@@ -1,6 +1,8 @@
 """The model as it is served: onnxruntime over the graph of a bundle."""
 
 import logging
+import time
+from collections.abc import Sequence
 from importlib import metadata
 from types import ModuleType
 from typing import NamedTuple
@@ -15,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 _PREFERRED = ("CUDAExecutionProvider", "CPUExecutionProvider")
 _ORT_ERRORS_ONLY = 3
+BATCHES = (64, 128, 256, 512)
+"""Numbers of cells a run of the graph that a calibration tries."""
+_CALIBRATION_SECONDS = 1.5
 _HINT = "install exactly one of sctransformer[cpu] and sctransformer[gpu]"
 
 
@@ -33,12 +38,14 @@ class ScoringSession:
     Args:
         bundle: verified by `read_bundle`.
         threads: CPU threads inside one operator; None leaves the choice to onnxruntime (one a core).
+        variant: which form of the graph: `float32`, `mha`, `float16` or `int8`, see `export.variants`.
 
     Raises:
-        UserError: onnxruntime is absent or broken, or does not accept the graph.
+        UserError: onnxruntime is absent or broken, or does not accept the graph, or the bundle has no such form.
     """
 
-    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, threads: int | None = None, variant: str = "float32") -> None:
+        path = bundle.variant_path(variant)
         runtime = usable_runtime()
         options = runtime.SessionOptions()
         options.log_severity_level = _ORT_ERRORS_ONLY
@@ -47,10 +54,10 @@ class ScoringSession:
         available = runtime.get_available_providers()
         wanted = [name for name in _PREFERRED if name in available]
         try:
-            self._session = runtime.InferenceSession(str(bundle.graph_path), options, providers=wanted)
+            self._session = runtime.InferenceSession(str(path), options, providers=wanted)
         except Exception as error:  # onnxruntime has no public base class for its errors
             raise UserError(
-                f"{bundle.graph_path}: onnxruntime {runtime.__version__} cannot run the graph ({error}); update it."
+                f"{path}: onnxruntime {runtime.__version__} cannot run the graph ({error}); update it."
             ) from error
         self.provider: str = self._session.get_providers()[0]
         """What really runs: onnxruntime falls back to the CPU when CUDA is there but does not start."""
@@ -67,6 +74,28 @@ class ScoringSession:
         feeds = {"counts": counts_NG, "library_size": library_size_N}
         probabilities_NC, embedding_NE = self._session.run(["probabilities", "embedding"], feeds)
         return Scores(probabilities_NC, embedding_NE)
+
+
+def fastest_batch(session: ScoringSession, n_genes: int, candidates: Sequence[int] = BATCHES) -> int:
+    """The number of cells a run of the graph that gives most cells a second here; takes about a second.
+
+    Args:
+        n_genes: of the vocabulary.
+        candidates: numbers to try, ascending. A larger one must be 3 % faster to be taken: it needs more memory.
+    """
+    best, best_rate, spent = candidates[0], 0.0, 0.0
+    counts_NG = np.random.default_rng(0).poisson(0.3, (candidates[-1], n_genes)).astype(np.float32)
+    session.score(counts_NG[: candidates[0]], np.full(candidates[0], 1e3, dtype=np.float32))  # the first is slow
+    for cells in candidates:
+        started = time.perf_counter()
+        session.score(counts_NG[:cells], np.full(cells, 1e3, dtype=np.float32))
+        seconds = time.perf_counter() - started
+        if cells / seconds > 1.03 * best_rate:
+            best, best_rate = cells, cells / seconds
+        spent += seconds
+        if spent > _CALIBRATION_SECONDS:
+            break
+    return best
 
 
 def usable_runtime() -> ModuleType:

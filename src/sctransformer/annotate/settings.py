@@ -26,6 +26,8 @@ class AnnotationSettings:
     absent_genes: Literal["mean", "zero"] = "mean"
     """How a gene is shown that the file lacks: as in the average training cell, which says nothing, or as not
     expressed, for files that were written without the genes that no cell expresses."""
+    variant: Literal["float32", "mha", "float16", "int8"] = "float32"
+    """Form of the graph, see `export.variants`."""
     majority_voting: bool = False
     """Whether groups of alike cells get the label of their majority in a column of its own, see `voting`."""
     batch_cells: int | None = None

@@ -34,6 +34,15 @@ class OutputFormat(StrEnum):
     csv = "csv"
 
 
+class Variant(StrEnum):
+    """See `AnnotationSettings.variant`."""
+
+    float32 = "float32"
+    mha = "mha"
+    float16 = "float16"
+    int8 = "int8"
+
+
 class AbsentGenes(StrEnum):
     """See `AnnotationSettings.absent_genes`."""
 
@@ -75,6 +84,9 @@ def annotate(
         bool,
         typer.Option("--majority-voting", help="Also give groups of alike cells (Leiden) the label of their majority."),
     ] = False,
+    variant: Annotated[
+        Variant, typer.Option(help="Form of the graph: float16 for GPUs, int8 for small machines; each passed a gate.")
+    ] = Variant.float32,
     output_format: Annotated[
         OutputFormat,
         typer.Option("--format", help="A copy of the input with the labels in it, or a table."),
@@ -121,6 +133,7 @@ def annotate(
         min_coverage=min_coverage,
         library_size_column=library_size_column,
         absent_genes=absent_genes.value,
+        variant=variant.value,
         majority_voting=majority_voting,
         batch_cells=batch_size,
         threads=threads,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from sctransformer._constants import BUNDLE, OBS
+from sctransformer._constants import BUNDLE, OBS, VARIANTS
 from sctransformer.errors import UserError
 from sctransformer.files import read_json, sha256_file, write_json, written_whole
 
@@ -52,6 +52,22 @@ class Bundle:
         """The ONNX file."""
         return self.folder / BUNDLE.graph
 
+    def variant_path(self, kind: str) -> Path:
+        """The ONNX file of a form of the graph: `float32`, or one of VARIANTS.
+
+        Raises:
+            UserError: the bundle has no such form.
+        """
+        if kind == "float32":
+            return self.graph_path
+        path = self.folder / VARIANTS[kind]
+        if path.is_file():
+            return path
+        there = ", ".join(["float32", *(name for name, file in VARIANTS.items() if (self.folder / file).is_file())])
+        said = self.parity.get("variants", {}).get(kind)
+        why = "it was not within its tolerance" if said else "see export.variants in params.yaml"
+        raise UserError(f"{self.folder}: has no graph in {kind} ({why}); it has {there}.")
+
     @property
     def genes(self) -> list[str]:
         """The vocabulary, in the order of the graph's input."""
@@ -82,6 +98,7 @@ def write_bundle(
     weights: Path,
     write_graph: Callable[[Path], None],
     measure_parity: Callable[[Path], dict[str, Any]],
+    write_variants: Callable[[Path], dict[str, Any]] = lambda folder: {},
 ) -> None:
     """Write a bundle, whole or not at all; an older one at `target` is replaced.
 
@@ -90,6 +107,8 @@ def write_bundle(
         weights: safetensors file to copy.
         write_graph: writes the graph at the path it is given.
         measure_parity: gives the content of parity.json for the graph at the path it is given.
+        write_variants: writes other forms of the graph into the folder it is given, beside the graph, and gives what
+            parity.json says of them under `variants`.
         card: Markdown.
         page: the same as HTML.
         The rest: contents, see `Bundle`.
@@ -105,7 +124,9 @@ def write_bundle(
         write_json(folder / BUNDLE.calibration, calibration)
         write_json(folder / BUNDLE.reference, reference)
         write_json(folder / BUNDLE.metrics, metrics)
-        write_json(folder / BUNDLE.parity, measure_parity(folder / BUNDLE.graph))
+        parity = measure_parity(folder / BUNDLE.graph)
+        variants = write_variants(folder)
+        write_json(folder / BUNDLE.parity, {**parity, "variants": variants} if variants else parity)
         write_json(folder / BUNDLE.lineage, lineage)
         (folder / BUNDLE.card).write_text(card)
         if page is not None:

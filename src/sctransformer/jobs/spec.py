@@ -41,6 +41,7 @@ class Annotation(_Section):
     min_coverage: float = Field(default=0.8, ge=0.0, le=1.0)
     library_size_column: str | None = None
     absent_genes: Literal["mean", "zero"] = "mean"
+    variant: Literal["float32", "mha", "float16", "int8"] = "float32"
     batch_size: int | None = Field(default=None, ge=1)
     format: Literal["anndata", "parquet", "csv"] = "anndata"
     majority_voting: bool = False
@@ -131,6 +132,7 @@ class Job(_Section):
             min_coverage=self.annotation.min_coverage,
             library_size_column=self.annotation.library_size_column,
             absent_genes=self.annotation.absent_genes,
+            variant=self.annotation.variant,
             majority_voting=self.annotation.majority_voting,
             batch_cells=self.annotation.batch_size,
             threads=self.resources.cpus,

@@ -1,0 +1,194 @@
+"""Other forms of the scoring graph: attention as an operator of onnxruntime, half precision, 8-bit weights.
+
+Each is made of the float32 graph, says the same within a tolerance of its own, and is kept only if it does.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from sctransformer._constants import VARIANTS
+from sctransformer.data.arrays import CellArrays
+from sctransformer.files import written_whole
+from sctransformer.model import ModelConfig
+
+_PREPARED = "Clip"
+"""The last of these ends normalisation, which needs float32: counts times 10,000 leave the range of float16."""
+
+
+class Tolerance(NamedTuple):
+    """How far a variant may be from the float32 graph on validation cells."""
+
+    labels_equal: float
+    """Smallest share of equal labels."""
+    probability: float
+    """Largest difference of a probability."""
+
+
+TOLERANCES = {
+    "mha": Tolerance(1.0, 1e-5),
+    "float16": Tolerance(0.995, 0.02),
+    "int8": Tolerance(0.99, 0.1),
+}
+
+
+def make_variant(kind: str, source: Path, target: Path, config: ModelConfig) -> None:
+    """Write a variant of the graph.
+
+    Args:
+        kind: one of VARIANTS.
+        source: the float32 graph.
+        target: file of the variant.
+        config: of the model.
+    """
+    makers: dict[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
+        "mha": lambda proto: with_multi_head_attention(proto, config),
+        "float16": _half_precision,
+    }
+    with written_whole(target) as temporary:
+        if kind == "int8":
+            _eight_bits(source, temporary)
+        else:
+            onnx.save(makers[kind](onnx.load(source)), temporary)
+
+
+def with_multi_head_attention(proto: onnx.ModelProto, config: ModelConfig) -> onnx.ModelProto:
+    """Put `com.microsoft.MultiHeadAttention` in place of each `Attention`; the prior becomes its `attention_bias`.
+
+    For versions of onnxruntime, and for its other execution providers, that have no kernel for the standard operator.
+    """
+    graph, nodes, seen = proto.graph, [], 0
+    width = np.array([0, 0, -1], dtype=np.int64)
+    graph.initializer.append(numpy_helper.from_array(width, "mha_joined"))
+    for node in graph.node:
+        if node.op_type != "Attention" or node.domain not in ("", "ai.onnx"):
+            nodes.append(node)
+            continue
+        heads = config.heads if seen < config.depth else 1  # the readout's queries are its length, not its heads
+        name, seen = f"mha_{seen}", seen + 1
+        split = np.array([0, 0, heads, -1], dtype=np.int64)
+        graph.initializer.append(numpy_helper.from_array(split, f"{name}_split"))
+        joined = []
+        for part, value in zip("qkv", node.input[:3], strict=True):
+            nodes.append(helper.make_node("Transpose", [value], [f"{name}_{part}t"], perm=[0, 2, 1, 3]))
+            nodes.append(helper.make_node("Reshape", [f"{name}_{part}t", "mha_joined"], [f"{name}_{part}"]))
+            joined.append(f"{name}_{part}")
+        bias = node.input[3] if len(node.input) > 3 else ""
+        inputs = [*joined, "", "", bias] if bias else joined
+        nodes.append(
+            helper.make_node(
+                "MultiHeadAttention", inputs, [f"{name}_o"], name=name, domain="com.microsoft", num_heads=heads
+            )
+        )
+        nodes.append(helper.make_node("Reshape", [f"{name}_o", f"{name}_split"], [f"{name}_ot"]))
+        nodes.append(helper.make_node("Transpose", [f"{name}_ot"], [node.output[0]], perm=[0, 2, 1, 3]))
+    del graph.node[:]
+    graph.node.extend(nodes)
+    proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return proto
+
+
+def _half_precision(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """float16 from tokens to class scores; normalisation and softmax stay float32, and so do in- and outputs."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    for index, node in enumerate(proto.graph.node):
+        node.name = node.name or f"node_{index}"
+    last = max(index for index, node in enumerate(proto.graph.node) if node.op_type == _PREPARED)
+    needed, kept = set(proto.graph.node[last].output), []
+    for node in reversed(proto.graph.node[: last + 1]):
+        if needed & set(node.output):
+            needed |= set(node.input)
+            kept.append(node.name)
+    kept += [node.name for node in proto.graph.node if node.op_type == "Softmax"]
+    _own_constants(proto, set(kept))
+    converted: onnx.ModelProto = convert_float_to_float16(
+        proto, keep_io_types=True, node_block_list=kept, disable_shape_infer=False
+    )
+    return converted
+
+
+def _own_constants(proto: onnx.ModelProto, names: set[str]) -> None:
+    """Give each of these nodes copies of its constants: the converter would cast a shared one twice, by one name."""
+    constants = {constant.name: constant for constant in proto.graph.initializer}
+    for node in proto.graph.node:
+        for place, value in enumerate(node.input if node.name in names else ()):
+            if value in constants:
+                own = onnx.TensorProto()
+                own.CopyFrom(constants[value])
+                own.name = f"{node.name}_{place}_{value}"
+                proto.graph.initializer.append(own)
+                node.input[place] = own.name
+
+
+def _eight_bits(source: Path, target: Path) -> None:
+    """Weights of matrix products as 8-bit integers, activations quantised as they come."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    proto = onnx.load(source)
+    del proto.graph.value_info[:]  # shapes are inferred anew, and differ in names of dimensions
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # it advises, at the root logger, what does not apply
+    try:
+        quantize_dynamic(proto, target, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul"])
+    finally:
+        root.setLevel(level)
+
+
+def measure_variant(reference: Path, variant: Path, cells: CellArrays, tolerance: Tolerance) -> dict[str, Any]:
+    """Hold a variant against the float32 graph, both in onnxruntime on the CPU.
+
+    Returns:
+        cells, labels_equal (share), max_probability_difference, the tolerances, and `passed`; `error` where
+        onnxruntime cannot run the variant.
+    """
+    import onnxruntime
+
+    feeds = {"counts": cells.counts_NG, "library_size": cells.library_size_N}
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    told = {"labels_equal_minimum": tolerance.labels_equal, "tolerance": tolerance.probability, "cells": len(cells)}
+
+    def probabilities(path: Path) -> np.ndarray:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return np.asarray(session.run(["probabilities"], feeds)[0], dtype=np.float64)
+
+    try:
+        expected_NC, found_NC = probabilities(reference), probabilities(variant)
+    except Exception as error:  # onnxruntime has no public base class for its errors
+        return {**told, "error": " ".join(str(error).split())[:300], "passed": False}
+    equal = float((expected_NC.argmax(axis=1) == found_NC.argmax(axis=1)).mean())
+    difference = float(np.abs(expected_NC - found_NC).max())
+    passed = equal >= tolerance.labels_equal and difference <= tolerance.probability
+    return {**told, "labels_equal": equal, "max_probability_difference": difference, "passed": bool(passed)}
+
+
+def kept_variants(
+    kinds: tuple[str, ...], folder: Path, graph: str, config: ModelConfig, cells: CellArrays
+) -> dict[str, dict[str, Any]]:
+    """Make variants beside a graph and remove those that do not pass.
+
+    Args:
+        kinds: of VARIANTS.
+        folder: with the float32 graph, for the files.
+        graph: name of that.
+        config: of the model.
+        cells: validation cells.
+
+    Returns:
+        What `measure_variant` says of each, kept or not.
+    """
+    found = {}
+    for kind in kinds:
+        path = folder / VARIANTS[kind]
+        make_variant(kind, folder / graph, path, config)
+        found[kind] = measure_variant(folder / graph, path, cells, TOLERANCES[kind])
+        if not found[kind]["passed"]:
+            path.unlink()
+    return found
