@@ -27,10 +27,10 @@ EXPECTED = {
     ("muscat_kang_se", "dorothea"): (141, 141, 16, 103),
     ("muscat_kang_se", "trrust"): (104, 104, 20, 75),
     ("muscat_kang_se", "remap"): (646, 646, 20, 235),
-    ("mudan_sorted_pbmc", "collectri"): (13444, 3705, 150, 571),
-    ("mudan_sorted_pbmc", "dorothea"): (5049, 1313, 130, 542),
-    ("mudan_sorted_pbmc", "trrust"): (1941, 1264, 137, 524),
-    ("mudan_sorted_pbmc", "remap"): (43119, 5445, 131, 609),
+    ("mudan_sorted_pbmc", "collectri"): (13444, 3062, 95, 546),
+    ("mudan_sorted_pbmc", "dorothea"): (5049, 1063, 72, 532),
+    ("mudan_sorted_pbmc", "trrust"): (1941, 1198, 89, 527),
+    ("mudan_sorted_pbmc", "remap"): (43119, 3277, 70, 536),
 }
 
 

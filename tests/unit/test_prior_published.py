@@ -11,8 +11,8 @@ from sctransformer.prior.network import Network, read_network, write_network
 from sctransformer.prior.readers import read_any
 from tests.unit.test_immune_network import reference_folder
 
-SECONDS = 20
-"""A reading takes about two on a quiet machine."""
+SECONDS = 120
+"""A guard against readers that take minutes; about two on a quiet machine."""
 
 
 def read(file: str, name: str, **options: object) -> Network:
