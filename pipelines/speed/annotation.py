@@ -41,6 +41,7 @@ from sctransformer.params import Params, load_params
 
 BUNDLE = "bundle"
 TORCH_CELLS, DENSE_CELLS = 256, 16
+MEMORY_BATCH = 128
 DRAWN = 4000
 """Cells that are drawn; a file with more holds them several times, under other names."""
 Work = Callable[[], object]
@@ -133,6 +134,7 @@ def alone(folder: Path, n_cells: int) -> dict[str, float]:
 
 def _annotate_here(folder: Path, n_cells: int, started: float) -> tuple[float, float]:
     from sctransformer.annotate.run import annotate_file
+    from sctransformer.annotate.settings import AnnotationSettings
 
     first: list[float] = []
 
@@ -142,7 +144,8 @@ def _annotate_here(folder: Path, n_cells: int, started: float) -> tuple[float, f
 
     with tempfile.TemporaryDirectory(dir=folder) as out:
         source = folder / f"{n_cells}.h5ad"
-        annotate_file(read_bundle(folder / BUNDLE), "speed", "speed", source, Path(out), on_progress=on_progress)
+        settings = AnnotationSettings(batch_cells=MEMORY_BATCH)  # memory goes with it, and calibration may vary
+        annotate_file(read_bundle(folder / BUNDLE), "speed", "speed", source, Path(out), settings, on_progress)
     return own_peak_mib(), first[0]
 
 
