@@ -91,56 +91,47 @@ def make_model(found: PanelCounts, params: Params) -> PriorBiasedTransformer:
 
 
 def expressed(counts_NG: Tensor) -> Tensor:
-    """Indices of the genes that each cell expresses, rising, cells x most of them; padded with the last gene.
-
-    The last gene of a panel has no regulator unless all have one, so it may stand where none need ask.
-    """
+    """Indices of the genes that each cell expresses, rising, cells x most of them; padded with the number of genes."""
     row_P, gene_P = counts_NG.nonzero(as_tuple=True)
     number_N = torch.bincount(row_P, minlength=len(counts_NG))
     place_P = torch.arange(len(row_P)) - (number_N.cumsum(0) - number_N)[row_P]
-    gene_NE = torch.full((len(counts_NG), int(number_N.max())), counts_NG.shape[1] - 1)
+    gene_NE = torch.full((len(counts_NG), int(number_N.max())), counts_NG.shape[1])
     gene_NE[row_P, place_P] = gene_P
     return gene_NE
 
 
 def layer_for_expressed(
-    layer: RegulationLayer, x_NGD: Tensor, n_keys: int, prior_QS: Tensor, counts_NG: Tensor
+    layer: RegulationLayer, x_NGD: Tensor, n_keys: int, prior_GS: Tensor, counts_NG: Tensor
 ) -> Tensor:
     """A regulation layer in which the genes that are not expressed neither ask nor change.
 
     Args:
         layer, x_NGD, n_keys: as in `RegulationLayer.forward`.
-        prior_QS: of the genes that have a regulator, which come first, as there.
-        counts_NG: raw counts.
+        prior_GS: the prior, the same for every head.
+        counts_NG: raw counts of these genes.
     """
     n_cells, n_genes, width = x_NGD.shape
     attention = layer.attention
     gene_NE = expressed(counts_NG)
     where_NED = gene_NE[:, :, None].expand(-1, -1, width)
-    own_NED = x_NGD.gather(1, where_NED)
-    n_queries = len(prior_QS)
-    asking = int((gene_NE < n_queries).sum(dim=1).max())
-    gene_NA = gene_NE[:, :asking]
-    # rows of genes after the first Q, which stand among the first A of cells with fewer genes that ask: sink alone
+    # one more token and row, of no gene, where a cell expresses fewer genes than another
+    padded_NZD = torch.cat([x_NGD, torch.zeros(n_cells, 1, width)], dim=1)
     sink_alone_S = mask_bias(np.zeros((1, n_keys), dtype=bool))[0, 0]
-    prior_ZS = torch.cat([prior_QS, torch.from_numpy(sink_alone_S)[None]]) if n_queries < n_genes else prior_QS
-    prior_NAS = prior_ZS[gene_NA.clamp(max=len(prior_ZS) - 1)]
+    prior_NES = torch.cat([prior_GS, torch.from_numpy(sink_alone_S)[None]])[gene_NE]
+    own_NED = padded_NZD.gather(1, where_NED)
 
     key_NKD, value_NKD = attention.key_value(layer.attention_norm(x_NGD[:, :n_keys])).chunk(2, dim=-1)
     key_NSD = torch.cat([key_NKD, attention.sink_key_D.expand(n_cells, 1, width)], dim=1)
     value_NSD = torch.cat([value_NKD, attention.sink_value_D.expand(n_cells, 1, width)], dim=1)
-    query_NAD = attention.query(layer.attention_norm(own_NED[:, :asking]))
-    query_NHAd, key_NHSd, value_NHSd = (
+    query_NED = attention.query(layer.attention_norm(own_NED))
+    query_NHEd, key_NHSd, value_NHSd = (
         x.view(n_cells, -1, attention.heads, width // attention.heads).transpose(1, 2)
-        for x in (query_NAD, key_NSD, value_NSD)
+        for x in (query_NED, key_NSD, value_NSD)
     )
-    read_NHAd = scaled_dot_product_attention(query_NHAd, key_NHSd, value_NHSd, attn_mask=prior_NAS[:, None])
-    read_NAD = attention.output(read_NHAd.transpose(1, 2).reshape(n_cells, asking, width))
-    of_sink_D = attention.output(attention.sink_value_D)
-    rest_NED = of_sink_D.expand(n_cells, gene_NE.shape[1] - asking, width)
-    own_NED = own_NED + torch.cat([read_NAD, rest_NED], dim=1)
+    read_NHEd = scaled_dot_product_attention(query_NHEd, key_NHSd, value_NHSd, attn_mask=prior_NES[:, None])
+    own_NED = own_NED + attention.output(read_NHEd.transpose(1, 2).reshape(n_cells, -1, width))
     own_NED = own_NED + layer.feedforward(own_NED)
-    return x_NGD.scatter(1, where_NED, own_NED)
+    return padded_NZD.scatter(1, where_NED, own_NED)[:, :n_genes]
 
 
 def measure(found: PanelCounts, params: Params, batch: int, most_cells: int, repeats: int) -> dict[str, Any]:
@@ -148,6 +139,7 @@ def measure(found: PanelCounts, params: Params, batch: int, most_cells: int, rep
     model = make_model(found, params)
     layer = cast(RegulationLayer, model.layers[0])
     prior_HQS = cast(Tensor, model.prior_HQS)
+    n_reading = prior_HQS.shape[1]
     n_cells = min(most_cells, found.counts.shape[0])
     parts = [slice(start, min(start + batch, n_cells)) for start in range(0, n_cells, batch)]
     counts = [torch.from_numpy(found.counts[part].toarray().astype(np.float32)) for part in parts]
@@ -158,17 +150,17 @@ def measure(found: PanelCounts, params: Params, batch: int, most_cells: int, rep
         for repeat in range(repeats + 1):
             taken = dict.fromkeys(seconds, 0.0)
             for counts_NG, size_N in zip(counts, sizes, strict=True):
-                x_NGD = model.tokens(counts_NG, size_N)
+                x_NQD, counts_NQ = model.tokens(counts_NG, size_N)[:, :n_reading], counts_NG[:, :n_reading]
                 started = time.perf_counter()
-                every_NGD = layer(x_NGD, model.config.n_keys, prior_HQS)
+                every_NQD = layer(x_NQD, model.config.n_keys, prior_HQS)
                 between = time.perf_counter()
-                some_NGD = layer_for_expressed(layer, x_NGD, model.config.n_keys, prior_HQS[0], counts_NG)
+                some_NQD = layer_for_expressed(layer, x_NQD, model.config.n_keys, prior_HQS[0], counts_NQ)
                 taken["expressed"] += time.perf_counter() - between
                 taken["all"] += between - started
                 if not repeat:
-                    asks_NG = counts_NG > 0
-                    differences.append(float((every_NGD - some_NGD)[asks_NG].abs().max()))
-                    padded.append(float(asks_NG.sum(dim=1).max()) / asks_NG.shape[1])
+                    asks_NQ = counts_NQ > 0
+                    differences.append(float((every_NQD - some_NQD)[asks_NQ].abs().max()))
+                    padded.append(float(asks_NQ.sum(dim=1).max()) / n_reading)
             if repeat:
                 for name, value in taken.items():
                     seconds[name].append(value)
@@ -178,7 +170,7 @@ def measure(found: PanelCounts, params: Params, batch: int, most_cells: int, rep
         "cells": n_cells,
         "genes": model.config.n_genes,
         "regulators": model.config.n_regulators,
-        "genes_that_ask": len(prior_HQS[0]),
+        "genes_in_layers": n_reading,
         "width": model.config.width,
         "batch": batch,
         "zeros": round(1.0 - found.counts.count_nonzero() / n_panel, 4),

@@ -93,7 +93,7 @@ def make_model(case: Case) -> PriorBiasedTransformer:
         embedding=case.embedding,
     )
     allowed_GR = np.random.default_rng(0).random((case.genes, case.regulators)) < DENSITY / REGULATED_SHARE
-    allowed_GR[asking(case) :] = False
+    allowed_GR[round(case.genes * REGULATED_SHARE) :] = False
     prior_HGS = None
     if case.mode == "mask":
         prior_HGS = torch.from_numpy(mask_bias(allowed_GR))
@@ -104,9 +104,9 @@ def make_model(case: Case) -> PriorBiasedTransformer:
     return PriorBiasedTransformer(config, prior_HGS).to(case.device)
 
 
-def asking(case: Case) -> int:
-    """Genes that have a regulator."""
-    return max(case.regulators, round(case.genes * REGULATED_SHARE))
+def reading(case: Case) -> int:
+    """Genes that pass the layers: in `mask` mode those that have a regulator."""
+    return max(case.regulators, round(case.genes * REGULATED_SHARE)) if case.mode == "mask" else case.genes
 
 
 def matrix_flops(case: Case) -> float:
@@ -114,13 +114,12 @@ def matrix_flops(case: Case) -> float:
 
     A layer: query and output projections of the genes, key and value of the keys, scores and weighted sum, the
     feed-forward block. The readout: a score and a weighted sum of each head, scores times their weights, projection and
-    feed-forward block; then the classifier. In `mask` mode genes without a regulator do not ask.
+    feed-forward block; then the classifier. In `mask` mode genes without a regulator pass the layers by.
     """
     genes, width, heads, embedding = case.genes, case.width, case.readout_heads, case.embedding
     keys = case.genes if case.mode == "dense" else case.regulators
-    queries = asking(case) if case.mode == "mask" else genes
-    layer = 4 * queries * width * width + 4 * keys * width * width + 4 * queries * (keys + 1) * width
-    layer += 8 * genes * width * width
+    queries = reading(case)
+    layer = 12 * queries * width * width + 4 * keys * width * width + 4 * queries * (keys + 1) * width
     readout = 4 * heads * genes * width + 2 * genes * embedding + 2 * heads * width * embedding + 4 * embedding**2
     return float(case.depth * layer + readout + 2 * embedding * CLASSES)
 
@@ -149,7 +148,9 @@ def steps_of(case: Case) -> dict[str, Callable[[], None]]:
     def attention() -> None:
         layer: Any = model.layers[0]
         with torch.no_grad(), cast:
-            layer.attention(model.tokens(counts_NG, sizes_N), model.config.n_keys, model.prior_HQS, layer.scale_H)
+            n_reading = case.genes if model.prior_HQS is None else model.prior_HQS.shape[1]
+            x_NQD = model.tokens(counts_NG, sizes_N)[:, :n_reading]
+            layer.attention(x_NQD, model.config.n_keys, model.prior_HQS, layer.scale_H)
 
     def training() -> None:
         with cast:

@@ -69,7 +69,7 @@ class ValidateParams(_Section):
 class PrepareParams(_Section):
     """Gene panel and splits."""
 
-    gene_budget: int = Field(default=1024, ge=2)
+    gene_budget: int = Field(default=2048, ge=2)
     """Most genes in the panel."""
     split: Literal["auto", "stratified", "donor", "table"] = "auto"
     """By cell type, by donor, or as `split_table` says; auto: the table if one is named, else by donor if there are

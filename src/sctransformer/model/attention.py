@@ -13,8 +13,7 @@ class RegulationAttention(nn.Module):
     In every mode but `dense` the K keys are the regulators. The sink belongs to no gene. It keeps every row open, also
     that of a gene without regulators, and carries nothing from one cell's genes to another, so modules that the network
     keeps apart stay apart. With a hard mask all columns but the regulators' are closed in dense genes x genes attention
-    too: dropping them changes nothing. Nor does it to let only the first Q genes ask, where no later gene has a
-    regulator: what such a gene reads is the sink's value, whatever the cell.
+    too: dropping them changes nothing.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -27,37 +26,30 @@ class RegulationAttention(nn.Module):
         self.sink_value_D = nn.Parameter(torch.zeros(width))
 
     def forward(
-        self, x_NGD: Tensor, n_keys: int, prior_HQS: Tensor | None = None, scale_H: Tensor | None = None
+        self, x_NGD: Tensor, n_keys: int, prior_HGS: Tensor | None = None, scale_H: Tensor | None = None
     ) -> Tensor:
         """Attend.
 
         Args:
             x_NGD: tokens, cells x genes x width, the keys' genes first.
             n_keys: K, how many genes can be read.
-            prior_HQS: added to the scores, heads (or 1) x Q x (K + 1), last column the sink; the genes after the first
-                Q read the sink alone. None: nothing is added, and all genes ask.
+            prior_HGS: added to the scores, heads (or 1) x genes x (K + 1), last column the sink; None: nothing is.
             scale_H: multiplies the prior of each head; None: 1.
 
         Returns:
             What each gene read, cells x genes x width.
         """
         n_cells, n_genes, width = x_NGD.shape
-        n_queries = n_genes if prior_HQS is None else prior_HQS.shape[1]
         key_NKD, value_NKD = self.key_value(x_NGD[:, :n_keys]).chunk(2, dim=-1)
         key_NSD = torch.cat([key_NKD, self.sink_key_D.expand(n_cells, 1, width)], dim=1)
         value_NSD = torch.cat([value_NKD, self.sink_value_D.expand(n_cells, 1, width)], dim=1)
-        query_NQD = self.query(x_NGD[:, :n_queries])
-        query_NHQd, key_NHSd, value_NHSd = (self._split(x_NLD) for x_NLD in (query_NQD, key_NSD, value_NSD))
-        if prior_HQS is not None and scale_H is not None:
-            read_NHQd = attention_with_scaled_prior(query_NHQd, key_NHSd, value_NHSd, scale_H, prior_HQS)
+        query_NHGd, key_NHSd, value_NHSd = (self._split(x_NLD) for x_NLD in (self.query(x_NGD), key_NSD, value_NSD))
+        if prior_HGS is not None and scale_H is not None:
+            read_NHGd = attention_with_scaled_prior(query_NHGd, key_NHSd, value_NHSd, scale_H, prior_HGS)
         else:
-            bias_NHQS = None if prior_HQS is None else prior_HQS[None]
-            read_NHQd = scaled_dot_product_attention(query_NHQd, key_NHSd, value_NHSd, attn_mask=bias_NHQS)
-        read_NQD = self.output(read_NHQd.transpose(1, 2).reshape(n_cells, n_queries, width))
-        if n_queries == n_genes:
-            return read_NQD
-        of_sink_D = self.output(self.sink_value_D)
-        return torch.cat([read_NQD, of_sink_D.expand(n_cells, n_genes - n_queries, width)], dim=1)
+            bias_NHGS = None if prior_HGS is None else prior_HGS[None]
+            read_NHGd = scaled_dot_product_attention(query_NHGd, key_NHSd, value_NHSd, attn_mask=bias_NHGS)
+        return self.output(read_NHGd.transpose(1, 2).reshape(n_cells, n_genes, width))
 
     def _split(self, x_NLD: Tensor) -> Tensor:
         """Cells x length x width -> cells x heads x length x (width / heads)."""

@@ -40,9 +40,9 @@ class RegulationLayer(nn.Module):
         """How strongly each head follows the prior, never negative; None where that is not learned."""
         return None if self.raw_scale_H is None else softplus(self.raw_scale_H)
 
-    def forward(self, x_NGD: Tensor, n_keys: int, prior_HQS: Tensor | None) -> Tensor:
+    def forward(self, x_NGD: Tensor, n_keys: int, prior_HGS: Tensor | None) -> Tensor:
         """Tokens to tokens, cells x genes x width; arguments as in `RegulationAttention`."""
-        x_NGD = x_NGD + self.attention(self.attention_norm(x_NGD), n_keys, prior_HQS, self.scale_H)
+        x_NGD = x_NGD + self.attention(self.attention_norm(x_NGD), n_keys, prior_HGS, self.scale_H)
         return x_NGD + self.feedforward(x_NGD)
 
     def fold_scale(self, prior_HGS: Tensor) -> Tensor:

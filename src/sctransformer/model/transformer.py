@@ -26,7 +26,8 @@ class PriorBiasedTransformer(nn.Module):
     """Genes are tokens, and a gene reads the genes known to regulate it (Milia et al., arXiv 2606.09558).
 
     Information flows one way, regulator -> target -> cell: layer by layer along the network's cascades, then into
-    the cell token.
+    the cell token. In `mask` mode the genes at the end of the vocabulary that no edge reaches have nothing to read:
+    they go from their tokens straight to the cell, and a large panel costs little more than its network.
 
     Args:
         config: sizes.
@@ -38,7 +39,7 @@ class PriorBiasedTransformer(nn.Module):
     """
 
     prior_HQS: Tensor | None
-    """The prior without the genes at the end that have no regulator (`mask` mode)."""
+    """The prior of the first Q genes: in `mask` mode up to the last that has a regulator, else of all."""
 
     def __init__(self, config: ModelConfig, prior_HGS: Tensor | None) -> None:
         super().__init__()
@@ -71,10 +72,13 @@ class PriorBiasedTransformer(nn.Module):
             hidden: genes whose expression is not shown (self-supervised training); None: all are shown.
         """
         x_NGD = self.tokens(counts_NG, library_size_N, hidden)
+        n_genes = self.config.n_genes
+        n_reading = n_genes if self.prior_HQS is None else self.prior_HQS.shape[1]
+        x_NQD = x_NGD[:, :n_reading]
         for index, layer in enumerate(self.layers):
             prior_HQS = self.prior_HQS if self._folded_LHQS is None else self._folded_LHQS[index]
-            x_NGD = layer(x_NGD, self.config.n_keys, prior_HQS)
-        return x_NGD
+            x_NQD = layer(x_NQD, self.config.n_keys, prior_HQS)
+        return x_NQD if n_reading == n_genes else torch.cat([x_NQD, x_NGD[:, n_reading:]], dim=1)
 
     @property
     def scales_LH(self) -> Tensor | None:
@@ -105,7 +109,7 @@ class PriorBiasedTransformer(nn.Module):
                 f"{expected[1]})"
             )
         prior_HGS = prior_HGS.detach().to(torch.float32)
-        return prior_HGS[:, : _asking(prior_HGS)].contiguous() if config.mode == "mask" else prior_HGS
+        return prior_HGS[:, : _reading(prior_HGS)].contiguous() if config.mode == "mask" else prior_HGS
 
     @torch.no_grad()
     def set_expression_statistics(self, mean_G: NDArray[np.floating], std_G: NDArray[np.floating]) -> None:
@@ -118,7 +122,8 @@ class PriorBiasedTransformer(nn.Module):
         self.tokens.scale_G.copy_(torch.where(std > 1e-6, 1.0 / std.clamp(min=1e-6), torch.zeros_like(std)))
 
 
-def _asking(bias_HGS: Tensor) -> int:
-    """How many genes must ask: up to the last that has a regulator, and at least one."""
+def _reading(bias_HGS: Tensor) -> int:
+    """How many genes pass the layers: the regulators, and all up to the last gene that has one."""
     has_regulator_G = (bias_HGS[:, :, :-1] > CLOSED).any(dim=2).any(dim=0)
-    return max(1, int(has_regulator_G.nonzero().max()) + 1 if has_regulator_G.any() else 1)
+    last = int(has_regulator_G.nonzero().max()) + 1 if has_regulator_G.any() else 0
+    return max(bias_HGS.shape[2] - 1, last)
