@@ -14,7 +14,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo test lint stack format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ lint: $(INSTALLED)  ## Check style, types and the import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+stack: $(INSTALLED)  ## Start MLflow, PostgreSQL, an S3 store and Ray as processes on loopback (ARGS=down stops them)
+	@$(BIN)/python -m infra.stack $(or $(ARGS),up)
 
 format: $(INSTALLED)  ## Put the code in the house style
 	@$(BIN)/ruff check --fix .

@@ -1,0 +1,1 @@
+"""The team's services: as plain processes, as containers, on Kubernetes."""

