@@ -106,6 +106,8 @@ def start_mlflow(stack: Stack) -> None:
         "[mlflow]\n"
         "# Everybody in the team may register, promote and roll back; give less with MLflow's permission API.\n"
         f"default_permission = MANAGE\ndatabase_uri = {stack.database_uri('mlflow_auth')}\n"
+        "# A password is hashed once in a minute, not for every request; a new one takes as long to be the only one.\n"
+        "auth_cache_ttl_seconds = 60\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
     command = [program("mlflow"), "server", "--app-name", "basic-auth", "--host", LOOPBACK, "--workers", "2"]

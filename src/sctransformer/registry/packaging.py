@@ -19,6 +19,9 @@ from sctransformer.registry.names import BUNDLE_ARTIFACT
 
 _INFERENCE = ("mlflow", "numpy", "pandas", "pyarrow", "scipy")
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+_SHIPPED = ("annotate", "data", "export")
+"""Packages of this one that travel with the model."""
+_LEFT_OUT = ("__pycache__", "suites", "validation")
 
 BUNDLE_IN_MODEL = f"artifacts/{BUNDLE_ARTIFACT}"
 """Where the bundle lies in the model's folder."""
@@ -42,17 +45,27 @@ def save_model(bundle_folder: Path, target: Path) -> Bundle:
         staged = Path(temporary) / BUNDLE_ARTIFACT
         shutil.copytree(bundle_folder, staged)
         bundle = read_bundle(staged)
+        code = Path(temporary) / "code" / sctransformer.__name__
+        shutil.copytree(Path(sctransformer.__file__).parent, code, ignore=_not_needed)
         mlflow.pyfunc.save_model(
             path=str(target),
             python_model=str(Path(pyfunc_model.__file__)),
             artifacts={BUNDLE_ARTIFACT: str(staged)},
-            code_paths=[str(Path(sctransformer.__file__).parent)],
+            code_paths=[str(code)],
             pip_requirements=inference_requirements(),
             signature=_signature(),
             input_example=_typical_cell(bundle),
             metadata={"bundle_identity": bundle.identity, "sctransformer": sctransformer.__version__},
         )
     return read_bundle(target / BUNDLE_IN_MODEL)
+
+
+def _not_needed(folder: str, names: list[str]) -> set[str]:
+    """Of this package's code, what scoring never imports: a store takes every file by itself."""
+    inside = Path(folder).relative_to(Path(sctransformer.__file__).parent).parts
+    if not inside:
+        return {name for name in names if not name.endswith(".py") and name not in _SHIPPED}
+    return {name for name in names if name in _LEFT_OUT}
 
 
 def inference_requirements() -> list[str]:
