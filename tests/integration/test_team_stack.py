@@ -136,7 +136,7 @@ def test_without_a_password_nobody_is_let_in(team: Stack, monkeypatch: pytest.Mo
     monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
     with pytest.raises(urllib.error.HTTPError, match="401"):
-        urllib.request.urlopen(f"{team.url}/api/2.0/mlflow/registered-models/search", timeout=10)
+        urllib.request.urlopen(f"{team.url}/api/2.0/mlflow/registered-models/search", timeout=60)
     assert (team.folder / "secrets.env").stat().st_mode & 0o077 == 0
 
 
