@@ -194,6 +194,7 @@ def test_services_that_are_gone(team: Stack, versions: str, project: Path, monke
         with pytest.raises(UserError, match=match) as caught:
             work(*arguments, **options)
         assert "\n" not in str(caught.value)
+        print(caught.value)
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(project / "empty-cache"))
     stop("s3", team.folder)

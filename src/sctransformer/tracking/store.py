@@ -133,5 +133,18 @@ def _sentence(error: MlflowException) -> str:
     if "API request to" in lines[0] and "failed" in lines[0]:
         refused = re.search(r"(Connection refused|timed out|Name or service not known|error code \d+)", lines[0])
         why = refused[0] if refused else lines[0]
+        code = re.search(r"error code (\d+)", why)
+        if code and code[1] in ("401", "403"):
+            return (
+                f"{uri}: the MLflow server does not let you do that ({why}); set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD, or ask for the permission."
+            )
+        if code and code[1].startswith("5"):
+            return (
+                f"{uri}: the MLflow server answers, but fails ({why}); its database or artifact store may be down: "
+                "look at its log and try again."
+            )
         return f"{uri}: the MLflow server does not answer ({shown(why)}); start it or correct MLFLOW_TRACKING_URI."
+    if "OperationalError" in lines[0]:
+        return f"{uri}: the database does not answer ({shown(lines[0])[:200]}); start it and try again."
     return f"{uri}: {shown(lines[0])}"
