@@ -20,6 +20,7 @@ from ray.train import Checkpoint as RayCheckpoint
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.queue import Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sctransformer.data.arrays import TrainingCells
 from sctransformer.errors import UserError
@@ -28,7 +29,7 @@ from sctransformer.training.checkpoint import Checkpoint, load_checkpoint, requi
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.execution import Execution
 from sctransformer.training.loop import fit
-from sctransformer.training.ray_connection import connection, require_resources  # before ray is imported
+from sctransformer.training.ray_connection import connection, on_cluster, require_resources  # before ray is imported
 from sctransformer.training.report import EpochReport, NonFiniteLossError
 from sctransformer.training.run_folder import RunFolder
 
@@ -108,13 +109,17 @@ def fit_on_ray(
             require_same_run(found[1], task.make_model(task.files), task.config)
     with connection():
         require_resources(workers.minimum or workers.count, workers.cpus, workers.gpus)
+        if on_cluster():  # its nodes do not see this machine's files
+            for name, path in task.files.items():
+                folder.put(path, _shipped(name, path))
         return _fit(task, workers, folder, on_epoch, begin)
 
 
 def _fit(
     task: Task, workers: Workers, folder: RunFolder, on_epoch: Callable[[EpochReport], None], begin: str | None
 ) -> Checkpoint:
-    queue = Queue(actor_options={"num_cpus": 0})
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})  # lost only with this process's node
     listener = _Listener(queue, on_epoch)
     listener.start()
     try:
@@ -148,7 +153,7 @@ def _trainer(task: Task, workers: Workers, folder: RunFolder, queue: Queue, begi
     count = workers.count if workers.minimum is None else (workers.minimum, workers.count)
     return TorchTrainer(
         _train_worker,
-        train_loop_config={"task": task, "folder": folder.url, "begin": begin},
+        train_loop_config={"task": task, "folder": folder.url, "begin": begin, "ship": on_cluster()},
         torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=count,
@@ -174,10 +179,13 @@ def _train_worker(settings: dict[str, Any]) -> None:
     if folder.read(FAILURE) is not None:
         return  # started again after a failure that would come again
     try:
-        cells = task.load_cells(task.files)
+        files = task.files
+        if settings["ship"]:
+            files = {name: folder.local_copy(_shipped(name, path)) for name, path in task.files.items()}
+        cells = task.load_cells(files)
         torch.manual_seed(task.config.seed)
         fit(
-            task.make_model(task.files),
+            task.make_model(files),
             cells.training,
             cells.validation,
             task.config,
@@ -195,6 +203,11 @@ def _train_worker(settings: dict[str, Any]) -> None:
     except UserError as error:
         folder.write(FAILURE, {"message": str(error)})
         raise
+
+
+def _shipped(name: str, path: Path) -> str:
+    """The name in a run's folder of a file that workers read."""
+    return f"inputs/{name}{path.suffix}"
 
 
 def _last_checkpoint(folder: RunFolder, begin: str | None) -> Checkpoint | None:

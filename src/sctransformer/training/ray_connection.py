@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray starts
+if os.environ.get("RAY_ADDRESS") and ("RAY_AUTH_TOKEN" in os.environ or (Path.home() / ".ray/auth_token").exists()):
+    # `ray start` asks for the token of its machine if there is one; a cluster that asks for none does not mind it
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import ray
 import torch
@@ -49,7 +52,8 @@ def connection(code: Sequence[Path] = ()) -> Iterator[None]:
         ray.init(**settings)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         where = f"{ADDRESS}={os.environ[ADDRESS]}" if on_cluster() else "Ray on this machine"
-        raise UserError(f"{where}: cannot be used ({_first_line(error)}).") from error
+        hint = "; if it asks for a token, give it in RAY_AUTH_TOKEN" if on_cluster() else ""
+        raise UserError(f"{where}: cannot be used ({_first_line(error)}){hint}.") from error
     try:
         yield
     finally:

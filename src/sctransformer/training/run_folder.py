@@ -1,5 +1,6 @@
 """What a run keeps while it trains, on any storage that fsspec reaches: checkpoints, how it began, why it failed."""
 
+import hashlib
 import json
 import tempfile
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from fsspec.core import url_to_fs
 
 from sctransformer.errors import UserError
+from sctransformer.files import written_whole
 from sctransformer.training.checkpoint import PROGRESS, Checkpoint, Progress, load_checkpoint
 
 ATTEMPT = "attempt-"
@@ -120,6 +122,23 @@ class RunFolder:
             return json.loads(self._fs.cat_file(f"{self._path}/{name}"))
         except FileNotFoundError:
             return None
+
+    def put(self, local: Path, name: str) -> None:
+        """Copy a file into the folder."""
+        target = f"{self._path}/{name}"
+        self._fs.makedirs(target.rsplit("/", maxsplit=1)[0], exist_ok=True)
+        self._fs.put_file(str(local), target)
+
+    def local_copy(self, name: str) -> Path:
+        """A file of the folder on this machine: itself where the storage is a path, else fetched once a machine."""
+        if self.is_local:
+            return Path(self._path) / name
+        digest = hashlib.sha256(self.url.encode()).hexdigest()[:16]
+        target = Path(tempfile.gettempdir()) / f"sctransformer-{digest}" / name
+        if not target.exists():
+            with written_whole(target) as temporary:
+                self._fs.get_file(f"{self._path}/{name}", str(temporary))
+        return target
 
     def remove_file(self, name: str) -> None:
         """Remove a file of the folder, if it is there."""

@@ -1,0 +1,169 @@
+"""A cluster of two nodes and a store that is no folder: one node is killed, and training goes on with what is left."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from moto.server import ThreadedMotoServer
+
+from sctransformer.data.arrays import TrainingCells
+from sctransformer.errors import UserError
+from sctransformer.training.checkpoint import PROGRESS
+from sctransformer.training.ray_connection import connection
+from sctransformer.training.run_folder import RunFolder
+from tests.integration.test_ray_training import CONFIG, bare_run, load_cells
+
+pytestmark = pytest.mark.slow
+
+TESTS = Path(__file__).parents[1]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start_node(folder: Path, *options: str) -> subprocess.Popen[bytes]:
+    """A node of one CPU that knows nothing of this project's tests."""
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1", "--disable-usage-stats"]
+    command += ["--object-store-memory=100000000", *options]
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "RAY_ADDRESS")}
+    environment |= {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
+    with (folder / "node.log").open("ab") as log:
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+
+
+def stop_node(node: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to all processes of a node, as when a machine is switched off."""
+    os.killpg(node.pid, signal.SIGKILL)
+    node.wait()
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """URL of a bucket of a real server that speaks S3."""
+    server = ThreadedMotoServer(port=free_port())
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    import s3fs
+
+    s3fs.S3FileSystem().mkdir("runs")
+    yield "s3://runs/training"
+    server.stop()
+
+
+@pytest.fixture
+def cluster(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Two nodes, the head first."""
+    port = free_port()
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", uuid.uuid4().hex)
+    started = [start_node(tmp_path, "--head", f"--port={port}", "--include-dashboard=false")]
+    try:
+        for _ in range(240):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.25)
+        started.append(start_node(tmp_path, f"--address=127.0.0.1:{port}"))
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+        yield started
+    finally:
+        for node in started:
+            if node.poll() is None:
+                stop_node(node)
+
+
+def load_shipped(files: Mapping[str, Path]) -> TrainingCells:
+    """The cells, if the file that was shipped is there and is what it was."""
+    assert files["note"].read_text() == "shipped"
+    assert "sctransformer-" in str(files["note"])  # fetched from the store, and not read where the driver has it
+    return load_cells(files)
+
+
+DRIVER = """
+import os, signal, sys, time
+from dataclasses import replace
+from pathlib import Path
+from sctransformer.training.cluster import Workers, fit_on_ray
+from sctransformer.training.ray_connection import connection, nodes
+from sctransformer.training.run_folder import RunFolder
+from tests.integration.test_ray_cluster import TESTS, load_shipped
+from tests.integration.test_ray_training import TASK
+
+url, note, node = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+killed = []
+
+def on_epoch(report):
+    print("epoch", report.epoch, flush=True)
+    if report.epoch == 4 and not killed:
+        killed.append(node)
+        os.killpg(node, signal.SIGKILL)
+
+with connection(code=[TESTS]):
+    while nodes() < 2:
+        time.sleep(0.5)
+    task = replace(TASK, load_cells=load_shipped, files={"note": note})
+    workers = Workers(count=2, minimum=1, placement="SPREAD", max_restarts=4)
+    fit_on_ray(task, workers, RunFolder(url, "run"), on_epoch)
+    print("nodes", nodes())
+"""
+
+
+def test_training_goes_on_when_a_node_is_lost(
+    bucket: str, cluster: list[subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """Code and files are shipped, checkpoints lie in S3, two workers become one, every epoch is reported once."""
+    (tmp_path / "note.txt").write_text("shipped")
+    command = [sys.executable, "-c", DRIVER, bucket, str(tmp_path / "note.txt"), str(cluster[1].pid)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr + (tmp_path / "node.log").read_text()
+    said = [line for line in done.stdout.splitlines() if line.startswith(("epoch", "nodes"))]
+    assert said == [*(f"epoch {epoch}" for epoch in range(CONFIG.epochs)), "nodes 1"]
+    folder = RunFolder(bucket, "run")
+    found = folder.newest_checkpoint()
+    assert found is not None
+    assert found[1].progress.position == (CONFIG.epochs, 0)
+    for name, tensor in bare_run().weights.items():
+        torch.testing.assert_close(found[1].weights[name], tensor, atol=1e-3, rtol=1e-2, msg=name)
+    assert len(folder.filesystem.glob(f"{folder.path}/*/*/{PROGRESS}")) == 1
+    folder.remove()
+    assert not folder.filesystem.exists(folder.path)
+
+
+def test_an_address_where_nothing_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free_port()}")
+    with pytest.raises(UserError, match=r"no Ray cluster answers there \(Connection refused\); start it, correct"):
+        connection().__enter__()
+
+
+@pytest.mark.parametrize(
+    ("storage", "sentence"),
+    [
+        ("nowhere://bucket", "no storage that fsspec knows"),
+        ("/proc/nothing", r"cannot be written \(.*\); correct train\.storage"),
+    ],
+)
+def test_a_storage_that_cannot_be_used(storage: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        RunFolder(storage, "run").require_writable()
+
+
+def test_an_s3_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(UserError, match=r"s3://runs/run: cannot be written \(.*\); correct train\.storage"):
+        RunFolder("s3://runs", "run").require_writable()
