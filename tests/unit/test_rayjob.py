@@ -1,6 +1,7 @@
 """The RayJob of training: fields that KubeRay knows, parameters that params.yaml has, resources that fit together."""
 
 import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def test_it_is_a_ray_job(manifest: dict[str, Any]) -> None:
 def test_its_parameters_and_its_workers_fit(manifest: dict[str, Any]) -> None:
     words = shlex.split(manifest["spec"]["entrypoint"])
     assert words[:2] == ["sctransformer", "train"]
-    changes = dict(word.split("=", 1) for before, word in zip(words, words[1:], strict=False) if before == "-S")
+    changes = dict(word.split("=", 1) for before, word in pairwise(words) if before == "-S")
     train = {name.removeprefix("train."): yaml.safe_load(value) for name, value in changes.items()}
     params = Params.model_validate({"train": train}).train
     (group,) = manifest["spec"]["rayClusterSpec"]["workerGroupSpecs"]
