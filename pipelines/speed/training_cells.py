@@ -1,0 +1,57 @@
+"""Cells on disk and a model for them, drawn at random, for measuring the speed of training."""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipelines.speed.drawn import TYPES, draw_cells
+from pipelines.speed.model import Case, make_model
+from sctransformer._constants import OBS
+from sctransformer.data.arrays import TrainingCells
+from sctransformer.data.prepared import load_training_arrays, open_training_cells
+from sctransformer.data.writing import growing_cells
+from sctransformer.model import PriorBiasedTransformer
+from sctransformer.training.cluster import Task
+from sctransformer.training.config import TrainConfig
+from sctransformer.training.execution import Execution
+
+BLOCK = 5000
+"""Cells drawn and written at a time."""
+TESTED = 0.02
+"""Share of validation cells: what is measured is training."""
+
+
+def write_cells(path: Path, n_cells: int, n_genes: int) -> None:
+    """A prepared file; of each block the last cells are for validation. Memory does not grow with cells."""
+    genes = [f"GENE{index}" for index in range(n_genes)]
+    tables = []
+    with growing_cells(path, genes) as file:
+        for start in range(0, n_cells, BLOCK):
+            block = draw_cells(min(BLOCK, n_cells - start), n_genes, seed=start)
+            file.append(block.X)
+            side = np.where(np.arange(block.n_obs) < block.n_obs * (1 - TESTED), "train", "validation")
+            tables.append(block.obs.assign(**{OBS.split: side}))
+        obs = pd.concat(tables, ignore_index=True)
+        obs.index = [f"cell{index}" for index in range(n_cells)]
+        obs[OBS.split] = pd.Categorical(obs[OBS.split], categories=["train", "validation", "unlabelled"])
+        obs[OBS.cell_type] = pd.Categorical(obs[OBS.cell_type], categories=[f"type{index}" for index in range(TYPES)])
+        file.finish(obs)
+
+
+def load(in_memory: bool, files: Mapping[str, Path]) -> TrainingCells:
+    """The cells, in memory or on disk."""
+    return load_training_arrays(files["cells"]) if in_memory else open_training_cells(files["cells"])
+
+
+def model(case: Case, files: Mapping[str, Path]) -> PriorBiasedTransformer:
+    """A model of the case with fresh weights, on the CPU; its expression statistics are those of no gene."""
+    return make_model(case)
+
+
+def task_of(case: Case, path: Path, epochs: int, execution: Execution, in_memory: bool = True) -> Task:
+    """A training that starts at random, so that nothing but its steps takes time."""
+    config = TrainConfig(start="random", epochs=epochs, min_steps=0, batch_size=case.batch)
+    return Task(functools.partial(model, case), functools.partial(load, in_memory), config, execution, {"cells": path})
