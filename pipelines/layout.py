@@ -29,6 +29,7 @@ MODEL_CONFIG = TRAINING / "model.json"
 LINEAGE = TRAINING / "lineage.json"
 HISTORY = TRAINING / "history.csv"
 CURVES = TRAINING / "curves.png"
+LOGS = Path("outputs/logs")
 FAILED_BATCH = Path("outputs/failed_batch.json")
 
 EVALUATION = Path("outputs/evaluation")

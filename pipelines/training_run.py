@@ -1,6 +1,9 @@
 """The MLflow run and the folder of one training: begun or taken up again, closed whatever happens."""
 
+import json
+import logging
 import os
+import platform
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +27,8 @@ from sctransformer.training.interrupted import Beginning
 from sctransformer.training.report import EpochReport
 from sctransformer.training.run_folder import RunFolder
 
+LOG = logging.getLogger("sctransformer.run")
+"""What happens to the run, for its log."""
 BEST = ("val_macro_f1", "val_accuracy", "val_loss")
 """Figures of the chosen epoch that are logged for the run as a whole."""
 
@@ -39,6 +44,7 @@ class TrainingRun:
 
     def log_epoch(self, report: EpochReport) -> None:
         """Log an epoch, unless it is there."""
+        LOG.info("epoch %d of %d, %s: %s", report.epoch + 1, report.epochs, report.phase, json.dumps(report.metrics()))
         outbox.log_epoch(self.run_id, report.epoch, report.metrics(self._class_names))
 
     def epochs_before(self) -> list[EpochReport]:
@@ -116,9 +122,9 @@ def take_up_run(params: Params, wanted: str) -> Iterator[TrainingRun]:
 
 @contextmanager
 def _closed(run_id: str) -> Iterator[None]:
-    """Close the run with what became of it, whatever that is."""
+    """Close the run with what became of it, whatever that is; its log is kept with it."""
     status: runs.Status = "FAILED"
-    with guarded(run_id):
+    with guarded(run_id), _logged(layout.LOGS / f"{run_id}.log") as file:
         try:
             with system_metrics(run_id):
                 yield
@@ -126,8 +132,29 @@ def _closed(run_id: str) -> Iterator[None]:
         except KeyboardInterrupt:
             status = "KILLED"
             raise
+        except Exception as error:
+            LOG.error("%s", error)
+            raise
         finally:
+            LOG.info("%s", status.lower())
+            outbox.log_artifact(run_id, file, "log")
             outbox.finish_run(run_id, status)
+
+
+@contextmanager
+def _logged(file: Path) -> Iterator[Path]:
+    """Write what happens to a file; a run that is taken up goes on in the same."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(file)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    LOG.addHandler(handler)
+    LOG.setLevel(logging.INFO)
+    LOG.info("process %d on %s", os.getpid(), platform.node())
+    try:
+        yield file
+    finally:
+        LOG.removeHandler(handler)
+        handler.close()
 
 
 def _tags(params: Params) -> dict[str, str]:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from pipelines import layout
 from pipelines.stage import run_stage
-from pipelines.training_run import TrainingRun, begin_run, take_up_run
+from pipelines.training_run import LOG, TrainingRun, begin_run, take_up_run
 from pipelines.training_task import batch_names, in_memory, model_config, training_task, workers_of
 from sctransformer.errors import UserError
 from sctransformer.evaluation.figures import training_curves
@@ -76,11 +76,13 @@ def main() -> None:
     if labelled < FEW_CELLS and params.train.finetune == "all":
         print(f"Note: there are {labelled} labelled cells; with so few, -S train.finetune=frozen often does better.")
     where = "held in memory" if in_memory(params) else "read from disk in chunks, each worker its share"
-    print(f"cells of the panel are {where}; {workers.count} workers")
+    said = f"cells of the panel are {where}; {workers.count} workers"
+    print(said)
     with connection(code=[CODE]):
         require_resources(workers.minimum or workers.count, workers.cpus, workers.gpus)
         resumed = os.environ.get(RESUME_VARIABLE)
         with take_up_run(params, resumed) if resumed else begin_run(params) as run:
+            LOG.info("%s", said)
             checkpoint, history = _fitted(task, params, run)
             write_outputs(checkpoint, history, model_config(params), run.lineage)
             best = history[checkpoint.progress.best_epoch]

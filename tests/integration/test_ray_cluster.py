@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -70,7 +71,16 @@ def cluster(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     port = free_port()
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", uuid.uuid4().hex)
-    started = [start_node(tmp_path, "--head", f"--port={port}", "--include-dashboard=false")]
+    # not in /tmp/ray, where Ray notes the cluster that was started last; short, for sockets lie in it
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as own:
+        yield from two_nodes(port, own, tmp_path, monkeypatch)
+
+
+def two_nodes(
+    port: int, own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    head = ("--head", f"--port={port}", f"--temp-dir={own}", "--include-dashboard=false")
+    started = [start_node(tmp_path, *head)]
     try:
         for _ in range(240):
             with socket.socket() as probe:

@@ -47,7 +47,8 @@ def connection(code: Sequence[Path] = ()) -> Iterator[None]:
             modules = [str(Path(sctransformer.__file__).parent), *(str(folder.absolute()) for folder in code)]
             settings["runtime_env"] = {"py_modules": modules, "excludes": ["**/__pycache__"]}
     else:
-        settings["include_dashboard"] = False
+        # by itself Ray would join what `ray start` last started on this machine, or wait for it if it is no more
+        settings |= {"address": "local", "include_dashboard": False}
     try:
         ray.init(**settings)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
