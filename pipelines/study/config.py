@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from pipelines.study.models import train_config
 from sctransformer.errors import UserError
 from sctransformer.model import ModelConfig
-from sctransformer.params import Params
+from sctransformer.params import Params, with_values
 from sctransformer.prior.merging import Merge
+from sctransformer.typed_yaml import first_problem, read_yaml
 
 Baseline = Literal["logistic_regression", "celltypist"]
 Overrides = dict[str, Any]
@@ -143,18 +143,11 @@ def load_study(path: Path) -> StudyConfig:
     Raises:
         UserError: the file is absent or no YAML, a variable is not set, or a field is unknown or out of its range.
     """
-    try:
-        content = _with_variables(YAML(typ="safe", pure=True).load(path.read_text()) or {}, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); name the YAML file of a study.") from error
-    except YAMLError as error:
-        raise UserError(f"{path}: is not valid YAML ({' '.join(str(error).split())}).") from error
+    content = _with_variables(read_yaml(path, "name the YAML file of a study") or {}, path)
     try:
         study = StudyConfig.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the study"
-        raise UserError(f"{path}: {field}: {first['msg'].removeprefix('Value error, ')}.") from error
+        raise UserError(f"{path}: {first_problem(error)}.") from error
     for arm in study.arms:
         for point in range(len(study.search)):
             try:
@@ -179,20 +172,14 @@ def overridden(params: Params, overrides: Mapping[str, Any], free: Sequence[str]
     Raises:
         UserError: there is no such parameter, it is not free, or its value is out of range.
     """
-    content = params.model_dump(mode="json", by_alias=True)
-    for key, value in overrides.items():
+    known = params.model_dump(by_alias=True)
+    for key in overrides:
         section, _, name = key.partition(".")
-        if not isinstance(content.get(section), dict) or name not in content[section]:
+        if not isinstance(known.get(section), dict) or name not in known[section]:
             raise UserError(f"{key}: is no section.name of params.yaml.")
         if section not in free and key not in _FREE_NAMES:
             raise UserError(f"{key}: cannot be set here, only {', '.join(free)} and {', '.join(_FREE_NAMES)}.")
-        content[section][name] = value
-    try:
-        return Params.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{field} is {first.get('input')!r}: {first['msg']}.") from error
+    return with_values(params, overrides)
 
 
 def with_overrides(params: Params, overrides: Sequence[str]) -> Params:

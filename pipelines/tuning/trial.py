@@ -10,13 +10,12 @@ import torch
 from pipelines.study.models import new_model, train_config
 from sctransformer.data.cells import read_cells
 from sctransformer.data.prepared import labels_of, load_training_arrays
-from sctransformer.params import Params
+from sctransformer.params import Params, with_values
 from sctransformer.prior.network import read_network
 from sctransformer.training.checkpoint import Checkpoint
 from sctransformer.training.loop import fit
 from sctransformer.training.report import EpochReport
 from sctransformer.training.search import TIME, Report
-from sctransformer.training.space import with_values
 
 
 def run_trial(values: dict[str, Any], report: Report, params: Params, files: Mapping[str, Path]) -> None:

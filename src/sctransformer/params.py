@@ -1,13 +1,13 @@
 """params.yaml, typed: every parameter of the pipeline with its meaning and its default."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from sctransformer.errors import UserError
+from sctransformer.typed_yaml import first_problem, read_yaml
 
 Weight = Annotated[float, Field(gt=0.0, le=1.0)]
 
@@ -248,15 +248,28 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     Raises:
         UserError: the file is absent, is not YAML, or a parameter is unknown or out of its range.
     """
-    try:
-        content = YAML(typ="safe", pure=True).load(path) or {}  # YAML 1.2, which DVC writes: `on` is a word
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; run from the project's folder.") from error
-    except YAMLError as error:
-        raise UserError(f"{path}: is not valid YAML ({' '.join(str(error).split())}).") from error
+    content = read_yaml(path, "run from the project's folder") or {}
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: parameter {field} is {first.get('input')!r}: {first['msg']}.") from error
+        raise UserError(f"{path}: parameter {first_problem(error)}.") from error
+
+
+def with_values(params: Params, values: Mapping[str, Any]) -> Params:
+    """The parameters with some of them set.
+
+    Args:
+        params: of params.yaml.
+        values: by dotted name.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+    content = params.model_dump(mode="json", by_alias=True)
+    for name, value in values.items():
+        section, _, field = name.partition(".")
+        content[section][field] = value
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{first_problem(error)}.") from error

@@ -42,7 +42,7 @@ def test_a_wrong_policy_is_named(tmp_path: Path, content: str, message: str) -> 
 
 
 def test_no_policy(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"policy\.yaml: cannot be read \(No such file or directory\)"):
+    with pytest.raises(UserError, match=r"policy\.yaml: no such file; run from the project's folder or give --policy"):
         load_policy(tmp_path / "policy.yaml")
 
 

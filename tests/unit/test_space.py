@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from sctransformer.errors import UserError
-from sctransformer.params import Params
+from sctransformer.params import Params, with_values
 from sctransformer.training.config import TrainConfig
-from sctransformer.training.space import current, load_space, with_values
+from sctransformer.training.space import current, load_space
 
 DEFAULT = Path(__file__).parents[2] / "pipelines" / "tuning" / "space.yaml"
 
@@ -40,13 +40,13 @@ def test_values_are_set_by_name() -> None:
         ({"train.lr": {"log": [-1.0, 1e-2]}}, "parameters.train.lr: log starts at -1.0; it must be above 0"),
         ({"train.lr": {"uniform": [0.2, 0.1]}}, "the first number, 0.2, must be less than the second, 0.1"),
         ({"train.lr": {"uniform": [0.1, 0.2], "log": [0.1, 0.2]}}, "expected exactly one of choice, uniform, log"),
-        ({"train.lr": {"normal": [0.1, 0.2]}}, "parameters.train.lr.normal: Extra inputs are not permitted"),
+        ({"train.lr": {"normal": [0.1, 0.2]}}, "parameters.train.lr.normal is unknown"),
         (
             {"train.gene_dropout": {"uniform": [0.0, 1.5]}},
             "train.gene_dropout may be 1.5: Input should be less",
         ),
         ({"model.mode": {"choice": ["mask", "masked"]}}, "parameters.model.mode may be 'masked': Input should be"),
-        ({}, "parameters: Dictionary should have at least 1 item"),
+        ({}, "parameters is {}: Dictionary should have at least 1 item"),
     ],
 )
 def test_a_space_that_cannot_be_searched_is_refused(tmp_path: Path, parameters: dict[str, Any], sentence: str) -> None:

@@ -53,7 +53,7 @@ from tests.unit.study_files import SYMBOLS, write_study
         ({"search": []}, "search has no point"),
         ({"arms": {"a": {"train.lr": 1.0}}, "search": [{"train.lr": 0.1}]}, "both set train.lr"),
         ({"seeds": {10: [0]}}, "seeds says nothing of 50 percent"),
-        ({"color": "red"}, "color: Extra inputs are not permitted"),
+        ({"color": "red"}, "color is unknown"),
         ({"arms": {}, "baselines": []}, "neither arms nor baselines"),
     ],
 )

@@ -2,14 +2,13 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from sctransformer.annotate.settings import AnnotationSettings
 from sctransformer.errors import UserError
+from sctransformer.typed_yaml import first_problem, read_yaml
 
 NAME = r"^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$"
 """Of a job: also the name of its unit and its CronJob."""
@@ -146,20 +145,13 @@ def load_job(path: Path) -> Job:
     Raises:
         UserError: it is absent, no YAML, a field is unknown or out of its range, or a path leaves the output folder.
     """
-    try:
-        content = YAML(typ="safe", pure=True).load(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such job file.") from error
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not valid YAML ({' '.join(str(error).split())}).") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    content = read_yaml(path, "name a job file, as in pipelines/jobs")
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected fields such as model, input and output, found {type(content).__name__}.")
     try:
         return Job.model_validate({"name": path.stem, **content})
     except ValidationError as error:
-        raise UserError(f"{path}: {_first(error)}.") from error
+        raise UserError(f"{path}: field {first_problem(error)}.") from error
 
 
 def inside(folder: Path, path: Path) -> Path:
@@ -172,14 +164,3 @@ def inside(folder: Path, path: Path) -> Path:
     if not whole.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"{whole}: leads out of {folder}; remove the link, or choose another name.")
     return whole
-
-
-def _first(error: ValidationError) -> str:
-    first: Any = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "missing":
-        return f"field {field} is missing"
-    if first["type"] == "extra_forbidden":
-        return f"field {field} is unknown"
-    said = first["msg"].removeprefix("Value error, ")
-    return f"field {field} is {first.get('input')!r}: {said}"

@@ -1,12 +1,11 @@
 """registry/policy.yaml, typed: every gate of a promotion with its meaning and its default."""
 
 from pathlib import Path
-from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sctransformer.errors import UserError
+from sctransformer.typed_yaml import first_problem, read_yaml
 
 POLICY_PATH = Path("registry/policy.yaml")
 
@@ -124,17 +123,8 @@ def load_policy(path: Path = POLICY_PATH) -> Policy:
     Raises:
         UserError: the file is absent, is not YAML, or a key is unknown, of the wrong type or out of its range.
     """
-    try:
-        content: Any = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}); run from the project's folder or give --policy."
-        ) from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: is not valid YAML ({' '.join(str(error).split())}).") from error
+    content = read_yaml(path, "run from the project's folder or give --policy")
     try:
         return Policy.model_validate({} if content is None else content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise UserError(f"{path}: {field} is {first.get('input')!r}: {first['msg']}.") from error
+        raise UserError(f"{path}: {first_problem(error)}.") from error

@@ -1,15 +1,13 @@
 """What a search may change, as a typed YAML file: parameters, and the values each may take."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from sctransformer.errors import UserError
-from sctransformer.params import ModelParams, Params, TrainParams
+from sctransformer.params import ModelParams, Params, TrainParams, with_values
+from sctransformer.typed_yaml import first_problem, read_yaml
 
 SECTIONS: dict[str, type[BaseModel]] = {"model": ModelParams, "train": TrainParams}
 """Those of params.yaml that a search may change: with the others cells or network would not stay the same."""
@@ -88,18 +86,11 @@ def load_space(path: Path, params: Params) -> SearchSpace:
     Raises:
         UserError: the file is absent, no YAML, names unknown parameters, or allows values that no run can have.
     """
-    try:
-        content = YAML(typ="safe", pure=True).load(path) or {}
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; expected a search space (see pipelines/tuning/space.yaml).") from error
-    except YAMLError as error:
-        raise UserError(f"{path}: is not valid YAML ({' '.join(str(error).split())}).") from error
+    content = read_yaml(path, "expected a search space (see pipelines/tuning/space.yaml)") or {}
     try:
         space = SearchSpace.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: {field or 'the file'}: {first['msg'].removeprefix('Value error, ')}.") from error
+        raise UserError(f"{path}: {first_problem(error)}.") from error
     for name, values in space.parameters.items():
         _require_known(path, name)
         for value in values.extremes:
@@ -110,28 +101,6 @@ def load_space(path: Path, params: Params) -> SearchSpace:
                     f"{path}: parameters.{name} may be {value!r}: {str(error).split(': ', 1)[-1]}"
                 ) from error
     return space
-
-
-def with_values(params: Params, values: Mapping[str, Any]) -> Params:
-    """The parameters with some of them set.
-
-    Args:
-        params: of params.yaml.
-        values: by dotted name.
-
-    Raises:
-        UserError: a value is out of its range.
-    """
-    content = params.model_dump(mode="json", by_alias=True)
-    for name, value in values.items():
-        section, _, field = name.partition(".")
-        content[section][field] = value
-    try:
-        return Params.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{field}: {first['msg']}.") from error
 
 
 def current(space: SearchSpace, params: Params) -> dict[str, Any]:
