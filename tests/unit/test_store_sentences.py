@@ -26,6 +26,10 @@ from sctransformer.tracking.store import one_sentence
             '(psycopg2.OperationalError) connection to server at "a" failed\n\tIs the server running?',
             "the database does not answer",
         ),
+        (
+            "The following failures occurred while downloading one or more artifacts from x:\n##### File y",
+            "artifacts cannot be fetched; their store may be down",
+        ),
         ("something else\nwith a second line", r"mlflow\.db: something else$"),
     ],
 )

@@ -14,6 +14,10 @@ from sctransformer.registry.names import VERSION_TAGS
 from sctransformer.registry.rescoring import TestCells, rescored
 
 
+_GONE = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
+"""What MLflow says of artifacts that are not there any more."""
+
+
 def evidence_of(bundle: Bundle | str) -> Evidence:
     """What the gates look at in what `bundle_of` gave."""
     if isinstance(bundle, str):
@@ -55,7 +59,7 @@ def bundle_of(client: MlflowClient, version: ModelVersion) -> Bundle | str:
     except (UserError, OSError, ValueError, KeyError) as error:
         return str(error)
     except MlflowException as error:
-        if error.error_code == "TEMPORARILY_UNAVAILABLE":
+        if error.error_code not in _GONE:  # a store that does not answer says nothing against the bundle
             raise
         return str(error.message).splitlines()[0]
     registered = version.tags.get(VERSION_TAGS.identity)

@@ -145,6 +145,8 @@ def _sentence(error: MlflowException) -> str:
                 "look at its log and try again."
             )
         return f"{uri}: the MLflow server does not answer ({shown(why)}); start it or correct MLFLOW_TRACKING_URI."
+    if lines[0].startswith("The following failures occurred while downloading"):
+        return f"{uri}: artifacts cannot be fetched; their store may be down: look at the server's log and try again."
     if "OperationalError" in lines[0]:
         return f"{uri}: the database does not answer ({shown(lines[0])[:200]}); start it and try again."
     return f"{uri}: {shown(lines[0])}"
