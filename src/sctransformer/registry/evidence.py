@@ -13,7 +13,6 @@ from sctransformer.registry.models import fetch
 from sctransformer.registry.names import VERSION_TAGS
 from sctransformer.registry.rescoring import TestCells, rescored
 
-
 _GONE = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
 """What MLflow says of artifacts that are not there any more."""
 
