@@ -52,7 +52,7 @@ def run(
     from sctransformer.jobs.spec import load_job
 
     logging.basicConfig(format="Note: %(message)s", level=logging.WARNING)
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)  # it tells of its temporary folders
+    logging.getLogger("great_expectations").propagate = False  # it tells of its temporary folders
     loaded = load_job(find_job(job))
     found = find_model(loaded.model)
     model = Model(read_bundle(found.folder), loaded.model, found.version)
