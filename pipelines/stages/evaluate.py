@@ -14,6 +14,7 @@ from sctransformer.evaluation import calibration, figures
 from sctransformer.evaluation.baselines import logistic_regression
 from sctransformer.evaluation.donors import by_donor, with_recall_intervals
 from sctransformer.evaluation.metrics import classification_metrics
+from sctransformer.evaluation.paired import compare
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.files import read_json, sha256_json, write_json, written_whole
 from sctransformer.params import load_params
@@ -92,11 +93,12 @@ def main() -> None:
             "macro_f1_ci": low_high,
         },
     )
-    write_json(layout.METRICS, {"test": ours, "baseline": theirs | chosen})
+    said, baseline_said = ([names[label] for label in labels_N] for labels_N in (predicted_N, baseline_N))
+    paired = compare(truth, said, baseline_said, params.seed, donors)
+    versus = {"difference": paired.difference, "low": paired.low, "high": paired.high, "drawn_again": paired.unit}
+    write_json(layout.METRICS, {"test": ours, "baseline": theirs | chosen, "versus_baseline": versus})
     with written_whole(layout.PREDICTIONS) as temporary:
-        table = pd.DataFrame(
-            {"cell": test_cells, "cell_type": truth, "predicted": [names[label] for label in predicted_N]}
-        )
+        table = pd.DataFrame({"cell": test_cells, "cell_type": truth, "predicted": said})
         table.to_csv(temporary, index=False)
     curves["test cells"] = calibration.risk_coverage(probabilities_NC, test.labels_N)
     figures.risk_coverage(curves, threshold, layout.RISK_COVERAGE_PICTURE)

@@ -98,6 +98,7 @@ def render_card(
             classes=classes,
             test=test,
             baseline=baseline,
+            versus=metrics.get("versus_baseline") or {},
             coverage=metrics.get("coverage") or {},
             prior_scales=metrics.get("prior_scales") or [],
             calibration=calibration,

@@ -255,11 +255,13 @@ def _size(candidate: Evidence, maximum: float) -> tuple[Value, Value, bool, str]
 
 
 def _baseline(candidate: Evidence, margin: float) -> tuple[Value, Value, bool, str]:
-    own, other = (_figure(candidate.metrics, (part, "macro_f1")) for part in ("test", "baseline"))
-    if own is None or other is None:
-        absent = "test" if own is None else "baseline"
-        return own, None, False, f"not measured: {absent}.macro_f1"
-    return _not_worse(own, other, margin, "logistic regression")
+    """Closed when the candidate is shown to be worse: its whole interval lies more than the margin under."""
+    other = _figure(candidate.metrics, ("baseline", "macro_f1"))
+    difference, high = (_figure(candidate.metrics, ("versus_baseline", name)) for name in ("difference", "high"))
+    if other is None or difference is None or high is None:
+        return None, -margin, False, "not measured: versus_baseline, baseline.macro_f1"
+    told = f"logistic regression reaches {other:.3f}; {difference:+.3f}, at best {high:+.3f} in 95 % of draws"
+    return high, -margin, high >= -margin, told
 
 
 def _champion(
@@ -280,12 +282,6 @@ def _champion(
         "under it in this share of draws"
     )
     return share, gate.probability, share >= gate.probability, told
-
-
-def _not_worse(own: float, other: float, margin: float, name: str) -> tuple[Value, Value, bool, str]:
-    threshold = other - margin
-    passed = own >= threshold
-    return own, threshold, passed, f"{name} reaches {other:.3f}"
 
 
 def _at(content: Any, path: tuple[str, ...]) -> Any:

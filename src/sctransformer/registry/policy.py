@@ -96,7 +96,7 @@ class Gates(_Section):
     calibration: Ceiling = Ceiling(maximum=0.1)
     """Expected calibration error on test cells."""
     baseline: Margin = Margin(margin=0.02)
-    """Macro-F1 against logistic regression on the same test cells."""
+    """Macro-F1 against logistic regression on the same test cells, upper end of the interval of the difference."""
     champion: NoWorse = NoWorse(margin=0.02, probability=0.8)
     """Macro-F1 against the champion, both scored again on the same test cells."""
     prior_genes: Floor = Floor(minimum=0.05)
