@@ -112,7 +112,9 @@ def start_mlflow(stack: Stack) -> None:
     )
     command = [program("mlflow"), "server", "--app-name", "basic-auth", "--host", LOOPBACK, "--workers", "2"]
     command += ["--port", str(stack.ports.mlflow), "--artifacts-destination", f"s3://{BUCKET}/artifacts"]
-    start("mlflow", command, stack.folder, stack.environment(), lambda: answers(f"{stack.url}/health"))
+    # jobs are for judging language models: six more processes, which nobody needs here
+    environment = stack.environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    start("mlflow", command, stack.folder, environment, lambda: answers(f"{stack.url}/health"))
 
 
 def start_ray(stack: Stack) -> None:

@@ -143,8 +143,9 @@ def server(project: Path) -> Iterator[str]:
         "--artifacts-destination",
         str(folder / "files"),
     ]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env={**os.environ})
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment)
         try:
             _wait_for(f"http://127.0.0.1:{port}/health", process, folder / "log")
             yield f"http://127.0.0.1:{port}"
