@@ -23,6 +23,9 @@ CHANGING = (
 """Calls by which a decision changes a store."""
 
 
+STUCK_SECONDS = 180
+
+
 def forked(work: Callable[[], None], folder: Path) -> int:
     """Run `work` in a child of this process; gives its pid.
 
@@ -35,6 +38,7 @@ def forked(work: Callable[[], None], folder: Path) -> int:
     if pid:
         return pid
     code = 1
+    signal.alarm(STUCK_SECONDS)  # a child that inherits a lock would wait for ever
     try:
         if other_name.exists():
             os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{other_name / 'mlflow.db'}"

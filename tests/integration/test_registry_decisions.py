@@ -19,6 +19,8 @@ from tests.conftest import labelled_test_cells
 from tests.integration.processes import die_before, ended, forked
 from tests.integration.test_registry_models import changed
 
+pytestmark = pytest.mark.forks
+
 POLICY = Policy.model_validate({"gates": {"prior_edges": {"minimum": 10}}})  # the fixture's network has 20 edges
 CELLS = Path("test_cells.h5ad")
 STRICT = Policy.model_validate({"gates": {"prior_edges": {"minimum": 1000}}})

@@ -46,7 +46,7 @@ from tests.integration.conftest import Call
 from tests.integration.processes import die_before, ended, forked
 from tests.integration.test_registry_models import changed
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.forks]
 
 POLICY = Policy.model_validate({"gates": {"prior_edges": {"minimum": 10}}})
 CELLS = Path("test_cells.h5ad")
