@@ -1,10 +1,10 @@
-"""The program as a user calls it, and a real SQLite store for each test: made once and copied, for it takes seconds."""
+"""What integration tests share: the program as a user calls it, a real SQLite store, a real S3 API on loopback."""
 
 import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from mlflow import MlflowClient
@@ -15,6 +15,7 @@ from sctransformer.tracking.store import DATABASE, connect
 
 @pytest.fixture(scope="session")
 def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store without runs, made once and copied, for it takes seconds."""
     file = tmp_path_factory.mktemp("store") / DATABASE
     MlflowClient(f"sqlite:///{file}")
     return file
@@ -62,3 +63,23 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
         return Outcome(code=int(leaving.value.code or 0), out=captured.out, err=captured.err)
 
     return run_words
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A client of a real S3 API on loopback, which the environment names."""
+    import boto3
+    import s3fs
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    s3fs.S3FileSystem.clear_instance_cache()  # instances are shared by a process and keep the address they began with
+    yield boto3.client("s3")
+    server.stop()
+    s3fs.S3FileSystem.clear_instance_cache()

@@ -1,16 +1,14 @@
 """Where cells may come from, and the tables that may come out."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anndata
-import boto3
 import numpy as np
 import pandas as pd
 import pytest
-from moto.server import ThreadedMotoServer
 from pyarrow import parquet
 
 from sctransformer._constants import OBS
@@ -99,22 +97,10 @@ def test_one_bad_file_keeps_no_other_from_being_labelled(bundle_folder: Path, tm
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An S3 service on loopback with a bucket."""
-    server = ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="cells")
-    yield client
-    server.stop()
+def bucket(s3: Any) -> Any:
+    """A client of a real S3 API on loopback that has a bucket `cells`."""
+    s3.create_bucket(Bucket="cells")
+    return s3
 
 
 def test_cells_behind_a_url_are_labelled_once_and_reads_that_fail_are_tried_again(

@@ -189,24 +189,12 @@ def test_a_zarr_folder_is_taken_as_it_is(project: Path, outside: Path, call: Cal
 
 
 @pytest.fixture
-def bucket(outside: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A bucket `cells` behind a real S3 API on this machine, with the outside files in it."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="cells")
+def bucket(outside: Path, s3: Any) -> Any:
+    """A client of a real S3 API on loopback that has a bucket `cells` with the outside files in it."""
+    s3.create_bucket(Bucket="cells")
     for file in outside.iterdir():
-        client.upload_file(str(file), "cells", f"a folder/{file.name}")
-    yield client
-    server.stop()
+        s3.upload_file(str(file), "cells", f"a folder/{file.name}")
+    return s3
 
 
 @pytest.mark.slow

@@ -10,10 +10,10 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from moto.server import ThreadedMotoServer
 
 from sctransformer.data.arrays import TrainingCells
 from sctransformer.errors import UserError
@@ -50,19 +50,10 @@ def stop_node(node: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """URL of a bucket of a real server that speaks S3."""
-    server = ThreadedMotoServer(port=free_port())
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    import s3fs
-
-    s3fs.S3FileSystem().mkdir("runs")
-    yield "s3://runs/training"
-    server.stop()
+def bucket(s3: Any) -> str:
+    """URL of a folder in a bucket of a real server that speaks S3."""
+    s3.create_bucket(Bucket="runs")
+    return "s3://runs/training"
 
 
 @pytest.fixture
@@ -171,9 +162,7 @@ def test_a_storage_that_cannot_be_used(storage: str, sentence: str) -> None:
         RunFolder(storage, "run").require_writable()
 
 
-def test_an_s3_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+def test_an_s3_server_that_is_not_there(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     with pytest.raises(UserError, match=r"s3://runs/run: cannot be written \(.*\); correct train\.storage"):
         RunFolder("s3://runs", "run").require_writable()
