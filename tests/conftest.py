@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: simulated cells with two clear types, and a small, real bundle made from them."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -32,6 +33,11 @@ torch.set_num_threads(1)  # small models are fastest on one thread, and tests ru
 GENES = [f"GENE{index}" for index in range(24)]
 LABELS = ["alpha", "beta", "gamma"]
 EDGES = [(f"GENE{regulator}", f"GENE{target}") for regulator in range(4) for target in range(4 + regulator, 24, 4)]
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, here and in what tests start: a shell that runs them in the background has it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def reference_folder() -> Path:

@@ -141,6 +141,8 @@ class TrainParams(_Section):
     """Of matrix products; bfloat16 by autocast. auto: bfloat16 on a GPU, else float32."""
     compiled: bool = False
     """Whether the model goes through torch.compile."""
+    shared_weights: bool = False
+    """Each worker holds a part of the weights (FSDP2), for a model too large for one GPU, instead of all (DDP)."""
     accumulate: int = Field(default=1, ge=1)
     """A batch is computed in so many parts, for what does not fit in memory at once."""
     checkpoint_steps: int = Field(default=200, ge=0)

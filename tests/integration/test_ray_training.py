@@ -157,6 +157,43 @@ def test_a_driver_that_was_killed_and_a_loss_that_is_no_number(tmp_path: Path) -
     assert len(whole_checkpoints(folder)) == 1
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True).returncode:
+        pytest.skip("a file system can be mounted by root alone")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_disk_that_is_full_costs_nothing_that_was_done(small_disk: Path) -> None:
+    """Training stops with the system's reason, and goes on from the last whole checkpoint when there is room again."""
+    reports: list[EpochReport] = []
+    ballast = small_disk / "ballast"
+
+    def on_epoch(report: EpochReport) -> None:
+        reports.append(report)
+        if report.epoch == 3:
+            with pytest.raises(OSError, match="No space left"), ballast.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+
+    folder = RunFolder(small_disk, "run")
+    with pytest.raises(UserError, match=r"training failed: .*No space left on device"):
+        fit_on_ray(TASK, Workers(count=1, max_restarts=0), folder, on_epoch)
+    (kept,) = whole_checkpoints(folder)
+    epochs_done = load_checkpoint(kept.parent).progress.epochs_done
+    assert 4 <= epochs_done < CONFIG.epochs
+
+    ballast.unlink()
+    resumed = fit_on_ray(TASK, Workers(count=1), folder, reports.append, resume=True)
+    assert [report.epoch for report in reports] == list(range(CONFIG.epochs))
+    assert_same_weights(resumed.weights, bare_run().weights)
+    assert len(whole_checkpoints(folder)) == 1
+
+
 @pytest.mark.parametrize(
     ("workers", "sentence"),
     [

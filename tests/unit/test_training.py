@@ -13,12 +13,14 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score
+from torch.distributed.tensor import DTensor
 
 from sctransformer.errors import UserError
 from sctransformer.training import loop
 from sctransformer.training.batches import batches
 from sctransformer.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from sctransformer.training.config import TrainConfig
+from sctransformer.training.execution import Execution
 from sctransformer.training.loop import EpochReport, NonFiniteLossError, fit
 from sctransformer.training.objectives import class_weights, kept_genes, learning_rate
 from sctransformer.training.phases import Supervised
@@ -29,6 +31,7 @@ from tests.unit.training_runs import (
     CONFIG,
     FROZEN,
     PRETRAINED,
+    Run,
     assert_same_weights,
     trained,
     with_other_labels,
@@ -266,17 +269,25 @@ def test_impossible_training_is_refused(changed: dict[str, Any], message: str) -
         TrainConfig(**changed)
 
 
-TOGETHER = {"all": CONFIG, "pretrained": PRETRAINED, "frozen": FROZEN}
+SHARED = Execution(shared_weights=True, accumulate=2)
+REPLICATED = {"all": CONFIG, "pretrained": PRETRAINED, "frozen": FROZEN}
+TOGETHER = REPLICATED | {"shared": PRETRAINED, "resumed": PRETRAINED}
+"""`shared`: each process holds a part of the weights; `resumed`: such a run that goes on from its fourth epoch."""
 
 
 def _worker(rank: int, size: int, port: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
     torch.set_num_threads(1)
+    runs: dict[str, Run] = {}
     for name, config in TOGETHER.items():
-        checkpoints = trained(config).checkpoints
+        resume = runs["shared"].checkpoints[3] if name == "resumed" else None
+        run = runs[name] = trained(config, resume=resume, execution=None if name in REPLICATED else SHARED)
+        held = run.weights["readout.score_weight_GE"]
+        assert isinstance(held, DTensor) == (name not in REPLICATED)
+        assert not isinstance(held, DTensor) or held.to_local().numel() < held.numel()
         if rank == 0:
             (Path(folder) / name).mkdir()
-            save_checkpoint(checkpoints[-1], Path(folder) / name)
+            save_checkpoint(run.checkpoints[-1], Path(folder) / name)
     dist.destroy_process_group()
 
 

@@ -9,6 +9,7 @@ import torch
 from sctransformer.data.arrays import CellArrays
 from sctransformer.training.checkpoint import Checkpoint
 from sctransformer.training.config import TrainConfig
+from sctransformer.training.execution import Execution
 from sctransformer.training.loop import EpochReport, fit
 from tests.conftest import arrays, simulated_cells, small_model
 
@@ -34,6 +35,7 @@ def trained(
     cells: CellArrays | None = None,
     validation: CellArrays | None = None,
     unlabelled: CellArrays | None = None,
+    execution: Execution | None = None,
 ) -> Run:
     """A small run; by default over 90 simulated cells."""
     model, reports, checkpoints = small_model(config.seed), [], []
@@ -44,7 +46,7 @@ def trained(
 
     cells = cells or arrays(simulated_cells())
     validation = validation or arrays(simulated_cells(seed=1))
-    fit(model, cells, validation, config, keep, resume, unlabelled=unlabelled)
+    fit(model, cells, validation, config, keep, resume, unlabelled=unlabelled, execution=execution)
     return Run(model.state_dict(), reports, checkpoints)
 
 

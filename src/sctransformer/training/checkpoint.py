@@ -14,6 +14,7 @@ from torch import Tensor
 from sctransformer.errors import UserError
 from sctransformer.model import PriorBiasedTransformer
 from sctransformer.training.config import TrainConfig
+from sctransformer.training.parallel import part_of, whole
 
 WEIGHTS = "weights.safetensors"
 BEST = "best.safetensors"
@@ -156,16 +157,11 @@ def require_same_run(checkpoint: Checkpoint, model: PriorBiasedTransformer, conf
             )
 
 
-def copy_of_weights(model: torch.nn.Module) -> dict[str, Tensor]:
-    """A module's tensors, detached, on the CPU."""
-    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-
-
 def flat_optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The tensors of an optimizer's state under flat names."""
+    """The tensors of an optimizer's state, whole, under flat names."""
     state = optimizer.state_dict()["state"]
     return {
-        f"{index}.{name}": tensor.detach().cpu().clone()
+        f"{index}.{name}": whole(tensor.detach()).cpu().clone()
         for index, moments in state.items()
         for name, tensor in moments.items()
     }
@@ -174,10 +170,12 @@ def flat_optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def restore_optimizer_state(optimizer: torch.optim.Optimizer, flat: dict[str, Tensor]) -> None:
     """Put flat state back into an optimizer over the same parameters."""
     content = optimizer.state_dict()
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in flat.items():
         index, name = key.split(".", maxsplit=1)
-        state.setdefault(int(index), {})[name] = tensor
+        own = parameters[int(index)]
+        state.setdefault(int(index), {})[name] = part_of(tensor, own) if tensor.shape == own.shape else tensor
     content["state"] = state
     optimizer.load_state_dict(content)
 

@@ -2,13 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from sctransformer.training.batches import Batch, batches, steps_a_pass
 from sctransformer.training.checkpoint import Progress
@@ -16,6 +14,7 @@ from sctransformer.training.config import TrainConfig
 from sctransformer.training.execution import Execution
 from sctransformer.training.memory import most_allocated_mib, most_resident_mib
 from sctransformer.training.objectives import learning_rate
+from sctransformer.training.parallel import average_whole_gradients, clip_gradients, exchanging
 from sctransformer.training.phases import Phase
 from sctransformer.training.report import NonFiniteLossError
 from sctransformer.training.world import World
@@ -67,7 +66,9 @@ def train_epoch(
             group["lr"] = rate * group["factor"]
         optimizer.zero_grad(set_to_none=True)
         loss = _accumulated_loss(phase, module, batch, execution, world, device)
-        norm = float(torch.nn.utils.clip_grad_norm_(trained, config.clip_norm))
+        if execution.shared_weights:
+            average_whole_gradients(trained, world)
+        norm = clip_gradients(trained, config.clip_norm)
         total = float(world.total(loss))
         if not np.isfinite(total) or not np.isfinite(norm):
             what = "the loss" if not np.isfinite(total) else f"the loss is {total}, but the norm of its gradient"
@@ -102,11 +103,10 @@ def _accumulated_loss(
     parts = list(batch.split(execution.accumulate)) if execution.accumulate > 1 else [batch]
     total = torch.zeros((), device=device)
     for number, part in enumerate(parts, start=1):
-        waits = isinstance(module, DistributedDataParallel) and number < len(parts)
-        with module.no_sync() if waits else nullcontext():  # type: ignore[operator]
+        with exchanging(module, number == len(parts)):
             with execution.autocast(device):
                 loss = phase.loss(module, part, device)
-            (loss * world.size).backward()  # DDP averages gradients; the objective is a sum
+            (loss * world.size).backward()  # gradients are averaged; the objective is a sum
         total += loss.detach()
     return total
 

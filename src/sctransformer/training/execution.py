@@ -25,6 +25,9 @@ class Execution:
     """Of matrix products; `bfloat16` by autocast, weights stay float32. auto: bfloat16 on a GPU, else float32."""
     compiled: bool = False
     """Whether the model goes through torch.compile: half a minute or more at the start, faster steps after."""
+    shared_weights: bool = False
+    """Several processes hold each a part of the weights, gradients and moments (FSDP2), for a model that is too large
+    for one of them, instead of all holding all (DDP)."""
     accumulate: int = 1
     """A batch is computed in so many parts, for what does not fit in memory at once; the result is the same."""
 

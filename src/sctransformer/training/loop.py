@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
 from sctransformer.data.arrays import CellSource
 from sctransformer.errors import UserError
@@ -16,7 +15,6 @@ from sctransformer.model.decoder import ExpressionDecoder
 from sctransformer.training.checkpoint import (
     Checkpoint,
     Progress,
-    copy_of_weights,
     flat_optimizer_state,
     made_with,
     require_same_run,
@@ -25,6 +23,7 @@ from sctransformer.training.checkpoint import (
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.epoch import train_epoch
 from sctransformer.training.execution import Execution
+from sctransformer.training.parallel import load_whole_weights, replicated, share_out, whole_weights
 from sctransformer.training.phases import Phase, Pretraining, Probing, Supervised
 from sctransformer.training.principal_start import start_from_principal_components
 from sctransformer.training.report import EpochReport, NonFiniteLossError
@@ -48,7 +47,8 @@ def fit(
     execution: Execution | None = None,
     on_checkpoint: OnCheckpoint = lambda state: None,
 ) -> None:
-    """Train `model`; on return it holds the best weights by validation macro-F1.
+    """Train `model`; on return it holds the best weights by validation macro-F1 (each process its part, where they
+    are shared out).
 
     With `config.pretrain_epochs` the first epochs are self-supervised: masked expression on the labelled and the
     unlabelled cells. Classification goes on from the epoch with the lowest validation loss, with a new optimizer and
@@ -94,7 +94,10 @@ def fit(
             loading_EG = start_from_principal_components(model, parts, config.seed)
             if decoder is not None:
                 decoder.start_from(loading_EG)
-        progress, best, history = Progress(), copy_of_weights(model), []
+        progress, best, history = Progress(), whole_weights(model), []
+    shared_out = execution.shared_weights and world.size > 1
+    if shared_out:
+        share_out(model, decoder, world, device)
     phases: list[Phase] = []
     if decoder is not None:
         phases.append(Pretraining(model, decoder, parts, validation, config))
@@ -106,11 +109,11 @@ def fit(
 
     def state(progress: Progress, optimizer: torch.optim.Optimizer) -> Checkpoint:
         return Checkpoint(
-            weights=copy_of_weights(model),
+            weights=whole_weights(model),
             best=best,
             optimizer=flat_optimizer_state(optimizer),
             progress=progress,
-            decoder={} if decoder is None else copy_of_weights(decoder),
+            decoder={} if decoder is None else whole_weights(decoder),
             made_with=marks,
             history=list(history),
         )
@@ -121,14 +124,14 @@ def fit(
             continue
         begun = progress.position > (phase.first_epoch, 0)
         if not begun:  # a phase begins where the one before was best
-            model.load_state_dict(best)
+            load_whole_weights(model, best)
             progress = Progress(epochs_done=phase.first_epoch)
         with _trained_alone(phase):
             optimizer = torch.optim.AdamW(phase.parameter_groups(), lr=phase.lr, weight_decay=phase.weight_decay)
             if resume is not None and begun:
                 restore_optimizer_state(optimizer, resume.optimizer)
             module = execution.prepared(phase.module)
-            module = DistributedDataParallel(module) if world.size > 1 else module
+            module = module if shared_out else replicated(module, world)
             for epoch in range(progress.epochs_done, last_epoch):
                 if _out_of_patience(phase, progress):
                     break
@@ -147,13 +150,13 @@ def fit(
                 if not np.isfinite(val_loss):
                     raise NonFiniteLossError(f"the validation loss is {val_loss} after epoch {epoch}", epoch)
                 if progress.improved_by(macro_f1, val_loss):
-                    best = copy_of_weights(model)
+                    best = whole_weights(model)
                     progress = replace(progress, best_epoch=epoch, best_macro_f1=macro_f1, best_loss=val_loss)
                 progress = replace(progress, epochs_done=epoch + 1, steps_done=0, loss_sum=0.0, norm_sum=0.0)
                 report = EpochReport(epoch=epoch, epochs=total_epochs, phase=phase.name, **figures, **validated)
                 history.append(asdict(report))
                 on_epoch(report, state(progress, optimizer))
-    model.load_state_dict(best)
+    load_whole_weights(model, best)
 
 
 def _out_of_patience(phase: Phase, progress: Progress) -> bool:

@@ -103,11 +103,13 @@ class Pretraining(Phase):
         """Mean squared error over hidden genes, and the share of their variance about the mean that is explained."""
         sums = torch.zeros(3, dtype=torch.float64)
         cells, varies_G = self._validation, self._tokens.varies_G.cpu()
-        mine = np.arange(world.rank, len(self._judged_N), world.size)
-        for start in range(0, len(mine), self.batch_size):
-            rows = mine[start : start + self.batch_size]
+        share = -(-len(self._judged_N) // world.size)
+        mine = np.arange(world.rank * share, (world.rank + 1) * share)  # of equal length, for forward passes meet
+        for start in range(0, share, self.batch_size):
+            beyond = mine[start : start + self.batch_size] >= len(self._judged_N)
+            rows = mine[start : start + self.batch_size] % len(self._judged_N)
             part = cells.take(self._judged_N[rows])
-            hidden_NG = ~self._shown_NG[rows]
+            hidden_NG = ~self._shown_NG[rows] & ~torch.as_tensor(beyond)[:, None]
             errors = self._errors(self.module, part, hidden_NG, device)
             sums += torch.stack([*(error.double().cpu() for error in errors), (hidden_NG & varies_G).sum().double()])
         error, variance, predicted = world.total(sums.to(device)).tolist()

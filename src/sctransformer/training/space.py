@@ -25,6 +25,7 @@ NOT_SEARCHED = frozenset(
         "cells",
         "precision",
         "compiled",
+        "shared_weights",
         "accumulate",
     )
 )
