@@ -28,7 +28,7 @@ from sctransformer.training.ray_connection import connection
 from sctransformer.training.report import EpochReport
 from sctransformer.training.run_folder import RunFolder
 
-EPOCHS = 4
+EPOCHS = 6
 """Of each run; the first one warms up and does not count."""
 
 

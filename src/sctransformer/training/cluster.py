@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")  # needs the dashboard agent, which is not installed
+os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process that would tell us what we do not ask
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")  # the controller takes reports in at this pace
 
 import pyarrow.fs

@@ -47,6 +47,8 @@ def squared_errors(predicted_NG: Tensor, z_NG: Tensor, counted_NG: Tensor) -> Te
 
 def kept_genes(generator: torch.Generator, n_cells: int, n_genes: int, dropout: float) -> Tensor:
     """1 for a gene whose count is shown, 0 for one that is hidden, cells x genes."""
+    if dropout == 0.0:
+        return torch.ones(n_cells, n_genes)
     return (torch.rand(n_cells, n_genes, generator=generator) >= dropout).to(torch.float32)
 
 
