@@ -127,7 +127,9 @@ def fit(
             load_whole_weights(model, best)
             progress = Progress(epochs_done=phase.first_epoch)
         with _trained_alone(phase):
-            optimizer = torch.optim.AdamW(phase.parameter_groups(), lr=phase.lr, weight_decay=phase.weight_decay, fused=True)
+            optimizer = torch.optim.AdamW(
+                phase.parameter_groups(), lr=phase.lr, weight_decay=phase.weight_decay, fused=True
+            )
             if resume is not None and begun:
                 restore_optimizer_state(optimizer, resume.optimizer)
             module = execution.prepared(phase.module)

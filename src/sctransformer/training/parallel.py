@@ -34,7 +34,9 @@ def share_out(
 
 def replicated(module: nn.Module, world: World) -> nn.Module:
     """The module, whose gradients are averaged over processes that hold all weights."""
-    return DistributedDataParallel(module, forward_sync_buffers=False, gradient_as_bucket_view=True) if world.size > 1 else module
+    if world.size == 1:
+        return module
+    return DistributedDataParallel(module, forward_sync_buffers=False, gradient_as_bucket_view=True)
 
 
 def exchanging(module: nn.Module, exchange: bool) -> AbstractContextManager[None]:
