@@ -1,7 +1,6 @@
 """What integration tests share: the program as a user calls it, a real SQLite store, a real S3 API on loopback."""
 
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,12 +52,8 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
     """Call the real entry point with words of the command line."""
 
     def run_words(*words: object) -> Outcome:
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            with pytest.raises(SystemExit) as leaving:
-                run([str(word) for word in words])
-        finally:
-            signal.signal(signal.SIGTERM, handler)
+        with pytest.raises(SystemExit) as leaving:
+            run([str(word) for word in words])
         captured = capsys.readouterr()
         return Outcome(code=int(leaving.value.code or 0), out=captured.out, err=captured.err)
 

@@ -19,7 +19,7 @@ import yaml
 from anndata import AnnData
 
 from sctransformer._constants import OBS
-from sctransformer.cli.main import TERMINATED
+from sctransformer.cli.stopping import TERMINATED
 from sctransformer.data import catalogue as catalogue_module
 from sctransformer.data.catalogue import CATALOGUE, Dataset, read_catalogue
 from sctransformer.errors import DEBUG_VARIABLE, UserError

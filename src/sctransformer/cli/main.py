@@ -3,18 +3,17 @@
 import functools
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
 from sctransformer import __version__
+from sctransformer.cli.stopping import stoppable
 from sctransformer.errors import DEBUG_VARIABLE, UserError, debugging
 
-UNEXPECTED, INTERRUPTED, TERMINATED = 70, 130, 143
+UNEXPECTED, INTERRUPTED = 70, 130
 """Exit codes; 1 is what the user can put right, 2 a wrong command line, 75 work that another process is doing."""
 
 VERBS = (
@@ -74,13 +73,8 @@ def run(arguments: Sequence[str] | None = None) -> None:
     if "--debug" in options:  # taken wherever it stands: nobody remembers that it belongs before the verb
         os.environ[DEBUG_VARIABLE] = "1"
         words.remove("--debug")
-    signal.signal(signal.SIGTERM, _terminate)
-    app(words)
-
-
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    """End as an exception does, so that temporary files are removed when a scheduler stops the job."""
-    sys.exit(TERMINATED)
+    with stoppable():
+        app(words)
 
 
 def _show_version(wanted: bool) -> None:

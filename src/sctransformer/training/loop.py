@@ -128,7 +128,7 @@ def fit(
             progress = Progress(epochs_done=phase.first_epoch)
         with _trained_alone(phase):
             optimizer = torch.optim.AdamW(
-                phase.parameter_groups(), lr=phase.lr, weight_decay=phase.weight_decay, fused=True
+                phase.parameter_groups(), lr=phase.lr, weight_decay=phase.weight_decay, fused=not shared_out
             )
             if resume is not None and begun:
                 restore_optimizer_state(optimizer, resume.optimizer)
