@@ -32,7 +32,8 @@ def side_by_side(work: Callable[[T], R], tasks: Sequence[T], processes: int) -> 
     pool = ProcessPoolExecutor(min(processes, len(tasks)) or 1, multiprocessing.get_context("spawn"), _start)
     finished = False
     try:
-        futures: dict[Future[R], T] = {pool.submit(work, task): task for task in tasks}
+        with _held_back(signal.SIGINT):  # workers inherit that, from their very beginning
+            futures: dict[Future[R], T] = {pool.submit(work, task): task for task in tasks}
         for future in as_completed(futures):
             error = future.exception()
             if error is not None and not isinstance(error, Exception):
@@ -64,9 +65,18 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _held_back(signum: signal.Signals) -> Iterator[None]:
+    """A signal that comes meanwhile is heard afterwards."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signum})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signum})
+
+
 def _start() -> None:
-    """In a worker: leave Ctrl-C to the parent, and end with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """In a worker: end with the parent, to which Ctrl-C is left."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
