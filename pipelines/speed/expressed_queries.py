@@ -41,9 +41,6 @@ from sctransformer.params import Params, load_params
 from sctransformer.prior.bias import allowed_pairs, mask_bias
 from sctransformer.prior.readers import read_any
 
-ROWS = 4096
-"""Cells read at a time."""
-
 
 @dataclass(frozen=True)
 class PanelCounts:
@@ -66,7 +63,7 @@ def read_panel(cells: Path, network: Path, budget: int) -> PanelCounts:
         identity = identify(file.var, read_gene_map(), str(cells))
         sizes = choose_library_sizes(file.obs, None, str(cells))
         moments, counts, library_sizes = GeneMoments(len(identity.genes)), [], []
-        for start, chunk in file.chunks(ROWS):
+        for start, chunk in file.chunks():
             counts.append(identity.gather(chunk))
             library_sizes.append(sizes.of_chunk(start, chunk))
             moments.add(counts[-1], library_sizes[-1])

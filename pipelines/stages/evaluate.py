@@ -8,7 +8,7 @@ from pipelines.artefacts import trained_model
 from pipelines.stage import run_stage
 from sctransformer._constants import OBS
 from sctransformer.data.cells import CellFile, read_cells
-from sctransformer.data.prepared import ROWS, labels_of, split_arrays
+from sctransformer.data.prepared import labels_of, split_arrays
 from sctransformer.data.writing import growing_cells
 from sctransformer.evaluation import calibration, figures
 from sctransformer.evaluation.baselines import logistic_regression
@@ -32,7 +32,7 @@ def write_test_cells(names: list[str]) -> None:
     """The test cells over all genes of the file, so that models with other panels can be compared on them."""
     with CellFile(layout.CELLS) as file, growing_cells(layout.TEST_CELLS_FILE, file.genes.tolist()) as target:
         is_test_N = file.obs.index.isin(names)
-        for start, chunk in file.chunks(ROWS):
+        for start, chunk in file.chunks():
             target.append(chunk[is_test_N[start : start + chunk.shape[0]]])
         target.finish(file.obs[is_test_N])
 

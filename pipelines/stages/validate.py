@@ -16,15 +16,12 @@ from sctransformer.files import write_json
 from sctransformer.params import Params, load_params
 from sctransformer.prior.network import read_network
 
-ROWS = 4096
-"""Cells read at a time."""
-
 
 def collect_tables(params: Params) -> dict[Path, dict[str, pd.DataFrame]]:
     """The tables to check, by the file that a person has to put right."""
     with CellFile(layout.CELLS) as cells, cells_bar("Validating") as on_progress:
         total = cells.n_cells
-        statistics = count_statistics(cells.chunks(ROWS), cells.genes, lambda done: on_progress(done, total))
+        statistics = count_statistics(cells.chunks(), cells.genes, lambda done: on_progress(done, total))
         training = training_tables(cells.obs, cells.genes, statistics)
         genes = cells.genes
     network = read_network(params.prior.network, params.prior.confidence)

@@ -20,7 +20,7 @@ from sctransformer.data.ingest import Columns, ingest
 from sctransformer.data.library import choose_library_sizes
 from sctransformer.data.normalise import GeneMoments
 from sctransformer.data.panel import choose_panel
-from sctransformer.data.prepared import ROWS, labels_of, training_moments
+from sctransformer.data.prepared import labels_of, training_moments
 from sctransformer.data.split_table import read_split_table, table_splits
 from sctransformer.data.splits import (
     TEST,
@@ -230,7 +230,7 @@ def _write_panel(
             sizes = choose_library_sizes(more.obs, None, str(study.dataset.unlabelled))
             columns, library_sizes = identity.genes.get_indexer(pd.Index(panel["gene"])), []
             with growing_cells(folder / MORE_CELLS, panel["gene"].tolist()) as cells:
-                for start, chunk in more.chunks(ROWS):
+                for start, chunk in more.chunks():
                     cells.append(identity.gather(chunk)[:, columns])
                     library_sizes.append(sizes.of_chunk(start, chunk))
                 cells.finish(pd.DataFrame({OBS.library_size: np.concatenate(library_sizes)}, index=more.obs.index))
@@ -242,7 +242,7 @@ def _moments_among(file: CellFile, trained_N: NDArray[np.bool_], genes_G: NDArra
     """As `training_moments`, of some of the genes."""
     moments = GeneMoments(len(genes_G))
     library_size_N = file.obs[OBS.library_size].to_numpy(dtype=np.float64)
-    for start, chunk in file.chunks(ROWS):
+    for start, chunk in file.chunks():
         part = slice(start, start + chunk.shape[0])
         moments.add(chunk[trained_N[part]][:, genes_G], library_size_N[part][trained_N[part]])
     return moments

@@ -17,6 +17,9 @@ from sctransformer.data.matrix import RowMatrix, Starts, open_matrix
 from sctransformer.data.obs_table import read_table, small_cache
 from sctransformer.errors import UserError
 
+CHUNK_CELLS = 4096
+"""Cells read at a time where nothing asks for another number: tens of megabytes."""
+
 X, RAW = "X", "raw.X"
 LAYERS_OF_COUNTS = ("counts", "raw_counts", "raw", "count", "umi", "umis")
 """Layers that usually hold raw counts, tried first."""
@@ -69,7 +72,7 @@ class CellFile:
         """Number of cells."""
         return len(self.obs)
 
-    def chunks(self, rows: int, wanted: Starts = None) -> Iterator[tuple[int, sparse.csr_matrix]]:
+    def chunks(self, rows: int = CHUNK_CELLS, wanted: Starts = None) -> Iterator[tuple[int, sparse.csr_matrix]]:
         """Checked raw counts, `rows` cells at a time: position of the first cell, and cells x genes in CSR.
 
         Args:
@@ -222,7 +225,7 @@ def require_unique_names(file: CellFile) -> None:
         raise UserError(f"{file.path}: names of cells must be unique, but {twice!r} occurs more than once.")
 
 
-def read_cells(path: Path, rows: int = 4096, counts: str | None = None) -> AnnData:
+def read_cells(path: Path, rows: int = CHUNK_CELLS, counts: str | None = None) -> AnnData:
     """Read names, obs and checked counts into memory; X becomes CSR float32. For files that are known to be small.
 
     Raises:

@@ -19,9 +19,6 @@ from sctransformer.data.validation.run import run_suites
 from sctransformer.data.validation.tables import network_tables, training_tables
 from sctransformer.params import ValidateParams
 
-ROWS = 4096
-"""Cells read at a time."""
-
 
 @dataclass(frozen=True)
 class CellCheck:
@@ -66,7 +63,7 @@ def look_at(
         library_size_N = np.zeros(file.n_cells)
 
         def by_gene() -> Any:
-            for start, chunk in file.chunks(ROWS):
+            for start, chunk in file.chunks():
                 library_size_N[start : start + chunk.shape[0]] = sizes.of_chunk(start, chunk)
                 yield start, identity.gather(chunk)
 

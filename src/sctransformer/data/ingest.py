@@ -16,8 +16,6 @@ from sctransformer.data.library import choose_library_sizes
 from sctransformer.data.writing import growing_cells
 from sctransformer.errors import UserError
 
-ROWS = 4096
-"""Cells read at a time."""
 MISSING = frozenset({"", "nan", "NaN", "NA", "N/A", "<NA>", "None", "null", "NULL"})
 """Labels and donors that are none: what a missing value becomes when a table is turned into text."""
 
@@ -74,7 +72,7 @@ def ingest(
         sides = [(~away_N, stack.enter_context(growing_cells(kept, genes)))]
         sides.append((away_N, stack.enter_context(growing_cells(new, genes))))
         library_size_N = np.zeros(len(obs))
-        for start, chunk in file.chunks(ROWS):
+        for start, chunk in file.chunks():
             part = slice(start, start + chunk.shape[0])
             library_size_N[part] = library_sizes.of_chunk(start, chunk)
             counts_NG = identity.gather(chunk)

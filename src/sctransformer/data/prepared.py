@@ -15,8 +15,6 @@ from sctransformer.data.normalise import GeneMoments
 from sctransformer.data.stored import StoredCells
 from sctransformer.data.writing import growing_cells
 
-ROWS = 4096
-"""Cells read at a time."""
 SIDES = ("train", "validation", UNLABELLED)
 """The splits that training sees, in the order of `TrainingCells`."""
 MOST_IN_MEMORY = 2**29
@@ -29,7 +27,7 @@ def training_moments(
     """Mean and variance of each gene over the training cells of a file under the data contract."""
     moments = GeneMoments(len(file.genes))
     library_size_N = file.obs[OBS.library_size].to_numpy(dtype=np.float64)
-    for start, chunk in file.chunks(ROWS):
+    for start, chunk in file.chunks():
         part = slice(start, start + chunk.shape[0])
         moments.add(chunk[training_N[part]], library_size_N[part][training_N[part]])
         on_progress(part.stop, file.n_cells)
@@ -46,7 +44,7 @@ def write_prepared(
     """Write the columns of the panel, in its order, with the obs of the file and `obs["split"]` (categorical)."""
     columns = file.genes.get_indexer(pd.Index(panel["gene"]))
     with growing_cells(target, panel["gene"].tolist()) as cells:
-        for start, chunk in file.chunks(ROWS):
+        for start, chunk in file.chunks():
             cells.append(chunk[:, columns])
             on_progress(start + chunk.shape[0], file.n_cells)
         cells.finish(file.obs.assign(**{OBS.split: split}))

@@ -11,8 +11,6 @@ from sctransformer.export.bundle import Bundle
 from sctransformer.jobs.spec import Job
 from sctransformer.monitor.drift import Limits, Verdict, judge
 
-_ROWS = 4096
-
 
 def hooks_of(job: Job, bundle: Bundle) -> Hooks:
     """The checks that a job file asks for."""
@@ -52,7 +50,7 @@ def validated(opened: OpenedFile, bundle: Bundle, min_coverage: float) -> dict[s
     from sctransformer.data.validation.batch import BatchLimits, check_batch
 
     file, source = opened.file, str(opened.source)
-    statistics = count_statistics(file.chunks(_ROWS), file.genes)
+    statistics = count_statistics(file.chunks(), file.genes)
     column = opened.library_sizes.column
     sizes_N = None if column is None else np.asarray(file.obs[column], dtype=np.float64)
     panel = np.array(bundle.genes, dtype=object)
