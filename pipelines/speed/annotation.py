@@ -154,7 +154,7 @@ def measure(n_cells: int, n_genes: int, params: Params, repeats: int, memory: li
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         cells = draw_cells(min(DRAWN, max([n_cells, *memory])), 2 * n_genes)  # the drawn panel is half of the genes
-        draw_bundle(cells, params, folder / BUNDLE)
+        draw_bundle(cells, params, folder / BUNDLE, n_genes)
         for number in {n_cells, *memory} - {0}:
             write_cells(cells, number, folder / f"{number}.h5ad")
         peaks = {str(number): alone(folder, number) for number in memory}

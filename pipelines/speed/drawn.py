@@ -45,8 +45,8 @@ def draw_cells(n_cells: int, n_genes: int, seed: int = 0) -> AnnData:
     return AnnData(counts, obs=obs, var=pd.DataFrame(index=[f"GENE{index}" for index in range(n_genes)]))
 
 
-def draw_bundle(cells: AnnData, params: Params, folder: Path, seed: int = 0) -> None:
-    """A bundle of the model of params.yaml over half the genes, with random weights and a random network."""
+def draw_bundle(cells: AnnData, params: Params, folder: Path, panel_genes: int, seed: int = 0) -> None:
+    """A bundle of the model of params.yaml over some of the genes, with random weights and a random network."""
     import torch
     from safetensors.torch import save_file
 
@@ -56,7 +56,7 @@ def draw_bundle(cells: AnnData, params: Params, folder: Path, seed: int = 0) -> 
     from sctransformer.model import ModelConfig
 
     rng = np.random.default_rng(seed)
-    columns = rng.permutation(cells.n_vars)[: cells.n_vars // 2]
+    columns = rng.permutation(cells.n_vars)[:panel_genes]
     genes, n_regulators = cells.var_names[columns].tolist(), max(1, int(len(columns) * REGULATOR_SHARE))
     few = cells[:BATCH_CELLS, columns].X.toarray()
     sizes_N = cells.obs[OBS.library_size].to_numpy(dtype=np.float32)[:BATCH_CELLS]

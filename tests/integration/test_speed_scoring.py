@@ -20,7 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cells = drawn.draw_cells(150, 96)
     cells.write_h5ad(path / scoring.CELLS)
     model = ModelParams(width=8, heads=2, feedforward=8, readout_heads=2, embedding=8)
-    drawn.draw_bundle(cells, Params(model=model), path / scoring.BUNDLE)
+    drawn.draw_bundle(cells, Params(model=model), path / scoring.BUNDLE, panel_genes=48)
     return path
 
 
@@ -34,6 +34,11 @@ def test_every_way_labels_every_cell_and_the_models_agree(folder: Path) -> None:
     assert (said["celltypist"] == written.obs[OBS.cell_type].astype(str)).mean() > 0.9
 
 
+def test_annotation_does_all_of_its_work_every_time(folder: Path) -> None:
+    annotate = scoring.WAYS["annotate_file"](folder)
+    assert [annotate().unchanged for _ in range(2)] == [False, False]
+
+
 def test_time_is_measured_in_turns(folder: Path) -> None:
     seconds = scoring.seconds_in_turns(folder, repeats=1)
     assert list(seconds) == list(scoring.WAYS)
@@ -43,7 +48,7 @@ def test_time_is_measured_in_turns(folder: Path) -> None:
 def test_figures_are_plain_values_and_ratios_are_to_celltypist() -> None:
     params = with_overrides(Params(), ["model.width=8", "model.heads=2", "model.mode=bias"])
     assert (params.model.width, params.model.mode) == (8, "bias")
-    figures = scoring.measure(70, 64, params, repeats=1, memory=False)
+    figures = scoring.measure(70, 64, 32, params, repeats=1, memory=False)
     assert json.loads(json.dumps(figures)) == figures
     assert figures["of_celltypists_time"]["celltypist"] == 1.0
     rates = figures["cells_per_s"]
