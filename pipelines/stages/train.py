@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 from types import FrameType
 
@@ -97,6 +98,9 @@ def _fitted(task: Task, params: Params, run: TrainingRun) -> tuple[Checkpoint, l
         raise UserError(_non_finite(error, params, run)) from error
     except UserError as error:
         raise UserError(f"{str(error).rstrip('.')}; {run.last_checkpoint()}.") from error
+    except KeyboardInterrupt:
+        print(f"Interrupted: {run.last_checkpoint()}.", file=sys.stderr)
+        raise
 
 
 def _non_finite(error: NonFiniteLossError, params: Params, run: TrainingRun) -> str:

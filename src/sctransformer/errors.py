@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import NoReturn, ParamSpec
 
 DEBUG_VARIABLE = "SCTRANSFORMER_DEBUG"
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 P = ParamSpec("P")
 
 
@@ -43,9 +45,13 @@ def fail(error: UserError) -> NoReturn:
 
 
 def run_reporting(main: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-    """Call `main`; a `UserError` becomes its sentence and its exit code."""
+    """Call `main`; a `UserError` becomes its sentence and its exit code, Ctrl-C its code."""
     try:
         main(*args, **kwargs)
+    except KeyboardInterrupt:
+        if debugging():
+            raise
+        sys.exit(INTERRUPTED)
     except UserError as error:
         if debugging():
             raise

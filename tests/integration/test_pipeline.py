@@ -3,15 +3,20 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import anndata
 import mlflow
+import psutil
 import pytest
 import yaml
+from mlflow.entities import Run
 
 from sctransformer._constants import OBS
 from sctransformer.files import sha256_file
@@ -26,11 +31,17 @@ SMALL = {
 }
 
 
-def run(project: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """A command in the clone, with this interpreter as `python`."""
+def environment_of(project: Path) -> dict[str, str]:
+    """With the code of the clone, and with this interpreter as `python`."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(project / "src"), "DVC_NO_ANALYTICS": "1"}
     environment.pop("MLFLOW_TRACKING_URI", None)
+    return environment
+
+
+def run(project: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """A command in the clone."""
+    environment = environment_of(project)
     done = subprocess.run(arguments, cwd=project, env=environment, capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
@@ -109,10 +120,30 @@ def test_a_changed_parameter_touches_the_stage_that_reads_it(
         (project / "params.yaml").write_text(before)
 
 
-def test_one_run_with_one_point_an_epoch_and_its_inputs(project: Path) -> None:
-    client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+def client_of(project: Path) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+
+
+def training_runs(project: Path) -> list[Run]:
+    """The latest first."""
+    client = client_of(project)
     (experiment,) = [found for found in client.search_experiments() if found.name == "training"]
-    (found,) = client.search_runs([experiment.experiment_id])
+    return list(client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"]))
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Command lines of the processes at work in a folder."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cwd() == str(folder):
+                found.append(" ".join(process.cmdline()))
+    return found
+
+
+def test_one_run_with_one_point_an_epoch_and_its_inputs(project: Path) -> None:
+    client = client_of(project)
+    (found,) = training_runs(project)
     assert found.info.status == "FINISHED"
     assert [point.step for point in client.get_metric_history(found.info.run_id, "val_macro_f1")] == [0, 1, 2]
     assert found.data.params["train.epochs"] == "3"
@@ -157,10 +188,33 @@ def test_training_again_gives_the_same_weights(project: Path) -> None:
     assert sha256_file(weights) == before
 
 
-def test_an_experiment_with_another_parameter(project: Path) -> None:
-    run(project, "dvc", "exp", "run", "-S", "train.lr=3e-4", "--name", "small-lr", "train")
+def test_an_experiment_that_was_interrupted_goes_on(project: Path) -> None:
+    """Ctrl-C, once there is something to go on from; then the same run to its end, every epoch once."""
+    folder, epochs = project / "outputs/ray", 40
+    settings = ["-S", "train.lr=3e-4", "-S", f"train.epochs={epochs}", "-S", f"train.patience={epochs}"]
+    with (project / "log").open("w+") as log:
+        command = ["sctransformer", "train", *settings, "--name", "small lr"]
+        process = subprocess.Popen(command, cwd=project, env=environment_of(project), stdout=log, stderr=log)
+        while process.poll() is None and not list(folder.glob("*/*/checkpoint_*")):
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        log.seek(0)
+        said = log.read()
+    assert "Interrupted: the last good checkpoint" in said
+    assert "Traceback" not in said
+    assert not processes_in(project)
+    (newest, *_) = training_runs(project)
+    assert (newest.info.run_name, newest.info.status) == ("small lr", "KILLED")
+
+    run(project, "sctransformer", "train", "--resume", "small lr")
+    (newest, *_) = training_runs(project)
+    assert (newest.info.run_name, newest.info.status) == ("small lr", "FINISHED")
+    history = client_of(project).get_metric_history(newest.info.run_id, "val_macro_f1")
+    assert sorted(point.step for point in history) == list(range(epochs))
     assert yaml.safe_load((project / "params.yaml").read_text())["train"]["lr"] == 3e-4
     assert "small-lr" in run(project, "dvc", "exp", "list").stdout
+    assert not list(folder.iterdir())
 
 
 def failing_repro(project: Path, stage: str) -> str:

@@ -11,9 +11,9 @@ import typer
 
 from sctransformer import __version__
 from sctransformer.cli.stopping import stoppable
-from sctransformer.errors import DEBUG_VARIABLE, UserError, debugging
+from sctransformer.errors import DEBUG_VARIABLE, INTERRUPTED, UserError, debugging
 
-UNEXPECTED, INTERRUPTED = 70, 130
+UNEXPECTED = 70
 """Exit codes; 1 is what the user can put right, 2 a wrong command line, 75 work that another process is doing."""
 
 VERBS = (

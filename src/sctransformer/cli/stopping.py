@@ -1,8 +1,10 @@
 """How a command hears that it is to stop: as an exception, so that what it has begun is cleaned up."""
 
+import os
 import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -42,3 +44,22 @@ def stoppable() -> Iterator[None]:
         sys.unraisablehook = others
         for signum, how in before.items():
             signal.signal(signum, how)
+
+
+def run_stoppable(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a command to its end and give its exit code; whoever stops this process interrupts the command first.
+
+    It runs in a process group of its own: of Ctrl-C, which a terminal sends to every process of the group in front, its
+    processes would hear twice, and the second one would break off their cleaning up. Stopping a second time kills them.
+    """
+    with subprocess.Popen(command, env=environment, process_group=0) as process:
+        try:
+            return process.wait()
+        except (KeyboardInterrupt, SystemExit):
+            os.killpg(process.pid, signal.SIGINT)
+            try:
+                process.wait()
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+            raise

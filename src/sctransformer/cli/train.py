@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from sctransformer.cli.stopping import run_stoppable
+
 TARGET = "export"
 """The stage an experiment ends with: a bundle, measured, not yet registered."""
 RESUME, NAME = "SCTRANSFORMER_RESUME", "SCTRANSFORMER_RUN_NAME"
@@ -85,8 +87,7 @@ def launch(overrides: Iterable[str], target: str, name: str | None, environment:
     # the stages call `python`: let it be this one
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     variables = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", **environment}
-    done = subprocess.run([sys.executable, "-m", "dvc", *arguments, target], env=variables, check=False)
-    if done.returncode:
+    if run_stoppable([sys.executable, "-m", "dvc", *arguments, target], variables):
         raise UserError("the experiment did not end well; what stopped it stands above.")
 
 
