@@ -19,6 +19,8 @@ from sctransformer.errors import UserError, run_reporting
 from sctransformer.files import write_json
 from sctransformer.params import load_params
 from sctransformer.tracking import runs
+from sctransformer.training.ray_connection import on_cluster
+from sctransformer.training.run_folder import RunFolder
 from sctransformer.training.search import Trial, search
 from sctransformer.training.space import SearchSpace, current, load_space
 
@@ -40,11 +42,15 @@ def main(space_file: Path, folder: Path, trials: int | None, minutes: float | No
     space = load_space(space_file, params).model_copy(update=given)
     prepare()
     files = {"cells": layout.PREPARED_CELLS, "panel": layout.PANEL, "network": params.prior.network}
-    train = functools.partial(run_trial, params=params, files={name: path.resolve() for name, path in files.items()})
+    files = {name: path.resolve() for name, path in files.items()}
     record = SearchRecord(folder.name, str(folder.resolve()), space, params)
+    shared_in = RunFolder(params.train.storage, f"search-{record.parent}") if on_cluster() else None
+    train = functools.partial(run_trial, params=params, files=files, shared_in=shared_in)
     status: runs.Status = "FAILED"
     best: float | None = None
     try:
+        if shared_in is not None:
+            shared_in.share(files)
         first = current(space, params)
         found = search(train, space, first, params.train.epochs, params.seed, folder.resolve(), record, CODE)
         status, best = "FINISHED", max((trial.score for trial in found if trial.score is not None), default=None)
@@ -53,6 +59,8 @@ def main(space_file: Path, folder: Path, trials: int | None, minutes: float | No
         raise
     finally:
         record.close(status, best)
+        if shared_in is not None:
+            shared_in.remove()
     show(found, space)
     chosen = [trial for trial in found if trial.score is not None and trial.score == best]
     if not chosen:

@@ -15,10 +15,13 @@ from sctransformer.prior.network import read_network
 from sctransformer.training.checkpoint import Checkpoint
 from sctransformer.training.loop import fit
 from sctransformer.training.report import EpochReport
+from sctransformer.training.run_folder import RunFolder
 from sctransformer.training.search import TIME, Report
 
 
-def run_trial(values: dict[str, Any], report: Report, params: Params, files: Mapping[str, Path]) -> None:
+def run_trial(
+    values: dict[str, Any], report: Report, params: Params, files: Mapping[str, Path], shared_in: RunFolder | None
+) -> None:
     """Train with some parameters set, and report each epoch of classification.
 
     Args:
@@ -26,7 +29,10 @@ def run_trial(values: dict[str, Any], report: Report, params: Params, files: Map
         report: see `training.search`.
         params: all others.
         files: `cells`, `panel` and `network`, by absolute path.
+        shared_in: where they were put for other machines; None if trials run on the one that has them.
     """
+    if shared_in is not None:
+        files = shared_in.shared(files)
     torch.set_num_threads(1)
     chosen = with_values(params, values)
     cells = load_training_arrays(files["cells"])

@@ -20,6 +20,7 @@ from sctransformer.errors import UserError
 from sctransformer.training.checkpoint import PROGRESS
 from sctransformer.training.ray_connection import connection
 from sctransformer.training.run_folder import RunFolder
+from sctransformer.training.search import TIME, Report
 from tests.integration.test_ray_training import CONFIG, bare_run, load_cells
 
 pytestmark = pytest.mark.slow
@@ -94,18 +95,29 @@ def load_shipped(files: Mapping[str, Path]) -> TrainingCells:
     return load_cells(files)
 
 
+def trial_elsewhere(values: dict[str, Any], report: Report, files: Mapping[str, Path], shared_in: RunFolder) -> None:
+    """A trial that needs a file of the machine that began the search."""
+    load_shipped(shared_in.shared(files))
+    report({TIME: 1, "val_macro_f1": values["train.lr"]})
+
+
 DRIVER = """
 import os, signal, sys, time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from sctransformer.training.cluster import Workers, fit_on_ray
 from sctransformer.training.ray_connection import connection, nodes
 from sctransformer.training.run_folder import RunFolder
-from tests.integration.test_ray_cluster import TESTS, load_shipped
+from sctransformer.training.search import search
+from sctransformer.training.space import SearchSpace
+from tests.integration.test_ray_cluster import TESTS, load_shipped, trial_elsewhere
 from tests.integration.test_ray_training import TASK
+from tests.integration.test_search import Journal
 
 url, note, node = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-killed = []
+killed, here = [], note.parent
+SPACE = SearchSpace.model_validate({"trials": 4, "parameters": {"train.lr": {"choice": [0.1, 0.2]}}})
 
 def on_epoch(report):
     print("epoch", report.epoch, flush=True)
@@ -116,6 +128,11 @@ def on_epoch(report):
 with connection(code=[TESTS]):
     while nodes() < 2:
         time.sleep(0.5)
+    shared_in = RunFolder(url, "search")
+    shared_in.share({"note": note})
+    trial = partial(trial_elsewhere, files={"note": note}, shared_in=shared_in)
+    found = search(trial, SPACE, {"train.lr": 0.1}, 1, 0, here / "search", Journal(here / "trials"), TESTS)
+    print("searched", all(trial.score == trial.values["train.lr"] for trial in found), len(found), flush=True)
     task = replace(TASK, load_cells=load_shipped, files={"note": note})
     workers = Workers(count=2, minimum=1, placement="SPREAD", max_restarts=4)
     fit_on_ray(task, workers, RunFolder(url, "run"), on_epoch)
@@ -131,8 +148,8 @@ def test_training_goes_on_when_a_node_is_lost(
     command = [sys.executable, "-c", DRIVER, bucket, str(tmp_path / "note.txt"), str(cluster[1].pid)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr + (tmp_path / "node.log").read_text()
-    said = [line for line in done.stdout.splitlines() if line.startswith(("epoch", "nodes"))]
-    assert said == [*(f"epoch {epoch}" for epoch in range(CONFIG.epochs)), "nodes 1"]
+    said = [line for line in done.stdout.splitlines() if line.startswith(("searched", "epoch", "nodes"))]
+    assert said == ["searched True 4", *(f"epoch {epoch}" for epoch in range(CONFIG.epochs)), "nodes 1"]
     folder = RunFolder(bucket, "run")
     found = folder.newest_checkpoint()
     assert found is not None

@@ -1,11 +1,13 @@
 """`sctransformer tune`: a search for parameters, whose best trial is refitted and becomes a candidate."""
 
-import subprocess
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from sctransformer.cli.stopping import run_stoppable
 
 SPACE = Path("pipelines/tuning/space.yaml")
 """What is searched unless a file is given."""
@@ -54,7 +56,7 @@ def tune(
     command = [sys.executable, "-m", "pipelines.tuning.run", str(space), str(folder)]
     command += [f"--trials={trials}"] if trials is not None else []
     command += [f"--minutes={minutes}"] if minutes is not None else []
-    if subprocess.run(command, check=False).returncode:
+    if run_stoppable(command, os.environ):
         raise UserError(f"the search did not end well; `sctransformer tune --name {name!r} --resume` goes on with it.")
     best = read_json(folder / "best.json")
     typer.echo(f"best trial: validation macro-F1 {best['score']:.3f}")

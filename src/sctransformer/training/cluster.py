@@ -111,8 +111,7 @@ def fit_on_ray(
     with connection():
         require_resources(workers.minimum or workers.count, workers.cpus, workers.gpus)
         if on_cluster():  # its nodes do not see this machine's files
-            for name, path in task.files.items():
-                folder.put(path, _shipped(name, path))
+            folder.share(task.files)
         return _fit(task, workers, folder, on_epoch, begin)
 
 
@@ -154,7 +153,7 @@ def _trainer(task: Task, workers: Workers, folder: RunFolder, queue: Queue, begi
     count = workers.count if workers.minimum is None else (workers.minimum, workers.count)
     return TorchTrainer(
         _train_worker,
-        train_loop_config={"task": task, "folder": folder.url, "begin": begin, "ship": on_cluster()},
+        train_loop_config={"task": task, "folder": folder.url, "begin": begin, "shared": on_cluster()},
         torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=count,
@@ -180,9 +179,7 @@ def _train_worker(settings: dict[str, Any]) -> None:
     if folder.read(FAILURE) is not None:
         return  # started again after a failure that would come again
     try:
-        files = task.files
-        if settings["ship"]:
-            files = {name: folder.local_copy(_shipped(name, path)) for name, path in task.files.items()}
+        files = folder.shared(task.files) if settings["shared"] else task.files
         cells = task.load_cells(files)
         torch.manual_seed(task.config.seed)
         fit(
@@ -204,11 +201,6 @@ def _train_worker(settings: dict[str, Any]) -> None:
     except UserError as error:
         folder.write(FAILURE, {"message": str(error)})
         raise
-
-
-def _shipped(name: str, path: Path) -> str:
-    """The name in a run's folder of a file that workers read."""
-    return f"inputs/{name}{path.suffix}"
 
 
 def _last_checkpoint(folder: RunFolder, begin: str | None) -> Checkpoint | None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,14 +124,18 @@ class RunFolder:
         except FileNotFoundError:
             return None
 
-    def put(self, local: Path, name: str) -> None:
-        """Copy a file into the folder."""
-        target = f"{self._path}/{name}"
-        self._fs.makedirs(target.rsplit("/", maxsplit=1)[0], exist_ok=True)
-        self._fs.put_file(str(local), target)
+    def share(self, files: Mapping[str, Path]) -> None:
+        """Copy files into the folder, for processes on other machines."""
+        for name, path in files.items():
+            target = f"{self._path}/{_shared(name, path)}"
+            self._fs.makedirs(target.rsplit("/", maxsplit=1)[0], exist_ok=True)
+            self._fs.put_file(str(path), target)
 
-    def local_copy(self, name: str) -> Path:
-        """A file of the folder on this machine: itself where the storage is a path, else fetched once a machine."""
+    def shared(self, files: Mapping[str, Path]) -> dict[str, Path]:
+        """The same files on this machine: in the folder where the storage is a path, else fetched once a machine."""
+        return {name: self._local_copy(_shared(name, path)) for name, path in files.items()}
+
+    def _local_copy(self, name: str) -> Path:
         if self.is_local:
             return Path(self._path) / name
         digest = hashlib.sha256(self.url.encode()).hexdigest()[:16]
@@ -152,6 +157,10 @@ class RunFolder:
 
     def _attempts(self) -> list[str]:
         return [str(path) for path in self._fs.glob(f"{self._path}/{ATTEMPT}*")]
+
+
+def _shared(name: str, path: Path) -> str:
+    return f"inputs/{name}{path.suffix}"
 
 
 def runs_in(storage: str | Path) -> list[str]:
