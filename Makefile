@@ -32,7 +32,8 @@ demo: $(INSTALLED)  ## Run the whole road on real embedded cells and print what 
 	@$(BIN)/python -m pipelines.demo
 
 test: $(INSTALLED)  ## Run all tests, two files at a time (TEST_WORKERS=4: four)
-	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "not forks"
+	@# in the order of the folders, so that the short tests of units come last and fill what long ones leave
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "not forks"
 	@$(BIN)/python -m pytest -m forks
 
 lint: $(INSTALLED)  ## Check style, types and the import contracts
