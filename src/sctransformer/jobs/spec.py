@@ -8,12 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from sctransformer.annotate.settings import AnnotationSettings
 from sctransformer.errors import UserError
+from sctransformer.jobs.schedule import Schedule
 from sctransformer.typed_yaml import first_problem, read_yaml
 
 NAME = r"^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$"
 """Of a job: also the name of its unit and its CronJob."""
-_CRON_FIELD = r"[0-9*/,\-]+|[A-Za-z]{3}(-[A-Za-z]{3})?"
-_CRON = re.compile(rf"({_CRON_FIELD})( ({_CRON_FIELD})){{4}}")
 _NO_CONTROL = re.compile(r"[^\x00-\x1f\x7f]+")
 
 Line = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -80,7 +79,7 @@ class Job(_Section):
     output: Path
     """Folder in which everything lies that the job writes."""
     schedule: str = "0 3 * * *"
-    """As in crontab: minute, hour, day of month, month, day of week."""
+    """As in crontab: minute, hour, day of month, month, day of week; see `Schedule`."""
     experiment: str = Field(default="annotation", min_length=1, max_length=200)
     """Of MLflow; one run in it for each run of the job."""
     report: Path = Path("drift.html")
@@ -98,8 +97,7 @@ class Job(_Section):
     @field_validator("schedule")
     @classmethod
     def _is_cron(cls, value: str) -> str:
-        if not _CRON.fullmatch(value):
-            raise ValueError("expected five fields as in crontab, for example '0 3 * * *'")
+        Schedule.parse(value)
         return value
 
     @field_validator("model", "input")
