@@ -129,3 +129,20 @@ def test_a_column_of_var_is_used_where_it_names_more_genes() -> None:
 def test_a_model_that_knows_no_ids_matches_by_symbol() -> None:
     translated, _ = named_by_symbol(VOCABULARY, pd.DataFrame(index=["B", "ENSG00000132465"]), "f")
     assert translated.tolist() == ["B", "ENSG00000132465"]
+
+
+@pytest.mark.parametrize(
+    ("found", "advice"),
+    [
+        (
+            ["ENSG00000132465", "ENSG00000010610", *(f"ENSG0000077{index:04}" for index in range(9))],
+            "from before genes",
+        ),
+        (["ENSG00000132465", "ENSG00000010610"], "from before genes were filtered"),
+        (["ENSMUSG00000067149", "ENSMUSG00000023274"], "the model knows none: check the species"),
+    ],
+)
+def test_ids_that_the_model_reads_are_not_advised_against(found: list[str], advice: str) -> None:
+    genes, _ = named_by_symbol(WITH_IDS, pd.DataFrame(index=found), "f")
+    with pytest.raises(UserError, match=advice):
+        require_coverage(match_genes(WITH_IDS, genes), WITH_IDS, genes, "cells.h5ad", 0.8)

@@ -16,6 +16,8 @@ from sctransformer.errors import UserError
 MIN_COVERAGE = 0.8
 """Smallest share of the panel's expressed weight that a file must have."""
 _NAMED_IN_ERRORS = 10
+_UNDERSTOOD = 0.5
+"""Names are of the kind that the model uses where they cover this share of the panel's weight."""
 _ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}")
 
 
@@ -130,6 +132,7 @@ def require_coverage(match: GeneMatch, vocabulary: pd.DataFrame, genes: pd.Index
     """Refuse a file that lacks too much of the panel.
 
     Args:
+        genes: names of the file's columns, as `named_by_symbol` gives them.
         source: what to call the file in the error.
         minimum: smallest coverage, 0 to 1.
 
@@ -150,12 +153,17 @@ def require_coverage(match: GeneMatch, vocabulary: pd.DataFrame, genes: pd.Index
 def _advice(match: GeneMatch, vocabulary: pd.DataFrame, genes: pd.Index) -> str:
     wanted: Sequence[str] = vocabulary["gene"].tolist()
     if _mostly_ensembl(genes) and not _mostly_ensembl(wanted):
-        return "the file names genes by Ensembl ids and the model by symbols: set var_names to symbols"
+        if "ensembl_id" not in vocabulary or not vocabulary["ensembl_id"].astype(bool).any():
+            return "the file names genes by Ensembl ids and the model by symbols: set var_names to symbols"
+        if match.coverage == 0:
+            return "the file names genes by Ensembl ids, of which the model knows none: check the species"
     if _mostly_ensembl(wanted) and not _mostly_ensembl(genes):
         return "the model names genes by Ensembl ids and the file does not: set var_names to Ensembl ids"
     folded = vocabulary.assign(gene=vocabulary["gene"].str.upper())
     if match_genes(folded, genes.str.upper()).coverage > match.coverage + 0.1:
         return "names match better when capitals are ignored, as mouse symbols do with human ones: check the species"
+    if match.coverage >= _UNDERSTOOD:
+        return "its names are understood, so these genes are not in it: take the file from before genes were filtered"
     return "check that var_names holds the gene names that the model uses, or that the panel was not filtered away"
 
 

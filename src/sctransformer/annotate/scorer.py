@@ -89,7 +89,7 @@ def open_checked(file: CellFile, bundle: Bundle, settings: AnnotationSettings) -
         raise UserError(f"{source}: has no cells.")
     genes, gene_names = named_by_symbol(bundle.vocabulary, file.var, source)
     match = match_genes(bundle.vocabulary, genes)
-    require_coverage(match, bundle.vocabulary, file.genes, source, settings.min_coverage)
+    require_coverage(match, bundle.vocabulary, genes, source, settings.min_coverage)
     return OpenedFile(file, match, choose_library_sizes(file.obs, settings.library_size_column, source), gene_names)
 
 

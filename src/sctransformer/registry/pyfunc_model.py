@@ -75,7 +75,7 @@ class CellTypeModel(PythonModel):
         names = genes.columns.astype(str)
         known, _ = named_by_symbol(self._bundle.vocabulary, pd.DataFrame(index=names), _SOURCE)
         match = match_genes(self._bundle.vocabulary, known)
-        require_coverage(match, self._bundle.vocabulary, names, _SOURCE, MIN_COVERAGE)
+        require_coverage(match, self._bundle.vocabulary, known, _SOURCE, MIN_COVERAGE)
         counts_NF = _counts(genes)
         library_size_N = _library_size(table, counts_NF)
         labels = self._bundle.labels["name"].to_numpy()

@@ -63,7 +63,7 @@ def labels_given(bundle: Bundle, path: Path) -> list[str]:
     with CellFile(path) as file:
         genes, _ = named_by_symbol(bundle.vocabulary, file.var, str(path))
         match = match_genes(bundle.vocabulary, genes)
-        require_coverage(match, bundle.vocabulary, file.genes, str(path), MIN_COVERAGE)
+        require_coverage(match, bundle.vocabulary, genes, str(path), MIN_COVERAGE)
         sizes_N = file.obs[OBS.library_size].to_numpy(dtype=np.float32) if OBS.library_size in file.obs else None
         for start, chunk in file.chunks(ROWS):
             sums_N = np.asarray(chunk.sum(axis=1), dtype=np.float32).ravel()
