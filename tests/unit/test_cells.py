@@ -1,7 +1,9 @@
 """A file is read as it is, in chunks, or refused with one sentence."""
 
+import fcntl
 from pathlib import Path
 
+import anndata
 import h5py
 import numpy as np
 import pandas as pd
@@ -12,7 +14,7 @@ from scipy import sparse
 
 from sctransformer.data import matrix, obs_table
 from sctransformer.data.cells import CellFile, read_cells
-from sctransformer.errors import UserError
+from sctransformer.errors import BusyError, UserError
 
 LAYOUTS = {"csr": sparse.csr_matrix, "csc": sparse.csc_matrix, "dense": lambda matrix: matrix.toarray()}
 
@@ -137,6 +139,27 @@ def test_a_cut_file_is_refused(cells: AnnData, tmp_path: Path, share: float, lay
     (tmp_path / "cut.h5ad").write_bytes(content[: int(len(content) * share)])
     with pytest.raises(UserError, match=r"cut\.h5ad: is not a readable h5ad file"):
         read_all(tmp_path / "cut.h5ad")
+
+
+def test_a_file_that_is_being_written_is_not_called_damaged(cells: AnnData, tmp_path: Path) -> None:
+    path = tmp_path / "cells.h5ad"
+    cells.write_h5ad(path)
+    with path.open("rb") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)  # as HDF5 does in the process that writes
+        with pytest.raises(BusyError, match=r"cells\.h5ad: another process is writing it now; try again"):
+            CellFile(path)
+    CellFile(path).close()
+
+
+def test_a_file_of_an_old_anndata_says_how_to_write_it_anew(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "old.h5ad", "w") as file:
+        file["X"] = np.ones((2, 1), dtype=np.float32)
+        file["obs"] = np.array([(b"a", 1.0), (b"b", 2.0)], dtype=[("index", "S1"), ("size", "f4")])
+        file["var"] = np.array([(b"g",)], dtype=[("index", "S1")])
+    with pytest.raises(UserError, match=r"obs is stored as anndata did before 0\.7; write the file anew: `anndata\."):
+        CellFile(tmp_path / "old.h5ad")
+    anndata.read_h5ad(tmp_path / "old.h5ad").write_h5ad(tmp_path / "new.h5ad")
+    np.testing.assert_array_equal(read_all(tmp_path / "new.h5ad"), np.ones((2, 1)))
 
 
 @pytest.mark.parametrize("layout", ["csr", "csc"])

@@ -15,7 +15,7 @@ from scipy import sparse
 from sctransformer.data.counts import check_counts, fault_of
 from sctransformer.data.matrix import RowMatrix, Starts, open_matrix
 from sctransformer.data.obs_table import read_table, small_cache
-from sctransformer.errors import UserError
+from sctransformer.errors import BusyError, UserError
 
 CHUNK_CELLS = 4096
 """Cells read at a time where nothing asks for another number: tens of megabytes."""
@@ -37,6 +37,7 @@ class CellFile:
 
     Raises:
         UserError: the file is absent, cut, neither HDF5 nor zarr, not AnnData, or holds no raw counts.
+        BusyError: another process is writing it.
     """
 
     def __init__(self, path: Path, counts: str | None = None) -> None:
@@ -154,6 +155,11 @@ class CellFile:
                 hint = "; `scanpy.read_10x_h5` reads such a file of 10x's" if "matrix/barcodes" in self._root else ""
                 raise UserError(f"{self.path}: has no {name!r}; expected an AnnData file with X, obs and var{hint}.")
             element = read_table(self._root[name])
+        if isinstance(element, np.ndarray) and element.dtype.names:
+            raise UserError(
+                f"{self.path}: {name} is stored as anndata did before 0.7; write the file anew: "
+                "`anndata.read_h5ad(old).write_h5ad(new)`."
+            )
         if not isinstance(element, pd.DataFrame):
             raise UserError(f"{self.path}: {name} is no table; expected an AnnData file.")
         if element.index.dtype != object:
@@ -184,6 +190,8 @@ def _open(path: Path) -> tuple[Any, h5py.File | None]:
         raise UserError(f"{path}: no such file.")
     try:
         file = h5py.File(path, "r")
+    except BlockingIOError as error:  # HDF5 locks what it writes
+        raise BusyError(f"{path}: another process is writing it now; try again when it is done.") from error
     except OSError as error:
         raise UserError(f"{path}: is not a readable h5ad file; {_why_unreadable(path, error)}.") from error
     small_cache(file)
