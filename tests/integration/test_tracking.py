@@ -1,11 +1,9 @@
 """Runs in a real store: what goes in comes out, nothing twice, and readers leave nothing behind."""
 
-import os
-import socket
+import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from sctransformer.errors import UserError
 from sctransformer.tracking import runs
 from sctransformer.tracking import store as stores
 from sctransformer.tracking.store import connect
+from tests.integration.processes import MlflowServer, free_port
 
 
 def test_a_run_keeps_parameters_data_and_files(store: MlflowClient, project: Path) -> None:
@@ -121,7 +120,7 @@ def test_the_default_store_is_absolute_and_the_variable_wins(project: Path, monk
 
 
 def test_a_server_that_is_not_there_is_one_sentence(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{_free_port()}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     started = time.monotonic()
     with pytest.raises(UserError, match=r"does not answer \(Connection refused\); start it") as caught:
         runs.require_run("0" * 32)
@@ -132,26 +131,10 @@ def test_a_server_that_is_not_there_is_one_sentence(project: Path, monkeypatch: 
 @pytest.fixture
 def server(project: Path) -> Iterator[str]:
     """A real MLflow server with its own database, artifacts behind it."""
-    port = _free_port()
-    folder = project / "server"
-    folder.mkdir()
-    mlflow = str(Path(sys.executable).with_name("mlflow"))
-    command = [mlflow, "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{folder / 'server.db'}",
-        "--artifacts-destination",
-        str(folder / "files"),
-    ]
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment)
-        try:
-            _wait_for(f"http://127.0.0.1:{port}/health", process, folder / "log")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
+    server = MlflowServer(project / "server")
+    server.start()
+    yield server.url
+    server.end(signal.SIGTERM)
 
 
 @pytest.mark.slow
@@ -193,22 +176,3 @@ def test_the_same_over_a_real_server(
     (decision,) = promotion.history("celltype")
     assert (decision.to_version, decision.outcome) == (1, "done")
     assert not (project / "mlflow.db").exists()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(f"the server did not come up: {log.read_text()}")
