@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -122,12 +123,20 @@ def _leave(sentence: str, code: int, cause: Exception) -> None:
     raise typer.Exit(code) from cause
 
 
+def _help(verb: Callable[..., None]) -> str:
+    r"""A verb's docstring for any width: paragraphs flow, except those under `\b`, which typer would print as it is."""
+    paragraphs = (inspect.getdoc(verb) or "").replace(r"\b", "\b").split("\n\n")
+    return "\n\n".join(
+        text.removeprefix("\b\n") if text.startswith("\b") else text.replace("\n", " ") for text in paragraphs
+    )
+
+
 def _register_verbs() -> None:
     groups = {name: typer.Typer(help=text, no_args_is_help=True) for name, text in GROUPS.items()}
     for words, module, function in VERBS:
         *group, name = words.split()
         verb = getattr(importlib.import_module(module), function)
-        (groups[group[0]] if group else app).command(name)(reporting(verb))
+        (groups[group[0]] if group else app).command(name, help=_help(verb))(reporting(verb))
     for name, group_app in groups.items():
         app.add_typer(group_app, name=name)
 
