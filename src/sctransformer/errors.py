@@ -8,6 +8,8 @@ from typing import NoReturn, ParamSpec
 DEBUG_VARIABLE = "SCTRANSFORMER_DEBUG"
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
+SOME_FAILED = 3
+"""Exit code: some files were labelled, and some could not be."""
 P = ParamSpec("P")
 
 

@@ -1,6 +1,8 @@
 """Scheduled annotation as a user and a scheduler meet it: job files, runs, records, drift, MLflow there and gone."""
 
+import fcntl
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,16 +16,20 @@ from scipy import sparse
 
 from sctransformer._constants import OBS
 from sctransformer.annotate.journal import FOLDER
-from sctransformer.annotate.scorer import LocalScorer, Model
+from sctransformer.annotate.many import FileOutcome
+from sctransformer.annotate.scorer import LocalScorer
+from sctransformer.cli import annotate
 from sctransformer.errors import BusyError
 from sctransformer.evaluation.reference import reference_profile
 from sctransformer.export.bundle import read_bundle
 from sctransformer.files import sha256_file, write_json
 from sctransformer.jobs.history import History
-from sctransformer.jobs.run import run_job
 from sctransformer.jobs.spec import load_job
+from sctransformer.tracking import outbox
+from sctransformer.tracking.store import DATABASE, connect
 from tests.conftest import LABELS, arrays, simulated_cells
 from tests.integration.conftest import Call
+from tests.integration.processes import MlflowServer, free_port
 
 QUIET = {"validate": False, "resources": {"cpus": 1}}
 
@@ -75,6 +81,12 @@ def arrive(project: Path, name: str, seed: int, depth: float = 1.0, n_cells: int
     cells.write_h5ad(project / "new" / f"{name}.h5ad")
 
 
+def runs_of(client: MlflowClient) -> list[Any]:
+    """All runs of the job, the oldest first."""
+    experiment = client.get_experiment_by_name("annotation")
+    return list(client.search_runs([experiment.experiment_id], order_by=["start_time ASC"]))
+
+
 def test_a_job_labels_what_is_new_and_keeps_a_record_of_it(
     project: Path, job_file: Path, store: MlflowClient, call: Call
 ) -> None:
@@ -105,8 +117,7 @@ def test_a_job_labels_what_is_new_and_keeps_a_record_of_it(
         "annotated/drift.html",
     ):
         assert words in status.out
-    experiment = store.get_experiment_by_name("annotation")
-    runs = store.search_runs([experiment.experiment_id], order_by=["start_time ASC"])
+    runs = runs_of(store)
     assert [run.data.metrics["files_labelled"] for run in runs] == [0, 2, 1]
     last = runs[-1]
     assert last.info.status == "FINISHED"
@@ -129,6 +140,8 @@ def test_drift_is_flagged_in_the_file_and_raises_the_alarm_the_second_time(
         arrive(project, f"batch{number}", number, depth)
         codes.append(call("batch", "run", "nightly").code)
     assert codes == [0, 0, 0, 4]
+    again = call("batch", "run", "nightly")
+    assert (again.code, "drift alarm as before" in again.out) == (0, True)
     for number, drifted in enumerate((False, True, False, True)):
         said = anndata.read_h5ad(project / "annotated" / f"batch{number}_annotated.h5ad").uns["sctransformer"]
         assert bool(said["drifted"]) is drifted
@@ -139,44 +152,141 @@ def test_drift_is_flagged_in_the_file_and_raises_the_alarm_the_second_time(
     assert page.count("data:image/png;base64,") == 2
     assert "Alarm: it is raised when\n2 of the last 5" in page
     assert page.count('class="over">drifted: ') == 2
+    assert "A batch is compared\nonly with batches of the same model version." in page
     assert "http" not in page.replace("http-equiv", "")
-    assert "ALARM" in call("batch", "status", "nightly").out
+    status = call("batch", "status", "nightly").out
+    assert status.endswith("drift    ALARM; report: annotated/drift.html\n")
+    (project / "annotated" / "drift.html").unlink()
+    status = call("batch", "status", "nightly").out
+    assert status.endswith("report: none, `sctransformer drift report nightly` makes it\n")
+
+    file = next((project / "annotated").rglob("batches.jsonl"))
+    identity = read_bundle(project / "bundle").identity
+    *others, last = file.read_text().splitlines()
+    file.write_text("\n".join([*others, last.replace(identity, "another")]) + "\n")
+    assert call("drift", "report", "nightly").out.endswith("4 batches, no alarm\n")
+    assert (project / "annotated" / "drift.html").read_text().count("data:image/png;base64,") == 1
 
 
 def test_labels_come_first_when_mlflow_is_gone(
     project: Path, job_file: Path, store: MlflowClient, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Gone before the run begins, and gone in its middle; later figures reach the store, once."""
+    """Gone before the run begins; the figures reach the store later, once."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     arrive(project, "a", 1)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     outcome = call("batch", "run", "nightly")
     assert outcome.code == 5, outcome.err
     assert "MLflow could not be told" in outcome.err
     assert (project / "annotated" / "a_annotated.h5ad").exists()
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    arrive(project, "b", 2)
-    job = load_job(job_file)
-    model = Model(read_bundle(Path(job.model)), job.model, "unregistered")
-    scorer = LocalScorer(model.bundle, job.settings)
-    record = run_job(
-        job,
-        model,
-        scorer,
-        on_file=lambda outcome: monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9"),
-    )
-    assert record.exit_code == 5
-    assert record.mlflow_run is not None
-    assert (project / "annotated" / "b_annotated.h5ad").exists()
-
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert call("batch", "run", "nightly").code == 0
-    experiment = store.get_experiment_by_name("annotation")
-    runs = store.search_runs([experiment.experiment_id])
-    found = sorted((run.data.metrics["files_labelled"], run.data.metrics["files_unchanged"]) for run in runs)
-    assert found == [(0, 2), (1, 0), (1, 1)]
+    runs = runs_of(store)
+    assert [(run.data.metrics["files_labelled"], run.data.metrics["files_unchanged"]) for run in runs] == [
+        (1, 0),
+        (0, 1),
+    ]
     assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+@pytest.mark.slow
+def test_labels_come_first_when_the_server_is_killed_in_mid_job(
+    project: Path, job_file: Path, store: MlflowClient, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the first file; what was not sent is sent to the same store by the next run."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    arrive(project, "a", 1)
+    arrive(project, "b", 2)
+    server, of_file = MlflowServer(project / "server", project / DATABASE), annotate.of_file
+
+    def kill(outcome: FileOutcome) -> str:
+        server.end(signal.SIGKILL)
+        return of_file(outcome)
+
+    server.start()
+    try:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+        with monkeypatch.context() as killing:
+            killing.setattr(annotate, "of_file", kill)
+            outcome = call("batch", "run", "nightly")
+        assert (outcome.code, "files 2 labelled" in outcome.out) == (5, True), outcome
+        assert "figures of this run are kept in outputs/unsent" in outcome.err
+        assert "MLflow could not be told" in outcome.err
+        for name in "ab":
+            assert "predicted_labels" in anndata.read_h5ad(project / "annotated" / f"{name}_annotated.h5ad").obs
+        run_id = History(load_job(job_file)).runs()[-1].mlflow_run
+        assert run_id is not None
+        assert outbox.unsent(run_id) == 4  # figures, tag, end, report
+
+        server.start()
+        client = MlflowClient(server.url)
+        assert client.get_run(run_id).info.status == "RUNNING"
+        assert call("batch", "run", "nightly").code == 0
+        run = client.get_run(run_id)
+        assert (run.info.status, run.data.metrics["files_labelled"]) == ("FINISHED", 2)
+        assert [file.path for file in client.list_artifacts(run_id)] == ["drift.html"]
+        assert outbox.unsent(run_id) == 0
+    finally:
+        server.end(signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model": "celltype@nobody"}, "celltype"),
+        ({"input": "nowhere://new/"}, "nowhere"),
+        ({"resources": {"cpus": 3}}, "field resources.cpus is 3, but this machine has 1; give at most so many"),
+    ],
+)
+def test_a_run_that_does_not_start_leaves_a_record(
+    project: Path,
+    job_file: Path,
+    store: MlflowClient,
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    words: str,
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    write_job(project, changes)
+    assert call("batch", "render", "nightly", "--target", "kubernetes").code == 0
+    outcome = call("batch", "run", "nightly")
+    sentence = outcome.err.removeprefix("Error: ").strip()
+    assert (outcome.code, words in sentence) == (1, True), outcome
+    (record,) = History(load_job(job_file)).runs()
+    assert (record.error, record.exit_code, bool(record.ended)) == (sentence, 1, True)
+    status = call("batch", "status", "nightly").out
+    assert f"exit code 1; MLflow run {record.mlflow_run}; {sentence}" in status
+    assert "no batch yet" in status
+    (run,) = runs_of(store)
+    assert (run.info.status, run.data.tags["sctransformer.error"]) == ("FAILED", sentence)
+
+
+def test_a_run_that_does_not_start_is_sent_later_and_makes_no_store(project: Path, job_file: Path, call: Call) -> None:
+    write_job(project, {"model": "celltype@nobody"})
+    assert "no registry at" in call("batch", "run", "nightly").err
+    assert not (project / "mlflow.db").exists()
+    write_job(project, {})
+    assert call("batch", "run", "nightly").code == 0
+    assert [run.info.status for run in runs_of(connect())] == ["FAILED", "FINISHED"]
+
+
+def test_a_file_that_is_being_written_waits_for_the_next_run(
+    project: Path, job_file: Path, store: MlflowClient, call: Call
+) -> None:
+    arrive(project, "a", 1)
+    arrive(project, "b", 2)
+    with (project / "new" / "b.h5ad").open("rb") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)  # as HDF5 does in the process that writes
+        outcome = call("batch", "run", "nightly")
+    assert outcome.code == 75
+    assert "files 1 labelled, 0 unchanged, 0 failed, 1 waiting" in outcome.out
+    assert outcome.err == "Note: new/b.h5ad: another process is writing it now; try again when it is done.\n"
+    assert "waiting  new/b.h5ad" in call("batch", "status", "nightly").out
+    (run,) = runs_of(store)
+    assert (run.info.status, run.data.metrics["files_failed"]) == ("FINISHED", 0)
+    assert "files 1 labelled, 1 unchanged, 0 failed;" in call("batch", "run", "nightly").out
 
 
 def test_two_runs_at_once_and_a_run_that_was_killed(
@@ -225,6 +335,7 @@ def test_great_expectations_keeps_a_file_from_being_labelled(
         ({"colour": "red"}, "field colour is unknown"),
         ({"drift": {"psi": -1}}, "field drift.psi is -1"),
         ({"drift": {"window": 0}}, "field drift.window is 0"),
+        ({"drift": {"window": 2, "raised_by": 5}}, "field drift.raised_by: 5 of the last 2 batches never drift"),
         ({"annotation": {"threshold": 2}}, "field annotation.threshold is 2"),
         ({"annotation": {"format": "pickle"}}, "field annotation.format is 'pickle'"),
         ({"resources": {"cpus": 0}}, "field resources.cpus is 0"),
@@ -280,6 +391,13 @@ def test_no_link_leads_out_of_the_output_folder(project: Path, job_file: Path, s
     assert call("batch", "run", "nightly").code == 0
     assert (project / "elsewhere" / "precious.h5ad").read_text() == "mine"
     assert sorted(path.name for path in (project / "elsewhere").iterdir()) == ["precious.h5ad"]
+
+
+def test_help_of_a_run_keeps_its_lines(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [line.strip() for line in call("batch", "run", "--help").out.splitlines()]
+    assert {"75 *  another process is at this job, or at a file of it", "sctransformer batch run nightly"} <= {*lines}
+    assert not any("\\b" in line or "\b" in line for line in lines)
 
 
 @pytest.mark.parametrize("target", ["systemd", "cron", "kubernetes", "kuberay"])

@@ -1,5 +1,6 @@
 """Drift: what is like the training cells stays quiet, what is not is named, and the rule raises the alarm."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from sctransformer.data.arrays import CellArrays
 from sctransformer.evaluation.profile import Profile, confidence_bins, library_size_bins
 from sctransformer.evaluation.reference import reference_profile
+from sctransformer.jobs.run import raised
+from sctransformer.jobs.spec import Job
 from sctransformer.monitor.drift import Limits, alarm, judge, stability_index
 from tests.conftest import LABELS, arrays, simulated_cells
 
@@ -115,3 +118,23 @@ def test_a_known_stability_index() -> None:
 )
 def test_two_of_the_last_five_and_the_last_one(drifted: list[int], raised: bool) -> None:
     assert alarm([bool(one) for one in drifted], window=5, raised_by=2) is raised
+
+
+@pytest.mark.parametrize(
+    ("batches", "raised_now"),
+    [
+        ("a1 a1", True),
+        ("a1 b1", False),
+        ("a1 b0 a1", True),
+        ("a1 b1 a0", False),
+        ("a1 b1 b-", False),
+        ("a1 a1 b-", True),
+    ],
+)
+def test_batches_of_another_model_version_do_not_count(batches: str, raised_now: bool) -> None:
+    job = Job(name="nightly", model="a", input="new", output=Path("annotated"))
+    told = [
+        {"model_identity": model, "judged": drifted != "-", "drifted": drifted == "1"}
+        for model, drifted in batches.split()
+    ]
+    assert raised(job, told) is raised_now

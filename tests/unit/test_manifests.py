@@ -1,13 +1,19 @@
-"""The manifests of infra/ against the schemas of Compose and Kubernetes, without a network; secrets are in none."""
+"""The manifests of infra/ and of jobs against the schemas of Compose and Kubernetes, without a network; no secrets."""
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import kubernetes_validate
 import pytest
 import yaml
 from compose_spec import PyCompose
+
+from sctransformer.cli.main import UNEXPECTED
+from sctransformer.errors import SOME_FAILED, BusyError, OutputError
+from sctransformer.jobs.render import render
+from sctransformer.jobs.run import ALARM, FIGURES_KEPT
+from sctransformer.jobs.spec import Job
 
 INFRA = Path(__file__).parents[2] / "infra"
 COMPOSE = INFRA / "compose" / "compose.yaml"
@@ -93,6 +99,30 @@ def test_ray_manifests(path: Path) -> None:
                 assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
                 assert all(isinstance(value, str) for value in group["rayStartParams"].values())
                 pod_problems(group["template"])
+
+
+def rendered(target: Literal["kubernetes", "kuberay"]) -> dict[str, Any]:
+    resources = {"cpus": 64, "memory_gib": 2.5, "gpus": 1}
+    fields = {"name": "nightly", "model": "celltype@champion", "input": "new", "output": "annotated"}
+    job = Job.model_validate({**fields, "resources": resources, "schedule": "0 3 * * MON,SUN"})
+    (text,) = render(job, Path("pipelines/jobs/nightly.yaml"), target).values()
+    content: dict[str, Any] = yaml.safe_load(text)
+    return content
+
+
+def test_the_cron_job_is_valid_and_does_not_try_again_in_vain() -> None:
+    manifest = rendered("kubernetes")
+    kubernetes_validate.validate(manifest, "1.31", strict=True)
+    rules = manifest["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
+    (ended,) = [rule["onExitCodes"]["values"] for rule in rules if rule["action"] == "FailJob"]
+    assert {1, 2, ALARM, UNEXPECTED} == set(ended)
+    assert not {SOME_FAILED, FIGURES_KEPT, OutputError.exit_code, BusyError.exit_code} & set(ended)
+
+
+def test_the_ray_cron_job_has_valid_pods() -> None:
+    cluster = rendered("kuberay")["spec"]["jobTemplate"]["rayClusterSpec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        pod_problems(group["template"])
 
 
 def test_a_wrong_manifest_is_found() -> None:

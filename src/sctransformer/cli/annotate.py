@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from sctransformer.errors import UserError
+from sctransformer.errors import SOME_FAILED, UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from sctransformer.annotate.many import FileOutcome
     from sctransformer.annotate.summary import AnnotationSummary
 
-SOME_FAILED = 3
-"""Exit code: some files were labelled, and some could not be."""
 _REGISTERED = re.compile(r"[^/@]+(@[^/@]+|/\d+)")
 _GENES_SHOWN = 10
 

@@ -32,10 +32,20 @@ def run(
     Drifted batches are labelled all the same, and their files say so. One MLflow run a run of the job; if MLflow cannot
     be reached the labels are written all the same, and the next run sends the figures.
 
-    Exit codes, for schedulers: 0 all labelled, or nothing to do; 1 a file, setting or model is not as it should be;
-    2 wrong command line; 3 some files labelled and some not; 4 all labelled, drift alarm (only with drift.fail);
-    5 all labelled, MLflow could not be told yet; 70 a defect of this program; 73 the output cannot be written; 75
-    another run of this job is at work; 130 and 143 stopped. Trying again helps with 3, 5, 73, 75, 130 and 143.
+    Exit codes, for schedulers; * trying again helps:
+
+    \b
+      0    all labelled, or nothing to do
+      1    a file, setting or model is not as it should be
+      2    wrong command line
+      3 *  some files labelled and some not
+      4    new batches raise the drift alarm (only with drift.fail)
+      5 *  all labelled, MLflow could not be told yet
+     70    a defect of this program
+     73 *  the output cannot be written
+     75 *  another process is at this job, or at a file of it
+    130 *  stopped by Ctrl-C
+    143 *  stopped by SIGTERM
 
     \b
     sctransformer batch run nightly
@@ -47,29 +57,33 @@ def run(
     from sctransformer.cli.annotate import find_model, of_file
     from sctransformer.cli.progress import cells_bar
     from sctransformer.export.bundle import read_bundle
+    from sctransformer.jobs.checks import require_cpus
     from sctransformer.jobs.find import find_job
-    from sctransformer.jobs.run import run_job
+    from sctransformer.jobs.run import FIGURES_KEPT, run_job
     from sctransformer.jobs.spec import load_job
 
     logging.basicConfig(format="Note: %(message)s", level=logging.WARNING)
     logging.getLogger("great_expectations").propagate = False  # it tells of its temporary folders
     loaded = load_job(find_job(job))
-    found = find_model(loaded.model)
-    model = Model(read_bundle(found.folder), loaded.model, found.version)
-    scorer: Scorer = LocalScorer(model.bundle, loaded.settings)
-    if cluster:
+
+    def start() -> tuple[Model, Scorer]:
+        if not cluster:
+            require_cpus(loaded)
+        found = find_model(loaded.model)
+        model = Model(read_bundle(found.folder), loaded.model, found.version)
+        if not cluster:
+            return model, LocalScorer(model.bundle, loaded.settings)
         from sctransformer.annotate.cluster import ClusterScorer
 
-        scorer = ClusterScorer(model.bundle, loaded.settings, loaded.workers, loaded.resources.gpus)
+        return model, ClusterScorer(model.bundle, loaded.settings, loaded.workers, loaded.resources.gpus)
+
     with cells_bar("Annotating") as on_progress:
-        record = run_job(
-            loaded, model, scorer, on_progress, on_file=lambda outcome: typer.echo(of_file(outcome), err=False)
-        )
+        record = run_job(loaded, start, on_progress, on_file=lambda outcome: typer.echo(of_file(outcome)))
     for file in record.files:
-        if file["status"] == "failed":
-            typer.echo(f"Error: {file['error']}", err=True)
+        if "error" in file:
+            typer.echo(f"{'Error' if file['status'] == 'failed' else 'Note'}: {file['error']}", err=True)
     typer.echo(_summary(record))
-    if record.mlflow_run is None or record.exit_code == 5:
+    if record.mlflow_run is None or record.exit_code == FIGURES_KEPT:
         typer.echo("MLflow could not be told; the next run, or `sctransformer runs`, sends the figures.", err=True)
     if record.exit_code:
         raise typer.Exit(record.exit_code)
@@ -91,11 +105,15 @@ def status(job: Job) -> None:
     for record in runs[-_RUNS_SHOWN:]:
         typer.echo(f"run      {record.started[:19]}  {_run(record)}")
     for file in runs[-1].files:
-        if file["status"] == "failed":
-            typer.echo(f"failed   {file['error']}")
+        if "error" in file:
+            typer.echo(f"{file['status']:8} {file['error']}")
     for batch in batches[-loaded.drift.window :]:
         typer.echo(f"batch    {batch['time'][:19]}  {batch['source']}: {batch['drift']}")
-    typer.echo(f"drift    {'ALARM' if raised(loaded, batches) else 'no alarm'}; report: {history.report}")
+    if not batches:
+        typer.echo("drift    no batch yet")
+        return
+    report = history.report if history.report.exists() else f"none, `sctransformer drift report {job}` makes it"
+    typer.echo(f"drift    {'ALARM' if raised(loaded, batches) else 'no alarm'}; report: {report}")
 
 
 def render(
@@ -128,15 +146,22 @@ def render(
 
 def _run(record: "RunRecord") -> str:
     ended = "killed, or at work" if record.exit_code is None else f"exit code {record.exit_code}"
-    counts = ", ".join(f"{record.count(kind)} {kind}" for kind in ("labelled", "unchanged", "failed"))
+    sent = f"MLflow run {record.mlflow_run or 'not sent'}"
+    if record.error:
+        return f"{ended}; {sent}; {record.error}"
     share = record.metrics.get("rejected_share")
     cells = f"{record.metrics.get('cells', 0):,.0f} cells" + ("" if share is None else f", {share:.1%} unknown")
-    return (
-        f"{ended}; {counts}; {cells}; {record.model} = {record.version}; MLflow run {record.mlflow_run or 'not sent'}"
-    )
+    return f"{ended}; {_counts(record)}; {cells}; {record.model} = {record.version or '?'}; {sent}"
 
 
 def _summary(record: "RunRecord") -> str:
-    counts = ", ".join(f"{record.count(kind)} {kind}" for kind in ("labelled", "unchanged", "failed"))
-    alarm = "; DRIFT ALARM" if record.alarm else ""
-    return f"{record.job}: files {counts}; {record.metrics['cells']:,.0f} cells in {record.seconds:.1f} s{alarm}"
+    new = "; DRIFT ALARM" if record.new_batches else "; drift alarm as before"
+    return (
+        f"{record.job}: files {_counts(record)}; {record.metrics['cells']:,.0f} cells in {record.seconds:.1f} s"
+        f"{new if record.alarm else ''}"
+    )
+
+
+def _counts(record: "RunRecord") -> str:
+    kinds = [kind for kind in ("labelled", "unchanged", "failed", "waiting") if kind != "waiting" or record.count(kind)]
+    return ", ".join(f"{record.count(kind)} {kind}" for kind in kinds)

@@ -23,20 +23,25 @@ class RunRecord:
     """UTC, ISO 8601."""
     model: str
     """As the job file says."""
-    version: str
-    """What it stood for."""
-    identity: str
+    version: str = ""
+    """What it stood for; empty where that could not be found out."""
+    identity: str = ""
     """Of the bundle."""
     ended: str = ""
     seconds: float = 0.0
     exit_code: int | None = None
     """None: the run was killed before its end."""
     files: list[dict[str, Any]] = field(default_factory=list)
-    """source, status (labelled, unchanged, failed), and output, cells, rejected, drift or error."""
+    """source, status (labelled, unchanged, waiting, failed), and output, cells, rejected, drift or error. A file waits
+    while another process is at it; the next run takes it."""
+    error: str = ""
+    """Why the run ended before its end; empty where it did not."""
     metrics: dict[str, float] = field(default_factory=dict)
     """As in MLflow."""
+    new_batches: int = 0
+    """Batches that were judged for the first time."""
     alarm: bool = False
-    """Whether the drift rule raised it."""
+    """Whether the drift rule makes an alarm of all batches up to now."""
     mlflow_run: str | None = None
     """None: MLflow could not be reached; the next run sends it."""
 
@@ -80,18 +85,19 @@ class History:
         """All runs, the oldest first."""
         return [RunRecord(**read_json(path)) for path in sorted(self._runs.glob("*.json"))]
 
-    def add_batch(self, batch: dict[str, Any]) -> None:
-        """Keep a labelled batch; it is on the disk when this returns. A batch that is there already is not added."""
+    def add_batch(self, batch: dict[str, Any]) -> bool:
+        """Keep a labelled batch; it is on the disk when this returns. False if it was there already."""
         if self._known is None:
             self._known = {(one["source"], one["output_id"]) for one in self.batches()}
         if (batch["source"], batch["output_id"]) in self._known:
-            return
+            return False
         self._known.add((batch["source"], batch["output_id"]))
         self._batches.parent.mkdir(parents=True, exist_ok=True)
         with self._batches.open("a") as stream:
             stream.write(json.dumps(batch, sort_keys=True) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
+        return True
 
     def batches(self) -> list[dict[str, Any]]:
         """All labelled batches, the oldest first; a line that a kill cut off is passed over."""

@@ -9,30 +9,29 @@ from sctransformer.annotate.many import FileOutcome, annotate_each
 from sctransformer.annotate.scorer import Model, Progress, Scorer
 from sctransformer.annotate.sources import Source, find_sources
 from sctransformer.annotate.summary import AnnotationSummary
-from sctransformer.errors import UserError
+from sctransformer.errors import SOME_FAILED, BusyError, UserError
 from sctransformer.jobs.checks import hooks_of, verdict_of
 from sctransformer.jobs.history import History, RunRecord
 from sctransformer.jobs.spec import Job
 from sctransformer.monitor.drift import alarm
 
-SOME_FAILED, ALARM, FIGURES_KEPT = 3, 4, 5
+ALARM, FIGURES_KEPT = 4, 5
 """Exit codes of a run beside those of `sctransformer.errors`; see `exit_code`."""
+_LONGEST_TAG = 5000
 
-Report = Callable[[RunRecord], None]
+OnFile = Callable[[FileOutcome], None]
 
 
 def run_job(
     job: Job,
-    model: Model,
-    scorer: Scorer,
+    start: Callable[[], tuple[Model, Scorer]],
     on_progress: Progress = lambda done, total: None,
-    on_file: Callable[[FileOutcome], None] = lambda outcome: None,
+    on_file: OnFile = lambda outcome: None,
 ) -> RunRecord:
     """Label what the job's input holds and is not labelled yet.
 
     Args:
-        model: what the job's model stands for now; the whole run uses it.
-        scorer: of this model.
+        start: gives what the job's model stands for now, which the whole run uses, and a scorer of it.
         on_progress: called with the cells of the current file done, and the cells it has.
         on_file: called after each file.
 
@@ -40,54 +39,82 @@ def run_job(
         The record, with the exit code; it is kept, and MLflow has it unless `mlflow_run` is None.
 
     Raises:
-        UserError: the input cannot be listed, or the output folder cannot be used.
+        UserError: of `start`, or the input cannot be listed: the record says so. Or the output folder cannot be used.
         BusyError: another run of this job is at work.
     """
     history = History(job)
     with history.locked():
-        sources = find_sources(job.input, job.output, may_be_none=True)
-        record = RunRecord(job.name, _now(), job.model, model.version, model.bundle.identity)
+        record = RunRecord(job.name, _now(), job.model)
         history.write_run(record)
-        _begin(job, record, history)
-        started = time.perf_counter()
-        outcomes = []
-        hooks = hooks_of(job, model.bundle)
-        for outcome in annotate_each(model, sources, job.output, job.settings, scorer, on_progress, hooks):
-            outcomes.append(outcome)
-            record.files.append(_of_file(outcome))
-            if outcome.summary is not None:
-                history.add_batch(_batch(job, model, outcome.source, outcome.summary))
-            on_file(outcome)
-        record.seconds, record.ended = time.perf_counter() - started, _now()
-        batches = history.batches()
-        record.alarm = raised(job, batches)
-        record.metrics = metrics_of(outcomes, record)
-        if record.count("labelled"):
-            from sctransformer.monitor.report import write_report  # matplotlib takes a second
-
-            write_report(history.report, job.name, batches, model.bundle, job.drift.model_dump(), record.alarm)
-        sent = _end(job, record, history)
-        record.exit_code = exit_code(job, outcomes, record, sent)
-        history.write_run(record)
+        try:
+            _label(job, start, record, history, on_progress, on_file)
+        except UserError as error:
+            record.error, record.exit_code, record.ended = str(error), error.exit_code, _now()
+            history.write_run(record)
+            if record.mlflow_run is not None or (_store_is_there() and _opened(job, record)):
+                _send(record)
+            history.write_run(record)
+            raise
     return record
 
 
+def _label(
+    job: Job,
+    start: Callable[[], tuple[Model, Scorer]],
+    record: RunRecord,
+    history: History,
+    on_progress: Progress,
+    on_file: OnFile,
+) -> None:
+    model, scorer = start()
+    record.version, record.identity = model.version, model.bundle.identity
+    sources = find_sources(job.input, job.output, may_be_none=True)
+    _begin(job, record, history)
+    started = time.perf_counter()
+    outcomes = []
+    hooks = hooks_of(job, model.bundle)
+    for outcome in annotate_each(model, sources, job.output, job.settings, scorer, on_progress, hooks):
+        outcomes.append(outcome)
+        record.files.append(_of_file(outcome))
+        if outcome.summary is not None:
+            batch = _batch(job, model, outcome.source, outcome.summary)
+            record.new_batches += history.add_batch(batch) and batch["judged"]
+        on_file(outcome)
+    record.seconds, record.ended = time.perf_counter() - started, _now()
+    batches = history.batches()
+    record.alarm = raised(job, batches)
+    record.metrics = metrics_of(outcomes, record)
+    if record.count("labelled"):
+        from sctransformer.monitor.report import write_report  # matplotlib takes a second
+
+        write_report(history.report, job.name, batches, model.bundle, job.drift.model_dump(), record.alarm)
+    sent = _end(job, record, history)
+    record.exit_code = exit_code(job, outcomes, record, sent)
+    history.write_run(record)
+
+
 def raised(job: Job, batches: list[dict[str, Any]]) -> bool:
-    """Whether the job's rule makes an alarm of its batches."""
-    judged = [bool(batch["drifted"]) for batch in batches if batch["judged"]]
-    return alarm(judged, job.drift.window, job.drift.raised_by)
+    """Whether the job's rule makes an alarm of its batches: of those that the model of the last one labelled.
+
+    Another model sees the same cells in another way, and was trained on others: its batches say nothing of this one's.
+    """
+    judged = [batch for batch in batches if batch["judged"]]
+    drifted = [bool(batch["drifted"]) for batch in judged if batch["model_identity"] == judged[-1]["model_identity"]]
+    return alarm(drifted, job.drift.window, job.drift.raised_by)
 
 
 def exit_code(job: Job, outcomes: list[FileOutcome], record: RunRecord, sent: bool) -> int:
-    """0 all labelled, or there was nothing to do; 1, 73 or 75 no file could be, all for that kind of reason; 3 some
-    could not; 4 all labelled, and drift is an alarm that the job file makes a failure; 5 all labelled, and MLflow could
-    not be told yet.
+    """0 all labelled, or there was nothing to do; 1 or 73 no file could be, all for that kind of reason; 3 some could
+    not; 4 new batches raise the drift alarm or keep it up, and the job file makes that a failure; 75 a file waits for
+    another process, the others are labelled; 5 all labelled, and MLflow could not be told yet.
     """
-    errors = [outcome.error.exit_code for outcome in outcomes if outcome.error is not None]
+    errors = [outcome.error.exit_code for outcome in outcomes if outcome.error is not None and not _waits(outcome)]
     if errors:
         return errors[0] if len(errors) == len(outcomes) and len(set(errors)) == 1 else SOME_FAILED
-    if record.alarm and job.drift.fail:
+    if record.alarm and record.new_batches and job.drift.fail:
         return ALARM
+    if record.count("waiting"):
+        return BusyError.exit_code
     return 0 if sent else FIGURES_KEPT
 
 
@@ -95,7 +122,7 @@ def metrics_of(outcomes: list[FileOutcome], record: RunRecord) -> dict[str, floa
     """Figures of a run: counts, and of the cells labelled in it shares and means."""
     fresh = [one.summary for one in outcomes if one.summary is not None and not one.summary.unchanged]
     metrics: dict[str, float] = {
-        f"files_{status}": record.count(status) for status in ("labelled", "unchanged", "failed")
+        f"files_{status}": record.count(status) for status in ("labelled", "unchanged", "waiting", "failed")
     }
     metrics |= {"seconds": record.seconds, "drift_alarm": float(record.alarm)}
     cells = sum(summary.cells for summary in fresh)
@@ -115,9 +142,14 @@ def metrics_of(outcomes: list[FileOutcome], record: RunRecord) -> dict[str, floa
     return metrics
 
 
+def _waits(outcome: FileOutcome) -> bool:
+    return isinstance(outcome.error, BusyError)
+
+
 def _of_file(outcome: FileOutcome) -> dict[str, Any]:
     if outcome.summary is None:
-        return {"source": str(outcome.source), "status": "failed", "error": str(outcome.error)}
+        status = "waiting" if _waits(outcome) else "failed"
+        return {"source": str(outcome.source), "status": status, "error": str(outcome.error)}
     summary = outcome.summary
     return {
         "source": str(outcome.source),
@@ -168,6 +200,17 @@ def _begin(job: Job, record: RunRecord, history: History) -> None:
     history.write_run(record)
 
 
+def _store_is_there() -> bool:
+    """Whether MLflow can be told: a run that does not start, perhaps in a wrong folder, makes no store."""
+    from sctransformer.tracking.store import connect
+
+    try:
+        connect(must_exist=True)
+    except UserError:
+        return False
+    return True
+
+
 def _opened(job: Job, record: RunRecord) -> bool:
     from sctransformer.tracking import runs
 
@@ -206,9 +249,12 @@ def _send(record: RunRecord) -> None:
     if run_id is None:
         return
     outbox.log_metrics(run_id, record.metrics)
-    failed = record.count("failed")
-    outbox.set_tags(run_id, {"sctransformer.drift": "alarm" if record.alarm else "quiet"})
-    outbox.finish_run(run_id, "FAILED" if failed and failed == len(record.files) else "FINISHED")
+    if record.error:
+        outbox.set_tags(run_id, {"sctransformer.error": record.error[:_LONGEST_TAG]})
+    else:
+        outbox.set_tags(run_id, {"sctransformer.drift": "alarm" if record.alarm else "quiet"})
+    all_failed = 0 < record.count("failed") == len(record.files)
+    outbox.finish_run(run_id, "FAILED" if record.error or all_failed else "FINISHED")
 
 
 def _now() -> str:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from sctransformer.annotate.settings import AnnotationSettings
 from sctransformer.errors import UserError
@@ -26,7 +26,7 @@ class Resources(_Section):
     """What a run may take; schedulers and the cluster are told the same."""
 
     cpus: int = Field(default=2, ge=1)
-    """Threads of a session."""
+    """Threads of a session; `require_cpus` holds them against the machine where a run is one."""
     memory_gib: float = Field(default=4.0, gt=0.0)
     gpus: int = Field(default=0, ge=0)
 
@@ -60,11 +60,20 @@ class Drift(_Section):
     window: int = Field(default=5, ge=1)
     """Batches looked back on."""
     raised_by: int = Field(default=2, ge=1)
-    """So many drifted batches of the window raise the alarm, if the last is one of them."""
+    """So many drifted batches of the window raise the alarm, if the last is one of them; all of one model version."""
     min_cells: int = Field(default=50, ge=1)
     """A smaller batch is not judged: its shares are noise."""
     fail: bool = False
-    """Whether an alarm gives an exit code of its own; labels are written all the same."""
+    """Whether a run whose batches raise the alarm, or keep it up, has an exit code of its own; labels are written all
+    the same."""
+
+    @field_validator("raised_by")
+    @classmethod
+    def _can_be_reached(cls, value: int, others: ValidationInfo) -> int:
+        window = others.data.get("window", value)
+        if value > window:
+            raise ValueError(f"{value} of the last {window} batches never drift; expected at most drift.window")
+        return value
 
 
 class Job(_Section):

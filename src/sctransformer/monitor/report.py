@@ -42,14 +42,14 @@ def write_report(
         target: the HTML file.
         job: name, for the title.
         batches: as a job keeps them, the oldest first; at least one.
-        bundle: of the model that labelled the last batch.
+        bundle: of the job's model; pictures beside its training cells are there if it labelled the last batch.
         rule: of the job file.
         raised: whether the rule makes an alarm of them.
     """
     shown = list(batches[-SHOWN:])
     pictures = [("Figures of each batch, with their limits", _series(shown))]
     genes: list[dict[str, Any]] = []
-    if "profile" in bundle.reference:
+    if "profile" in bundle.reference and shown[-1]["model_identity"] == bundle.identity:
         reference, last = Profile.from_json(bundle.reference["profile"]), Profile.from_json(shown[-1]["profile"])
         pictures.append(("The last batch beside the training cells", _beside(reference, last)))
         genes = _most_changed(reference, last, bundle.genes)
