@@ -12,7 +12,7 @@ from sctransformer._constants import BUNDLE
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
 from sctransformer.files import read_json, write_json
-from sctransformer.registry.models import register_bundle, resolve
+from sctransformer.registry.models import bundle_of, register_bundle, resolve
 from sctransformer.tracking import runs
 
 
@@ -46,16 +46,53 @@ def test_the_same_bundle_is_registered_once(store: MlflowClient, project: Path, 
     first = register_bundle(bundle_folder, "celltype", run_id)
     again = register_bundle(bundle_folder, "celltype", run_id)
     assert (first.version, first.created, again.version, again.created) == (1, True, 1, False)
-    # What labels cells alike is the same model, whenever and by whomever it was made.
-    later = changed(bundle_folder, project / "later", lineage={"when": "tomorrow"})
-    assert register_bundle(later, "celltype").created is False
+    # The same weights with other evidence are another version: what the gates say of it may be something else.
+    later = changed(bundle_folder, project / "later", lineage={"git": {"commit": "1" * 40, "dirty": False}})
+    second = register_bundle(later, "celltype")
+    assert (second.version, second.created, second.identity) == (2, True, first.identity)
+    assert register_bundle(bundle_folder, "celltype").version == 1
+    assert resolve("celltype@candidate").version == 1
 
     other = changed(bundle_folder, project / "other", calibration={"rejection_threshold": 0.7})
-    second = register_bundle(other, "celltype")
-    assert (second.version, second.created) == (2, True)
-    assert second.identity != first.identity
-    assert resolve("celltype@candidate").version == 2
+    third = register_bundle(other, "celltype")
+    assert (third.version, third.created) == (3, True)
+    assert third.identity != first.identity
+    assert resolve("celltype@candidate").version == 3
     assert register_bundle(other, "elsewhere").version == 1
+
+
+def test_a_bundle_that_the_store_has_lost_becomes_a_new_version(
+    store: MlflowClient, bundle_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    register_bundle(bundle_folder, "celltype")
+    (resolve("celltype/1").folder / BUNDLE.graph).unlink()
+    again = register_bundle(bundle_folder, "celltype")
+    assert (again.version, again.created) == (2, True)
+    assert "celltype/1 held this bundle, but the store has not kept it whole" in caplog.text
+    assert resolve("celltype@candidate").version == 2
+    assert register_bundle(bundle_folder, "celltype").created is False
+
+
+def test_a_version_of_an_earlier_release_is_known_by_what_it_holds(
+    store: MlflowClient, project: Path, bundle_folder: Path
+) -> None:
+    register_bundle(bundle_folder, "celltype")
+    store.delete_model_version_tag("celltype", "1", "bundle_digest")
+    assert register_bundle(bundle_folder, "celltype").created is False
+    later = changed(bundle_folder, project / "later", lineage={"when": "tomorrow"})
+    assert register_bundle(later, "celltype").version == 2
+
+
+def test_nothing_is_left_under_the_name_where_the_upload_fails(
+    store: MlflowClient, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(MlflowClient, "log_model_artifacts", full)
+    with pytest.raises(OSError, match="No space left"):
+        register_bundle(bundle_folder, "celltype")
+    assert store.search_registered_models() == []
 
 
 def test_what_a_version_says(store: MlflowClient, project: Path, bundle_folder: Path) -> None:
@@ -72,6 +109,7 @@ def test_what_a_version_says(store: MlflowClient, project: Path, bundle_folder: 
     }
     assert tags == {
         "bundle_identity": read_bundle(bundle_folder).identity,
+        "bundle_digest": hashlib.sha256((bundle_folder / BUNDLE.checksums).read_bytes()).hexdigest(),
         "git_commit": "0" * 40,
         "git_dirty": "false",
         "dvc_lock_sha256": "1" * 64,
@@ -145,10 +183,17 @@ def test_a_bundle_that_changed_after_it_was_registered(store: MlflowClient, proj
     with pytest.raises(UserError, match=r"card\.md: does not match its checksum"):
         resolve("celltype/1")
     other = changed(bundle_folder, project / "other", calibration={"rejection_threshold": 0.7})
-    shutil.rmtree(folder)
-    shutil.copytree(other, folder)
-    with pytest.raises(UserError, match="is not the bundle that was registered as celltype/1"):
-        resolve("celltype/1")
+    graph = shutil.copytree(bundle_folder, project / "graph") / BUNDLE.graph  # no part of the identity
+    graph.write_bytes(graph.read_bytes()[:-1] + b"\0")
+    sum_again(graph.parent)
+    for replaced in (other, graph.parent):
+        shutil.rmtree(folder)
+        shutil.copytree(replaced, folder)
+        with pytest.raises(UserError, match="is not the bundle that was registered as celltype/1, files were replaced"):
+            resolve("celltype/1")
+        damage = bundle_of(store, store.get_model_version("celltype", "1"))
+        assert isinstance(damage, str)
+        assert "is not the bundle that was registered as celltype/1" in damage
     shutil.rmtree(folder)
     with pytest.raises(UserError, match="holds no bundle, so celltype/1 cannot be used"):
         resolve("celltype/1")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from sctransformer.registry.ledger import Decision
@@ -10,9 +11,13 @@ from sctransformer.registry.names import ALIASES
 
 
 def aliases_of(client: MlflowClient, name: str) -> dict[str, int]:
-    """Aliases of a model and the versions they stand for, as numbers whatever the store gives."""
-    aliases = client.get_registered_model(name).aliases
-    return {alias: int(version) for alias, version in sorted(aliases.items())}
+    """Aliases of a model as they are now, see `aliases_in`."""
+    return aliases_in(client.get_registered_model(name))
+
+
+def aliases_in(model: RegisteredModel) -> dict[str, int]:
+    """Aliases of a model and the versions they stand for, as numbers: a server gives them as text."""
+    return {alias: int(version) for alias, version in sorted(model.aliases.items())}
 
 
 def move(client: MlflowClient, decision: Decision, before_step: Callable[[], None]) -> None:

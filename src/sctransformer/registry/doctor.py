@@ -11,10 +11,10 @@ from mlflow.exceptions import MlflowException
 from sctransformer.errors import UserError
 from sctransformer.registry import ledger
 from sctransformer.registry.aliases import aliases_of
-from sctransformer.registry.evidence import bundle_of, evidence_of
+from sctransformer.registry.evidence import evidence_of
 from sctransformer.registry.ledger import Decision
 from sctransformer.registry.lock import exclusive, holders, release_dead
-from sctransformer.registry.models import find_version, require_model
+from sctransformer.registry.models import bundle_of, find_version, require_model
 from sctransformer.registry.names import ALIASES, LEDGER_EXPERIMENT, VERSION_TAGS
 from sctransformer.registry.recovery import settle
 from sctransformer.registry.references import Reference

@@ -1,24 +1,13 @@
 """What the gates look at, taken from registered versions. A bundle that cannot be had is evidence against itself."""
 
-from pathlib import Path
-
-from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
-
 from sctransformer.errors import UserError
-from sctransformer.export.bundle import Bundle, read_bundle
+from sctransformer.export.bundle import Bundle
 from sctransformer.registry.gates import Comparison, Evidence
-from sctransformer.registry.models import fetch
-from sctransformer.registry.names import VERSION_TAGS
 from sctransformer.registry.rescoring import TestCells, rescored
-
-_GONE = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
-"""What MLflow says of artifacts that are not there any more."""
 
 
 def evidence_of(bundle: Bundle | str) -> Evidence:
-    """What the gates look at in what `bundle_of` gave."""
+    """What the gates look at in what `models.bundle_of` gave."""
     if isinstance(bundle, str):
         return Evidence(damage=bundle)
     return Evidence(
@@ -43,25 +32,3 @@ def compared(one: Bundle | str, other: Bundle | str, cells: TestCells) -> Compar
         return Comparison(rescored(one, other, cells))
     except UserError as error:
         return Comparison(refusal=f"not compared: {error}")
-
-
-def bundle_of(client: MlflowClient, version: ModelVersion) -> Bundle | str:
-    """The bundle of a version, verified; or why it cannot be trusted.
-
-    Raises:
-        MlflowException: the store is gone.
-    """
-    folder: Path | None = None
-    try:
-        folder = fetch(client, version).folder
-        bundle = read_bundle(folder)
-    except (UserError, OSError, ValueError, KeyError) as error:
-        return str(error)
-    except MlflowException as error:
-        if error.error_code not in _GONE:  # a store that does not answer says nothing against the bundle
-            raise
-        return str(error.message).splitlines()[0]
-    registered = version.tags.get(VERSION_TAGS.identity)
-    if registered != bundle.identity:
-        return f"{folder}: is not the bundle that was registered"
-    return bundle

@@ -1,4 +1,4 @@
-"""Registered models: a bundle becomes a version once, and a reference becomes a verified bundle on this machine."""
+"""Registered models: a bundle becomes a version once, and a version becomes a verified bundle on this machine."""
 
 import hashlib
 import json
@@ -21,8 +21,9 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from sctransformer._constants import BUNDLE
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle, read_bundle
-from sctransformer.files import written_whole
-from sctransformer.registry.names import ALIASES, MODELS_EXPERIMENT, VERSION_TAGS
+from sctransformer.files import sha256_file, written_whole
+from sctransformer.registry.aliases import aliases_in
+from sctransformer.registry.names import ALIASES, LONGEST_DESCRIPTION, MODELS_EXPERIMENT, VERSION_TAGS
 from sctransformer.registry.packaging import BUNDLE_IN_MODEL, save_model
 from sctransformer.registry.references import Reference, parse_reference, require_model_name
 from sctransformer.tracking.runs import require_run
@@ -31,7 +32,8 @@ from sctransformer.tracking.store import connect, database_file, experiment_id, 
 logger = logging.getLogger(__name__)
 
 _ABSENT = "RESOURCE_DOES_NOT_EXIST"
-_LONGEST_DESCRIPTION = 5000
+_GONE = (_ABSENT, "NOT_FOUND", "INVALID_PARAMETER_VALUE")
+"""What MLflow says of artifacts that are not there any more."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ class ResolvedModel:
 def register_bundle(bundle_folder: Path, name: str, run_id: str | None = None) -> RegisteredModel:
     """Make a bundle a version of a registered model, and give that version the alias `candidate`.
 
-    A bundle whose identity a version of the model carries already is not registered again.
+    A bundle that a version of the model holds already, file for file, is not registered again. The same weights with
+    other evidence (lineage, figures, parity) are a version of their own: its gates may say something else. So is a
+    bundle of which the store has lost or changed a file; a warning then names the version that held it.
 
     Args:
         bundle_folder: a bundle.
@@ -75,12 +79,12 @@ def register_bundle(bundle_folder: Path, name: str, run_id: str | None = None) -
         UserError: the bundle is damaged, the name is not allowed, or the store cannot be used.
     """
     require_model_name(name)
-    identity = read_bundle(bundle_folder).identity
+    identity, digest = read_bundle(bundle_folder).identity, _digest(bundle_folder)
     client = connect()
-    version = _version_with(client, name, identity)
+    version = _version_with(client, name, identity, digest)
     created = version is None
     if version is None:
-        version = _create_version(client, bundle_folder, name, identity, run_id)
+        version = _create_version(client, bundle_folder, name, digest, run_id)
         if version.run_id:
             _tag_run(client, version)
     client.set_registered_model_alias(name, ALIASES.candidate, str(version.version))
@@ -96,16 +100,34 @@ def resolve(reference: str) -> ResolvedModel:
 
     Raises:
         UserError: there is no such model, alias or version (the sentence says what there is), its artifacts are gone,
-            or the bundle does not match its checksums or the version's tag.
+            or the bundle does not match its checksums or the version's tags.
     """
     wanted = parse_reference(reference)
     client = connect(must_exist=True)
     version = find_version(client, wanted)
-    found = fetch(client, version)
-    identity = read_bundle(found.folder).identity
-    if identity != version.tags.get(VERSION_TAGS.identity, identity):
-        raise UserError(f"{found.folder}: is not the bundle that was registered as {found}; register it again.")
+    found = _fetch(client, version)
+    _require_registered(read_bundle(found.folder), version)
     return found
+
+
+def bundle_of(client: MlflowClient, version: ModelVersion) -> Bundle | str:
+    """The bundle of a version, verified; or why it cannot be trusted.
+
+    Raises:
+        MlflowException: the store is gone.
+    """
+    if VERSION_TAGS.identity not in version.tags:
+        return f"{version.name}/{version.version}: was not registered as a bundle"
+    try:
+        bundle = read_bundle(_fetch(client, version).folder)
+        _require_registered(bundle, version)
+    except (UserError, OSError, ValueError, KeyError) as error:
+        return str(error)
+    except MlflowException as error:
+        if error.error_code not in _GONE:  # a store that does not answer says nothing against the bundle
+            raise
+        return str(error.message).splitlines()[0]
+    return bundle
 
 
 @one_sentence
@@ -163,9 +185,8 @@ def find_version(client: MlflowClient, reference: Reference) -> ModelVersion:
     model = require_model(client, name)
     wanted = reference.version
     if reference.alias is not None:
-        # Looked up here and not by MLflow, which takes `latest` for the newest version, whatever it is. Versions of
-        # aliases come back as int from a database and as str from a server.
-        aliases = {alias: int(version) for alias, version in sorted(model.aliases.items())}
+        # Looked up here and not by MLflow, which takes `latest` for the newest version, whatever it is.
+        aliases = aliases_in(model)
         if reference.alias not in aliases:
             there = ", ".join(f"{alias} = {version}" for alias, version in aliases.items()) or "none"
             raise UserError(f"model {name!r} has no alias {reference.alias!r} (aliases: {there}).")
@@ -196,7 +217,7 @@ def require_model(client: MlflowClient, name: str) -> RegisteredModelEntity:
         raise UserError(f"{shown(client.tracking_uri)}: has no model {name!r} (models: {names}).") from error
 
 
-def fetch(client: MlflowClient, version: ModelVersion) -> ResolvedModel:
+def _fetch(client: MlflowClient, version: ModelVersion) -> ResolvedModel:
     """The bundle of a version on this machine, not verified: the registry's own folder, or a cached download.
 
     Raises:
@@ -208,31 +229,58 @@ def fetch(client: MlflowClient, version: ModelVersion) -> ResolvedModel:
         folder = Path(local_file_uri_to_path(location)) / BUNDLE_IN_MODEL
     else:
         folder = _cache_folder(location)
-        if not _is_whole(folder):
+        if not _is_whole(folder, version):
             _download(client, location, folder)
     if not (folder / BUNDLE.checksums).is_file():
         raise UserError(f"{folder}: holds no bundle, so {name}/{number} cannot be used; register the model again.")
     return ResolvedModel(folder, name, number, dict(version.tags))
 
 
-def _version_with(client: MlflowClient, name: str, identity: str) -> ModelVersion | None:
+def _digest(folder: Path) -> str:
+    """Of all that a bundle holds, for checksums.txt lists every file; also of what `Bundle.identity` leaves out."""
+    return sha256_file(folder / BUNDLE.checksums)
+
+
+def _require_registered(bundle: Bundle, version: ModelVersion) -> None:
+    """A folder whose checksums fit may still be another bundle than the one that became this version."""
+    tags = version.tags
+    if bundle.identity == tags.get(VERSION_TAGS.identity, bundle.identity):
+        digest = _digest(bundle.folder)
+        if digest == tags.get(VERSION_TAGS.digest, digest):
+            return
+    raise UserError(
+        f"{bundle.folder}: is not the bundle that was registered as {version.name}/{version.version}, files were "
+        "replaced in the store; restore them from a backup, or register the bundle again."
+    )
+
+
+def _version_with(client: MlflowClient, name: str, identity: str, digest: str) -> ModelVersion | None:
+    """The newest version that holds this very bundle, and still does."""
     found = client.search_model_versions(f"name = '{name}' and tags.{VERSION_TAGS.identity} = '{identity}'")
-    return max(found, key=lambda version: int(version.version), default=None)
+    for version in sorted(found, key=lambda one: int(one.version), reverse=True):
+        if version.tags.get(VERSION_TAGS.digest, digest) != digest:
+            continue
+        stored = bundle_of(client, version)
+        if isinstance(stored, str):
+            logger.warning(
+                "%s/%s held this bundle, but the store has not kept it whole (%s); it becomes a new version.",
+                name,
+                version.version,
+                stored.rstrip("."),
+            )
+        elif _digest(stored.folder) == digest:
+            return version
+    return None
 
 
-def _create_version(client: MlflowClient, source: Path, name: str, identity: str, run_id: str | None) -> ModelVersion:
+def _create_version(client: MlflowClient, source: Path, name: str, digest: str, run_id: str | None) -> ModelVersion:
     linked = run_id if run_id is not None and _has_run(run_id) else None
     experiment = client.get_run(linked).info.experiment_id if linked else experiment_id(client, MODELS_EXPERIMENT)
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         bundle = save_model(source, folder)
         card = (bundle.folder / BUNDLE.card).read_text()
-        if bundle.identity != identity:
+        if _digest(bundle.folder) != digest:
             raise UserError(f"{source}: changed while it was being registered; try again when nothing writes to it.")
         model = client.create_logged_model(experiment, name=name, source_run_id=linked, model_type="bundle")
         try:
@@ -240,24 +288,31 @@ def _create_version(client: MlflowClient, source: Path, name: str, identity: str
         except BaseException:
             client.finalize_logged_model(model.model_id, "FAILED")
             raise
+        tags = _tags(bundle, digest, run_id)
         client.finalize_logged_model(model.model_id, "READY")
+    try:  # last, so that nothing is left under the name where the upload fails
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
     # Without a run, a database store would look the logged model up through MLflow's global URI, which may be another.
     known = linked is not None or database_file(client.tracking_uri) is None
     return client.create_model_version(
         name,
         source=model.artifact_location,
         run_id=linked,
-        tags=_tags(bundle, identity, run_id),
-        description=card[:_LONGEST_DESCRIPTION],
+        tags=tags,
+        description=card[:LONGEST_DESCRIPTION],
         model_id=model.model_id if known else None,
     )
 
 
-def _tags(bundle: Bundle, identity: str, run_id: str | None) -> dict[str, str]:
+def _tags(bundle: Bundle, digest: str, run_id: str | None) -> dict[str, str]:
     lineage: dict[str, Any] = bundle.lineage
     git = lineage.get("git") or {}
     content = {
-        VERSION_TAGS.identity: identity,
+        VERSION_TAGS.identity: bundle.identity,
+        VERSION_TAGS.digest: digest,
         VERSION_TAGS.lineage: json.dumps(lineage, sort_keys=True),
         VERSION_TAGS.git_patch: git.get("patch_sha256"),
         VERSION_TAGS.who: lineage.get("who"),
@@ -304,9 +359,9 @@ def _cache_folder(location: str) -> Path:
     return root / "sctransformer" / "bundles" / hashlib.sha256(location.encode()).hexdigest()[:32]
 
 
-def _is_whole(folder: Path) -> bool:
+def _is_whole(folder: Path, version: ModelVersion) -> bool:
     try:
-        read_bundle(folder)
+        _require_registered(read_bundle(folder), version)
     except (UserError, OSError):
         return False
     return True

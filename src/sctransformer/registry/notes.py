@@ -3,9 +3,8 @@
 from mlflow import MlflowClient
 
 from sctransformer.registry.ledger import Decision
-from sctransformer.registry.names import VERSION_TAGS
+from sctransformer.registry.names import LONGEST_DESCRIPTION, VERSION_TAGS
 
-LONGEST_DESCRIPTION = 5000
 _LONGEST_REASON = 500
 _HEADING = "## Decision"
 _END = "\n\n---\n\n"

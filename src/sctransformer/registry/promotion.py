@@ -10,12 +10,12 @@ from mlflow.entities.model_registry import ModelVersion
 from sctransformer.errors import UserError
 from sctransformer.registry import ledger
 from sctransformer.registry.aliases import aliases_of, move
-from sctransformer.registry.evidence import bundle_of, compared, evidence_of
+from sctransformer.registry.evidence import compared, evidence_of
 from sctransformer.registry.gates import GateResult, check_bundle, check_gates, closed, override
 from sctransformer.registry.ledger import Decision, Verdict
 from sctransformer.registry.lineage import utc_now, who
 from sctransformer.registry.lock import exclusive
-from sctransformer.registry.models import find_version, require_model
+from sctransformer.registry.models import bundle_of, find_version, require_model
 from sctransformer.registry.names import ALIASES
 from sctransformer.registry.notes import note_on_version
 from sctransformer.registry.policy import Policy
