@@ -57,6 +57,10 @@ def test_from_bundle_to_champion(store: MlflowClient, policy: str, bundle_folder
     promoted = typed("promote", "celltype/1", "--first", "--policy", policy, "--reason", "the [first] one")
     assert "celltype/1 is the champion; there was no champion." in promoted.stdout
     assert "is the champion already; nothing was changed" in typed("promote", "celltype/1", "--policy", policy).stdout
+    with_table = typed("promote", "celltype@champion", "--dry-run", "--policy", policy)
+    assert with_table.exit_code == 1  # there are no test cells here to compare on
+    assert "celltype/1 would be refused; closed: champion." in with_table.stdout
+    assert "onnx_parity" in with_table.stdout
     ledger = typed("history", "celltype").stdout
     assert "promoted" in ledger
     assert "the [first] one" in ledger

@@ -136,12 +136,77 @@ def test_a_rollback_to_a_damaged_bundle_moves_nothing(versions: MlflowClient) ->
     intact = graph.read_bytes()
     try:
         graph.write_bytes(intact[:-1] + b"\0")
-        with pytest.raises(UserError, match=r"celltype/1: .*model\.onnx: does not match its checksum"):
+        with pytest.raises(UserError, match=r"celltype/1 is refused: .*model\.onnx: does not match.*") as caught:
             promotion.rollback("celltype", reason="x")
+        assert str(caught.value).endswith("the bundle is damaged or was changed; choose another with --to.")
         assert any("does not match its checksum" in sentence for sentence in problems())
     finally:
         graph.write_bytes(intact)
     assert aliases(versions) == {"champion": 2, "previous": 1}
+    refused = promotion.history("celltype")[0]
+    assert (refused.verdict, refused.from_version, refused.to_version, refused.reason) == ("refused", 2, 1, "x")
+    assert problems() == []
+
+
+def test_a_model_that_is_made_again_has_passed_no_gates(
+    versions: MlflowClient, project: Path, bundle_folder: Path
+) -> None:
+    promoted(1, 2)
+    versions.delete_registered_model("celltype")
+    for number, folder in ((1, project / "new"), (2, project / "newer")):
+        other = changed(bundle_folder, folder, calibration={"rejection_threshold": 0.8 + number / 100})
+        assert register_bundle(other, "celltype").version == number
+    assert problems() == []
+    assert promotion.decisions_on("celltype/1") == []
+    for to in (None, 1):
+        with pytest.raises(UserError, match=r"has no champion before this one|celltype/1 was never champion"):
+            promotion.rollback("celltype", reason="back", to=to)
+    with pytest.raises(UserError, match=r"has no champion yet.*--first"):
+        promotion.promote("celltype", 1, policy=POLICY, cells=CELLS)
+    assert aliases(versions) == {}
+    promoted(1, 2)
+    assert promotion.rollback("celltype", reason="worse").to_version == 1
+    assert [one.number for one in promotion.history("celltype")] == [5, 4, 3, 2, 1]
+    assert len(promotion.decisions_on("celltype/1")) == 2
+    assert problems() == []
+
+
+def test_an_entry_without_a_digest_counts_from_the_making_of_the_version(versions: MlflowClient) -> None:
+    """As earlier releases wrote them."""
+    promoted(1, 2)
+    for run in versions.search_runs([versions.get_experiment_by_name("promotions").experiment_id]):
+        versions.set_tag(run.info.run_id, "bundle_digest", "")
+    assert problems() == []
+    assert promotion.rollback("celltype", reason="worse").to_version == 1
+    for run in versions.search_runs([versions.get_experiment_by_name("promotions").experiment_id]):
+        versions.set_tag(run.info.run_id, "bundle_digest", "")
+        versions.set_tag(run.info.run_id, "when", "2020-01-01T00:00:00+00:00")
+    assert promotion.decisions_on("celltype/1") == []
+
+
+def test_runs_that_are_no_decisions_are_passed_over_and_named(versions: MlflowClient) -> None:
+    promoted(1, 2)
+    ledger_id = versions.get_experiment_by_name("promotions").experiment_id
+    stray = versions.create_run(ledger_id, tags={"model": "celltype"}).info.run_id
+    newest, oldest = promotion.history("celltype")
+    versions.set_tag(newest.entry, "gate.macro_f1", "{broken")
+    versions.set_tag(newest.entry, "gate.validation", '{"gate": 1}')
+    versions.set_tag(oldest.entry, "verdict", "perhaps")
+    (left,) = promotion.history("celltype")
+    assert left.unreadable == ("gate.macro_f1", "gate.validation")
+    assert [gate.gate for gate in left.gates] == [
+        gate.gate for gate in newest.gates if gate.gate not in ("macro_f1", "validation")
+    ]
+    for expected in (
+        f"run {stray} of the experiment 'promotions' is no readable decision (it has no tag 'verdict')",
+        f"run {oldest.entry} of the experiment 'promotions' is no readable decision (its verdict is 'perhaps')",
+        f"decision 2 (run {newest.entry}): gate.macro_f1, gate.validation cannot be read",
+    ):
+        assert any(sentence.startswith(expected) for sentence in problems())
+    assert promotion.promote("celltype", 3, policy=POLICY, cells=CELLS).number == 3
+    versions.set_tag(oldest.entry, "verdict", "promoted")
+    versions.delete_run(stray)
+    assert len(problems()) == 1
 
 
 def test_a_deleted_version_behind_the_alias(versions: MlflowClient) -> None:
@@ -163,6 +228,42 @@ def test_an_alias_moved_by_hand_is_found(versions: MlflowClient) -> None:
     versions.set_registered_model_alias("celltype", "champion", "3")
     (sentence,) = problems()
     assert "champion is celltype/3, but the ledger says celltype/1" in sentence
+    assert "`sctransformer promote celltype/3`, or go back with `sctransformer rollback celltype --to 1" in sentence
+    refused = promotion.promote("celltype", 3, policy=STRICT, cells=CELLS)
+    assert (refused.verdict, refused.from_version, refused.recorded) == ("refused", 1, True)
+    decision = promotion.promote("celltype", 3, policy=POLICY, cells=CELLS)
+    assert (decision.verdict, decision.from_version, decision.recorded) == ("promoted", 1, True)
+    assert "the champion" in next(gate.reason for gate in decision.gates if gate.gate == "champion")
+    assert aliases(versions) == {"champion": 3, "previous": 1}
+    assert problems() == []
+    versions.set_registered_model_alias("celltype", "champion", "4")
+    assert promotion.rollback("celltype", reason="4 passed no gates").to_version == 3
+    assert aliases(versions) == {"champion": 3, "previous": 1}
+    assert problems() == []
+
+
+def test_a_first_champion_by_hand_passes_the_gates_too(versions: MlflowClient) -> None:
+    versions.set_registered_model_alias("celltype", "champion", "1")
+    versions.set_registered_model_alias("celltype", "previous", "2")
+    (sentence,) = problems()
+    assert "let it pass them with `sctransformer promote celltype/1 --first`." in sentence
+    with pytest.raises(UserError, match="has no champion before this one"):
+        promotion.rollback("celltype", reason="x")
+    with pytest.raises(UserError, match=r"celltype/2 was never champion \(there were: none\)"):
+        promotion.rollback("celltype", reason="x", to=2)
+    with pytest.raises(UserError, match=r"celltype/1 is champion only by an alias .* give --first"):
+        promotion.promote("celltype", 1, policy=POLICY, cells=CELLS)
+    promoted(1)
+    assert problems() == []
+
+
+def test_a_dry_run_of_the_champion_asks_its_gates(versions: MlflowClient) -> None:
+    promoted(1)
+    for policy, verdict in ((POLICY, "promoted"), (STRICT, "refused")):
+        decision = promotion.promote("celltype", 1, policy=policy, cells=CELLS, dry_run=True)
+        assert (decision.verdict, decision.from_version, decision.recorded) == (verdict, 1, False)
+        assert decision.gates
+    assert len(promotion.history("celltype")) == 1
 
 
 def test_a_decision_that_is_gone_from_the_ledger_is_missed(

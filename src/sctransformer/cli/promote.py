@@ -43,6 +43,7 @@ def promote(
     sctransformer promote celltype/7 --override champion --reason "the old test cells hold mislabelled NK cells"
     """  # noqa: D301  \b keeps typer from joining the lines
     from sctransformer.registry import promotion
+    from sctransformer.registry.gates import closed
     from sctransformer.registry.models import version_of
     from sctransformer.registry.policy import load_policy
 
@@ -57,18 +58,18 @@ def promote(
         cells=cells or (TEST_CELLS if TEST_CELLS.exists() else None),
         dry_run=dry_run,
     )
-    if decision.from_version == version:
-        print(f"{name}/{version} is the champion already; nothing was changed.")
-        return
-    _print_gates(decision.gates)
+    if decision.gates:
+        _print_gates(decision.gates)
     replaced = (
         "there was no champion" if decision.from_version is None else f"{name}/{decision.from_version} is previous"
     )
     if decision.verdict == "refused":
-        closed = ", ".join(gate.gate for gate in decision.gates if not gate.passed and not gate.overridden)
-        print(f"{name}/{version} {'would be' if dry_run else 'is'} refused; closed: {closed}.")
+        shut = ", ".join(closed(decision.gates))
+        print(f"{name}/{version} {'would be' if dry_run else 'is'} refused; closed: {shut}.")
         raise typer.Exit(1)
-    if dry_run:
+    if decision.from_version == version:
+        print(f"{name}/{version} is the champion already; nothing was changed.")
+    elif dry_run:
         print(f"{name}/{version} would be promoted; nothing was changed.")
     else:
         print(f"{name}/{version} is the champion; {replaced}.")

@@ -92,7 +92,7 @@ def _of_model(client: MlflowClient, name: str, repair: bool) -> list[Finding]:
     findings = [*_locks(client, name, repair), *_open(client, name, repair)]
     decisions = ledger.decisions(client, name)
     aliases = aliases_of(client, name)
-    findings += [*_champion(name, aliases, decisions), *_numbers(name, decisions)]
+    findings += [*_champion(client, name, aliases), *_entries(client, name, decisions)]
     for alias in ALIASES:
         if alias in aliases:
             findings.append(_bundle(client, name, alias))
@@ -137,7 +137,8 @@ def _open(client: MlflowClient, name: str, repair: bool) -> Iterator[Finding]:
         )
 
 
-def _champion(name: str, aliases: dict[str, int], decisions: list[Decision]) -> Iterator[Finding]:
+def _champion(client: MlflowClient, name: str, aliases: dict[str, int]) -> Iterator[Finding]:
+    decisions = ledger.standing(client, name)
     if any(decision.outcome == "open" for decision in decisions):
         return  # said already, and the aliases may be between two places
     champion = aliases.get(ALIASES.champion)
@@ -154,20 +155,40 @@ def _champion(name: str, aliases: dict[str, int], decisions: list[Decision]) -> 
         )
         return
     ledger_says = "knows of none" if known is None else f"says {name}/{known}"
+    there = {int(version.version) for version in client.search_model_versions(f"name = '{name}'")}
+    passed = [version for version in stack if version in there and version != champion]
+    back = f", or go back with `sctransformer rollback {name} --to {passed[-1]} --reason ...`" if passed else ""
     yield Finding(
         name,
         "problem",
-        f"champion is {name}/{champion}, but the ledger {ledger_says}: the alias was moved past the gates; promote the "
-        "version that should be champion.",
+        f"champion is {name}/{champion}, but the ledger {ledger_says}: the alias was moved past the gates; let it pass "
+        f"them with `sctransformer promote {name}/{champion}{'' if passed else ' --first'}`{back}.",
     )
 
 
-def _numbers(name: str, decisions: list[Decision]) -> Iterator[Finding]:
+def _entries(client: MlflowClient, name: str, decisions: list[Decision]) -> Iterator[Finding]:
+    strays = ledger.strays(client, name)
+    for stray in strays:
+        yield Finding(
+            name,
+            "problem",
+            f"run {stray.entry} of the experiment {LEDGER_EXPERIMENT!r} is no readable decision ({stray.why}); restore "
+            "its tags, or delete it in MLflow if it never was one.",
+        )
+    for decision in decisions:
+        if decision.unreadable:
+            yield Finding(
+                name,
+                "problem",
+                f"decision {decision.number} (run {decision.entry}): {', '.join(decision.unreadable)} cannot be read, "
+                "somebody edited it; restore it from a backup.",
+            )
     numbers = [decision.number for decision in decisions]
-    absent = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
+    lost = [stray.number for stray in strays if stray.number is not None]
+    absent = sorted(set(range(1, max(numbers, default=0) + 1)) - {*numbers, *lost})
     if absent:
-        lost = ", ".join(map(str, absent))
-        yield Finding(name, "problem", f"decisions {lost} are gone from the ledger; restore them from a backup.")
+        gone = ", ".join(map(str, absent))
+        yield Finding(name, "problem", f"decisions {gone} are gone from the ledger; restore them from a backup.")
     repeated = sorted({number for number in numbers if number and numbers.count(number) > 1})
     if repeated:
         yield Finding(name, "problem", f"decisions {', '.join(map(str, repeated))} are in the ledger more than once.")

@@ -2,15 +2,18 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from datetime import datetime
+from typing import Literal, NamedTuple, cast, get_args
 
 from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage, Run, ViewType
+from mlflow.entities.model_registry import ModelVersion
+from pydantic import TypeAdapter
 
 from sctransformer.registry.gates import GateResult
-from sctransformer.registry.names import LEDGER_EXPERIMENT, LEDGER_TAGS
+from sctransformer.registry.names import LEDGER_EXPERIMENT, LEDGER_TAGS, VERSION_TAGS
 from sctransformer.tracking.store import experiment_id
 
 Verdict = Literal["promoted", "rolled back", "refused"]
@@ -19,6 +22,7 @@ Outcome = Literal["open", "done", "undone"]
 _LONGEST_REASON = 5000
 _LONGEST_GATE_REASON = 1000
 _PAGE = 500
+_GATES = TypeAdapter(GateResult)
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class Decision:
 
     model: str
     from_version: int | None
-    """Champion when it was taken; None: there was none."""
+    """Champion when it was taken; None: there was none. For a promotion, where the alias had been moved by hand, the
+    last champion by the gates."""
     to_version: int
     """The version that was to be champion."""
     verdict: Verdict
@@ -52,11 +57,25 @@ class Decision:
     """What the command that found an open entry made of it."""
     entry: str = ""
     """Id of the run in the ledger."""
+    digest: str = ""
+    """Of the bundle of `to_version`, see VERSION_TAGS.digest; empty where the version has none."""
+    unreadable: tuple[str, ...] = ()
+    """Tags of gates that somebody edited so that they say nothing any more."""
 
     @property
     def overridden(self) -> list[GateResult]:
         """Gates that were closed and that a person passed over."""
         return [gate for gate in self.gates if gate.overridden]
+
+
+class Stray(NamedTuple):
+    """A run in the ledger's experiment that is no decision."""
+
+    entry: str
+    """Id of the run."""
+    number: int | None
+    """Of the decision that it may have been."""
+    why: str
 
 
 def record(client: MlflowClient, decision: Decision) -> Decision:
@@ -67,10 +86,11 @@ def record(client: MlflowClient, decision: Decision) -> Decision:
     Returns:
         The decision with its number and the id of the entry.
     """
-    earlier = decisions(client, decision.model)
+    taken = [one.number for one in decisions(client, decision.model)]
+    taken += [stray.number for stray in strays(client, decision.model) if stray.number is not None]
     numbered = dataclasses.replace(
         decision,
-        number=1 + max((one.number for one in earlier), default=0),
+        number=1 + max(taken, default=0),
         outcome="open",
         reason=decision.reason[:_LONGEST_REASON],
         gates=[dataclasses.replace(gate, reason=gate.reason[:_LONGEST_GATE_REASON]) for gate in decision.gates],
@@ -80,6 +100,7 @@ def record(client: MlflowClient, decision: Decision) -> Decision:
         LEDGER_TAGS.number: str(numbered.number),
         LEDGER_TAGS.from_version: _text(numbered.from_version),
         LEDGER_TAGS.to_version: str(numbered.to_version),
+        LEDGER_TAGS.digest: numbered.digest,
         LEDGER_TAGS.previous_before: _text(numbered.previous_before),
         LEDGER_TAGS.previous_after: _text(numbered.previous_after),
         LEDGER_TAGS.verdict: numbered.verdict,
@@ -111,28 +132,33 @@ def close(client: MlflowClient, decision: Decision, outcome: Outcome = "done", n
 
 
 def decisions(client: MlflowClient, model: str) -> list[Decision]:
-    """Every decision about a model, the newest first."""
-    experiment = client.get_experiment_by_name(LEDGER_EXPERIMENT)
-    if experiment is None:
-        return []
+    """Every decision about a model, the newest first. Runs that are none are passed over, see `strays`."""
     found: list[tuple[int, int, Decision]] = []
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment.experiment_id],
-            filter_string=f"tags.{LEDGER_TAGS.model} = '{model}'",
-            run_view_type=ViewType.ALL,  # a decision that somebody deleted was taken all the same
-            max_results=_PAGE,
-            order_by=["attributes.start_time DESC"],
-            page_token=token,
-        )
-        for run in page:
-            decision = _decision(run)
+    for run in _runs(client, model):
+        decision = _read(run)
+        if isinstance(decision, Decision):
             found.append((decision.number, run.info.start_time, decision))
-        token = page.token
-        if not token:
-            break
     return [decision for _, _, decision in sorted(found, key=lambda one: one[:2], reverse=True)]
+
+
+def strays(client: MlflowClient, model: str) -> list[Stray]:
+    """Runs that name a model and are no decisions: somebody edited their tags, or made them by hand."""
+    return [
+        stray
+        for run in _runs(client, model)
+        if isinstance(stray := _read(run), Stray) and run.info.lifecycle_stage != LifecycleStage.DELETED
+    ]
+
+
+def standing(client: MlflowClient, model: str) -> list[Decision]:
+    """Decisions about the versions that a model has, or had until they were deleted; the newest first.
+
+    A model that is deleted and made again numbers its versions from 1 again: what was decided about the old ones says
+    nothing of the new ones.
+    """
+    began = client.get_registered_model(model).creation_timestamp
+    versions = {int(one.version): one for one in client.search_model_versions(f"name = '{model}'")}
+    return [one for one in decisions(client, model) if _is_about(one, versions.get(one.to_version), began)]
 
 
 def champions(newest_first: Iterable[Decision]) -> list[int]:
@@ -151,34 +177,100 @@ def champions(newest_first: Iterable[Decision]) -> list[int]:
     return stack
 
 
+def _is_about(decision: Decision, version: ModelVersion | None, model_began: int) -> bool:
+    if version is None:
+        return _is_since(decision, model_began)
+    registered = version.tags.get(VERSION_TAGS.digest)
+    if decision.digest and registered:
+        return decision.digest == registered
+    return _is_since(decision, version.creation_timestamp)
+
+
+def _is_since(decision: Decision, milliseconds: int) -> bool:
+    return datetime.fromisoformat(decision.when).timestamp() >= milliseconds // 1000  # `when` has whole seconds
+
+
+def _runs(client: MlflowClient, model: str) -> Iterator[Run]:
+    experiment = client.get_experiment_by_name(LEDGER_EXPERIMENT)
+    token = None
+    while experiment is not None:
+        page = client.search_runs(
+            [experiment.experiment_id],
+            filter_string=f"tags.{LEDGER_TAGS.model} = '{model}'",
+            run_view_type=ViewType.ALL,  # a decision that somebody deleted was taken all the same
+            max_results=_PAGE,
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _read(run: Run) -> Decision | Stray:
+    try:
+        return _decision(run)
+    except KeyError as error:
+        why = f"it has no tag {error}"
+    except ValueError as error:
+        why = str(error)
+    number = run.data.tags.get(LEDGER_TAGS.number, "")
+    return Stray(run.info.run_id, int(number) if number.isdecimal() else None, why)
+
+
 def _decision(run: Run) -> Decision:
     tags: dict[str, str] = run.data.tags
-    contents: list[dict[str, Any]] = [
-        json.loads(value) for key, value in tags.items() if key.startswith(LEDGER_TAGS.gate)
-    ]
-    contents.sort(key=lambda content: int(content.pop("order")))
+    verdict = tags[LEDGER_TAGS.verdict]
+    if verdict not in get_args(Verdict):
+        raise ValueError(f"its verdict is {verdict!r}")
+    datetime.fromisoformat(tags[LEDGER_TAGS.when])
+    to_version = _number(tags, LEDGER_TAGS.to_version)
+    if to_version is None:
+        raise ValueError(f"it has no {LEDGER_TAGS.to_version}")
+    gates, unreadable = _gates(tags)
     outcome: Outcome = {"FINISHED": "done", "KILLED": "undone"}.get(run.info.status, "open")  # type: ignore[assignment]
     return Decision(
         model=tags[LEDGER_TAGS.model],
-        from_version=_number(tags.get(LEDGER_TAGS.from_version)),
-        to_version=int(tags[LEDGER_TAGS.to_version]),
-        verdict=cast(Verdict, tags[LEDGER_TAGS.verdict]),
+        from_version=_number(tags, LEDGER_TAGS.from_version),
+        to_version=to_version,
+        verdict=cast(Verdict, verdict),
         reason=tags[LEDGER_TAGS.reason],
         who=tags[LEDGER_TAGS.who],
         when=tags[LEDGER_TAGS.when],
-        gates=[GateResult(**content) for content in contents],
-        previous_before=_number(tags.get(LEDGER_TAGS.previous_before)),
-        previous_after=_number(tags.get(LEDGER_TAGS.previous_after)),
-        number=_number(tags.get(LEDGER_TAGS.number)) or 0,
+        gates=gates,
+        previous_before=_number(tags, LEDGER_TAGS.previous_before),
+        previous_after=_number(tags, LEDGER_TAGS.previous_after),
+        number=_number(tags, LEDGER_TAGS.number) or 0,
         outcome=outcome,
         note=tags.get(LEDGER_TAGS.note, ""),
         entry=run.info.run_id,
+        digest=tags.get(LEDGER_TAGS.digest, ""),
+        unreadable=unreadable,
     )
+
+
+def _gates(tags: dict[str, str]) -> tuple[list[GateResult], tuple[str, ...]]:
+    """What the gates said, in their order, and the tags that cannot be read."""
+    read: list[tuple[int, GateResult]] = []
+    unreadable = []
+    for key, value in tags.items():
+        if not key.startswith(LEDGER_TAGS.gate):
+            continue
+        try:
+            content = json.loads(value)
+            read.append((int(content["order"]), _GATES.validate_python(content)))
+        except (ValueError, TypeError, KeyError):  # pydantic's ValidationError is a ValueError
+            unreadable.append(key)
+    return [gate for _, gate in sorted(read, key=lambda one: one[0])], tuple(sorted(unreadable))
 
 
 def _text(version: int | None) -> str:
     return "" if version is None else str(version)
 
 
-def _number(text: str | None) -> int | None:
+def _number(tags: dict[str, str], key: str) -> int | None:
+    text = tags.get(key, "")
+    if text and not text.isdecimal():
+        raise ValueError(f"its {key} is {text!r}")
     return int(text) if text else None

@@ -53,6 +53,8 @@ class _LedgerTags(NamedTuple):
     who: str = "who"
     when: str = "when"
     note: str = "note"
+    digest: str = "bundle_digest"
+    """Of the version that was decided about: its number may come to stand for another bundle."""
     gate: str = "gate."
     """Start of the tags that hold one gate each."""
 

@@ -16,11 +16,11 @@ from sctransformer.registry.ledger import Decision, Verdict
 from sctransformer.registry.lineage import utc_now, who
 from sctransformer.registry.lock import exclusive
 from sctransformer.registry.models import bundle_of, find_version, require_model
-from sctransformer.registry.names import ALIASES
+from sctransformer.registry.names import ALIASES, VERSION_TAGS
 from sctransformer.registry.notes import note_on_version
 from sctransformer.registry.policy import Policy
 from sctransformer.registry.recovery import open_decisions, settle
-from sctransformer.registry.references import Reference, parse_reference
+from sctransformer.registry.references import Reference, parse_reference, require_model_name
 from sctransformer.registry.rescoring import TestCells, read_test_cells
 from sctransformer.tracking.store import connect, one_sentence
 
@@ -43,7 +43,8 @@ def promote(
     """Make a version the champion, if every gate lets it through.
 
     The decision, also a refusal, is written to the ledger before any alias moves. Promoting the champion again
-    changes nothing and writes nothing. What an earlier command left half done is finished or undone first.
+    changes nothing and writes nothing; a version that is champion only because somebody moved the alias by hand is
+    asked like any other. What an earlier command left half done is finished or undone first.
 
     Args:
         name, version: of the registered model.
@@ -53,7 +54,7 @@ def promote(
         overrides: gates to pass over if they are closed; needs a reason.
         cells: labelled test cells on which candidate and champion are scored again; None: there are none, and the gate
             `champion` stays closed.
-        dry_run: only ask the gates.
+        dry_run: only ask the gates; of the champion they are asked beside itself.
 
     Returns:
         The decision; `recorded` is False for a dry run, and for the version that is champion already.
@@ -70,15 +71,18 @@ def promote(
     if not dry_run:
         settle_leftovers(client, name)
     for _ in range(_ROUNDS):
-        champion = champion_of(client, name)
-        decision = _considered(client, candidate, champion, policy, overrides, reason, test_cells)
-        if decision.from_version == version:
-            return dataclasses.replace(decision, recorded=False)
+        seen = aliases_of(client, name)
+        champion = _champion_to_beat(client, candidate, seen.get(ALIASES.champion))
         if champion is None and not first and not dry_run:
-            raise UserError(_no_champion(client, name))
+            raise UserError(_no_champion(client, candidate, seen))
+        if champion is not None and int(champion.version) == version and not dry_run:
+            previous = seen.get(ALIASES.previous)
+            already = _decision(candidate, version, "promoted", reason, [], previous, previous)
+            return dataclasses.replace(already, recorded=False)
+        decision = _considered(client, candidate, champion, seen, policy, overrides, reason, test_cells)
         if dry_run:
             return dataclasses.replace(decision, recorded=False)
-        carried_out = _carried_out(client, decision)
+        carried_out = _carried_out(client, decision, seen)
         if carried_out is not None:
             return carried_out
     raise UserError(f"model {name!r}: its champion changes faster than gates can be asked; try again.")
@@ -88,8 +92,9 @@ def promote(
 def rollback(name: str, *, reason: str, to: int | None = None) -> Decision:
     """Make the champion before the champion of now, or an earlier one, the champion again.
 
-    Only its bundle is checked: it passed its gates when it was promoted. `previous` then stands for the champion
-    before it, so that one more rollback goes one step further back.
+    Where somebody moved the alias by hand, the champion before is the one that the ledger knows. Only the bundle is
+    checked: it passed its gates when it was promoted. `previous` then stands for the champion before it, so that one
+    more rollback goes one step further back.
 
     Args:
         name: of the registered model.
@@ -97,8 +102,8 @@ def rollback(name: str, *, reason: str, to: int | None = None) -> Decision:
         to: a version that was champion before; None takes `previous`.
 
     Raises:
-        UserError: no reason, no version to go back to, the version was never champion, its bundle is damaged, or the
-            store cannot be used.
+        UserError: no reason, no version to go back to, the version was never champion, its bundle is damaged (a refusal
+            is then in the ledger), or the store cannot be used.
     """
     if not reason.strip():
         raise UserError("a rollback needs a reason; give --reason, it stays in the history.")
@@ -106,12 +111,14 @@ def rollback(name: str, *, reason: str, to: int | None = None) -> Decision:
     require_model(client, name)
     settle_leftovers(client, name)
     for _ in range(_ROUNDS):
-        decision = _going_back(client, name, reason, to)
+        seen = aliases_of(client, name)
+        decision = _carried_out(client, _going_back(client, name, seen, reason, to), seen)
+        if decision is None:
+            continue
         if decision.verdict == "refused":
-            raise UserError(f"{name}/{decision.to_version}: {decision.gates[0].reason}; choose another with --to.")
-        carried_out = _carried_out(client, decision)
-        if carried_out is not None:
-            return carried_out
+            why = decision.gates[0].reason.rstrip(".")
+            raise UserError(f"{name}/{decision.to_version} is refused: {why}; choose another with --to.")
+        return decision
     raise UserError(f"model {name!r}: its champion changes faster than it can be rolled back; try again.")
 
 
@@ -123,7 +130,8 @@ def history(name: str) -> list[Decision]:
         UserError: there is no store, or nothing of that name was ever registered or decided.
     """
     client = connect(must_exist=True)
-    found = ledger.decisions(client, Reference.checked(name).name)
+    require_model_name(name)
+    found = ledger.decisions(client, name)
     if not found:
         require_model(client, name)
     return found
@@ -134,7 +142,7 @@ def decisions_on(reference: str) -> list[str]:
     """One sentence for each decision about a version that was written, the newest first."""
     client = connect(must_exist=True)
     version = find_version(client, parse_reference(reference))
-    found = [one for one in ledger.decisions(client, version.name) if one.to_version == int(version.version)]
+    found = [one for one in ledger.standing(client, version.name) if one.to_version == int(version.version)]
     return [
         f"{one.number}: {one.verdict if one.outcome == 'done' else f'{one.verdict} ({one.outcome})'} by {one.who}, "
         f"{one.when}" + (f": {one.reason}" if one.reason else "") + _passed_over(one)
@@ -150,27 +158,43 @@ def settle_leftovers(client: MlflowClient, name: str) -> list[Decision]:
         return settle(client, name)
 
 
-def champion_of(client: MlflowClient, name: str) -> ModelVersion | None:
-    """The champion of now; None: there is none."""
-    if ALIASES.champion not in aliases_of(client, name):
+def _champion_to_beat(client: MlflowClient, candidate: ModelVersion, aliased: int | None) -> ModelVersion | None:
+    """The champion of now; where the alias was moved by hand, the last one that passed its gates before.
+
+    Args:
+        client: of the store.
+        candidate: never compared with itself, unless it is the champion by right.
+        aliased: the version that has the alias.
+
+    Returns:
+        None: there is no version to compare with.
+    """
+    name, number = candidate.name, int(candidate.version)
+    champions = ledger.champions(ledger.standing(client, name))
+    if aliased is None:
         return None
-    return find_version(client, Reference(name, alias=ALIASES.champion))
+    if champions[-1:] != [aliased]:
+        there = _versions(client, name)
+        passed = [version for version in champions if version in there and version != number]
+        aliased = passed[-1] if passed else aliased if aliased != number else None
+    return None if aliased is None else find_version(client, Reference(name, version=aliased))
+
+
+def _versions(client: MlflowClient, name: str) -> set[int]:
+    return {int(version.version) for version in client.search_model_versions(f"name = '{name}'")}
 
 
 def _considered(
     client: MlflowClient,
     candidate: ModelVersion,
     champion: ModelVersion | None,
+    seen: dict[str, int],
     policy: Policy,
     overrides: Collection[str],
     reason: str,
     cells: TestCells | None,
 ) -> Decision:
     """The decision as it would be taken now; not written."""
-    name, version = candidate.name, int(candidate.version)
-    previous = aliases_of(client, name).get(ALIASES.previous)
-    if champion is not None and int(champion.version) == version:
-        return _decision(name, version, version, "promoted", reason, [], previous, previous)
     own = bundle_of(client, candidate)
     other = None if champion is None else bundle_of(client, champion)
     comparison = None
@@ -179,45 +203,44 @@ def _considered(
     evidence = None if other is None else evidence_of(other)
     gates = override(check_gates(evidence_of(own), evidence, policy, comparison), overrides)
     verdict: Verdict = "refused" if closed(gates) else "promoted"
+    previous = seen.get(ALIASES.previous)
     from_version = None if champion is None else int(champion.version)
     after = previous if verdict == "refused" or from_version is None else from_version
-    if after == version:  # the old `previous` is promoted while there is no champion
+    if after == int(candidate.version):  # the old `previous` is promoted while there is no champion
         after = None
-    return _decision(name, from_version, version, verdict, reason, gates, previous, after)
+    return _decision(candidate, from_version, verdict, reason, gates, previous, after)
 
 
-def _going_back(client: MlflowClient, name: str, reason: str, to: int | None) -> Decision:
-    aliases = aliases_of(client, name)
-    champion, previous = aliases.get(ALIASES.champion), aliases.get(ALIASES.previous)
-    stack = ledger.champions(ledger.decisions(client, name))
-    there = {int(version.version) for version in client.search_model_versions(f"name = '{name}'")}
+def _going_back(client: MlflowClient, name: str, seen: dict[str, int], reason: str, to: int | None) -> Decision:
+    champion, previous = seen.get(ALIASES.champion), seen.get(ALIASES.previous)
+    stack = ledger.champions(ledger.standing(client, name))
+    there = _versions(client, name)
     earlier = [version for version in stack if version in there and version != champion]
-    before: list[int | None] = [None, *earlier]
-    target = to if to is not None else previous if previous in there else before[-1]
+    by_hand = champion is not None and stack[-1:] != [champion]
+    before = previous if previous in earlier and not by_hand else next(reversed(earlier), None)
+    target = before if to is None else to
     if target is None:
         raise UserError(f"model {name!r} has no champion before this one; promote another version.")
     if target == champion:
         raise UserError(f"{name}/{target} is the champion already; nothing was changed.")
     found = find_version(client, Reference(name, version=target))
-    if target not in stack and target != previous:
+    if target not in stack:
         were = ", ".join(map(str, earlier)) or "none"
         raise UserError(f"{name}/{target} was never champion (there were: {were}); use `sctransformer promote`.")
-    below = earlier[: earlier.index(target)] if target in earlier else []
     gate = check_bundle(evidence_of(bundle_of(client, found)))
-    verdict: Verdict = "rolled back" if gate.passed else "refused"
-    return _decision(name, champion, target, verdict, reason, [gate], previous, below[-1] if below else None)
+    if not gate.passed:
+        return _decision(found, champion, "refused", reason, [gate], previous, previous)
+    below = next(reversed(earlier[: earlier.index(target)]), None)
+    return _decision(found, champion, "rolled back", reason, [gate], previous, below)
 
 
-def _carried_out(client: MlflowClient, decision: Decision) -> Decision | None:
-    """Write the decision and do what it says; None: the champion is another one than when it was considered."""
+def _carried_out(client: MlflowClient, decision: Decision, seen: dict[str, int]) -> Decision | None:
+    """Write the decision and do what it says; None: aliases are not what was seen when it was considered."""
     name = decision.model
     with exclusive(client, name) as before_step:
         settle(client, name)
-        aliases = aliases_of(client, name)
-        if (aliases.get(ALIASES.champion), aliases.get(ALIASES.previous)) != (
-            decision.from_version,
-            decision.previous_before,
-        ):
+        now = aliases_of(client, name)
+        if any(now.get(alias) != seen.get(alias) for alias in (ALIASES.champion, ALIASES.previous)):
             return None
         before_step()
         written = ledger.record(client, decision)
@@ -240,9 +263,8 @@ def _try_to_settle(client: MlflowClient, name: str) -> None:
 
 
 def _decision(
-    name: str,
+    version: ModelVersion,
     from_version: int | None,
-    version: int,
     verdict: Verdict,
     reason: str,
     gates: list[GateResult],
@@ -250,9 +272,9 @@ def _decision(
     after: int | None,
 ) -> Decision:
     return Decision(
-        model=name,
+        model=version.name,
         from_version=from_version,
-        to_version=version,
+        to_version=int(version.version),
         verdict=verdict,
         reason=reason,
         who=who(),
@@ -260,6 +282,7 @@ def _decision(
         gates=gates,
         previous_before=before,
         previous_after=after,
+        digest=version.tags.get(VERSION_TAGS.digest, ""),
     )
 
 
@@ -268,8 +291,14 @@ def _passed_over(decision: Decision) -> str:
     return f" (overridden: {names})" if names else ""
 
 
-def _no_champion(client: MlflowClient, name: str) -> str:
-    earlier = ledger.champions(ledger.decisions(client, name))
+def _no_champion(client: MlflowClient, candidate: ModelVersion, seen: dict[str, int]) -> str:
+    name = candidate.name
+    if ALIASES.champion in seen:
+        return (
+            f"{name}/{candidate.version} is champion only by an alias that was moved by hand, and no other version "
+            "passed the gates, so nothing can be compared; give --first if that is right."
+        )
+    earlier = ledger.champions(ledger.standing(client, name))
     if earlier:
         return (
             f"model {name!r} has no champion: {name}/{earlier[-1]} was, and was deleted or lost its alias; go back "

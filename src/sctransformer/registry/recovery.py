@@ -23,12 +23,15 @@ def settle(client: MlflowClient, name: str) -> list[Decision]:
     Returns:
         The decisions that were open, as they stand in the ledger now.
     """
-    return [_settle(client, decision) for decision in open_decisions(client, name)]
+    standing = {decision.entry for decision in ledger.standing(client, name)}
+    return [_settle(client, decision, decision.entry in standing) for decision in open_decisions(client, name)]
 
 
-def _settle(client: MlflowClient, decision: Decision) -> Decision:
+def _settle(client: MlflowClient, decision: Decision, standing: bool) -> Decision:
     if decision.verdict == "refused":
         return ledger.close(client, decision)
+    if not standing:
+        return ledger.close(client, decision, "undone", "its command died, and the model was deleted and made again")
     champion = aliases_of(client, decision.model).get(ALIASES.champion)
     if champion == decision.to_version:
         set_previous(client, decision.model, decision.previous_after)

@@ -19,16 +19,6 @@ class Reference:
     alias: str | None = None
     version: int | None = None
 
-    @classmethod
-    def checked(cls, name: str) -> "Reference":
-        """A bare name, which must be one that a model can have.
-
-        Raises:
-            UserError: it is none.
-        """
-        require_model_name(name)
-        return cls(name)
-
     def __str__(self) -> str:
         return f"{self.name}@{self.alias}" if self.alias is not None else f"{self.name}/{self.version}"
 
