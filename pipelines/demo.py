@@ -44,7 +44,13 @@ def main() -> None:
     registered = register_bundle(layout.BUNDLE_FOLDER, name, read_json(layout.LINEAGE)["run_id"])
     policy = load_policy(layout.POLICY)
     decision = promote(
-        name, registered.version, policy=policy, first=True, reason="make demo", cells=layout.TEST_CELLS_FILE
+        name,
+        registered.version,
+        policy=policy,
+        policy_file=layout.POLICY,
+        first=True,
+        reason="make demo",
+        cells=layout.TEST_CELLS_FILE,
     )
     seconds["promote"] = time.perf_counter() - begun
     if decision.verdict == "refused" and decision.from_version is None:

@@ -25,8 +25,8 @@ for verb in (register, promote, history, verify, lineage):
     app.command(verb.__name__)(verb)
 
 
-def typed(*words: str) -> Result:
-    result = CliRunner().invoke(app, list(words), env={"COLUMNS": "200"})
+def typed(*words: str, columns: int = 200) -> Result:
+    result = CliRunner().invoke(app, list(words), env={"COLUMNS": str(columns)})
     if isinstance(result.exception, UserError):
         raise result.exception
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
@@ -75,6 +75,24 @@ def test_a_closed_gate_ends_with_1(store: MlflowClient, project: Path, bundle_fo
         assert result.exit_code == 1
         assert f"small/1 {verdict}; closed: prior_edges." in result.stdout
     assert "refused" in typed("history", "small").stdout
+
+
+def test_history_fits_into_80_columns(store: MlflowClient, project: Path, bundle_folder: Path) -> None:
+    typed("register", "--bundle", str(bundle_folder))
+    policy = project / "lax.yaml"
+    policy.write_text("gates: {prior_edges: {minimum: 1000}, shuffled_network: {enabled: false, margin: 0.05}}\n")
+    words = ("--policy", "lax.yaml", "--override", "prior_edges", "--reason", "a panel of twenty-four simulated genes")
+    shown = typed("promote", "celltype/1", "--first", *words)
+    assert "off" in shown.stdout
+    lines = typed("history", "celltype", columns=80).stdout.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    told = " ".join(" ".join(lines).split())
+    for sentence in (
+        "a panel of twenty-four simulated genes",
+        "overridden: prior_edges",
+        "switched off in lax.yaml: shuffled_network",
+    ):
+        assert sentence in told
 
 
 def test_verify(store: MlflowClient, project: Path, bundle_folder: Path) -> None:

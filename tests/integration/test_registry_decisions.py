@@ -9,11 +9,12 @@ import pytest
 from mlflow import MlflowClient
 
 from sctransformer.errors import UserError
+from sctransformer.files import sha256_file
 from sctransformer.registry import doctor, ledger, lock, promotion
 from sctransformer.registry.ledger import Decision
 from sctransformer.registry.models import register_bundle, resolve
 from sctransformer.registry.names import LOCK_TAG
-from sctransformer.registry.policy import Policy
+from sctransformer.registry.policy import Policy, load_policy
 from sctransformer.tracking.store import DATABASE, connect
 from tests.conftest import labelled_test_cells
 from tests.integration.processes import die_before, ended, forked
@@ -90,6 +91,29 @@ def test_an_override_needs_a_reason_and_stays_visible(versions: MlflowClient) ->
     assert version.tags["overridden_gates"] == ""
     assert version.description.count("## Decision") == 1
     assert "overridden" not in version.description
+
+
+def test_what_was_passed_over_stays_visible_after_a_rollback(versions: MlflowClient) -> None:
+    promoted(1)
+    promotion.promote("celltype", 2, policy=STRICT, cells=CELLS, overrides=["prior_edges"], reason="small panel")
+    promoted(3)
+    promotion.rollback("celltype", reason="worse on donor 4")
+    version = versions.get_model_version("celltype", "2")
+    assert version.tags["overridden_gates"] == "prior_edges"
+    assert "worse on donor 4" in version.tags["decision"]
+    assert "Gate `prior_edges` was closed, and was overridden" in version.description
+
+
+def test_a_lax_policy_leaves_a_trace(versions: MlflowClient, project: Path) -> None:
+    lax = project / "lax.yaml"
+    lax.write_text("gates: {macro_f1: {minimum: 0.5, enabled: false}, prior_edges: {minimum: 9, enabled: false}}\n")
+    promotion.promote("celltype", 1, policy=load_policy(lax), policy_file=lax, first=True)
+    (entry,) = promotion.history("celltype")
+    assert [gate.gate for gate in entry.switched_off] == ["macro_f1", "prior_edges"]
+    assert (entry.policy, entry.policy_sha256) == (str(lax), sha256_file(lax))
+    assert promotion.decisions_on("celltype/1")[0].endswith(" (switched off: macro_f1, prior_edges)")
+    description = versions.get_model_version("celltype", "1").description
+    assert f"**Not asked, because the policy `{lax}` switches them off**: `macro_f1`, `prior_edges`" in description
 
 
 def test_an_open_gate_needs_no_override(versions: MlflowClient) -> None:

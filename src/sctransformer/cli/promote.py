@@ -52,6 +52,7 @@ def promote(
         name,
         version,
         policy=load_policy(policy),
+        policy_file=policy,
         first=first,
         reason=reason,
         overrides=override or (),
@@ -83,8 +84,8 @@ def _print_gates(gates: "list[GateResult]") -> None:
     table = Table("gate", "value", "threshold", "verdict", "reason")
     for gate in gates:
         verdict = "[green]passed[/green]" if gate.passed else "[red]closed[/red]"
-        if gate.overridden:
-            verdict = "[yellow]overridden[/yellow]"
+        if gate.overridden or gate.switched_off:
+            verdict = f"[yellow]{'overridden' if gate.overridden else 'off'}[/yellow]"
         table.add_row(
             gate.gate, escape(_shown(gate.value)), escape(_shown(gate.threshold)), verdict, escape(gate.reason)
         )

@@ -54,6 +54,8 @@ class GateResult:
     reason: str
     overridden: bool = False
     """Closed, and passed over by a person."""
+    switched_off: bool = False
+    """Not asked, because the policy says so; passed."""
 
 
 NEVER_OVERRIDDEN = ("bundle_checksums",)
@@ -124,7 +126,7 @@ def check_gates(
     results = []
     for name, check in checks.items():
         if not getattr(gates, name).enabled:
-            results.append(GateResult(name, None, None, True, "switched off in the policy"))
+            results.append(GateResult(name, None, None, True, "switched off in the policy", switched_off=True))
         elif candidate.damage is not None and name != "bundle_checksums":
             results.append(GateResult(name, None, None, False, "not read: the bundle is damaged"))
         else:

@@ -59,6 +59,10 @@ class Decision:
     """Id of the run in the ledger."""
     digest: str = ""
     """Of the bundle of `to_version`, see VERSION_TAGS.digest; empty where the version has none."""
+    policy: str = ""
+    """Path of the file with the thresholds; empty where no gates were asked, or they came from no file."""
+    policy_sha256: str = ""
+    """Of that file."""
     unreadable: tuple[str, ...] = ()
     """Tags of gates that somebody edited so that they say nothing any more."""
 
@@ -66,6 +70,11 @@ class Decision:
     def overridden(self) -> list[GateResult]:
         """Gates that were closed and that a person passed over."""
         return [gate for gate in self.gates if gate.overridden]
+
+    @property
+    def switched_off(self) -> list[GateResult]:
+        """Gates that the policy had switched off."""
+        return [gate for gate in self.gates if gate.switched_off]
 
 
 class Stray(NamedTuple):
@@ -101,6 +110,8 @@ def record(client: MlflowClient, decision: Decision) -> Decision:
         LEDGER_TAGS.from_version: _text(numbered.from_version),
         LEDGER_TAGS.to_version: str(numbered.to_version),
         LEDGER_TAGS.digest: numbered.digest,
+        LEDGER_TAGS.policy: numbered.policy,
+        LEDGER_TAGS.policy_sha256: numbered.policy_sha256,
         LEDGER_TAGS.previous_before: _text(numbered.previous_before),
         LEDGER_TAGS.previous_after: _text(numbered.previous_after),
         LEDGER_TAGS.verdict: numbered.verdict,
@@ -246,6 +257,8 @@ def _decision(run: Run) -> Decision:
         note=tags.get(LEDGER_TAGS.note, ""),
         entry=run.info.run_id,
         digest=tags.get(LEDGER_TAGS.digest, ""),
+        policy=tags.get(LEDGER_TAGS.policy, ""),
+        policy_sha256=tags.get(LEDGER_TAGS.policy_sha256, ""),
         unreadable=unreadable,
     )
 

@@ -55,6 +55,9 @@ class _LedgerTags(NamedTuple):
     note: str = "note"
     digest: str = "bundle_digest"
     """Of the version that was decided about: its number may come to stand for another bundle."""
+    policy: str = "policy"
+    """Path of the policy whose gates were asked."""
+    policy_sha256: str = "policy_sha256"
     gate: str = "gate."
     """Start of the tags that hold one gate each."""
 

@@ -2,6 +2,7 @@
 
 from mlflow import MlflowClient
 
+from sctransformer.registry import ledger
 from sctransformer.registry.ledger import Decision
 from sctransformer.registry.names import LONGEST_DESCRIPTION, VERSION_TAGS
 
@@ -11,14 +12,18 @@ _END = "\n\n---\n\n"
 
 
 def note_on_version(client: MlflowClient, decision: Decision) -> None:
-    """Write a decision on the version that it makes champion, in place of an earlier one."""
+    """Write a decision on the version that it makes champion, in place of an earlier one.
+
+    A rollback asks one gate; what was passed over when the version was promoted still holds, and stays.
+    """
     name, version = decision.model, str(decision.to_version)
+    asked = _promotion_before(client, decision) if decision.verdict == "rolled back" else decision
     found = client.get_model_version(name, version)
-    description = described(decision, found.description or "")
+    description = described(decision, asked, found.description or "")
     if description != found.description:
         client.update_model_version(name, version, description)
     tags = {VERSION_TAGS.decision: _sentence(decision)}
-    overridden = ",".join(gate.gate for gate in decision.overridden)
+    overridden = ",".join(gate.gate for gate in asked.overridden)
     if overridden or VERSION_TAGS.overridden in found.tags:
         tags[VERSION_TAGS.overridden] = overridden
     for key, value in tags.items():
@@ -26,17 +31,37 @@ def note_on_version(client: MlflowClient, decision: Decision) -> None:
             client.set_model_version_tag(name, version, key, value)
 
 
-def described(decision: Decision, card: str) -> str:
-    """The description of a version: the decision, the gates that were passed over, then the model card."""
+def described(decision: Decision, asked: Decision, card: str) -> str:
+    """The description of a version: the decision, the gates that were passed over or not asked, then the model card.
+
+    Args:
+        decision: the last about the version.
+        asked: the one for which the gates were asked.
+        card: the description of now; a decision above it is replaced.
+    """
     _, marker, below = card.partition(_END)
     rest = below if marker and card.startswith(_HEADING) else card
     lines = [_HEADING, "", f"{_sentence(decision)}"]
     lines += [
         f"- **Gate `{gate.gate}` was closed, and was overridden**: {gate.reason} "
         f"(found {gate.value}, asked {gate.threshold})"
-        for gate in decision.overridden
+        for gate in asked.overridden
     ]
+    if asked.switched_off:
+        gates = ", ".join(f"`{gate.gate}`" for gate in asked.switched_off)
+        policy = f"the policy `{asked.policy}`" if asked.policy else "the policy"
+        lines.append(f"- **Not asked, because {policy} switches them off**: {gates}")
     return ("\n".join(lines) + _END + rest)[:LONGEST_DESCRIPTION]
+
+
+def _promotion_before(client: MlflowClient, decision: Decision) -> Decision:
+    """The last promotion of the version that a rollback goes back to; the rollback itself where there is none."""
+    promotions = (
+        one
+        for one in ledger.standing(client, decision.model)
+        if (one.verdict, one.outcome, one.to_version) == ("promoted", "done", decision.to_version)
+    )
+    return next(promotions, decision)
 
 
 def _sentence(decision: Decision) -> str:

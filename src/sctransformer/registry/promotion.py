@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from sctransformer.errors import UserError
+from sctransformer.files import sha256_file
 from sctransformer.registry import ledger
 from sctransformer.registry.aliases import aliases_of, move
 from sctransformer.registry.evidence import compared, evidence_of
@@ -34,6 +35,7 @@ def promote(
     version: int,
     *,
     policy: Policy,
+    policy_file: Path | None = None,
     first: bool = False,
     reason: str = "",
     overrides: Collection[str] = (),
@@ -49,6 +51,7 @@ def promote(
     Args:
         name, version: of the registered model.
         policy: thresholds of the gates.
+        policy_file: where they were read; its path and SHA-256 are kept in the ledger.
         first: there is no champion to compare with, and that is intended. Ignored when there is one.
         reason: kept in the ledger.
         overrides: gates to pass over if they are closed; needs a reason.
@@ -68,6 +71,7 @@ def promote(
     if overrides and not reason.strip():
         raise UserError("an override needs a reason; give --reason, it stays in the history and on the model card.")
     test_cells = None if cells is None else read_test_cells(cells)
+    policy_sha256 = "" if policy_file is None else sha256_file(policy_file)
     if not dry_run:
         settle_leftovers(client, name)
     for _ in range(_ROUNDS):
@@ -79,7 +83,8 @@ def promote(
             previous = seen.get(ALIASES.previous)
             already = _decision(candidate, version, "promoted", reason, [], previous, previous)
             return dataclasses.replace(already, recorded=False)
-        decision = _considered(client, candidate, champion, seen, policy, overrides, reason, test_cells)
+        considered = _considered(client, candidate, champion, seen, policy, overrides, reason, test_cells)
+        decision = dataclasses.replace(considered, policy=str(policy_file or ""), policy_sha256=policy_sha256)
         if dry_run:
             return dataclasses.replace(decision, recorded=False)
         carried_out = _carried_out(client, decision, seen)
@@ -287,8 +292,12 @@ def _decision(
 
 
 def _passed_over(decision: Decision) -> str:
-    names = ", ".join(gate.gate for gate in decision.overridden)
-    return f" (overridden: {names})" if names else ""
+    told = [
+        f"{what}: {', '.join(gate.gate for gate in gates)}"
+        for what, gates in (("overridden", decision.overridden), ("switched off", decision.switched_off))
+        if gates
+    ]
+    return f" ({'; '.join(told)})" if told else ""
 
 
 def _no_champion(client: MlflowClient, candidate: ModelVersion, seen: dict[str, int]) -> str:
