@@ -3,13 +3,19 @@
 from pathlib import Path
 
 import pytest
+from anndata import read_h5ad
 from mlflow import MlflowClient
 
+from sctransformer._constants import OBS
+from sctransformer.annotate.run import annotate_file
+from sctransformer.annotate.settings import AnnotationSettings
 from sctransformer.errors import UserError
+from sctransformer.export.bundle import read_bundle
 from sctransformer.registry import ledger, promotion
 from sctransformer.registry.models import register_bundle, resolve
 from sctransformer.registry.policy import Policy
-from tests.conftest import labelled_test_cells
+from sctransformer.registry.rescoring import labels_given
+from tests.conftest import GENES, labelled_test_cells, simulated_cells
 from tests.integration.test_registry_models import changed, write_member
 
 POLICY = Policy.model_validate({"gates": {"prior_edges": {"minimum": 10}}})  # the fixture's network has 20 edges
@@ -149,6 +155,18 @@ def test_what_is_not_there(two_versions: None, project: Path, monkeypatch: pytes
     with pytest.raises(UserError, match="no registry at"):
         promotion.history("celltype")
     assert list(empty.iterdir()) == []
+
+
+def test_cells_are_scored_again_as_they_are_served(project: Path, bundle_folder: Path) -> None:
+    """Also where the file lacks genes of the panel, as a candidate's test cells may lack some of the champion's."""
+    bundle = read_bundle(bundle_folder)
+    cells = simulated_cells(60, seed=5)
+    cells.X = cells.X.minimum(1)  # hard to tell, so that the genes that are absent matter
+    cells = cells[:, GENES[4:]].copy()
+    cells.write_h5ad(project / "few.h5ad")
+    settings = AnnotationSettings(threshold=0.0)
+    served = read_h5ad(annotate_file(bundle, "m", "1", project / "few.h5ad", project / "out", settings).output)
+    assert labels_given(bundle, project / "few.h5ad") == served.obs[OBS.predicted_labels].tolist()
 
 
 def test_a_candidate_that_labels_worse_is_refused_by_scoring_both_again(

@@ -8,8 +8,10 @@ from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from sctransformer.annotate.genes import GeneMatch, fill_absent
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle
 
@@ -74,6 +76,25 @@ class ScoringSession:
         feeds = {"counts": counts_NG, "library_size": library_size_N}
         probabilities_NC, embedding_NE = self._session.run(["probabilities", "embedding"], feeds)
         return Scores(probabilities_NC, embedding_NE)
+
+
+def score_as_served(
+    session: ScoringSession,
+    counts_NG: NDArray[np.float32],
+    library_size_N: NDArray[np.float32],
+    match: GeneMatch,
+    vocabulary: pd.DataFrame,
+) -> Scores:
+    """Score cells as every service shows them to the graph: with genes that the file lacks filled in.
+
+    Args:
+        session: of the bundle.
+        counts_NG: raw counts, cells x genes of the vocabulary, see `GeneMatch.gather`.
+        library_size_N: counts of the whole cell.
+        match: of the file with the vocabulary.
+        vocabulary: of the bundle.
+    """
+    return session.score(fill_absent(counts_NG, library_size_N, match, vocabulary), library_size_N)
 
 
 def fastest_batch(session: ScoringSession, n_genes: int, candidates: Sequence[int] = BATCHES) -> int:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from sctransformer._constants import TARGET_SUM
 from sctransformer.annotate.ahead import read_ahead
-from sctransformer.annotate.genes import GeneMatch, fill_absent
-from sctransformer.annotate.session import ScoringSession
+from sctransformer.annotate.genes import GeneMatch
+from sctransformer.annotate.session import ScoringSession, score_as_served
 from sctransformer.annotate.shards import Shard, ShardPlan, ShardStore
 from sctransformer.data.cells import CellFile
 from sctransformer.data.library import LibrarySizes
@@ -72,8 +72,10 @@ def score_file(
 
 def _scored(session: ScoringSession, batch: _Chunk, match: GeneMatch, vocabulary: pd.DataFrame | None) -> Shard:
     counts_NG, library_size_N = batch
-    shown_NG = counts_NG if vocabulary is None else fill_absent(counts_NG, library_size_N, match, vocabulary)
-    scores = session.score(shown_NG, library_size_N)
+    if vocabulary is None:
+        scores = session.score(counts_NG, library_size_N)
+    else:
+        scores = score_as_served(session, counts_NG, library_size_N, match, vocabulary)
     expression_NG = np.log1p(counts_NG * (np.float32(TARGET_SUM) / np.maximum(library_size_N, 1.0))[:, None])
     return Shard(
         label_N=scores.probabilities_NC.argmax(axis=1).astype(np.int32),

@@ -7,8 +7,9 @@ import numpy as np
 
 from sctransformer._constants import OBS
 from sctransformer.annotate.genes import MIN_COVERAGE, match_genes, named_by_symbol, require_coverage
-from sctransformer.annotate.session import ScoringSession
+from sctransformer.annotate.session import ScoringSession, score_as_served
 from sctransformer.data.cells import CellFile
+from sctransformer.data.library import choose_library_sizes
 from sctransformer.errors import UserError
 from sctransformer.evaluation.paired import PairedComparison, compare
 from sctransformer.export.bundle import Bundle
@@ -52,10 +53,10 @@ def read_test_cells(path: Path) -> TestCells:
 
 
 def labels_given(bundle: Bundle, path: Path) -> list[str]:
-    """The most likely label of each cell of a file; nothing is rejected.
+    """The most likely label of each cell of a file, as `annotate` would give it; nothing is rejected.
 
     Raises:
-        UserError: genes are missing, or a value is no raw count.
+        UserError: too many genes are missing, or a value is no raw count.
     """
     names = bundle.labels["name"].to_numpy()
     session = ScoringSession(bundle)
@@ -64,12 +65,11 @@ def labels_given(bundle: Bundle, path: Path) -> list[str]:
         genes, _ = named_by_symbol(bundle.vocabulary, file.var, str(path))
         match = match_genes(bundle.vocabulary, genes)
         require_coverage(match, bundle.vocabulary, genes, str(path), MIN_COVERAGE)
-        sizes_N = file.obs[OBS.library_size].to_numpy(dtype=np.float32) if OBS.library_size in file.obs else None
+        library_sizes = choose_library_sizes(file.obs, None, str(path))
         for start, chunk in file.chunks(ROWS):
-            sums_N = np.asarray(chunk.sum(axis=1), dtype=np.float32).ravel()
-            library_N = sums_N if sizes_N is None else sizes_N[start : start + chunk.shape[0]]
-            probabilities_NC, _ = session.score(match.gather(chunk), library_N)
-            given += names[probabilities_NC.argmax(axis=1)].tolist()
+            library_size_N = library_sizes.of_chunk(start, chunk).astype(np.float32)
+            scores = score_as_served(session, match.gather(chunk), library_size_N, match, bundle.vocabulary)
+            given += names[scores.probabilities_NC.argmax(axis=1)].tolist()
     return given
 
 
