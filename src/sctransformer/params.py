@@ -224,7 +224,7 @@ class ExportParams(_Section):
 class RegisterParams(_Section):
     """The registry."""
 
-    name: str = Field(default="celltype", pattern=r"^[A-Za-z0-9_.-]+$")
+    name: str = Field(default="celltype", pattern=r"^[A-Za-z0-9_-]+$")
     """Name of the registered model."""
 
 

@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner, Result
 
 from sctransformer.annotate.run import annotate_file
+from sctransformer.cli.doctor import doctor
 from sctransformer.cli.history import history
 from sctransformer.cli.lineage import lineage
 from sctransformer.cli.promote import promote
@@ -21,7 +22,7 @@ from sctransformer.export.bundle import read_bundle
 from tests.conftest import simulated_cells
 
 app = typer.Typer()
-for verb in (register, promote, history, verify, lineage):
+for verb in (register, promote, history, verify, lineage, doctor):
     app.command(verb.__name__)(verb)
 
 
@@ -93,6 +94,13 @@ def test_history_fits_into_80_columns(store: MlflowClient, project: Path, bundle
         "switched off in lax.yaml: shuffled_network",
     ):
         assert sentence in told
+
+
+def test_a_store_that_cannot_be_used_hides_no_other_finding(project: Path) -> None:
+    result = typed("doctor")
+    assert result.exit_code == 1
+    assert "ok       onnxruntime: " in result.stdout
+    assert f"problem  registry: no registry at {project / 'mlflow.db'}" in result.stdout
 
 
 def test_verify(store: MlflowClient, project: Path, bundle_folder: Path) -> None:

@@ -41,6 +41,15 @@ def test_a_wrong_policy_is_named(tmp_path: Path, content: str, message: str) -> 
     assert "\n" not in str(caught.value)
 
 
+def test_a_gate_that_is_off_needs_no_threshold(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    every = type(Policy().gates).model_fields
+    path.write_text("gates: {" + ", ".join(f"{name}: {{enabled: false}}" for name in every) + "}")
+    gates = load_policy(path).gates
+    assert not any(gate["enabled"] for gate in gates.model_dump().values())
+    assert gates.macro_f1.minimum == Policy().gates.macro_f1.minimum
+
+
 def test_no_policy(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"policy\.yaml: no such file; run from the project's folder or give --policy"):
         load_policy(tmp_path / "policy.yaml")

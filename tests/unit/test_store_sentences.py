@@ -1,7 +1,10 @@
 """What a person reads when a store fails: one sentence, which part of it, and no password."""
 
+import re
+
 import pytest
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import DatabaseError, NoSuchModuleError
 
 from sctransformer.errors import UserError
 from sctransformer.tracking.store import one_sentence
@@ -36,10 +39,47 @@ from sctransformer.tracking.store import one_sentence
 def test_sentences(message: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
+    assert re.search(expected, sentence_for(MlflowException(message)))
+
+
+@pytest.mark.parametrize(
+    ("uri", "error", "expected"),
+    [
+        (
+            "sqlite:///cut.db",
+            DatabaseError("SELECT\nname", {}, Exception("database disk image is malformed")),
+            r"cut\.db: the database cannot be used \(database disk image is malformed\); .*: restore it from a backup",
+        ),
+        (
+            "postgresql://eva:secret@db/x",
+            NoSuchModuleError("Can't load plugin: x"),
+            r"^postgresql://\*\*\*@db/x: the database cannot be used \(Can't load plugin: x\); look at its log",
+        ),
+        (
+            "postgresql://eva:secret@db/x",
+            ModuleNotFoundError("No module named 'psycopg2'", name="psycopg2"),
+            r"^postgresql://\*\*\*@db/x: this store needs the package 'psycopg2'; install it here\.$",
+        ),
+    ],
+)
+def test_databases_and_their_drivers(
+    uri: str, error: Exception, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert re.search(expected, sentence_for(error))
+
+
+def test_what_is_our_own_mistake_is_not_the_store_s() -> None:
+    with pytest.raises(ZeroDivisionError):
+        one_sentence(lambda: 1 / 0)()
+
+
+def sentence_for(error: Exception) -> str:
     @one_sentence
     def failing() -> None:
-        raise MlflowException(message)
+        raise error
 
-    with pytest.raises(UserError, match=expected) as caught:
+    with pytest.raises(UserError) as caught:
         failing()
     assert "\n" not in str(caught.value)
+    return str(caught.value)

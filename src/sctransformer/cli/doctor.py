@@ -21,9 +21,7 @@ def doctor(
     from rich.console import Console
     from rich.markup import escape
 
-    from sctransformer.registry.doctor import examine_registry
-
-    findings = [*_programs(), *examine_registry(name, repair)]
+    findings = [*_programs(), *_registry(name, repair)]
     console = Console(highlight=False, soft_wrap=True)
     colours = {"ok": "green", "problem": "red", "repaired": "yellow"}
     for finding in findings:
@@ -31,6 +29,16 @@ def doctor(
         console.print(f"{state} {escape(finding.subject)}: {escape(finding.sentence)}")
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(1)
+
+
+def _registry(name: str | None, repair: bool) -> "list[Finding]":
+    from sctransformer.errors import UserError
+    from sctransformer.registry.doctor import Finding, examine_registry
+
+    try:
+        return examine_registry(name, repair)
+    except UserError as error:  # what was found of the programs is told all the same
+        return [Finding("registry", "problem", str(error))]
 
 
 def _programs() -> "list[Finding]":

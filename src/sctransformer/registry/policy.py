@@ -1,8 +1,9 @@
 """registry/policy.yaml, typed: every gate of a promotion with its meaning and its default."""
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sctransformer.errors import UserError
 from sctransformer.typed_yaml import first_problem, read_yaml
@@ -109,6 +110,17 @@ class Gates(_Section):
     """Cells a second in onnxruntime, measured when the model was exported, on the CPU of that machine."""
     bundle_size: Budget = Budget(maximum=500.0)
     """Megabytes of all files of the bundle."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _need_no_thresholds_where_they_are_off(cls, content: Any) -> Any:
+        if not isinstance(content, dict):
+            return content
+        completed = dict(content)
+        for name, gate in content.items():
+            if name in cls.model_fields and isinstance(gate, dict) and gate.get("enabled") is False:
+                completed[name] = {**cls.model_fields[name].default.model_dump(), **gate}
+        return completed
 
 
 class Policy(_Section):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sctransformer.errors import UserError
 from sctransformer.registry.names import ALIASES
 
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+_NAME = re.compile(r"[A-Za-z0-9_-]+")  # MLflow takes no '.' in the name of what it logs
 _ALIAS = re.compile(r"[\w-]+", re.ASCII)
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -57,6 +57,4 @@ def require_model_name(name: str) -> None:
         UserError: it has a character that a reference could not hold.
     """
     if not _NAME.fullmatch(name):
-        raise UserError(
-            f"{name!r}: is no name for a model; use letters, digits, '_', '-' and '.', and start with none of '.'."
-        )
+        raise UserError(f"{name!r}: is no name for a model; use letters, digits, '_' and '-'.")

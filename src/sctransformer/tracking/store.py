@@ -80,7 +80,7 @@ def experiment_id(client: MlflowClient, name: str) -> str:
 
 
 def one_sentence(function: Callable[P, T]) -> Callable[P, T]:
-    """Turn what MLflow raises into a `UserError` of one line that names the store."""
+    """Turn what MLflow, its database or a missing driver raises into a `UserError` of one line that names the store."""
 
     @functools.wraps(function)
     def reporting(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -88,6 +88,13 @@ def one_sentence(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
         except MlflowException as error:
             raise UserError(_sentence(error)) from error
+        except ModuleNotFoundError as error:
+            uri = shown(tracking_uri())
+            raise UserError(f"{uri}: this store needs the package {error.name!r}; install it here.") from error
+        except Exception as error:
+            if not type(error).__module__.startswith("sqlalchemy."):  # importing it would slow down every other store
+                raise
+            raise UserError(_database_sentence(error)) from error
 
     return reporting
 
@@ -150,3 +157,11 @@ def _sentence(error: MlflowException) -> str:
     if "OperationalError" in lines[0]:
         return f"{uri}: the database does not answer ({shown(lines[0])[:200]}); start it and try again."
     return f"{uri}: {shown(lines[0])}"
+
+
+def _database_sentence(error: Exception) -> str:
+    uri = shown(tracking_uri())
+    said = shown(str(getattr(error, "orig", None) or error)).splitlines()[0]
+    if database_file(tracking_uri()) is not None:
+        return f"{uri}: the database cannot be used ({said}); it is cut short or damaged: restore it from a backup."
+    return f"{uri}: the database cannot be used ({said}); look at its log, or correct MLFLOW_TRACKING_URI."
