@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from sctransformer.export.bundle import Bundle
 from sctransformer.registry.evidence import evidence_of
+from sctransformer.registry.gates import value_at
 
 _FIGURES = (
     ("macro-F1", ("test", "macro_f1")),
@@ -36,16 +37,16 @@ class Row(NamedTuple):
 
 def differences(one: Bundle, other: Bundle) -> list[Row]:
     """Figures of both, then whatever else is not the same."""
-    rows = [Row(what, _at(one.metrics, path), _at(other.metrics, path)) for what, path in _FIGURES]
+    rows = [Row(what, value_at(one.metrics, path), value_at(other.metrics, path)) for what, path in _FIGURES]
     first, second = evidence_of(one), evidence_of(other)
-    speeds = [_at(side.parity, ("speed", "cells_per_second")) for side in (first, second)]
+    speeds = [value_at(side.parity, ("speed", "cells_per_second")) for side in (first, second)]
     rows += [Row("cells a second", *speeds), Row("megabytes", first.megabytes, second.megabytes)]
     rows += list(_of_classes(one, other))
     tested = [bundle.metrics.get("test_cells_sha256") for bundle in (one, other)]
     if tested[0] != tested[1]:
         rows.append(Row("test cells, sha256", *tested))
     for what, path in _LINEAGE:
-        pair = _at(one.lineage, path), _at(other.lineage, path)
+        pair = value_at(one.lineage, path), value_at(other.lineage, path)
         if pair[0] != pair[1]:
             rows.append(Row(what, *pair))
     for section in ("params", "packages"):
@@ -61,19 +62,11 @@ def _of_classes(one: Bundle, other: Bundle) -> Iterator[Row]:
     given = [set(bundle.labels["name"]) for bundle in (one, other)]
     for name in sorted(given[0] | given[1]):
         values = [
-            _at(side, (name, "f1")) if name in labels else "not given"
+            value_at(side, (name, "f1")) if name in labels else "not given"
             for side, labels in zip(sides, given, strict=True)
         ]
         if values != [None, None]:
             yield Row(f"F1, {name}", *values)
-
-
-def _at(content: Any, path: tuple[str, ...]) -> Any:
-    for key in path:
-        if not isinstance(content, Mapping):
-            return None
-        content = content.get(key)
-    return content
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -153,7 +153,7 @@ def _lineage_complete(candidate: Evidence) -> tuple[Value, Value, bool, str]:
 
 
 def _lineage_clean(candidate: Evidence) -> tuple[Value, Value, bool, str]:
-    dirty = _at(candidate.lineage, ("git", "dirty"))
+    dirty = value_at(candidate.lineage, ("git", "dirty"))
     if dirty is False:
         return "clean", "clean", True, "made from the commit as it is"
     if dirty is True:
@@ -162,7 +162,7 @@ def _lineage_clean(candidate: Evidence) -> tuple[Value, Value, bool, str]:
 
 
 def _validation(candidate: Evidence) -> tuple[Value, Value, bool, str]:
-    success = _at(candidate.lineage, ("validation_success",))
+    success = value_at(candidate.lineage, ("validation_success",))
     if success is True:
         return "passed", "passed", True, "the cells passed validation"
     if success is False:
@@ -217,7 +217,7 @@ def _same_labels(candidate: Evidence, champion: Evidence | None) -> tuple[Value,
 
 
 def _class_recall(candidate: Evidence, minimum: float, min_cells: int) -> tuple[Value, Value, bool, str]:
-    per_class = _at(candidate.metrics, ("test", "per_class"))
+    per_class = value_at(candidate.metrics, ("test", "per_class"))
     judged: list[tuple[float, str]] = []
     for name, figures in per_class.items() if isinstance(per_class, dict) else ():
         recall, cells = (_figure(figures, (key,)) for key in ("recall", "cells"))
@@ -286,7 +286,8 @@ def _champion(
     return share, gate.probability, share >= gate.probability, told
 
 
-def _at(content: Any, path: tuple[str, ...]) -> Any:
+def value_at(content: Any, path: tuple[str, ...]) -> Any:
+    """What lies under nested keys; None where one of them is not there."""
     for key in path:
         if not isinstance(content, dict):
             return None
@@ -296,12 +297,12 @@ def _at(content: Any, path: tuple[str, ...]) -> Any:
 
 def _figure(content: dict[str, Any], path: tuple[str, ...]) -> float | None:
     """A finite number, or None for anything else: NaN, true and text are no figures."""
-    value = _at(content, path)
+    value = value_at(content, path)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return value
 
 
 def _text(content: dict[str, Any], path: tuple[str, ...]) -> str | None:
-    value = _at(content, path)
+    value = value_at(content, path)
     return value if isinstance(value, str) and value else None
