@@ -15,6 +15,7 @@ from sctransformer.tracking import runs
 from sctransformer.tracking import store as stores
 from sctransformer.tracking.store import connect
 from tests.integration.processes import MlflowServer, free_port
+from tests.integration.test_registry_models import sum_again
 
 
 def test_a_run_keeps_parameters_data_and_files(store: MlflowClient, project: Path) -> None:
@@ -141,7 +142,7 @@ def server(project: Path) -> Iterator[str]:
 def test_the_same_over_a_real_server(
     server: str, project: Path, monkeypatch: pytest.MonkeyPatch, bundle_folder: Path
 ) -> None:
-    from sctransformer.registry import models, promotion
+    from sctransformer.registry import doctor, models, promotion
     from sctransformer.registry.policy import Policy
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
@@ -175,4 +176,15 @@ def test_the_same_over_a_real_server(
         models.resolve("celltype/9")
     (decision,) = promotion.history("celltype")
     assert (decision.to_version, decision.outcome) == (1, "done")
+
+    location = client.get_model_version_download_uri("celltype", "1")
+    (graph,) = (path for path in (project / "server").rglob("model.onnx") if Path(location).parent.name in path.parts)
+    graph.write_bytes(graph.read_bytes()[:-1] + b"\0")
+    sum_again(graph.parent)
+    assert models.resolve("celltype@champion").version == 1  # the download that is kept here is good
+    problems = [finding.sentence for finding in doctor.examine_registry("celltype") if finding.state == "problem"]
+    assert len(problems) == 2
+    for sentence in problems:
+        assert "is not the bundle that was registered as celltype/1, files were replaced in the store" in sentence
+    assert models.register_bundle(bundle_folder, "celltype", run_id).version == 2
     assert not (project / "mlflow.db").exists()

@@ -24,5 +24,5 @@ def verify(
             raise UserError(f"{bundle}: no such folder, and no model reference such as celltype@champion.")
         from sctransformer.registry.models import resolve
 
-        identity = read_bundle(resolve(bundle).folder).identity
+        identity = read_bundle(resolve(bundle, anew=True).folder).identity
     print(f"{bundle}: every file matches its checksum (identity {identity[:12]}).")

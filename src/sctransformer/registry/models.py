@@ -92,11 +92,12 @@ def register_bundle(bundle_folder: Path, name: str, run_id: str | None = None) -
 
 
 @one_sentence
-def resolve(reference: str) -> ResolvedModel:
+def resolve(reference: str, anew: bool = False) -> ResolvedModel:
     """Find a version and bring its bundle here, verified.
 
     Args:
         reference: `NAME@ALIAS` or `NAME/VERSION`, also with `models:/` in front.
+        anew: look into the store also where a good download is kept here.
 
     Raises:
         UserError: there is no such model, alias or version (the sentence says what there is), its artifacts are gone,
@@ -105,13 +106,13 @@ def resolve(reference: str) -> ResolvedModel:
     wanted = parse_reference(reference)
     client = connect(must_exist=True)
     version = find_version(client, wanted)
-    found = _fetch(client, version)
+    found = _fetch(client, version, anew)
     _require_registered(read_bundle(found.folder), version)
     return found
 
 
 def bundle_of(client: MlflowClient, version: ModelVersion) -> Bundle | str:
-    """The bundle of a version, verified; or why it cannot be trusted.
+    """The bundle of a version as the store has it now, verified; or why it cannot be trusted.
 
     Raises:
         MlflowException: the store is gone.
@@ -119,7 +120,7 @@ def bundle_of(client: MlflowClient, version: ModelVersion) -> Bundle | str:
     if VERSION_TAGS.identity not in version.tags:
         return f"{version.name}/{version.version}: was not registered as a bundle"
     try:
-        bundle = read_bundle(_fetch(client, version).folder)
+        bundle = read_bundle(_fetch(client, version, anew=True).folder)
         _require_registered(bundle, version)
     except (UserError, OSError, ValueError, KeyError) as error:
         return str(error)
@@ -217,7 +218,7 @@ def require_model(client: MlflowClient, name: str) -> RegisteredModelEntity:
         raise UserError(f"{shown(client.tracking_uri)}: has no model {name!r} (models: {names}).") from error
 
 
-def _fetch(client: MlflowClient, version: ModelVersion) -> ResolvedModel:
+def _fetch(client: MlflowClient, version: ModelVersion, anew: bool = False) -> ResolvedModel:
     """The bundle of a version on this machine, not verified: the registry's own folder, or a cached download.
 
     Raises:
@@ -229,7 +230,7 @@ def _fetch(client: MlflowClient, version: ModelVersion) -> ResolvedModel:
         folder = Path(local_file_uri_to_path(location)) / BUNDLE_IN_MODEL
     else:
         folder = _cache_folder(location)
-        if not _is_whole(folder, version):
+        if anew or not _is_whole(folder, version):
             _download(client, location, folder)
     if not (folder / BUNDLE.checksums).is_file():
         raise UserError(f"{folder}: holds no bundle, so {name}/{number} cannot be used; register the model again.")
