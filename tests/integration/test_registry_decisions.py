@@ -195,6 +195,20 @@ def test_a_model_that_is_made_again_has_passed_no_gates(
     assert problems() == []
 
 
+def test_what_a_command_left_open_about_an_earlier_model_is_undone(
+    versions: MlflowClient, project: Path, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert killed(project, monkeypatch, 3, lambda: promotion.promote("celltype", 1, policy=POLICY, first=True))
+    assert promotion.history("celltype")[0].outcome == "open"
+    versions.delete_registered_model("celltype")
+    register_bundle(changed(bundle_folder, project / "new", calibration={"rejection_threshold": 0.8}), "celltype")
+    versions.set_registered_model_alias("celltype", "champion", "1")
+    doctor.examine_registry("celltype", repair=True)
+    (left,) = promotion.history("celltype")
+    assert (left.outcome, left.note) == ("undone", "its command died, and the model was deleted and made again")
+    assert "decision" not in versions.get_model_version("celltype", "1").tags
+
+
 def test_an_entry_without_a_digest_counts_from_the_making_of_the_version(versions: MlflowClient) -> None:
     """As earlier releases wrote them."""
     promoted(1, 2)
