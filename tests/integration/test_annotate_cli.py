@@ -19,6 +19,7 @@ from scipy import sparse
 
 from sctransformer._constants import OBS
 from sctransformer.annotate.journal import FOLDER
+from sctransformer.annotate.session import ScoringSession
 from sctransformer.cli import annotate as annotate_verb
 from sctransformer.cli.main import run
 from sctransformer.errors import DEBUG_VARIABLE, UserError
@@ -162,6 +163,14 @@ def test_a_folder_that_cannot_be_written_is_named_before_scoring(
 
 def test_no_cells_are_no_input(annotate: Call, cells: AnnData, tmp_path: Path) -> None:
     refused(annotate(cells[:0].copy()), tmp_path / "out", "cells.h5ad: has no cells.")
+
+
+def test_more_threads_than_cores_are_refused(
+    annotate: Call, cells: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ScoringSession, "__init__", None)  # whatever happens, no thread is started
+    words = ("100,000 CPU threads were asked for", "cores to use here; lower --threads")
+    refused(annotate(cells, "--threads", 100_000), tmp_path / "out", *words)
 
 
 def test_a_library_size_column_must_be_there(annotate: Call, cells: AnnData, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sctransformer.annotate.genes import GeneMatch, match_genes, named_by_symbol, require_coverage
-from sctransformer.annotate.session import ScoringSession, fastest_batch
+from sctransformer.annotate.session import ScoringSession, fastest_batch, require_cores
 from sctransformer.annotate.settings import AnnotationSettings
 from sctransformer.annotate.shards import ShardStore
 from sctransformer.annotate.stream import BATCH_CELLS, score_file
@@ -99,9 +99,13 @@ class LocalScorer:
     Args:
         bundle: verified by `read_bundle`.
         settings: threads, and cells a run of the graph.
+
+    Raises:
+        UserError: more threads are wanted than there are cores.
     """
 
     def __init__(self, bundle: Bundle, settings: AnnotationSettings) -> None:
+        require_cores(settings.threads)
         self._bundle, self._settings = bundle, settings
 
     @cached_property

@@ -1,6 +1,7 @@
 """The model as it is served: onnxruntime over the graph of a bundle."""
 
 import logging
+import os
 import time
 from collections.abc import Sequence
 from importlib import metadata
@@ -20,6 +21,8 @@ _ORT_ERRORS_ONLY = 3
 BATCHES = (64, 128, 256)
 """Numbers of cells a run of the graph that a calibration tries; beyond these only memory grows."""
 _CALIBRATION_SECONDS = 1.5
+_ALWAYS_ALLOWED = 2
+"""Threads that any machine takes: a job's default."""
 _HINT = "install exactly one of sctransformer[cpu] and sctransformer[gpu]"
 
 
@@ -74,6 +77,20 @@ class ScoringSession:
         feeds = {"counts": counts_NG, "library_size": library_size_N}
         probabilities_NC, embedding_NE = self._session.run(["probabilities", "embedding"], feeds)
         return Scores(probabilities_NC, embedding_NE)
+
+
+def require_cores(threads: int | None) -> None:
+    """Refuse more threads than this process may use cores: onnxruntime starts whatever it is told to, all at once.
+
+    Raises:
+        UserError: there are fewer cores.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads is not None and threads > max(cores, _ALWAYS_ALLOWED):
+        raise UserError(
+            f"{threads:,} CPU threads were asked for, but there are {cores} cores to use here; lower --threads, or "
+            "resources.cpus of a job."
+        )
 
 
 def fastest_batch(session: ScoringSession, n_genes: int, candidates: Sequence[int] = BATCHES) -> int:

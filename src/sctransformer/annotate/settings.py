@@ -34,7 +34,7 @@ class AnnotationSettings:
     """Cells a run of the graph. Sets memory and speed, not labels. None: found by a short calibration for large files,
     else `BATCH_CELLS`."""
     threads: int | None = None
-    """CPU threads; None: one a core."""
+    """CPU threads, at most one a core; None: one a core."""
     format: Format = "anndata"
     """`anndata`: an annotated copy, h5ad or zarr as the input is; `parquet`: labels and embeddings; `csv`: labels."""
 

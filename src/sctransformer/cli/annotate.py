@@ -143,12 +143,14 @@ def annotate(
     asked = Model(read_bundle(found.folder), model, found.version)
     sources = find_sources(indata, outdir)
     console, outcomes = Console(), []
-    with cells_bar("Annotating") as on_progress:
-        scorer: Scorer = LocalScorer(asked.bundle, settings)
-        if cluster:
-            from sctransformer.annotate.cluster import ClusterScorer
+    scorer: Scorer
+    if cluster:
+        from sctransformer.annotate.cluster import ClusterScorer
 
-            scorer = ClusterScorer(asked.bundle, settings, workers)
+        scorer = ClusterScorer(asked.bundle, settings, workers)
+    else:
+        scorer = LocalScorer(asked.bundle, settings)
+    with cells_bar("Annotating") as on_progress:
         for outcome in annotate_each(asked, sources, outdir, settings, scorer, on_progress):
             if len(sources) == 1 and outcome.error is not None:
                 raise outcome.error
