@@ -1,5 +1,6 @@
 """The same job twice, half a job, two at once: what the journal beside an output is for."""
 
+import errno
 import os
 import resource
 import shutil
@@ -159,6 +160,35 @@ def test_a_lock_that_was_removed_is_no_lock(tmp_path: Path) -> None:
         assert not journal.folder.exists()
     with journal.locked():
         assert journal.folder.exists()
+
+
+def gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    return Path("out")
+
+
+def without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which no other can be made, as in /proc: the system says that there is no such folder."""
+
+    def mkdir(*_: Any, **__: Any) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    return tmp_path
+
+
+@pytest.mark.parametrize("where", [gone, without_room])
+def test_a_folder_that_cannot_be_made_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Callable[[Path, pytest.MonkeyPatch], Path]
+) -> None:
+    outdir = where(tmp_path, monkeypatch)
+    with (
+        pytest.raises(OutputError, match=rf"{outdir}: cannot be written \(No such file or directory\); choose another"),
+        Journal(outdir / "x.h5ad").locked(),
+    ):
+        pass
 
 
 def test_an_input_replaced_while_it_is_read_is_refused(
