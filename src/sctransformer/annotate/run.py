@@ -1,5 +1,7 @@
 """One file from start to end: check, score, write. Every check that can fail early comes before scoring."""
 
+import errno
+import re
 import shutil
 import time
 from dataclasses import asdict, replace
@@ -34,6 +36,9 @@ from sctransformer.data.cells import CellFile
 from sctransformer.errors import OutputError, UserError
 from sctransformer.export.bundle import Bundle
 from sctransformer.files import read_json, write_json
+
+_NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_ERRNO_IN_HDF5 = re.compile(r"errno = (\d+)")
 
 
 def annotate_file(
@@ -194,7 +199,13 @@ def _write(
         if not isinstance(error, OSError | RuntimeError):  # HDF5 reports a full disk as either
             raise
         found = " ".join(str(error).split())  # HDF5 breaks lines
-        raise OutputError(f"{target}: cannot be written ({found}); check the space left there.") from error
+        advice = "make room there and run again" if _is_about_space(error) else "put that right and run again"
+        raise OutputError(f"{target}: cannot be written ({found}); {advice}.") from error
+
+
+def _is_about_space(error: Exception) -> bool:
+    number = getattr(error, "errno", None) or next(iter(_ERRNO_IN_HDF5.findall(str(error))), 0)
+    return int(number) in _NO_SPACE
 
 
 def _provenance(model: Model, summary: AnnotationSummary, settings: AnnotationSettings) -> dict[str, Any]:

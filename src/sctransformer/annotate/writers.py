@@ -47,7 +47,7 @@ def write_annotated(
     if source.is_dir():
         import zarr  # half a second
 
-        shutil.copytree(source, target)
+        _copy_folder(source, target)
         consolidated = zarr.open_group(target, mode="r").metadata.consolidated_metadata is not None
         _add_elements(
             zarr.open_group(target, mode="r+", use_consolidated=False), source, columns, annotation, provenance
@@ -59,6 +59,16 @@ def write_annotated(
     _reserve(target, annotation)
     with h5py.File(target, "r+") as file:  # closing it cuts off what was reserved and not used
         _add_elements(file, source, columns, annotation, provenance)
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    """Copy files and folders, not their modes: what is made of a read-only folder must be written to, and removed."""
+    target.mkdir()
+    for child in source.iterdir():
+        if child.is_dir():
+            _copy_folder(child, target / child.name)
+        else:
+            shutil.copyfile(child, target / child.name)
 
 
 def _add_elements(
