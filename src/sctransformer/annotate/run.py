@@ -13,7 +13,7 @@ import numpy as np
 from sctransformer import __version__
 from sctransformer.annotate.annotation import Annotation, assemble, profile_of
 from sctransformer.annotate.columns import label_columns
-from sctransformer.annotate.journal import FETCHED, Journal, digest_of, size_of, state_of
+from sctransformer.annotate.journal import FETCHED, FOLDER, Journal, digest_of, size_of, state_of
 from sctransformer.annotate.scorer import (
     NO_HOOKS,
     Hooks,
@@ -24,9 +24,9 @@ from sctransformer.annotate.scorer import (
     Scorer,
     open_checked,
 )
-from sctransformer.annotate.settings import DEFAULTS, AnnotationSettings, job_id, output_path
+from sctransformer.annotate.settings import DEFAULTS, AnnotationSettings, job_id
 from sctransformer.annotate.shards import ShardPlan, ShardStore
-from sctransformer.annotate.sources import LocalSource, Source
+from sctransformer.annotate.sources import LocalSource, Source, source_output
 from sctransformer.annotate.stream import plan_shards
 from sctransformer.annotate.summary import AnnotationSummary
 from sctransformer.annotate.tables import write_csv, write_parquet
@@ -35,7 +35,7 @@ from sctransformer.annotate.writers import write_annotated
 from sctransformer.data.cells import CellFile
 from sctransformer.errors import OutputError, UserError
 from sctransformer.export.bundle import Bundle
-from sctransformer.files import read_json, write_json
+from sctransformer.files import inside, read_json, write_json
 
 _NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _ERRNO_IN_HDF5 = re.compile(r"errno = (\d+)")
@@ -53,6 +53,8 @@ def annotate_file(
     hooks: Hooks = NO_HOOKS,
 ) -> AnnotationSummary:
     """Label every cell of a file; the result is `<outdir>/<stem>_annotated.<kind>`, whole or not at all.
+
+    A source that a pattern found in a folder keeps that folder: see `Source.below`.
 
     The same content, model and settings again change nothing. A run that was stopped, however, is gone on with: what
     it had scored stands in a journal in `<outdir>/.sctransformer`.
@@ -72,7 +74,9 @@ def annotate_file(
     """
     model = Model(bundle, model_name, model_version)
     wanted: Source = LocalSource(source) if isinstance(source, Path) else source
-    target = output_path(wanted.name, outdir, settings.format)
+    target = source_output(wanted, outdir, settings)
+    if wanted.below.parts:
+        inside(outdir, wanted.below / FOLDER)
     if isinstance(wanted, LocalSource) and target.exists() and target.samefile(wanted.path):
         raise UserError(f"{target}: is the input itself; choose another folder for the output.")
     state, journal, threshold = wanted.state(), Journal(target), _threshold(bundle, settings)

@@ -106,6 +106,9 @@ def annotate(
     Writes OUTDIR/<name>_annotated.h5ad for each file: the file itself, with obs predicted_labels and conf_score, obsm
     X_sctransformer and uns sctransformer beside what it held. The input is never changed.
 
+    Of a pattern, folders from the first wildcard on are kept: 'runs/*/cells.h5ad' writes OUTDIR/s1/cells_annotated.h5ad
+    for runs/s1/cells.h5ad. What was annotated into OUTDIR is not taken for an input.
+
     The same file, model and options again change nothing; a run that was stopped goes on where it was.
 
     Exit codes: 0 all labelled; 1 nothing labelled, the sentence says why; 3 some files labelled and some not; 73 no

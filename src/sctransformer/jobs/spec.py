@@ -76,7 +76,7 @@ class Job(_Section):
     model: Line
     """NAME@ALIAS, NAME/VERSION or a bundle's folder. An alias is resolved once a run."""
     input: Line
-    """A file, a folder, a pattern or a URL."""
+    """A file, a folder, a pattern or a URL; outputs keep the folders from a pattern's first wildcard on."""
     output: Path
     """Folder in which everything lies that the job writes."""
     schedule: str = "0 3 * * *"
@@ -152,15 +152,3 @@ def load_job(path: Path) -> Job:
         return Job.model_validate({"name": path.stem, **content})
     except ValidationError as error:
         raise UserError(f"{path}: field {first_problem(error)}.") from error
-
-
-def inside(folder: Path, path: Path) -> Path:
-    """A path under a folder, links followed.
-
-    Raises:
-        UserError: it leads out of the folder.
-    """
-    whole = folder / path
-    if not whole.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"{whole}: leads out of {folder}; remove the link, or choose another name.")
-    return whole
