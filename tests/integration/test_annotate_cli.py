@@ -123,6 +123,33 @@ def test_missing_genes_can_be_allowed(annotate: Call, cells: AnnData, tmp_path: 
     assert "missing: GENE" in outcome.out
 
 
+@pytest.mark.parametrize(
+    ("genes_in_x", "first_count_in_raw", "words", "place"),
+    [
+        (12, 1.0, (), "raw.X"),
+        (12, 1.0, ("--counts", "X"), "X"),
+        (24, 1.0, (), "X"),
+        (12, np.nan, (), "X"),
+    ],
+    ids=["raw.X has more", "X is wanted", "as much", "no counts"],
+)
+def test_counts_are_read_where_they_cover_most_of_the_panel(
+    annotate: Call,
+    cells: AnnData,
+    tmp_path: Path,
+    genes_in_x: int,
+    first_count_in_raw: float,
+    words: tuple[str, ...],
+    place: str,
+) -> None:
+    whole, subset = cells.copy(), cells[:, :genes_in_x].copy()
+    whole.X.data[0] = first_count_in_raw
+    subset.raw = whole
+    outcome = annotate(subset, "--min-coverage", "0.2", *words)
+    assert outcome.code == 0, outcome.err
+    assert f"counts in {place}, genes in var_names" in outcome.out
+
+
 def test_models_that_are_none_are_refused(annotate: Call, cells: AnnData, bundle_folder: Path, tmp_path: Path) -> None:
     refused(annotate(cells, model=tmp_path / "nowhere"), tmp_path / "out", "nowhere: no such folder")
     (tmp_path / "empty").mkdir()

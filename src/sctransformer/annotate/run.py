@@ -22,6 +22,7 @@ from sctransformer.annotate.scorer import (
     OpenedFile,
     Progress,
     Scorer,
+    open_cells,
     open_checked,
 )
 from sctransformer.annotate.settings import DEFAULTS, AnnotationSettings, job_id
@@ -93,7 +94,7 @@ def annotate_file(
                 key = job_id(digest, bundle.identity, settings, threshold, hooks.decisive)
                 figures = journal.finished(key)
                 if figures is None:
-                    with CellFile(path) as file:
+                    with open_cells(path, bundle, settings) as file:
                         opened = open_checked(file, bundle, settings)
                         scorer = scorer or LocalScorer(bundle, settings)
                         summary = _make(model, opened, journal, key, settings, on_progress, scorer, here, hooks)

@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+import pandas as pd
+
 from sctransformer.annotate.genes import GeneMatch, match_genes, named_by_symbol, require_coverage
 from sctransformer.annotate.session import ScoringSession, fastest_batch, require_cores
 from sctransformer.annotate.settings import AnnotationSettings
@@ -76,6 +78,20 @@ class OpenedFile:
     def source(self) -> Path:
         """Where it lies."""
         return self.file.path
+
+
+def open_cells(path: Path, bundle: Bundle, settings: AnnotationSettings) -> CellFile:
+    """Open a file; of several places that hold raw counts the one that covers most of the model's panel is read.
+
+    Raises:
+        UserError: as `CellFile`.
+    """
+
+    def covered(var: pd.DataFrame) -> float:
+        genes, _ = named_by_symbol(bundle.vocabulary, var, str(path))
+        return match_genes(bundle.vocabulary, genes).coverage
+
+    return CellFile(path, settings.counts, covered)
 
 
 def open_checked(file: CellFile, bundle: Bundle, settings: AnnotationSettings) -> OpenedFile:

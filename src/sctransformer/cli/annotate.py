@@ -69,11 +69,14 @@ def annotate(
         float,
         typer.Option(min=0.0, max=1.0, help="Smallest share of the model's expression the file's genes must have."),
     ] = 0.8,
+    counts: Annotated[
+        str | None, typer.Option(help="Where raw counts stand: X, raw.X or a layer's name.", show_default="found")
+    ] = None,
     library_size_column: Annotated[
         str | None,
         typer.Option(
             help="Column of obs with the counts of the whole cell.",
-            show_default="library_size if there, else sums of X",
+            show_default="library_size if there, else their sum",
         ),
     ] = None,
     absent_genes: Annotated[
@@ -134,6 +137,7 @@ def annotate(
     settings = AnnotationSettings(
         threshold=threshold,
         min_coverage=min_coverage,
+        counts=counts,
         library_size_column=library_size_column,
         absent_genes=absent_genes.value,
         variant=variant.value,

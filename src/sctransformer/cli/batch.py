@@ -56,13 +56,11 @@ def run(
     loaded = load_job(find_job(job))
     found = find_model(loaded.model)
     model = Model(read_bundle(found.folder), loaded.model, found.version)
-    scorer: Scorer
+    scorer: Scorer = LocalScorer(model.bundle, loaded.settings)
     if cluster:
         from sctransformer.annotate.cluster import ClusterScorer
 
         scorer = ClusterScorer(model.bundle, loaded.settings, loaded.workers, loaded.resources.gpus)
-    else:
-        scorer = LocalScorer(model.bundle, loaded.settings)
     with cells_bar("Annotating") as on_progress:
         record = run_job(
             loaded, model, scorer, on_progress, on_file=lambda outcome: typer.echo(of_file(outcome), err=False)

@@ -1,6 +1,6 @@
 """Reading AnnData files, h5ad or zarr: tables at once, raw counts in chunks of rows from wherever they stand."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,8 @@ CHUNK_CELLS = 4096
 X, RAW = "X", "raw.X"
 LAYERS_OF_COUNTS = ("counts", "raw_counts", "raw", "count", "umi", "umis")
 """Layers that usually hold raw counts, tried first."""
-
+Worth = Callable[[pd.DataFrame], float]
+"""Of a table of genes, to whoever reads the counts."""
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -33,19 +34,22 @@ class CellFile:
 
     Raw counts are taken from where `counts` says: `X`, `raw.X` or the name of a layer. None looks for them, in X, in
     the layers that usually hold them, in `raw.X`, and in the other layers, by a sample of the values; all that is read
-    later is checked value by value.
+    later is checked value by value. `raw.X` often holds more genes than X: with `worth`, a figure for the genes of a
+    table, it is taken before X and layers where it holds counts and its genes are worth more.
 
     Raises:
         UserError: the file is absent, cut, neither HDF5 nor zarr, not AnnData, or holds no raw counts.
     """
 
-    def __init__(self, path: Path, counts: str | None = None) -> None:
+    def __init__(self, path: Path, counts: str | None = None, worth: Worth | None = None) -> None:
         self.path = path
         self._root, self._file = _open(path)
         try:
             self.obs: pd.DataFrame = self._table("obs")
             self.counts_in: str = self._find(counts)
             """Where the raw counts stand: `X`, `raw.X` or a layer's name."""
+            if counts is None and worth is not None and self._raw_is_better(worth):
+                self.counts_in = RAW
             self.var: pd.DataFrame = self._table("raw/var" if self.counts_in == RAW else "var")
             """The table of the genes that the counts are of."""
             self.genes: pd.Index = self.var.index.astype(str)
@@ -109,16 +113,33 @@ class CellFile:
             raise UserError(f"{self.path}: has no X, raw.X or layer; expected raw counts in one of them.")
         faults = {}
         for place in there:
-            with self._damage_named(f"{_shown(place)} cannot be read"):
-                sample = self._open(place).sample()
-                fault = fault_of(sample)
-            if fault is None and sample.any():
+            fault = self._fault(place)
+            if fault is None:
                 return place
-            faults[place] = "zeros only" if fault is None else fault[1]
+            faults[place] = fault
         if len(there) == 1:
             return there[0]  # reading it names the cell and the gene
         found = ", ".join(f"{_shown(place)} ({fault})" for place, fault in faults.items())
         raise UserError(f"{self.path}: expected raw counts in X, raw.X or a layer, but none holds them: {found}.")
+
+    def _fault(self, place: str) -> str | None:
+        """Why a sample of what stands there is no counts; None for counts."""
+        with self._damage_named(f"{_shown(place)} cannot be read"):
+            sample = self._open(place).sample()
+            fault = fault_of(sample)
+        if fault is not None:
+            return fault[1]
+        return None if sample.any() else "zeros only"
+
+    def _raw_is_better(self, worth: Worth) -> bool:
+        if self.counts_in == RAW or RAW not in self._candidates():
+            return False
+        try:
+            genes = self._table("raw/var")
+            whole = self._fault(RAW) is None and self._open(RAW).shape == (len(self.obs), len(genes))
+            return whole and worth(genes) > worth(self._table("var"))
+        except UserError:  # there are other counts: these need not be readable
+            return False
 
     def _candidates(self) -> list[str]:
         layers, raw = sorted(self._members("layers")), [RAW] if X in self._members("raw") else []

@@ -38,6 +38,8 @@ class Annotation(_Section):
     threshold: float | None = Field(default=None, ge=0.0, le=1.0)
     """Cells under this confidence are `unknown`; null: the model's own."""
     min_coverage: float = Field(default=0.8, ge=0.0, le=1.0)
+    counts: str | None = None
+    """X, raw.X or a layer's name; null: found."""
     library_size_column: str | None = None
     absent_genes: Literal["mean", "zero"] = "mean"
     variant: Literal["float32", "mha", "float16", "int8"] = "float32"
@@ -129,6 +131,7 @@ class Job(_Section):
         return AnnotationSettings(
             threshold=self.annotation.threshold,
             min_coverage=self.annotation.min_coverage,
+            counts=self.annotation.counts,
             library_size_column=self.annotation.library_size_column,
             absent_genes=self.annotation.absent_genes,
             variant=self.annotation.variant,
