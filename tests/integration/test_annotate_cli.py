@@ -150,6 +150,22 @@ def test_counts_are_read_where_they_cover_most_of_the_panel(
     assert f"counts in {place}, genes in var_names" in outcome.out
 
 
+def test_sums_that_lack_genes_are_noted(
+    annotate: Call, cells: AnnData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sums = cells.obs.pop(OBS.library_size)
+    cells.raw = cells.copy()
+    cells.X = np.log1p(cells.X)
+    cells.obs["total_counts"] = sums
+    outcome = annotate(cells)
+    assert "are the sum of raw.X, but obs['total_counts'] holds larger ones" in caplog.text
+    assert "--library-size-column total_counts" in caplog.text
+    assert "library size  sum of raw.X; obs['total_counts'] holds larger ones" in outcome.out
+    said = anndata.read_h5ad(tmp_path / "out" / "cells_annotated.h5ad").uns["sctransformer"]
+    assert said["library_size"] == "sum of raw.X"
+    assert "library size  obs['total_counts']\n" in annotate(cells, "--library-size-column", "total_counts").out
+
+
 def test_models_that_are_none_are_refused(annotate: Call, cells: AnnData, bundle_folder: Path, tmp_path: Path) -> None:
     refused(annotate(cells, model=tmp_path / "nowhere"), tmp_path / "out", "nowhere: no such folder")
     (tmp_path / "empty").mkdir()

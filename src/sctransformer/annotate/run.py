@@ -1,6 +1,7 @@
 """One file from start to end: check, score, write. Every check that can fail early comes before scoring."""
 
 import errno
+import logging
 import re
 import shutil
 import time
@@ -37,6 +38,8 @@ from sctransformer.data.cells import CellFile
 from sctransformer.errors import OutputError, UserError
 from sctransformer.export.bundle import Bundle
 from sctransformer.files import inside, read_json, write_json
+
+logger = logging.getLogger(__name__)
 
 _NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _ERRNO_IN_HDF5 = re.compile(r"errno = (\d+)")
@@ -150,12 +153,19 @@ def _make(
         counts_in=opened.file.counts_in,
         gene_names=opened.gene_names,
         library_size=str(opened.library_sizes),
+        larger_column=opened.library_sizes.larger_column(annotation.library_size_N),
         provider=scorer.provider,
         taken_over=taken_over,
         validation=validation,
         flags=hooks.flag(profile),
         profile=profile,
     )
+    if summary.larger_column is not None:
+        logger.warning(
+            "%s: library sizes are the %s, but obs[%r] holds larger ones; if genes were cut away, run again with "
+            "--library-size-column %s (in a job: annotation.library_size_column).",
+            *(source, summary.library_size, summary.larger_column, summary.larger_column),
+        )
     temporary = work / "output" / target.name
     _write(source, temporary, opened.file, annotation, model, summary, settings)
     _require_unchanged(source, state)  # it was copied meanwhile

@@ -106,7 +106,8 @@ def open_checked(file: CellFile, bundle: Bundle, settings: AnnotationSettings) -
     genes, gene_names = named_by_symbol(bundle.vocabulary, file.var, source)
     match = match_genes(bundle.vocabulary, genes)
     require_coverage(match, bundle.vocabulary, file.genes, source, settings.min_coverage)
-    return OpenedFile(file, match, choose_library_sizes(file.obs, settings.library_size_column, source), gene_names)
+    sizes = choose_library_sizes(file.obs, settings.library_size_column, source, file.counts_in)
+    return OpenedFile(file, match, sizes, gene_names)
 
 
 class LocalScorer:

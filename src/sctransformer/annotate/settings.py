@@ -23,7 +23,8 @@ class AnnotationSettings:
     counts: str | None = None
     """Where raw counts stand: `X`, `raw.X` or a layer's name; None: found, see `scorer.open_cells`."""
     library_size_column: str | None = None
-    """Column of obs with the counts of the whole cell; None: `library_size` where there is one, else the sums of X."""
+    """Column of obs with the counts of the whole cell; None: `library_size` where there is one, else the sums of the
+    counts."""
     absent_genes: Literal["mean", "zero"] = "mean"
     """How a gene is shown that the file lacks: as in the average training cell, which says nothing, or as not
     expressed, for files that were written without the genes that no cell expresses."""

@@ -234,7 +234,7 @@ def _show(console: "Console", summary: "AnnotationSummary") -> None:
     if summary.repeated_genes:
         line(f"gene names    {_some(summary.repeated_genes)} occur more than once; their counts were summed")
     line(f"read from     counts in {summary.counts_in}, genes in {summary.gene_names}")
-    line(f"library size  {summary.library_size}")
+    line(f"library size  {summary.library_size}{_larger(summary.larger_column)}")
     line(f"ran on        {summary.provider}")
     line(f"output        {summary.output}")
 
@@ -248,6 +248,10 @@ def _pace(summary: "AnnotationSummary") -> str:
 
 def _without(summary: "AnnotationSummary") -> str:
     return f" or without counts ({summary.without_counts:,})" if summary.without_counts else ""
+
+
+def _larger(column: str | None) -> str:
+    return "" if column is None else f"; obs[{column!r}] holds larger ones"
 
 
 def _missing(genes: list[str]) -> str:
