@@ -97,6 +97,7 @@ def test_what_is_written_has_its_types(bundle: Bundle, source: Path, tmp_path: P
     assert said["prior_sha256"] == "3" * 64
     assert (said["gene_coverage"], said["genes_missing"], said["threshold"]) == (1.0, 0, 0.3)
     assert said["library_size"] == "obs['library_size']"
+    assert said["variant"] == "float32"
     assert len(said["job_id"]) == 16
 
 

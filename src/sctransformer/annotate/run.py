@@ -87,7 +87,7 @@ def annotate_file(
     digest = journal.known_digest(str(wanted), state)
     if digest is not None:
         figures = journal.finished(job_id(digest, bundle.identity, settings, threshold, hooks.decisive))
-        if figures is not None:
+        if figures is not None and _enough(figures, settings):
             return _remembered(target, figures)
     with journal.locked():
         try:
@@ -96,7 +96,7 @@ def annotate_file(
                 digest = digest_of(path)
                 key = job_id(digest, bundle.identity, settings, threshold, hooks.decisive)
                 figures = journal.finished(key)
-                if figures is None:
+                if figures is None or not _enough(figures, settings):  # opening it says so
                     with open_cells(path, bundle, settings) as file:
                         opened = open_checked(file, bundle, settings)
                         scorer = scorer or LocalScorer(bundle, settings)
@@ -169,7 +169,7 @@ def _make(
     temporary = work / "output" / target.name
     _write(source, temporary, opened.file, annotation, model, summary, settings)
     _require_unchanged(source, state)  # it was copied meanwhile
-    figures = asdict(summary)
+    figures = {**asdict(summary), "labels": list(summary.labels.items())}  # JSON's members have no order
     figures.pop("output")
     journal.finish(key, temporary, figures)
     return summary
@@ -230,6 +230,7 @@ def _provenance(model: Model, summary: AnnotationSummary, settings: AnnotationSe
         "model_version": model.version,
         "model_identity": model.bundle.identity,
         "job_id": summary.job_id,
+        "variant": settings.variant,
         "counts_in": summary.counts_in,
         "gene_names": summary.gene_names,
         "gene_coverage": summary.coverage,
@@ -248,8 +249,14 @@ def _threshold(bundle: Bundle, settings: AnnotationSettings) -> float:
     return float(bundle.calibration["rejection_threshold"] if settings.threshold is None else settings.threshold)
 
 
+def _enough(figures: dict[str, Any], settings: AnnotationSettings) -> bool:
+    """Whether a file that was labelled would be now: the smallest coverage is no part of the job's id."""
+    return bool(figures["coverage"] >= settings.min_coverage)
+
+
 def _remembered(target: Path, figures: dict[str, Any]) -> AnnotationSummary:
-    return replace(AnnotationSummary(output=target, **figures), unchanged=True)
+    summary = AnnotationSummary(output=target, **figures)
+    return replace(summary, labels=dict(figures["labels"]), unchanged=True)
 
 
 def _require_unchanged(source: Path, state: str) -> None:
