@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sctransformer._constants import GraphForm
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle
 
@@ -41,13 +42,13 @@ class ScoringSession:
     Args:
         bundle: verified by `read_bundle`.
         threads: CPU threads inside one operator; None leaves the choice to onnxruntime (one a core).
-        variant: which form of the graph: `float32`, `mha`, `float16` or `int8`, see `export.variants`.
+        variant: which form of the graph, see `export.variants`.
 
     Raises:
         UserError: onnxruntime is absent or broken, or does not accept the graph, or the bundle has no such form.
     """
 
-    def __init__(self, bundle: Bundle, threads: int | None = None, variant: str = "float32") -> None:
+    def __init__(self, bundle: Bundle, threads: int | None = None, variant: GraphForm = "float32") -> None:
         path = bundle.variant_path(variant)
         runtime = usable_runtime()
         options = runtime.SessionOptions()

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from sctransformer._constants import GraphForm
 from sctransformer.annotate.genes import MIN_COVERAGE
 from sctransformer.files import sha256_json
 
@@ -28,7 +29,7 @@ class AnnotationSettings:
     absent_genes: Literal["mean", "zero"] = "mean"
     """How a gene is shown that the file lacks: as in the average training cell, which says nothing, or as not
     expressed, for files that were written without the genes that no cell expresses."""
-    variant: Literal["float32", "mha", "float16", "int8"] = "float32"
+    variant: GraphForm = "float32"
     """Form of the graph, see `export.variants`."""
     majority_voting: bool = False
     """Whether groups of alike cells get the label of their majority in a column of its own, see `voting`."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from sctransformer._constants import GraphForm
 from sctransformer.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,15 +33,6 @@ class OutputFormat(StrEnum):
     anndata = "anndata"
     parquet = "parquet"
     csv = "csv"
-
-
-class Variant(StrEnum):
-    """See `AnnotationSettings.variant`."""
-
-    float32 = "float32"
-    mha = "mha"
-    float16 = "float16"
-    int8 = "int8"
 
 
 class AbsentGenes(StrEnum):
@@ -88,8 +80,9 @@ def annotate(
         typer.Option("--majority-voting", help="Also give groups of alike cells (Leiden) the label of their majority."),
     ] = False,
     variant: Annotated[
-        Variant, typer.Option(help="Form of the graph: float16 for GPUs, int8 for small machines; each passed a gate.")
-    ] = Variant.float32,
+        GraphForm,
+        typer.Option(help="Form of the graph: float16 for GPUs, int8 for small machines; each passed a gate."),
+    ] = "float32",
     output_format: Annotated[
         OutputFormat,
         typer.Option("--format", help="A copy of the input with the labels in it, or a table."),
@@ -140,7 +133,7 @@ def annotate(
         counts=counts,
         library_size_column=library_size_column,
         absent_genes=absent_genes.value,
-        variant=variant.value,
+        variant=variant,
         majority_voting=majority_voting,
         batch_cells=batch_size,
         threads=threads,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from sctransformer._constants import GraphForm
 from sctransformer.annotate.settings import AnnotationSettings
 from sctransformer.errors import UserError
 from sctransformer.typed_yaml import first_problem, read_yaml
@@ -42,7 +43,7 @@ class Annotation(_Section):
     """X, raw.X or a layer's name; null: found."""
     library_size_column: str | None = None
     absent_genes: Literal["mean", "zero"] = "mean"
-    variant: Literal["float32", "mha", "float16", "int8"] = "float32"
+    variant: GraphForm = "float32"
     batch_size: int | None = Field(default=None, ge=1)
     format: Literal["anndata", "parquet", "csv"] = "anndata"
     majority_voting: bool = False
