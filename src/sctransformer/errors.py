@@ -33,6 +33,11 @@ class BusyError(UserError):
     exit_code = 75
 
 
+def one_line(error: Exception) -> str:
+    """What an error of another library says, without its line breaks; its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def debugging() -> bool:
     """Whether tracebacks were asked for (`--debug`, or SCTRANSFORMER_DEBUG=1)."""
     return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")

@@ -52,6 +52,11 @@ def test_a_file_whose_name_looks_like_a_pattern_is_itself(tmp_path: Path) -> Non
 def test_what_stands_for_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no file that ends in \.h5ad or \.zarr"):
         find_sources(str(tmp_path / "*.h5ad"), tmp_path)
+    (tmp_path / "matrix.mtx.gz").write_bytes(b"")
+    with pytest.raises(UserError, match="read_10x_mtx"):
+        find_sources(str(tmp_path), tmp_path)
+    with pytest.raises(UserError, match="read_10x_mtx"):
+        LocalSource(tmp_path).state()
     with pytest.raises(UserError, match=r"has '\.\.' after a wildcard"):
         find_sources(str(tmp_path / "*" / ".." / "*.h5ad"), tmp_path)
 
@@ -217,6 +222,17 @@ def test_cells_behind_a_url_are_labelled_once_and_reads_that_fail_are_tried_agai
     assert first[0].output.read_bytes() == local.output.read_bytes()
     with pytest.raises(UserError, match=r"s3://cells/none\.h5ad: no such file"):
         RemoteSource("s3://cells/none.h5ad").state()
+
+
+def test_missing_credentials_are_said_at_once(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr(sources.time, "sleep", None)
+    with pytest.raises(UserError, match=r"s3://cells/new/: credentials for it are missing \(.*; give keys"):
+        find_sources("s3://cells/new/", tmp_path)
 
 
 def test_a_url_that_nothing_opens_is_named(tmp_path: Path) -> None:

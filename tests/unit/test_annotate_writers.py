@@ -152,6 +152,16 @@ def test_ids_of_an_earlier_run_do_not_outlive_its_labels(source: Path, bundle: B
     assert result.obs[OBS.predicted_labels].cat.categories.tolist() == ["alpha", "unknown"]
 
 
+@pytest.mark.parametrize("said", [5, "donor", ["donor", OBS.conf_score], {"a": 1}])
+def test_no_column_of_the_inputs_own_is_dropped_whatever_uns_says(
+    bundle: Bundle, cells: AnnData, tmp_path: Path, said: Any
+) -> None:
+    cells.obs["donor"] = "a"
+    cells.uns[UNS.annotation] = {"obs_columns": said}
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    assert (annotated(bundle, tmp_path / "cells.h5ad", tmp_path / "out").obs["donor"] == "a").all()
+
+
 def nothing_sure(folder: Path, n_cells: int) -> Annotation:
     """An annotation that rejects every cell."""
     store = ShardStore(folder / "shards", ShardPlan(n_cells, 512, 64))

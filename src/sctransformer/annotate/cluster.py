@@ -19,7 +19,7 @@ from sctransformer.annotate.scorer import LocalScorer, OpenedFile, Progress, ope
 from sctransformer.annotate.settings import AnnotationSettings
 from sctransformer.annotate.shards import ShardPlan, ShardStore
 from sctransformer.annotate.stream import BATCH_CELLS
-from sctransformer.errors import OutputError, UserError
+from sctransformer.errors import OutputError, UserError, one_line
 from sctransformer.export.bundle import Bundle, read_bundle
 from sctransformer.training.ray_connection import connection, on_cluster  # before ray is imported
 
@@ -94,8 +94,8 @@ class ClusterScorer:
                     done += int(row["cells"])
                     on_progress(done, plan.cells)
             except ray.exceptions.RayError as error:
-                why = " ".join(str(error).split())[:300]
-                raise OutputError(f"{file.source}: the cluster could not score it ({why}); run again.") from error
+                why = f"the cluster could not score it ({one_line(error)[:300]})"
+                raise OutputError(f"{file.source}: {why}; run again.") from error
         left = store.missing()
         if left:
             raise OutputError(

@@ -35,7 +35,7 @@ from sctransformer.annotate.tables import write_csv, write_parquet
 from sctransformer.annotate.voting import voted_columns
 from sctransformer.annotate.writers import write_annotated
 from sctransformer.data.cells import CellFile
-from sctransformer.errors import OutputError, UserError
+from sctransformer.errors import OutputError, UserError, one_line
 from sctransformer.export.bundle import Bundle
 from sctransformer.files import inside, read_json, write_json
 
@@ -213,9 +213,8 @@ def _write(
         shutil.rmtree(temporary.parent, ignore_errors=True)
         if not isinstance(error, OSError | RuntimeError):  # HDF5 reports a full disk as either
             raise
-        found = " ".join(str(error).split())  # HDF5 breaks lines
         advice = "make room there and run again" if _is_about_space(error) else "put that right and run again"
-        raise OutputError(f"{target}: cannot be written ({found}); {advice}.") from error
+        raise OutputError(f"{target}: cannot be written ({one_line(error)}); {advice}.") from error
 
 
 def _is_about_space(error: Exception) -> bool:

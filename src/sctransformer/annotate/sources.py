@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from sctransformer.annotate.journal import state_of
 from sctransformer.annotate.settings import AnnotationSettings, output_path
 from sctransformer.data.versioned import is_url
-from sctransformer.errors import OutputError, UserError
+from sctransformer.errors import OutputError, UserError, one_line
 
 T = TypeVar("T")
 SUFFIXES = (".h5ad", ".zarr")
@@ -68,7 +68,8 @@ class LocalSource:
     def state(self) -> str:
         """See `Source`."""
         if self.path.is_dir() and not _is_zarr(self.path):
-            raise UserError(f"{self.path}: is a folder, but no zarr group; expected an h5ad file or a zarr folder.")
+            wanted = f"expected an h5ad file or a zarr folder{_hint(self.path)}"
+            raise UserError(f"{self.path}: is a folder, but no zarr group; {wanted}.")
         return state_of(self.path)
 
     @contextmanager
@@ -166,7 +167,8 @@ def find_sources(where: str, outdir: Path, may_be_none: bool = False) -> list[So
     shown = (source for source in found if not any(part.startswith(".") for part in (*source.below.parts, source.name)))
     found = sorted(dict.fromkeys(shown), key=str)
     if not found and not may_be_none:
-        raise UserError(f"{where}: holds no file that ends in .h5ad or .zarr.")
+        hint = "" if is_url(where) else _hint(Path(where).expanduser())
+        raise UserError(f"{where}: holds no file that ends in .h5ad or .zarr{hint}.")
     return found
 
 
@@ -215,13 +217,18 @@ def _patiently(url: str, act: Callable[[], T]) -> T:
         except FileNotFoundError as error:
             raise UserError(f"{url}: no such file.") from error
         except PermissionError as error:
-            raise UserError(f"{url}: may not be read ({_one_line(error)}); give keys in the environment.") from error
+            raise UserError(f"{url}: may not be read ({one_line(error)}); give keys in the environment.") from error
         except Exception as error:  # file systems of fsspec raise whatever their clients do
             if isinstance(error, OSError) and error.errno == 28:  # ENOSPC
                 raise OutputError(f"{url}: there is no room for a copy of it; make room and run again.") from error
+            if "Credential" in type(error).__name__:  # botocore's NoCredentialsError and its kin, google's
+                raise UserError(
+                    f"{url}: credentials for it are missing ({one_line(error)}); give keys in the environment, for s3 "
+                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+                ) from error
             if attempt == _ATTEMPTS:
                 raise UserError(
-                    f"{url}: cannot be read after {_ATTEMPTS} attempts ({_one_line(error)}); run again later."
+                    f"{url}: cannot be read after {_ATTEMPTS} attempts ({one_line(error)}); run again later."
                 ) from error
         time.sleep(wait)
         wait *= 2
@@ -232,6 +239,11 @@ def _version(info: dict[str, Any]) -> str:
     """What a store says of an object: an ETag, a time, at least its size."""
     told = [info.get(name) for name in ("ETag", "etag", "VersionId", "LastModified", "mtime", "last_commit", "size")]
     return " ".join(str(value) for value in told if value is not None)
+
+
+def _hint(folder: Path) -> str:
+    found = any(folder.glob("*matrix.mtx*")) if folder.is_dir() else False
+    return "; `scanpy.read_10x_mtx(folder).write_h5ad(file)` makes a file of such a folder of 10x's" if found else ""
 
 
 def _is_zarr(folder: Path) -> bool:
@@ -247,7 +259,3 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -12,13 +12,14 @@ from anndata.io import read_elem, write_elem
 
 from sctransformer._constants import OBS, OBSM, UNS
 from sctransformer.annotate.annotation import Annotation
+from sctransformer.annotate.voting import GROUPS, MAJORITY
 
 logger = logging.getLogger(__name__)
 
 _SLACK_BYTES = 2**20
 """For names, categories and the tables of HDF5."""
-_COLUMNS = 6
-"""At most so many are written, of at most four bytes a cell."""
+_OURS = {OBS.predicted_labels, OBS.conf_score, OBS.ontology_term, GROUPS, MAJORITY}
+"""Columns of obs that may be written, of at most four bytes a cell."""
 _COLUMNS_WRITTEN = "obs_columns"
 """Member of `uns["sctransformer"]`: the columns that are ours, so that a later run knows which it may replace."""
 
@@ -102,7 +103,7 @@ def _reserve(target: Path, annotation: Annotation) -> None:
     """
     if not hasattr(os, "posix_fallocate"):  # macOS
         return
-    needed = len(annotation) * (4 * annotation.embedding_size + 4 * _COLUMNS) + _SLACK_BYTES
+    needed = len(annotation) * (4 * annotation.embedding_size + 4 * len(_OURS)) + _SLACK_BYTES
     with target.open("r+b") as stream:
         size = target.stat().st_size
         os.posix_fallocate(stream.fileno(), size, needed)
@@ -110,7 +111,9 @@ def _reserve(target: Path, annotation: Annotation) -> None:
 
 def _columns_of_ours(root: Any) -> set[str]:
     written = root.get(f"uns/{UNS.annotation}/{_COLUMNS_WRITTEN}")
-    return set() if written is None else {str(name) for name in read_elem(written)}
+    if written is None:
+        return set()
+    return {str(name) for name in np.atleast_1d(read_elem(written))} & _OURS  # it may say anything
 
 
 def _replace_columns(obs: Any, columns: dict[str, Any], ours: set[str], source: Path) -> None:
@@ -127,7 +130,7 @@ def _replace_columns(obs: Any, columns: dict[str, Any], ours: set[str], source: 
     order = [name.decode() if isinstance(name, bytes) else str(name) for name in obs.attrs["column-order"]]
     for name in earlier - set(columns):
         del obs[name]
-        order.remove(name)
+    order = [name for name in order if name in obs or name in columns]
     for name, values in columns.items():
         write_elem(obs, name, values)
     order += [name for name in columns if name not in order]

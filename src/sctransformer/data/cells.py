@@ -15,7 +15,7 @@ from scipy import sparse
 from sctransformer.data.counts import check_counts, fault_of
 from sctransformer.data.matrix import RowMatrix, Starts, open_matrix
 from sctransformer.data.obs_table import read_table, small_cache
-from sctransformer.errors import UserError
+from sctransformer.errors import UserError, one_line
 
 CHUNK_CELLS = 4096
 """Cells read at a time where nothing asks for another number: tens of megabytes."""
@@ -158,7 +158,7 @@ class CellFile:
         except ValueError as error:
             raise UserError(f"{self.path}: {_shown(place)} is no matrix of counts: {error}.") from error
         except Exception as error:
-            raise UserError(f"{self.path}: {_shown(place)} cannot be read ({_one_line(error)}).") from error
+            raise UserError(f"{self.path}: {_shown(place)} cannot be read ({one_line(error)}).") from error
 
     def _checked_shape(self, matrix: RowMatrix) -> RowMatrix:
         expected = (len(self.obs), len(self.genes))
@@ -189,7 +189,7 @@ class CellFile:
         except UserError:
             raise
         except Exception as error:
-            raise UserError(f"{self.path}: {what}; the file is damaged ({_one_line(error)}).") from error
+            raise UserError(f"{self.path}: {what}; the file is damaged ({one_line(error)}).") from error
 
 
 def _open(path: Path) -> tuple[Any, h5py.File | None]:
@@ -200,7 +200,7 @@ def _open(path: Path) -> tuple[Any, h5py.File | None]:
         try:
             return zarr.open_group(path, mode="r"), None
         except Exception as error:
-            raise UserError(f"{path}: is a folder, but no readable zarr group ({_one_line(error)}).") from error
+            raise UserError(f"{path}: is a folder, but no readable zarr group ({one_line(error)}).") from error
     if not path.is_file():
         raise UserError(f"{path}: no such file.")
     try:
@@ -216,20 +216,16 @@ def _why_unreadable(path: Path, error: OSError) -> str:
         with path.open("rb") as stream:
             beginning = stream.read(len(_HDF5))
     except OSError:
-        return _one_line(error)
+        return one_line(error)
     if not beginning:
         return "it is empty"
     if beginning != _HDF5:
         return f"it is no HDF5, for it begins with {beginning!r}; expected what `AnnData.write_h5ad` writes"
-    return f"it is cut short or damaged ({_one_line(error)})"
+    return f"it is cut short or damaged ({one_line(error)})"
 
 
 def _shown(place: str) -> str:
     return place if place in (X, RAW) else f"layer {place!r}"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())  # HDF5 breaks lines
 
 
 def require_unique_names(file: CellFile) -> None:
