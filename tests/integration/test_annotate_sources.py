@@ -159,6 +159,9 @@ def test_one_bad_file_keeps_no_other_from_being_labelled(bundle_folder: Path, tm
     assert outcome.err.startswith("Error: ")
     assert outcome.err.count("\n") == 1
     assert "b.h5ad: is not a readable h5ad file" in outcome.err
+    for number, what in ((1, "a_annotated.h5ad: 90 cells"), (2, "b.h5ad: not labelled"), (3, "c_annotated.h5ad: 90")):
+        assert what in outcome.out.splitlines()[number - 1]
+        assert outcome.out.splitlines()[number - 1].startswith(f"file {number} of 3: ")
     assert sorted(path.name for path in (tmp_path / "out").glob("*.h5ad")) == ["a_annotated.h5ad", "c_annotated.h5ad"]
     assert call(*words).out.count("unchanged") == 2
     (tmp_path / "new" / "b.h5ad").unlink()

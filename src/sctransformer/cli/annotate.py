@@ -107,8 +107,18 @@ def annotate(
 
     The same file, model and options again change nothing; a run that was stopped goes on where it was.
 
-    Exit codes: 0 all labelled; 1 nothing labelled, the sentence says why; 3 some files labelled and some not; 73 no
-    room for the output; 75 another process is at it.
+    Exit codes:
+
+    \b
+      0  all labelled
+      1  nothing labelled, the sentence says why
+      2  wrong command line
+      3  some files labelled and some not
+     70  a defect of this program
+     73  the output cannot be written
+     75  another process is at it
+    130  stopped by Ctrl-C
+    143  stopped by SIGTERM
 
     \b
     sctransformer annotate -i new.h5ad -m celltype@champion -o annotated/
@@ -119,7 +129,7 @@ def annotate(
 
     from rich.console import Console
 
-    from sctransformer.annotate.many import annotate_each
+    from sctransformer.annotate.many import FileOutcome, annotate_each
     from sctransformer.annotate.scorer import LocalScorer, Model, Scorer
     from sctransformer.annotate.settings import AnnotationSettings
     from sctransformer.annotate.sources import find_sources
@@ -142,7 +152,7 @@ def annotate(
     found = find_model(model)
     asked = Model(read_bundle(found.folder), model, found.version)
     sources = find_sources(indata, outdir)
-    console, outcomes = Console(), []
+    console, outcomes = Console(), list[FileOutcome]()
     scorer: Scorer
     if cluster:
         from sctransformer.annotate.cluster import ClusterScorer
@@ -150,13 +160,19 @@ def annotate(
         scorer = ClusterScorer(asked.bundle, settings, workers)
     else:
         scorer = LocalScorer(asked.bundle, settings)
-    with cells_bar("Annotating") as on_progress:
+
+    def place() -> str:
+        return "" if len(sources) == 1 else f"file {len(outcomes) + 1} of {len(sources)}"
+
+    with cells_bar(lambda: f"Annotating {place()}") as on_progress:
         for outcome in annotate_each(asked, sources, outdir, settings, scorer, on_progress):
             if len(sources) == 1 and outcome.error is not None:
                 raise outcome.error
-            outcomes.append(outcome)
             if len(sources) > 1:
-                _line(console, of_file(outcome))
+                _line(console, f"{place()}: {of_file(outcome)}")
+            if outcome.error is not None:
+                typer.echo(f"Error: {outcome.error}", err=True)
+            outcomes.append(outcome)
     if len(sources) == 1:
         _show(console, outcomes[0].done)
         return
@@ -167,14 +183,11 @@ def leave_unless_all_done(outcomes: "list[FileOutcome]") -> None:
     """End the program with the exit code that stands for what could not be labelled; nothing if all was.
 
     Raises:
-        UserError: no file could be labelled, and all for the same kind of reason.
         typer.Exit: some could not.
     """
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     if not errors:
         return
-    for error in errors:
-        typer.echo(f"Error: {error}", err=True)
     codes = {error.exit_code for error in errors}
     raise typer.Exit(codes.pop() if len(errors) == len(outcomes) and len(codes) == 1 else SOME_FAILED)
 
