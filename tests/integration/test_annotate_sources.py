@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
+from types import SimpleNamespace
 from typing import Any
 
 import anndata
@@ -204,7 +205,6 @@ def test_cells_behind_a_url_are_labelled_once_and_reads_that_fail_are_tried_agai
     assert [str(source) for source in found] == [f"s3://cells/new/{name}" for name in ("a.h5ad", "b.h5ad", "c.zarr")]
     assert find_sources("s3://cells/new/*.h5ad", tmp_path / "out") == found[:2]
     bucket.upload_file(str(tmp_path / "a.h5ad"), "cells", "runs/s1/a.h5ad")
-    bucket.upload_file(str(tmp_path / "a.h5ad"), "cells", "runs/../a.h5ad")
     (deep,) = find_sources("s3://cells/runs/*/a.h5ad", tmp_path / "out")
     assert source_output(deep, tmp_path, DEFAULTS) == tmp_path / "s1" / "a_annotated.h5ad"
 
@@ -236,6 +236,20 @@ def test_missing_credentials_are_said_at_once(bucket: Any, tmp_path: Path, monke
     monkeypatch.setattr(sources.time, "sleep", None)
     with pytest.raises(UserError, match=r"s3://cells/new/: credentials for it are missing \(.*; give keys"):
         find_sources("s3://cells/new/", tmp_path)
+
+
+def test_no_name_in_a_store_leads_out_of_the_output_folder(
+    bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ["b/runs/s1/a.h5ad", "b/runs/../../a.h5ad", "b/runs/.sctransformer/a.h5ad", "b/runs/s1/../../../a.h5ad"]
+    system = SimpleNamespace(glob=lambda path: keys, unstrip_protocol=lambda name: f"s3://{name}")
+    monkeypatch.setattr(sources, "_file_system", lambda url: (system, url.removeprefix("s3://")))
+    assert find_sources("s3://b/runs/**/*.h5ad", tmp_path) == [RemoteSource("s3://b/runs/s1/a.h5ad", PurePath("s1"))]
+    bundle = read_bundle(bundle_folder)
+    for below in ("..", "/", "s1/../.."):
+        with pytest.raises(UserError, match="leads out of"):
+            annotate_file(bundle, "m", "1", LocalSource(tmp_path / "a.h5ad", PurePath(below)), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_url_that_nothing_opens_is_named(tmp_path: Path) -> None:

@@ -90,7 +90,9 @@ def annotate(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Cells scored at a time: memory, not labels.", show_default="measured")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="one a core")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads, at most one a core.", show_default="one a core")
+    ] = None,
     cluster: Annotated[
         bool,
         typer.Option("--cluster", help="Score on the Ray cluster of RAY_ADDRESS, else on Ray here."),
@@ -122,7 +124,7 @@ def annotate(
 
     \b
     sctransformer annotate -i new.h5ad -m celltype@champion -o annotated/
-    sctransformer annotate -i 'runs/*/cells.h5ad' -m celltype/7 -o annotated/ --format parquet
+    sctransformer annotate -i 'runs/*/cells.h5ad' -m celltype/7 -o annotated/
     sctransformer annotate -i s3://bucket/new/ -m celltype@champion -o annotated/
     """
     import logging
