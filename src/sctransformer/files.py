@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any
 
-from sctransformer.errors import UserError
+from sctransformer.errors import OutputError, UserError
 
 
 @contextmanager
@@ -72,13 +72,13 @@ def inside(folder: Path, path: PurePath) -> Path:
     """A path under a folder, links followed.
 
     Raises:
-        UserError: it leads out of the folder.
+        UserError: it leads out of the folder; an OutputError if it cannot be found out.
     """
     whole = folder / path
     try:
         leads_out = not whole.resolve().is_relative_to(folder.resolve())
     except OSError as error:  # the working folder was deleted, or links lead in a circle
-        raise UserError(f"{whole}: cannot be found ({error.strerror}); choose another folder.") from error
+        raise OutputError(f"{whole}: cannot be found ({error.strerror}); choose another folder.") from error
     if leads_out:
         raise UserError(f"{whole}: leads out of {folder}; remove the link, or choose another name.")
     return whole
