@@ -242,7 +242,6 @@ def test_great_expectations_keeps_a_file_from_being_labelled(
         ({"annotation": {"threshold": 2}}, "field annotation.threshold is 2"),
         ({"annotation": {"format": "pickle"}}, "field annotation.format is 'pickle'"),
         ({"resources": {"cpus": 0}}, "field resources.cpus is 0"),
-        ({"resources": {"cpus": 100_000}}, "100,000 CPU threads were asked for"),
         ({"schedule": "every night"}, "expected five fields as in crontab"),
         ({"schedule": "0 3 * * *\n* * * * * rm -rf /"}, "expected five fields as in crontab"),
         ({"input": "new\nEnvironment=X"}, "one line without control characters"),
