@@ -80,20 +80,6 @@ class ScoringSession:
         return Scores(probabilities_NC, embedding_NE)
 
 
-def require_cores(threads: int | None) -> None:
-    """Refuse more threads than this process may use cores: onnxruntime starts whatever it is told to, all at once.
-
-    Raises:
-        UserError: there are fewer cores.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if threads is not None and threads > max(cores, _ALWAYS_ALLOWED):
-        raise UserError(
-            f"{threads:,} CPU threads were asked for, but there are {cores} cores to use here; lower --threads, or "
-            "resources.cpus of a job."
-        )
-
-
 def fastest_batch(session: ScoringSession, n_genes: int, candidates: Sequence[int] = BATCHES) -> int:
     """The number of cells a run of the graph that gives most cells a second here; takes about a second.
 
@@ -139,6 +125,20 @@ def usable_runtime() -> ModuleType:
         logger.warning("%s are both installed and overwrite each other; %s.", " and ".join(installed), _HINT)
     module: ModuleType = onnxruntime
     return module
+
+
+def require_cores(threads: int | None) -> None:
+    """Refuse more threads than this process may use cores: onnxruntime starts whatever it is told to, all at once.
+
+    Raises:
+        UserError: there are fewer cores.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads is not None and threads > max(cores, _ALWAYS_ALLOWED):
+        raise UserError(
+            f"{threads:,} CPU threads were asked for, but there are {cores} cores to use here; lower --threads, or "
+            "resources.cpus of a job."
+        )
 
 
 def _is_installed(distribution: str) -> bool:
