@@ -42,7 +42,7 @@ from pipelines.study.pool import alone_in, side_by_side
 from pipelines.study.record import Record
 from sctransformer.data.cells import CellFile
 from sctransformer.data.splits import TEST, TRAIN
-from sctransformer.errors import UserError, run_reporting
+from sctransformer.errors import UserError, one_line, run_reporting
 from sctransformer.evaluation.protocol import seeds_searched_together
 from sctransformer.files import read_json, write_json
 
@@ -102,7 +102,7 @@ def run_tasks(
             if error is None:
                 on_done(task)
             else:
-                failed.append(f"{task.label}: {type(error).__name__}: {' '.join(str(error).split())}")
+                failed.append(f"{task.label}: {type(error).__name__}: {one_line(error)}")
             progress.update(bar, advance=1)
             if not console.is_terminal:
                 state = "done" if error is None else "failed"

@@ -1,6 +1,6 @@
 """Names that appear in files: AnnData fields, bundle members, registry tags. Each is typed once, here."""
 
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 
 class _ObsNames(NamedTuple):
@@ -58,6 +58,8 @@ class _BundleFiles(NamedTuple):
     checksums: str = "checksums.txt"
 
 
+Variant = Literal["mha", "float16", "int8"]
+GraphForm = Literal["float32", Variant]
 VARIANTS: Final = {"mha": "model.mha.onnx", "float16": "model.float16.onnx", "int8": "model.int8.onnx"}
 """Other forms of the graph that a bundle may hold, see `export.variants`."""
 

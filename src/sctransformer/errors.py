@@ -10,6 +10,8 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 SOME_FAILED = 3
 """Exit code: some files were labelled, and some could not be."""
+LONGEST_QUOTED = 200
+"""Characters of another library's words that stand in a sentence."""
 P = ParamSpec("P")
 
 
@@ -33,6 +35,12 @@ class BusyError(UserError):
     """Another process is doing this work now; try again later. 75 is EX_TEMPFAIL of sysexits.h."""
 
     exit_code = 75
+
+
+def one_line(error: Exception) -> str:
+    """What an error of another library says, on one line and not endless; its kind where it says nothing."""
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return text if len(text) <= LONGEST_QUOTED else f"{text[:LONGEST_QUOTED]}..."
 
 
 def debugging() -> bool:

@@ -6,10 +6,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from sctransformer.errors import UserError
+from sctransformer.errors import OutputError, UserError
 
 
 @contextmanager
@@ -66,3 +66,19 @@ def sha256_file(path: Path) -> str:
 def sha256_json(content: Any) -> str:
     """SHA-256 of a JSON value in canonical form (sorted keys, no spaces), as hex."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def inside(folder: Path, path: PurePath) -> Path:
+    """A path under a folder, links followed.
+
+    Raises:
+        UserError: it leads out of the folder; an OutputError if it cannot be found out.
+    """
+    whole = folder / path
+    try:
+        leads_out = not whole.resolve().is_relative_to(folder.resolve())
+    except OSError as error:  # the working folder was deleted, or links lead in a circle
+        raise OutputError(f"{whole}: cannot be found ({error.strerror}); choose another folder.") from error
+    if leads_out:
+        raise UserError(f"{whole}: leads out of {folder}; remove the link, or choose another name.")
+    return whole

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sctransformer._constants import Variant
 from sctransformer.errors import UserError
 from sctransformer.typed_yaml import first_problem, read_yaml
 
@@ -216,7 +217,7 @@ class ExportParams(_Section):
     """23 is the first opset with the standard Attention operator."""
     parity_tolerance: float = Field(default=1e-5, gt=0.0)
     """Largest difference of a probability between torch and onnxruntime."""
-    variants: tuple[Literal["mha", "float16", "int8"], ...] = ("mha", "float16", "int8")
+    variants: tuple[Variant, ...] = get_args(Variant)
     """Other forms of the graph: `mha`, attention as onnxruntime's own operator; `float16`; `int8`, weights in 8 bits.
     One that is not within its tolerance is left out."""
 

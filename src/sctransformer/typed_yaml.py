@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 from ruamel.yaml import YAML, YAMLError
 
-from sctransformer.errors import UserError
+from sctransformer.errors import UserError, one_line
 
 
 def read_yaml(path: Path, advice: str) -> Any:
@@ -26,7 +26,7 @@ def read_yaml(path: Path, advice: str) -> Any:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); {advice}.") from error
     except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not valid YAML ({' '.join(str(error).split())}).") from error
+        raise UserError(f"{path}: is not valid YAML ({one_line(error)}).") from error
 
 
 def first_problem(error: ValidationError) -> str:

@@ -19,6 +19,7 @@ from scipy import sparse
 
 from sctransformer._constants import OBS
 from sctransformer.annotate.journal import FOLDER
+from sctransformer.annotate.session import ScoringSession
 from sctransformer.cli import annotate as annotate_verb
 from sctransformer.cli.main import run
 from sctransformer.errors import DEBUG_VARIABLE, UserError
@@ -122,6 +123,49 @@ def test_missing_genes_can_be_allowed(annotate: Call, cells: AnnData, tmp_path: 
     assert "missing: GENE" in outcome.out
 
 
+@pytest.mark.parametrize(
+    ("genes_in_x", "first_count_in_raw", "words", "place"),
+    [
+        (12, 1.0, (), "raw.X"),
+        (12, 1.0, ("--counts", "X"), "X"),
+        (24, 1.0, (), "X"),
+        (12, np.nan, (), "X"),
+    ],
+    ids=["raw.X has more", "X is wanted", "as much", "no counts"],
+)
+def test_counts_are_read_where_they_cover_most_of_the_panel(
+    annotate: Call,
+    cells: AnnData,
+    tmp_path: Path,
+    genes_in_x: int,
+    first_count_in_raw: float,
+    words: tuple[str, ...],
+    place: str,
+) -> None:
+    whole, subset = cells.copy(), cells[:, :genes_in_x].copy()
+    whole.X.data[0] = first_count_in_raw
+    subset.raw = whole
+    outcome = annotate(subset, "--min-coverage", "0.2", *words)
+    assert outcome.code == 0, outcome.err
+    assert f"counts in {place}, genes in var_names" in outcome.out
+
+
+def test_sums_that_lack_genes_are_noted(
+    annotate: Call, cells: AnnData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sums = cells.obs.pop(OBS.library_size)
+    cells.raw = cells.copy()
+    cells.X = np.log1p(cells.X)
+    cells.obs["total_counts"] = sums
+    outcome = annotate(cells)
+    assert "are the sum of raw.X, but obs['total_counts'] holds larger ones" in caplog.text
+    assert "--library-size-column total_counts" in caplog.text
+    assert "library size  sum of raw.X; obs['total_counts'] holds larger ones" in outcome.out
+    said = anndata.read_h5ad(tmp_path / "out" / "cells_annotated.h5ad").uns["sctransformer"]
+    assert said["library_size"] == "sum of raw.X"
+    assert "library size  obs['total_counts']\n" in annotate(cells, "--library-size-column", "total_counts").out
+
+
 def test_models_that_are_none_are_refused(annotate: Call, cells: AnnData, bundle_folder: Path, tmp_path: Path) -> None:
     refused(annotate(cells, model=tmp_path / "nowhere"), tmp_path / "out", "nowhere: no such folder")
     (tmp_path / "empty").mkdir()
@@ -162,6 +206,14 @@ def test_a_folder_that_cannot_be_written_is_named_before_scoring(
 
 def test_no_cells_are_no_input(annotate: Call, cells: AnnData, tmp_path: Path) -> None:
     refused(annotate(cells[:0].copy()), tmp_path / "out", "cells.h5ad: has no cells.")
+
+
+def test_more_threads_than_cores_are_refused(
+    annotate: Call, cells: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ScoringSession, "__init__", None)  # whatever happens, no thread is started
+    words = ("100,000 CPU threads were asked for", "cores to use here; lower --threads")
+    refused(annotate(cells, "--threads", 100_000), tmp_path / "out", *words)
 
 
 def test_a_library_size_column_must_be_there(annotate: Call, cells: AnnData, tmp_path: Path) -> None:

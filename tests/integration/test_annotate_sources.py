@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
+from types import SimpleNamespace
 from typing import Any
 
 import anndata
@@ -18,7 +19,7 @@ from sctransformer.annotate.many import annotate_each
 from sctransformer.annotate.run import annotate_file
 from sctransformer.annotate.scorer import LocalScorer, Model
 from sctransformer.annotate.settings import DEFAULTS, AnnotationSettings, output_path
-from sctransformer.annotate.sources import LocalSource, RemoteSource, find_sources
+from sctransformer.annotate.sources import LocalSource, RemoteSource, find_sources, source_output
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
 from tests.conftest import simulated_cells
@@ -49,13 +50,82 @@ def test_a_file_whose_name_looks_like_a_pattern_is_itself(tmp_path: Path) -> Non
     assert names(str(tmp_path / "a[1].h5ad"), tmp_path) == ["a[1].h5ad"]
 
 
-def test_what_stands_for_nothing_or_for_one_output_twice_is_refused(tmp_path: Path) -> None:
+def test_what_stands_for_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no file that ends in \.h5ad or \.zarr"):
         find_sources(str(tmp_path / "*.h5ad"), tmp_path)
-    (tmp_path / "a.h5ad").write_bytes(b"")
-    (tmp_path / "a.zarr").mkdir()
-    with pytest.raises(UserError, match="would have the same output"):
+    (tmp_path / "matrix.mtx.gz").write_bytes(b"")
+    with pytest.raises(UserError, match="read_10x_mtx"):
         find_sources(str(tmp_path), tmp_path)
+    with pytest.raises(UserError, match="read_10x_mtx"):
+        LocalSource(tmp_path).state()
+    with pytest.raises(UserError, match=r"has '\.\.' after a wildcard"):
+        find_sources(str(tmp_path / "*" / ".." / "*.h5ad"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "outputs"),
+    [
+        ("s*/cells.h5ad", ["s1/cells_annotated.h5ad", "s2/cells_annotated.h5ad"]),
+        ("*/*/cells.h5ad", ["s2/deep/cells_annotated.h5ad"]),
+        (
+            "**/*.h5ad",
+            [
+                "a_annotated.h5ad",
+                "s1/cells_annotated.h5ad",
+                "s2/cells_annotated.h5ad",
+                "s2/deep/cells_annotated.h5ad",
+            ],
+        ),
+        ("s1/*.h5ad", ["cells_annotated.h5ad"]),
+        ("*.h5ad", ["a_annotated.h5ad"]),
+        ("", ["a_annotated.h5ad"]),
+    ],
+)
+def test_an_output_keeps_the_folders_below_the_first_wildcard(tmp_path: Path, pattern: str, outputs: list[str]) -> None:
+    for name in ("a.h5ad", "s1/cells.h5ad", "s2/cells.h5ad", "s2/deep/cells.h5ad", ".old/cells.h5ad"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    for outdir in (tmp_path / "elsewhere", tmp_path, tmp_path / "s1" / "out"):
+        for name in outputs:  # of an earlier run: no input of the next
+            (outdir / name).parent.mkdir(parents=True, exist_ok=True)
+            (outdir / name).write_bytes(b"")
+        found = find_sources(str(tmp_path / pattern), outdir)
+        assert [source_output(source, outdir, DEFAULTS) for source in found] == [outdir / name for name in outputs]
+        for name in outputs:
+            (outdir / name).unlink()
+
+
+def test_the_same_file_of_several_folders_is_labelled_in_each(bundle_folder: Path, tmp_path: Path, call: Call) -> None:
+    for name in ("s1", "s2", "s3"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        simulated_cells().write_h5ad(tmp_path / "runs" / name / "cells.h5ad")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / "s3").symlink_to(tmp_path / "elsewhere")
+    words = ("annotate", "-i", tmp_path / "runs/*/cells.h5ad", "-m", bundle_folder, "-o", tmp_path / "out")
+    outcome = call(*words)
+    assert outcome.code == 3
+    assert "out/s3/.sctransformer: leads out of" in outcome.err
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    for name in ("s1", "s2"):
+        assert anndata.read_h5ad(tmp_path / "out" / name / "cells_annotated.h5ad").n_obs == 90
+    assert call(*words).out.count("unchanged") == 2
+
+
+def test_files_with_one_output_are_refused_and_the_others_labelled(
+    bundle_folder: Path, tmp_path: Path, call: Call
+) -> None:
+    (tmp_path / "new").mkdir()
+    for name in ("a", "b"):
+        simulated_cells().write_h5ad(tmp_path / "new" / f"{name}.h5ad")
+    simulated_cells().write_zarr(tmp_path / "new" / "a.zarr")
+    words = ("annotate", "-i", tmp_path / "new", "-m", bundle_folder, "-o", tmp_path / "out")
+    outcome = call(*words, "--format", "csv")
+    assert outcome.code == 3
+    assert outcome.err.count("would have the same output as") == 2
+    assert [path.name for path in (tmp_path / "out").glob("*.csv")] == ["b_annotated.csv"]
+    assert call(*words).code == 0
+    assert len(list((tmp_path / "out").glob("a_annotated.*"))) == 2
 
 
 def test_tables_say_what_the_copy_says(bundle_folder: Path, tmp_path: Path) -> None:
@@ -90,6 +160,9 @@ def test_one_bad_file_keeps_no_other_from_being_labelled(bundle_folder: Path, tm
     assert outcome.err.startswith("Error: ")
     assert outcome.err.count("\n") == 1
     assert "b.h5ad: is not a readable h5ad file" in outcome.err
+    for number, what in ((1, "a_annotated.h5ad: 90 cells"), (2, "b.h5ad: not labelled"), (3, "c_annotated.h5ad: 90")):
+        assert what in outcome.out.splitlines()[number - 1]
+        assert outcome.out.splitlines()[number - 1].startswith(f"file {number} of 3: ")
     assert sorted(path.name for path in (tmp_path / "out").glob("*.h5ad")) == ["a_annotated.h5ad", "c_annotated.h5ad"]
     assert call(*words).out.count("unchanged") == 2
     (tmp_path / "new" / "b.h5ad").unlink()
@@ -131,6 +204,9 @@ def test_cells_behind_a_url_are_labelled_once_and_reads_that_fail_are_tried_agai
     found = find_sources("s3://cells/new/", tmp_path / "out")
     assert [str(source) for source in found] == [f"s3://cells/new/{name}" for name in ("a.h5ad", "b.h5ad", "c.zarr")]
     assert find_sources("s3://cells/new/*.h5ad", tmp_path / "out") == found[:2]
+    bucket.upload_file(str(tmp_path / "a.h5ad"), "cells", "runs/s1/a.h5ad")
+    (deep,) = find_sources("s3://cells/runs/*/a.h5ad", tmp_path / "out")
+    assert source_output(deep, tmp_path, DEFAULTS) == tmp_path / "s1" / "a_annotated.h5ad"
 
     def outputs() -> list[Any]:
         return [outcome.done for outcome in annotate_each(model, found, tmp_path / "out", DEFAULTS, scorer)]
@@ -149,6 +225,31 @@ def test_cells_behind_a_url_are_labelled_once_and_reads_that_fail_are_tried_agai
     assert first[0].output.read_bytes() == local.output.read_bytes()
     with pytest.raises(UserError, match=r"s3://cells/none\.h5ad: no such file"):
         RemoteSource("s3://cells/none.h5ad").state()
+
+
+def test_missing_credentials_are_said_at_once(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr(sources.time, "sleep", None)
+    with pytest.raises(UserError, match=r"s3://cells/new/: credentials for it are missing \(.*; give keys"):
+        find_sources("s3://cells/new/", tmp_path)
+
+
+def test_no_name_in_a_store_leads_out_of_the_output_folder(
+    bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ["b/runs/s1/a.h5ad", "b/runs/../../a.h5ad", "b/runs/.sctransformer/a.h5ad", "b/runs/s1/../../../a.h5ad"]
+    system = SimpleNamespace(glob=lambda path: keys, unstrip_protocol=lambda name: f"s3://{name}")
+    monkeypatch.setattr(sources, "_file_system", lambda url: (system, url.removeprefix("s3://")))
+    assert find_sources("s3://b/runs/**/*.h5ad", tmp_path) == [RemoteSource("s3://b/runs/s1/a.h5ad", PurePath("s1"))]
+    bundle = read_bundle(bundle_folder)
+    for below in ("..", "/", "s1/../.."):
+        with pytest.raises(UserError, match="leads out of"):
+            annotate_file(bundle, "m", "1", LocalSource(tmp_path / "a.h5ad", PurePath(below)), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_url_that_nothing_opens_is_named(tmp_path: Path) -> None:

@@ -131,6 +131,20 @@ def test_a_job_labels_what_is_new_and_keeps_a_record_of_it(
     assert [file.path for file in store.list_artifacts(last.info.run_id)] == ["drift.html"]
 
 
+def test_a_job_takes_a_pattern_over_folders(project: Path, job_file: Path, store: MlflowClient, call: Call) -> None:
+    for sample in ("s1", "s2"):
+        (project / "new" / sample).mkdir()
+        arrive(project, f"{sample}/cells", 1)
+    write_job(project, {"input": "new/*/cells.h5ad"})
+    assert "nightly: files 2 labelled" in call("batch", "run", "nightly").out
+    assert "nightly: files 0 labelled, 2 unchanged" in call("batch", "run", "nightly").out
+    outputs = sorted((project / "annotated").rglob("*.h5ad"))
+    assert [str(path.relative_to(project / "annotated")) for path in outputs if path.is_file()] == [
+        "s1/cells_annotated.h5ad",
+        "s2/cells_annotated.h5ad",
+    ]
+
+
 def test_drift_is_flagged_in_the_file_and_raises_the_alarm_the_second_time(
     project: Path, job_file: Path, store: MlflowClient, call: Call
 ) -> None:
@@ -236,7 +250,7 @@ def test_labels_come_first_when_the_server_is_killed_in_mid_job(
     [
         ({"model": "celltype@nobody"}, "celltype"),
         ({"input": "nowhere://new/"}, "nowhere"),
-        ({"resources": {"cpus": 3}}, "field resources.cpus is 3, but this machine has 1; give at most so many"),
+        ({"resources": {"cpus": 3}}, "3 CPU threads were asked for, but there are 1 cores to use here"),
     ],
 )
 def test_a_run_that_does_not_start_leaves_a_record(
@@ -248,7 +262,7 @@ def test_a_run_that_does_not_start_leaves_a_record(
     changes: dict[str, Any],
     words: str,
 ) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0})
     write_job(project, changes)
     assert call("batch", "render", "nightly", "--target", "kubernetes").code == 0
     outcome = call("batch", "run", "nightly")

@@ -18,6 +18,7 @@ from scipy import sparse
 from sctransformer._constants import OBS
 from sctransformer.cli.data import look
 from sctransformer.errors import UserError
+from tests.conftest import simulated_cells
 
 SYMBOLS = [
     "SPI1", "PAX5", "GATA3", "TBX21", "CD3D", "CD3E", "CD19", "CD79A", "MS4A1", "NKG7", "GNLY", "LYZ", "CD14", "FCGR3A",
@@ -364,6 +365,17 @@ def test_a_network_that_shares_no_genes_is_said(tmp_path: Path) -> None:
 def test_cells_are_checked_for_a_model(bundle_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="batch_file"):
         look(write(good_cells(), tmp_path), model=str(bundle_folder))
+
+
+def test_counts_are_looked_at_where_the_model_would_read_them(
+    bundle_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = simulated_cells()
+    whole.var_names = [*whole.var_names[:-1], "SPI1"]  # a gene that all know
+    cells = whole[:, :12].copy()
+    cells.raw = whole
+    look(write(cells, tmp_path), model=str(bundle_folder))
+    assert "raw, in raw.X" in capsys.readouterr().out
 
 
 def test_html_pages_are_written_on_request(tmp_path: Path) -> None:

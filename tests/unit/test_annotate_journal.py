@@ -1,5 +1,6 @@
 """The same job twice, half a job, two at once: what the journal beside an output is for."""
 
+import errno
 import os
 import resource
 import shutil
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from anndata import AnnData
 
+from sctransformer._constants import OBS
 from sctransformer.annotate import shards
 from sctransformer.annotate.journal import FOLDER, Journal
 from sctransformer.annotate.run import annotate_file
@@ -73,6 +75,31 @@ def test_the_same_job_twice_changes_nothing(annotate: Callable[..., AnnotationSu
     assert (first.unchanged, second.unchanged) == (False, True)
     assert (second.labels, second.job_id, second.output) == (first.labels, first.job_id, first.output)
     assert all_files(tmp_path / "out") == before
+
+
+def test_labels_of_an_unchanged_output_come_the_most_frequent_first(
+    annotate: Callable[..., AnnotationSummary], source: Path
+) -> None:
+    cells = simulated_cells(300)
+    cells[(cells.obs[OBS.cell_type] == "gamma") | (np.arange(300) < 60)].copy().write_h5ad(source)
+    first, second = annotate().labels, annotate().labels
+    assert next(iter(first)) == "gamma"
+    assert list(second.items()) == list(first.items())
+
+
+def test_a_raised_coverage_refuses_what_was_labelled_and_leaves_it(
+    annotate: Callable[..., AnnotationSummary], source: Path, tmp_path: Path
+) -> None:
+    simulated_cells(200)[:, :12].copy().write_h5ad(source)
+    output = annotate(settings=AnnotationSettings(min_coverage=0.0)).output
+    before = all_files(tmp_path / "out")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"under the minimum of 80\.0%"):
+            annotate()
+    lock = f"{FOLDER}/{output.name}/lock"
+    after = all_files(tmp_path / "out")
+    assert {**after, lock: None} == {**before, lock: None}
+    assert annotate(settings=AnnotationSettings(min_coverage=0.1)).unchanged
 
 
 def test_an_output_that_was_lost_changed_or_is_of_another_job_is_made_anew(
@@ -159,6 +186,35 @@ def test_a_lock_that_was_removed_is_no_lock(tmp_path: Path) -> None:
         assert not journal.folder.exists()
     with journal.locked():
         assert journal.folder.exists()
+
+
+def gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    return Path("out")
+
+
+def without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which no other can be made, as in /proc: the system says that there is no such folder."""
+
+    def mkdir(*_: Any, **__: Any) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    return tmp_path
+
+
+@pytest.mark.parametrize("where", [gone, without_room])
+def test_a_folder_that_cannot_be_made_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Callable[[Path, pytest.MonkeyPatch], Path]
+) -> None:
+    outdir = where(tmp_path, monkeypatch)
+    with (
+        pytest.raises(OutputError, match=rf"{outdir}: cannot be written \(No such file or directory\); choose another"),
+        Journal(outdir / "x.h5ad").locked(),
+    ):
+        pass
 
 
 def test_an_input_replaced_while_it_is_read_is_refused(

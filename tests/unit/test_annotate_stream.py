@@ -7,6 +7,7 @@ import types
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,6 +61,24 @@ def test_library_sizes_come_from_the_column_if_there_is_one() -> None:
     assert choose_library_sizes(obs, None, "f").of_chunk(0, COUNTS).tolist() == [10, 0]
     assert choose_library_sizes(obs, "other", "f").of_chunk(0, COUNTS).tolist() == [7, 0]
     assert choose_library_sizes(obs[["other"]], None, "f").of_chunk(0, COUNTS).tolist() == [3, 0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "found"),
+    [
+        ({"total_counts": [9, 9, 9]}, "total_counts"),
+        ({"n_counts": ["9", "9", "x"]}, "n_counts"),
+        ({"nCount_RNA": pd.Categorical([9.5, 9.5, None])}, "nCount_RNA"),
+        ({"total_counts": [3.05, 3.0, 3.1]}, None),
+        ({"total_counts": [np.nan, np.nan, 9]}, None),
+        ({"total_counts": [9, 9, 9], "library_size": [4, 4, 4]}, None),
+        ({"other": [9, 9, 9]}, None),
+    ],
+)
+def test_a_column_that_says_more_than_the_sums_is_found(columns: dict[str, Any], found: str | None) -> None:
+    sizes = choose_library_sizes(pd.DataFrame(columns), None, "f", "raw.X")
+    assert sizes.larger_column(np.full(3, 3.0)) == found
+    assert str(sizes) == ("obs['library_size']" if "library_size" in columns else "sum of raw.X")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 0.0, 2.0])

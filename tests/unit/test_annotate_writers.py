@@ -97,6 +97,7 @@ def test_what_is_written_has_its_types(bundle: Bundle, source: Path, tmp_path: P
     assert said["prior_sha256"] == "3" * 64
     assert (said["gene_coverage"], said["genes_missing"], said["threshold"]) == (1.0, 0, 0.3)
     assert said["library_size"] == "obs['library_size']"
+    assert said["variant"] == "float32"
     assert len(said["job_id"]) == 16
 
 
@@ -151,6 +152,16 @@ def test_ids_of_an_earlier_run_do_not_outlive_its_labels(source: Path, bundle: B
     assert result.obs[OBS.predicted_labels].cat.categories.tolist() == ["alpha", "unknown"]
 
 
+@pytest.mark.parametrize("said", [5, "donor", ["donor", OBS.conf_score], {"a": 1}])
+def test_no_column_of_the_inputs_own_is_dropped_whatever_uns_says(
+    bundle: Bundle, cells: AnnData, tmp_path: Path, said: Any
+) -> None:
+    cells.obs["donor"] = "a"
+    cells.uns[UNS.annotation] = {"obs_columns": said}
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    assert (annotated(bundle, tmp_path / "cells.h5ad", tmp_path / "out").obs["donor"] == "a").all()
+
+
 def nothing_sure(folder: Path, n_cells: int) -> Annotation:
     """An annotation that rejects every cell."""
     store = ShardStore(folder / "shards", ShardPlan(n_cells, 512, 64))
@@ -172,22 +183,30 @@ def nothing_left(outdir: Path) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("error", "raised"),
+    ("error", "raised", "words"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), UserError),
-        (RuntimeError("Can't decrement id ref count (file write failed)"), UserError),
-        (KeyboardInterrupt(), KeyboardInterrupt),
+        (OSError(errno.ENOSPC, "No space left on device"), OutputError, "on device.*; make room there and run again"),
+        (RuntimeError("Can't flush (write failed: errno = 28, bytes = 1)"), OutputError, "make room there"),
+        (OSError(errno.EIO, "Input/output error"), OutputError, r"Input/output error\); put that right and run again"),
+        (RuntimeError("Can't decrement id ref count"), OutputError, r"ref count\); put that right"),
+        (KeyboardInterrupt(), KeyboardInterrupt, ""),
     ],
 )
 def test_nothing_is_left_when_writing_stops(
-    bundle: Bundle, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, raised: type
+    bundle: Bundle,
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    raised: type[BaseException],
+    words: str,
 ) -> None:
     def stop(*_: Any) -> None:
         raise error
 
     monkeypatch.setattr(writers, "write_elem", stop)
     before = source.read_bytes()
-    with pytest.raises(raised):
+    with pytest.raises(raised, match=words):
         annotate_file(bundle, "m", "1", source, tmp_path / "out")
     assert nothing_left(tmp_path / "out")
     assert source.read_bytes() == before
@@ -253,3 +272,21 @@ def test_a_read_only_input_gives_a_writable_output(bundle: Bundle, source: Path,
     assert files.sha256_file(output)
     with h5py.File(output) as file:
         assert set(file["obs"].attrs["column-order"]) == set(file["obs"]) - {"_index"}
+
+
+def test_a_read_only_folder_gives_a_writable_one(
+    bundle: Bundle, cells: AnnData, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    source = tmp_path / "cells.zarr"
+    cells.write_zarr(source)
+    members = [source, *source.rglob("*")]
+
+    def allow(folders: int, files: int) -> None:
+        for member in members:
+            member.chmod(folders if member.is_dir() else files)
+
+    request.addfinalizer(lambda: allow(0o755, 0o644))
+    allow(0o555, 0o444)
+    output = annotate_file(bundle, "m", "1", source, tmp_path / "out").output
+    assert all(member.stat().st_mode & 0o200 for member in [output, *output.rglob("*")])
+    assert anndata.read_zarr(output).obs[OBS.predicted_labels].notna().all()

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sctransformer.errors import UserError
+from sctransformer import files
+from sctransformer.errors import OutputError, UserError
 from sctransformer.files import read_json, sha256_json, write_json, written_whole
 
 
@@ -53,3 +54,11 @@ def test_broken_json_is_named(tmp_path: Path) -> None:
         read_json(tmp_path / "a.json")
     with pytest.raises(UserError, match="no such file"):
         read_json(tmp_path / "b.json")
+
+
+def test_a_folder_that_was_deleted_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(OutputError, match="cannot be found"):
+        files.inside(Path("out"), Path("s1"))

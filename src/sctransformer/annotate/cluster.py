@@ -15,12 +15,11 @@ os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")  # read when ray.da
 import ray
 import ray.data
 
-from sctransformer.annotate.scorer import LocalScorer, OpenedFile, Progress, open_checked
+from sctransformer.annotate.scorer import LocalScorer, OpenedFile, Progress, open_cells, open_checked
 from sctransformer.annotate.settings import AnnotationSettings
 from sctransformer.annotate.shards import ShardPlan, ShardStore
 from sctransformer.annotate.stream import BATCH_CELLS
-from sctransformer.data.cells import CellFile
-from sctransformer.errors import OutputError, UserError
+from sctransformer.errors import OutputError, UserError, one_line
 from sctransformer.export.bundle import Bundle, read_bundle
 from sctransformer.training.ray_connection import connection, on_cluster  # before ray is imported
 
@@ -95,8 +94,8 @@ class ClusterScorer:
                     done += int(row["cells"])
                     on_progress(done, plan.cells)
             except ray.exceptions.RayError as error:
-                why = " ".join(str(error).split())[:300]
-                raise OutputError(f"{file.source}: the cluster could not score it ({why}); run again.") from error
+                why = f"the cluster could not score it ({one_line(error)[:300]})"
+                raise OutputError(f"{file.source}: {why}; run again.") from error
         left = store.missing()
         if left:
             raise OutputError(
@@ -114,7 +113,7 @@ class _ShardMaker:
         try:
             read = read_bundle(bundle)
             self._scorer = LocalScorer(read, settings)
-            self._file = open_checked(CellFile(source), read, settings)
+            self._file = open_checked(open_cells(source, read, settings), read, settings)
         except UserError as error:
             self._failed = error
 

@@ -18,6 +18,7 @@ MIN_COVERAGE = 0.8
 _NAMED_IN_ERRORS = 10
 _UNDERSTOOD = 0.5
 """Names are of the kind that the model uses where they cover this share of the panel's weight."""
+_GENOME = re.compile(r"(GRC[hm]|hg|mm)\d+_+")
 _ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}")
 
 
@@ -159,6 +160,8 @@ def _advice(match: GeneMatch, vocabulary: pd.DataFrame, genes: pd.Index) -> str:
             return "the file names genes by Ensembl ids, of which the model knows none: check the species"
     if _mostly_ensembl(wanted) and not _mostly_ensembl(genes):
         return "the model names genes by Ensembl ids and the file does not: set var_names to Ensembl ids"
+    if (genome := _genome_named(genes)) is not None:
+        return f"the file's names begin with {genome!r}, as Cell Ranger writes them for several genomes: cut that off"
     folded = vocabulary.assign(gene=vocabulary["gene"].str.upper())
     if match_genes(folded, genes.str.upper()).coverage > match.coverage + 0.1:
         return "names match better when capitals are ignored, as mouse symbols do with human ones: check the species"
@@ -169,6 +172,12 @@ def _advice(match: GeneMatch, vocabulary: pd.DataFrame, genes: pd.Index) -> str:
 
 def _mostly_ensembl(names: Sequence[str] | pd.Index) -> bool:
     return 2 * sum(_ENSEMBL.match(str(name)) is not None for name in names) > len(names) > 0
+
+
+def _genome_named(names: Sequence[str] | pd.Index) -> str | None:
+    """The genome that most names begin with, as in `GRCh38_CD3E`."""
+    named = [found[0] for name in names if (found := _GENOME.match(str(name))) is not None]
+    return named[0] if 2 * len(named) > len(names) else None
 
 
 def _weights(vocabulary: pd.DataFrame) -> NDArray[np.float64]:

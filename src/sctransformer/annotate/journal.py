@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -16,6 +17,8 @@ from sctransformer.files import sha256_file, write_json
 FETCHED = "fetched"
 """Folder with the copy of an input that lies elsewhere, as long as it is read."""
 _LOCK = "lock"
+_ATTEMPTS = 10
+"""At making the journal's folder, which others remove when they are done."""
 FOLDER = ".sctransformer"
 """In the folder of the outputs."""
 
@@ -40,13 +43,14 @@ class Journal:
             BusyError: another process has it.
             OutputError: the folder cannot be written.
         """
-        while True:
+        for attempt in itertools.count(1):
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 stream = (self.folder / _LOCK).open("a+")
-            except FileNotFoundError:  # whoever had the lock has just tidied up
-                continue
             except OSError as error:
+                tidied_up = isinstance(error, FileNotFoundError) and self.target.parent.exists()
+                if tidied_up and attempt < _ATTEMPTS:  # by whoever had the lock until just now
+                    continue
                 raise OutputError(
                     f"{self.target.parent}: cannot be written ({error.strerror}); choose another folder."
                 ) from error

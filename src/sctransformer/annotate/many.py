@@ -7,7 +7,7 @@ from pathlib import Path
 from sctransformer.annotate.run import annotate_file
 from sctransformer.annotate.scorer import NO_HOOKS, Hooks, Model, Progress, Scorer
 from sctransformer.annotate.settings import AnnotationSettings
-from sctransformer.annotate.sources import Source
+from sctransformer.annotate.sources import Source, source_output
 from sctransformer.annotate.summary import AnnotationSummary
 from sctransformer.errors import UserError
 
@@ -41,13 +41,22 @@ def annotate_each(
     on_progress: Progress = lambda done, total: None,
     hooks: Hooks = NO_HOOKS,
 ) -> Iterator[FileOutcome]:
-    """Label files in turn, see `annotate_file`.
+    """Label files in turn, see `annotate_file`. Of files that would have the same output none is labelled.
 
     Args:
         on_progress: called with the cells of the current file done, and the cells it has.
         hooks: what a job adds.
     """
+    sources_of: dict[Path, list[Source]] = {}
     for source in sources:
+        sources_of.setdefault(source_output(source, outdir, settings), []).append(source)
+    for source in sources:
+        target = source_output(source, outdir, settings)
+        if len(sources_of[target]) > 1:
+            others = ", ".join(str(other) for other in sources_of[target] if other is not source)
+            why = f"would have the same output as {others} ({target}); rename one or annotate them apart"
+            yield FileOutcome(source, error=UserError(f"{source}: {why}."))
+            continue
         try:
             summary = annotate_file(
                 model.bundle, model.name, model.version, source, outdir, settings, on_progress, scorer, hooks

@@ -1,5 +1,8 @@
 """One file from start to end: check, score, write. Every check that can fail early comes before scoring."""
 
+import errno
+import logging
+import re
 import shutil
 import time
 from dataclasses import asdict, replace
@@ -11,7 +14,7 @@ import numpy as np
 from sctransformer import __version__
 from sctransformer.annotate.annotation import Annotation, assemble, profile_of
 from sctransformer.annotate.columns import label_columns
-from sctransformer.annotate.journal import FETCHED, Journal, digest_of, size_of, state_of
+from sctransformer.annotate.journal import FETCHED, FOLDER, Journal, digest_of, size_of, state_of
 from sctransformer.annotate.scorer import (
     NO_HOOKS,
     Hooks,
@@ -20,20 +23,26 @@ from sctransformer.annotate.scorer import (
     OpenedFile,
     Progress,
     Scorer,
+    open_cells,
     open_checked,
 )
-from sctransformer.annotate.settings import DEFAULTS, AnnotationSettings, job_id, output_path
+from sctransformer.annotate.settings import DEFAULTS, AnnotationSettings, job_id
 from sctransformer.annotate.shards import ShardPlan, ShardStore
-from sctransformer.annotate.sources import LocalSource, Source
+from sctransformer.annotate.sources import LocalSource, Source, source_output
 from sctransformer.annotate.stream import plan_shards
 from sctransformer.annotate.summary import AnnotationSummary
 from sctransformer.annotate.tables import write_csv, write_parquet
 from sctransformer.annotate.voting import voted_columns
 from sctransformer.annotate.writers import write_annotated
 from sctransformer.data.cells import CellFile
-from sctransformer.errors import OutputError, UserError
+from sctransformer.errors import OutputError, UserError, one_line
 from sctransformer.export.bundle import Bundle
-from sctransformer.files import read_json, write_json
+from sctransformer.files import inside, read_json, write_json
+
+logger = logging.getLogger(__name__)
+
+_NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_ERRNO_IN_HDF5 = re.compile(r"errno = (\d+)")
 
 
 def annotate_file(
@@ -48,6 +57,8 @@ def annotate_file(
     hooks: Hooks = NO_HOOKS,
 ) -> AnnotationSummary:
     """Label every cell of a file; the result is `<outdir>/<stem>_annotated.<kind>`, whole or not at all.
+
+    A source that a pattern found in a folder keeps that folder: see `Source.below`.
 
     The same content, model and settings again change nothing. A run that was stopped, however, is gone on with: what
     it had scored stands in a journal in `<outdir>/.sctransformer`.
@@ -67,14 +78,16 @@ def annotate_file(
     """
     model = Model(bundle, model_name, model_version)
     wanted: Source = LocalSource(source) if isinstance(source, Path) else source
-    target = output_path(wanted.name, outdir, settings.format)
+    target = source_output(wanted, outdir, settings)
+    if wanted.below.parts:
+        inside(outdir, wanted.below / FOLDER)
     if isinstance(wanted, LocalSource) and target.exists() and target.samefile(wanted.path):
         raise UserError(f"{target}: is the input itself; choose another folder for the output.")
     state, journal, threshold = wanted.state(), Journal(target), _threshold(bundle, settings)
     digest = journal.known_digest(str(wanted), state)
     if digest is not None:
         figures = journal.finished(job_id(digest, bundle.identity, settings, threshold, hooks.decisive))
-        if figures is not None:
+        if figures is not None and _enough(figures, settings):
             return _remembered(target, figures)
     with journal.locked():
         try:
@@ -83,8 +96,8 @@ def annotate_file(
                 digest = digest_of(path)
                 key = job_id(digest, bundle.identity, settings, threshold, hooks.decisive)
                 figures = journal.finished(key)
-                if figures is None:
-                    with CellFile(path) as file:
+                if figures is None or not _enough(figures, settings):  # opening it says so
+                    with open_cells(path, bundle, settings) as file:
                         opened = open_checked(file, bundle, settings)
                         scorer = scorer or LocalScorer(bundle, settings)
                         summary = _make(model, opened, journal, key, settings, on_progress, scorer, here, hooks)
@@ -140,16 +153,23 @@ def _make(
         counts_in=opened.file.counts_in,
         gene_names=opened.gene_names,
         library_size=str(opened.library_sizes),
+        larger_column=opened.library_sizes.larger_column(annotation.library_size_N),
         provider=scorer.provider,
         taken_over=taken_over,
         validation=validation,
         flags=hooks.flag(profile),
         profile=profile,
     )
+    if summary.larger_column is not None:
+        logger.warning(
+            "%s: library sizes are the %s, but obs[%r] holds larger ones; if genes were cut away, run again with "
+            "--library-size-column %s (in a job: annotation.library_size_column).",
+            *(source, summary.library_size, summary.larger_column, summary.larger_column),
+        )
     temporary = work / "output" / target.name
     _write(source, temporary, opened.file, annotation, model, summary, settings)
     _require_unchanged(source, state)  # it was copied meanwhile
-    figures = asdict(summary)
+    figures = {**asdict(summary), "labels": list(summary.labels.items())}  # JSON's members have no order
     figures.pop("output")
     journal.finish(key, temporary, figures)
     return summary
@@ -193,8 +213,13 @@ def _write(
         shutil.rmtree(temporary.parent, ignore_errors=True)
         if not isinstance(error, OSError | RuntimeError):  # HDF5 reports a full disk as either
             raise
-        found = " ".join(str(error).split())  # HDF5 breaks lines
-        raise OutputError(f"{target}: cannot be written ({found}); check the space left there.") from error
+        advice = "make room there and run again" if _is_about_space(error) else "put that right and run again"
+        raise OutputError(f"{target}: cannot be written ({one_line(error)}); {advice}.") from error
+
+
+def _is_about_space(error: Exception) -> bool:
+    number = getattr(error, "errno", None) or next(iter(_ERRNO_IN_HDF5.findall(str(error))), 0)
+    return int(number) in _NO_SPACE
 
 
 def _provenance(model: Model, summary: AnnotationSummary, settings: AnnotationSettings) -> dict[str, Any]:
@@ -204,6 +229,7 @@ def _provenance(model: Model, summary: AnnotationSummary, settings: AnnotationSe
         "model_version": model.version,
         "model_identity": model.bundle.identity,
         "job_id": summary.job_id,
+        "variant": settings.variant,
         "counts_in": summary.counts_in,
         "gene_names": summary.gene_names,
         "gene_coverage": summary.coverage,
@@ -222,8 +248,14 @@ def _threshold(bundle: Bundle, settings: AnnotationSettings) -> float:
     return float(bundle.calibration["rejection_threshold"] if settings.threshold is None else settings.threshold)
 
 
+def _enough(figures: dict[str, Any], settings: AnnotationSettings) -> bool:
+    """Whether a file that was labelled would be now: the smallest coverage is no part of the job's id."""
+    return bool(figures["coverage"] >= settings.min_coverage)
+
+
 def _remembered(target: Path, figures: dict[str, Any]) -> AnnotationSummary:
-    return replace(AnnotationSummary(output=target, **figures), unchanged=True)
+    summary = AnnotationSummary(output=target, **figures)
+    return replace(summary, labels=dict(figures["labels"]), unchanged=True)
 
 
 def _require_unchanged(source: Path, state: str) -> None:

@@ -6,8 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+import pandas as pd
+
 from sctransformer.annotate.genes import GeneMatch, match_genes, named_by_symbol, require_coverage
-from sctransformer.annotate.session import ScoringSession, fastest_batch
+from sctransformer.annotate.session import ScoringSession, fastest_batch, require_cores
 from sctransformer.annotate.settings import AnnotationSettings
 from sctransformer.annotate.shards import ShardStore
 from sctransformer.annotate.stream import BATCH_CELLS, score_file
@@ -78,6 +80,20 @@ class OpenedFile:
         return self.file.path
 
 
+def open_cells(path: Path, bundle: Bundle, settings: AnnotationSettings) -> CellFile:
+    """Open a file; of several places that hold raw counts the one that covers most of the model's panel is read.
+
+    Raises:
+        UserError: as `CellFile`.
+    """
+
+    def covered(var: pd.DataFrame) -> float:
+        genes, _ = named_by_symbol(bundle.vocabulary, var, str(path))
+        return match_genes(bundle.vocabulary, genes).coverage
+
+    return CellFile(path, settings.counts, covered)
+
+
 def open_checked(file: CellFile, bundle: Bundle, settings: AnnotationSettings) -> OpenedFile:
     """Match a file's genes with the model's and find its library sizes.
 
@@ -90,7 +106,8 @@ def open_checked(file: CellFile, bundle: Bundle, settings: AnnotationSettings) -
     genes, gene_names = named_by_symbol(bundle.vocabulary, file.var, source)
     match = match_genes(bundle.vocabulary, genes)
     require_coverage(match, bundle.vocabulary, genes, source, settings.min_coverage)
-    return OpenedFile(file, match, choose_library_sizes(file.obs, settings.library_size_column, source), gene_names)
+    sizes = choose_library_sizes(file.obs, settings.library_size_column, source, file.counts_in)
+    return OpenedFile(file, match, sizes, gene_names)
 
 
 class LocalScorer:
@@ -99,9 +116,13 @@ class LocalScorer:
     Args:
         bundle: verified by `read_bundle`.
         settings: threads, and cells a run of the graph.
+
+    Raises:
+        UserError: more threads are wanted than there are cores.
     """
 
     def __init__(self, bundle: Bundle, settings: AnnotationSettings) -> None:
+        require_cores(settings.threads)
         self._bundle, self._settings = bundle, settings
 
     @cached_property

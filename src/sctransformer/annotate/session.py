@@ -1,6 +1,7 @@
 """The model as it is served: onnxruntime over the graph of a bundle."""
 
 import logging
+import os
 import time
 from collections.abc import Sequence
 from importlib import metadata
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sctransformer._constants import GraphForm
 from sctransformer.annotate.genes import GeneMatch, fill_absent
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle
@@ -22,6 +24,8 @@ _ORT_ERRORS_ONLY = 3
 BATCHES = (64, 128, 256)
 """Numbers of cells a run of the graph that a calibration tries; beyond these only memory grows."""
 _CALIBRATION_SECONDS = 1.5
+_ALWAYS_ALLOWED = 2
+"""Threads that any machine takes: a job's default."""
 _HINT = "install exactly one of sctransformer[cpu] and sctransformer[gpu]"
 
 
@@ -40,13 +44,13 @@ class ScoringSession:
     Args:
         bundle: verified by `read_bundle`.
         threads: CPU threads inside one operator; None leaves the choice to onnxruntime (one a core).
-        variant: which form of the graph: `float32`, `mha`, `float16` or `int8`, see `export.variants`.
+        variant: which form of the graph, see `export.variants`.
 
     Raises:
         UserError: onnxruntime is absent or broken, or does not accept the graph, or the bundle has no such form.
     """
 
-    def __init__(self, bundle: Bundle, threads: int | None = None, variant: str = "float32") -> None:
+    def __init__(self, bundle: Bundle, threads: int | None = None, variant: GraphForm = "float32") -> None:
         path = bundle.variant_path(variant)
         runtime = usable_runtime()
         options = runtime.SessionOptions()
@@ -142,6 +146,20 @@ def usable_runtime() -> ModuleType:
         logger.warning("%s are both installed and overwrite each other; %s.", " and ".join(installed), _HINT)
     module: ModuleType = onnxruntime
     return module
+
+
+def require_cores(threads: int | None) -> None:
+    """Refuse more threads than this process may use cores: onnxruntime starts whatever it is told to, all at once.
+
+    Raises:
+        UserError: there are fewer cores.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads is not None and threads > max(cores, _ALWAYS_ALLOWED):
+        raise UserError(
+            f"{threads:,} CPU threads were asked for, but there are {cores} cores to use here; lower --threads, or "
+            "resources.cpus of a job."
+        )
 
 
 def _is_installed(distribution: str) -> bool:

@@ -2,14 +2,14 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
+from sctransformer._constants import GraphForm
 from sctransformer.annotate.genes import MIN_COVERAGE
 from sctransformer.files import sha256_json
 
 Format = Literal["anndata", "parquet", "csv"]
-FORMATS: tuple[str, ...] = get_args(Format)
-RESULTS = 1
+RESULT_VERSION = 2
 """Raised when the same input, model and settings come to give another result: outputs are then made anew."""
 
 
@@ -21,12 +21,15 @@ class AnnotationSettings:
     """Cells under this confidence are `unknown`; None takes the bundle's own threshold."""
     min_coverage: float = MIN_COVERAGE
     """Smallest share of the panel's expressed weight that the file must have, 0 to 1."""
+    counts: str | None = None
+    """Where raw counts stand: `X`, `raw.X` or a layer's name; None: found, see `scorer.open_cells`."""
     library_size_column: str | None = None
-    """Column of obs with the counts of the whole cell; None: `library_size` where there is one, else the sums of X."""
+    """Column of obs with the counts of the whole cell; None: `library_size` where there is one, else the sums of the
+    counts."""
     absent_genes: Literal["mean", "zero"] = "mean"
     """How a gene is shown that the file lacks: as in the average training cell, which says nothing, or as not
     expressed, for files that were written without the genes that no cell expresses."""
-    variant: Literal["float32", "mha", "float16", "int8"] = "float32"
+    variant: GraphForm = "float32"
     """Form of the graph, see `export.variants`."""
     majority_voting: bool = False
     """Whether groups of alike cells get the label of their majority in a column of its own, see `voting`."""
@@ -34,7 +37,7 @@ class AnnotationSettings:
     """Cells a run of the graph. Sets memory and speed, not labels. None: found by a short calibration for large files,
     else `BATCH_CELLS`."""
     threads: int | None = None
-    """CPU threads; None: one a core."""
+    """CPU threads, at most one a core; None: one a core."""
     format: Format = "anndata"
     """`anndata`: an annotated copy, h5ad or zarr as the input is; `parquet`: labels and embeddings; `csv`: labels."""
 
@@ -57,8 +60,8 @@ def job_id(
     decisive: dict[str, Any] = {name: value for name, value in asdict(settings).items() if name not in indecisive}
     if more:
         decisive["more"] = more
-    content = {"input": input_sha256, "model": model_identity, "threshold": threshold, "results": RESULTS, **decisive}
-    return sha256_json(content)[:16]
+    content = {"input": input_sha256, "model": model_identity, "threshold": threshold, "results": RESULT_VERSION}
+    return sha256_json({**content, **decisive})[:16]
 
 
 def output_path(name: str, outdir: Path, output_format: Format = "anndata") -> Path:

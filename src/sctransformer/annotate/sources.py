@@ -6,17 +6,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from itertools import takewhile
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
 from sctransformer.annotate.journal import state_of
+from sctransformer.annotate.settings import AnnotationSettings, output_path
 from sctransformer.data.versioned import is_url
-from sctransformer.errors import OutputError, UserError
+from sctransformer.errors import OutputError, UserError, one_line
 
 T = TypeVar("T")
 SUFFIXES = (".h5ad", ".zarr")
 ANNOTATED = "_annotated"
 """Ends the stem of an output; a folder's own outputs are not taken for inputs."""
+_NO_FOLDER = PurePath()
 _ATTEMPTS = 4
 _FIRST_WAIT_SECONDS = 0.5
 
@@ -27,6 +30,10 @@ class Source(Protocol):
     @property
     def name(self) -> str:
         """Of the file, without its folder."""
+
+    @property
+    def below(self) -> PurePath:
+        """Its folder, as seen from the part of the pattern before the first wildcard; the output keeps it."""
 
     def state(self) -> str:
         """Changes whenever the content does; cheap.
@@ -48,6 +55,7 @@ class LocalSource:
     """A file of this machine; read where it lies."""
 
     path: Path
+    below: PurePath = _NO_FOLDER
 
     def __str__(self) -> str:
         return str(self.path)
@@ -60,7 +68,8 @@ class LocalSource:
     def state(self) -> str:
         """See `Source`."""
         if self.path.is_dir() and not _is_zarr(self.path):
-            raise UserError(f"{self.path}: is a folder, but no zarr group; expected an h5ad file or a zarr folder.")
+            wanted = f"expected an h5ad file or a zarr folder{_hint(self.path)}"
+            raise UserError(f"{self.path}: is a folder, but no zarr group; {wanted}.")
         return state_of(self.path)
 
     @contextmanager
@@ -74,6 +83,7 @@ class RemoteSource:
     """A file behind a URL that fsspec knows; copied here for as long as it is read."""
 
     url: str
+    below: PurePath = _NO_FOLDER
 
     def __str__(self) -> str:
         return self.url
@@ -126,42 +136,53 @@ class RemoteSource:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def source_output(source: Source, outdir: Path, settings: AnnotationSettings) -> Path:
+    """Where the annotation of a source goes."""
+    return output_path(source.name, outdir / source.below, settings.format)
+
+
 def find_sources(where: str, outdir: Path, may_be_none: bool = False) -> list[Source]:
     """The files that a path, a folder, a pattern or a URL stands for, sorted by name.
 
-    Of a folder those that end in .h5ad or .zarr are taken; hidden ones and what was annotated into `outdir` are not. Of
-    a pattern whatever it matches.
+    Of a folder those that end in .h5ad or .zarr are taken; of a pattern whatever it matches. What is hidden, or in a
+    hidden folder, is not taken, nor what was annotated into `outdir` or a folder in it.
 
     Args:
         may_be_none: whether nothing may have arrived in a folder that is there.
 
     Raises:
-        UserError: it stands for no file and must, or two of the files would have the same output.
+        UserError: it stands for no file and must, or the pattern has `..` after a wildcard.
     """
     if is_url(where):
         found = _find_remote(where)
     else:
         path = Path(where).expanduser()
         if path.is_dir() and not _is_zarr(path):
-            local = [child for child in path.iterdir() if child.suffix in SUFFIXES]
+            local = [LocalSource(child) for child in path.iterdir() if child.suffix in SUFFIXES]
         elif path.exists() or not glob.has_magic(where):
             return [LocalSource(path)]
         else:
-            local = [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207 (takes absolute ones)
-        found = [LocalSource(child) for child in local if not _is_output(child, outdir)]
-    found = sorted((source for source in found if not source.name.startswith(".")), key=str)
+            local = _find_local(path)
+        found = [source for source in local if not _is_output(source.path, outdir)]
+    shown = (source for source in found if not any(part.startswith(".") for part in (*source.below.parts, source.name)))
+    found = sorted(dict.fromkeys(shown), key=str)
     if not found and not may_be_none:
-        raise UserError(f"{where}: holds no file that ends in .h5ad or .zarr.")
-    by_stem: dict[str, Source] = {}
-    for source in found:
-        other = by_stem.setdefault(Path(source.name).stem, source)
-        if other is not source:
-            raise UserError(f"{other} and {source}: would have the same output; rename one or annotate them apart.")
+        hint = "" if is_url(where) else _hint(Path(where).expanduser())
+        raise UserError(f"{where}: holds no file that ends in .h5ad or .zarr{hint}.")
     return found
+
+
+def _find_local(pattern: Path) -> list[LocalSource]:
+    fixed = Path(*takewhile(lambda part: not glob.has_magic(part), pattern.parts))
+    if ".." in pattern.relative_to(fixed).parts:
+        raise UserError(f"{pattern}: has '..' after a wildcard; name the folder before the wildcard instead.")
+    matches = [Path(name) for name in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207 (takes absolute ones)
+    return [LocalSource(match, match.relative_to(fixed).parent) for match in matches]
 
 
 def _find_remote(url: str) -> list[Source]:
     system, path = _file_system(url)
+    fixed = "/".join(takewhile(lambda part: not glob.has_magic(part), path.split("/")))
 
     def find() -> list[str]:
         if glob.has_magic(path):
@@ -171,7 +192,10 @@ def _find_remote(url: str) -> list[Source]:
             return [name for name in names if name.endswith(SUFFIXES)]
         return [path]
 
-    return [RemoteSource(str(system.unstrip_protocol(name))) for name in _patiently(url, find)]
+    def below(name: str) -> PurePath:
+        return PurePath(name.removeprefix(fixed).strip("/")).parent if glob.has_magic(path) else _NO_FOLDER
+
+    return [RemoteSource(str(system.unstrip_protocol(name)), below(name)) for name in _patiently(url, find)]
 
 
 def _file_system(url: str) -> tuple[Any, str]:
@@ -193,13 +217,18 @@ def _patiently(url: str, act: Callable[[], T]) -> T:
         except FileNotFoundError as error:
             raise UserError(f"{url}: no such file.") from error
         except PermissionError as error:
-            raise UserError(f"{url}: may not be read ({_one_line(error)}); give keys in the environment.") from error
+            raise UserError(f"{url}: may not be read ({one_line(error)}); give keys in the environment.") from error
         except Exception as error:  # file systems of fsspec raise whatever their clients do
             if isinstance(error, OSError) and error.errno == 28:  # ENOSPC
                 raise OutputError(f"{url}: there is no room for a copy of it; make room and run again.") from error
+            if "Credential" in type(error).__name__:  # botocore's NoCredentialsError and its kin, google's
+                raise UserError(
+                    f"{url}: credentials for it are missing ({one_line(error)}); give keys in the environment, for s3 "
+                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+                ) from error
             if attempt == _ATTEMPTS:
                 raise UserError(
-                    f"{url}: cannot be read after {_ATTEMPTS} attempts ({_one_line(error)}); run again later."
+                    f"{url}: cannot be read after {_ATTEMPTS} attempts ({one_line(error)}); run again later."
                 ) from error
         time.sleep(wait)
         wait *= 2
@@ -212,19 +241,21 @@ def _version(info: dict[str, Any]) -> str:
     return " ".join(str(value) for value in told if value is not None)
 
 
+def _hint(folder: Path) -> str:
+    found = any(folder.glob("*matrix.mtx*")) if folder.is_dir() else False
+    return "; `scanpy.read_10x_mtx(folder).write_h5ad(file)` makes a file of such a folder of 10x's" if found else ""
+
+
 def _is_zarr(folder: Path) -> bool:
     return folder.suffix == ".zarr" or any((folder / name).exists() for name in ("zarr.json", ".zgroup"))
 
 
 def _is_output(path: Path, outdir: Path) -> bool:
-    return path.stem.endswith(ANNOTATED) and path.parent.resolve() == outdir.resolve()
+    there = path.stem.endswith(ANNOTATED) and outdir.exists()
+    return there and path.parent.resolve().is_relative_to(outdir.resolve())
 
 
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -36,6 +36,8 @@ class AnnotationSummary:
     """Where library sizes came from."""
     provider: str
     """What onnxruntime ran on."""
+    larger_column: str | None = None
+    """See `LibrarySizes.larger_column`."""
     taken_over: int = 0
     """Cells that a run which was stopped had scored."""
     unchanged: bool = False

@@ -12,13 +12,14 @@ from anndata.io import read_elem, write_elem
 
 from sctransformer._constants import OBS, OBSM, UNS
 from sctransformer.annotate.annotation import Annotation
+from sctransformer.annotate.voting import GROUPS, MAJORITY
 
 logger = logging.getLogger(__name__)
 
 _SLACK_BYTES = 2**20
 """For names, categories and the tables of HDF5."""
-_COLUMNS = 6
-"""At most so many are written, of at most four bytes a cell."""
+_OURS = {OBS.predicted_labels, OBS.conf_score, OBS.ontology_term, GROUPS, MAJORITY}
+"""Columns of obs that may be written, of at most four bytes a cell."""
 _COLUMNS_WRITTEN = "obs_columns"
 """Member of `uns["sctransformer"]`: the columns that are ours, so that a later run knows which it may replace."""
 
@@ -47,7 +48,7 @@ def write_annotated(
     if source.is_dir():
         import zarr  # half a second
 
-        shutil.copytree(source, target)
+        _copy_folder(source, target)
         consolidated = zarr.open_group(target, mode="r").metadata.consolidated_metadata is not None
         _add_elements(
             zarr.open_group(target, mode="r+", use_consolidated=False), source, columns, annotation, provenance
@@ -59,6 +60,16 @@ def write_annotated(
     _reserve(target, annotation)
     with h5py.File(target, "r+") as file:  # closing it cuts off what was reserved and not used
         _add_elements(file, source, columns, annotation, provenance)
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    """Copy files and folders, not their modes: what is made of a read-only folder must be written to, and removed."""
+    target.mkdir()
+    for child in source.iterdir():
+        if child.is_dir():
+            _copy_folder(child, target / child.name)
+        else:
+            shutil.copyfile(child, target / child.name)
 
 
 def _add_elements(
@@ -92,7 +103,7 @@ def _reserve(target: Path, annotation: Annotation) -> None:
     """
     if not hasattr(os, "posix_fallocate"):  # macOS
         return
-    needed = len(annotation) * (4 * annotation.embedding_size + 4 * _COLUMNS) + _SLACK_BYTES
+    needed = len(annotation) * (4 * annotation.embedding_size + 4 * len(_OURS)) + _SLACK_BYTES
     with target.open("r+b") as stream:
         size = target.stat().st_size
         os.posix_fallocate(stream.fileno(), size, needed)
@@ -100,7 +111,9 @@ def _reserve(target: Path, annotation: Annotation) -> None:
 
 def _columns_of_ours(root: Any) -> set[str]:
     written = root.get(f"uns/{UNS.annotation}/{_COLUMNS_WRITTEN}")
-    return set() if written is None else {str(name) for name in read_elem(written)}
+    if written is None:
+        return set()
+    return {str(name) for name in np.atleast_1d(read_elem(written))} & _OURS  # it may say anything
 
 
 def _replace_columns(obs: Any, columns: dict[str, Any], ours: set[str], source: Path) -> None:
@@ -117,7 +130,7 @@ def _replace_columns(obs: Any, columns: dict[str, Any], ours: set[str], source: 
     order = [name.decode() if isinstance(name, bytes) else str(name) for name in obs.attrs["column-order"]]
     for name in earlier - set(columns):
         del obs[name]
-        order.remove(name)
+    order = [name for name in order if name in obs or name in columns]
     for name, values in columns.items():
         write_elem(obs, name, values)
     order += [name for name in columns if name not in order]

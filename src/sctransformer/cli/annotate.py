@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from sctransformer._constants import GraphForm
 from sctransformer.errors import SOME_FAILED, UserError
 
 if TYPE_CHECKING:
@@ -30,15 +31,6 @@ class OutputFormat(StrEnum):
     anndata = "anndata"
     parquet = "parquet"
     csv = "csv"
-
-
-class Variant(StrEnum):
-    """See `AnnotationSettings.variant`."""
-
-    float32 = "float32"
-    mha = "mha"
-    float16 = "float16"
-    int8 = "int8"
 
 
 class AbsentGenes(StrEnum):
@@ -67,11 +59,14 @@ def annotate(
         float,
         typer.Option(min=0.0, max=1.0, help="Smallest share of the model's expression the file's genes must have."),
     ] = 0.8,
+    counts: Annotated[
+        str | None, typer.Option(help="Where raw counts stand: X, raw.X or a layer's name.", show_default="found")
+    ] = None,
     library_size_column: Annotated[
         str | None,
         typer.Option(
             help="Column of obs with the counts of the whole cell.",
-            show_default="library_size if there, else sums of X",
+            show_default="library_size if there, else their sum",
         ),
     ] = None,
     absent_genes: Annotated[
@@ -83,8 +78,9 @@ def annotate(
         typer.Option("--majority-voting", help="Also give groups of alike cells (Leiden) the label of their majority."),
     ] = False,
     variant: Annotated[
-        Variant, typer.Option(help="Form of the graph: float16 for GPUs, int8 for small machines; each passed a gate.")
-    ] = Variant.float32,
+        GraphForm,
+        typer.Option(help="Form of the graph: float16 for GPUs, int8 for small machines; each passed a gate."),
+    ] = "float32",
     output_format: Annotated[
         OutputFormat,
         typer.Option("--format", help="A copy of the input with the labels in it, or a table."),
@@ -92,7 +88,9 @@ def annotate(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Cells scored at a time: memory, not labels.", show_default="measured")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="one a core")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads, at most one a core.", show_default="one a core")
+    ] = None,
     cluster: Annotated[
         bool,
         typer.Option("--cluster", help="Score on the Ray cluster of RAY_ADDRESS, else on Ray here."),
@@ -104,21 +102,34 @@ def annotate(
     Writes OUTDIR/<name>_annotated.h5ad for each file: the file itself, with obs predicted_labels and conf_score, obsm
     X_sctransformer and uns sctransformer beside what it held. The input is never changed.
 
+    Of a pattern, folders from the first wildcard on are kept: 'runs/*/cells.h5ad' writes OUTDIR/s1/cells_annotated.h5ad
+    for runs/s1/cells.h5ad. What was annotated into OUTDIR is not taken for an input.
+
     The same file, model and options again change nothing; a run that was stopped goes on where it was.
 
-    Exit codes: 0 all labelled; 1 nothing labelled, the sentence says why; 3 some files labelled and some not; 73 no
-    room for the output; 75 another process is at it.
+    Exit codes:
+
+    \b
+      0  all labelled
+      1  nothing labelled, the sentence says why
+      2  wrong command line
+      3  some files labelled and some not
+     70  a defect of this program
+     73  the output cannot be written
+     75  another process is at it
+    130  stopped by Ctrl-C
+    143  stopped by SIGTERM
 
     \b
     sctransformer annotate -i new.h5ad -m celltype@champion -o annotated/
-    sctransformer annotate -i 'runs/*/cells.h5ad' -m celltype/7 -o annotated/ --format parquet
+    sctransformer annotate -i 'runs/*/cells.h5ad' -m celltype/7 -o annotated/
     sctransformer annotate -i s3://bucket/new/ -m celltype@champion -o annotated/
     """
     import logging
 
     from rich.console import Console
 
-    from sctransformer.annotate.many import annotate_each
+    from sctransformer.annotate.many import FileOutcome, annotate_each
     from sctransformer.annotate.scorer import LocalScorer, Model, Scorer
     from sctransformer.annotate.settings import AnnotationSettings
     from sctransformer.annotate.sources import find_sources
@@ -129,9 +140,10 @@ def annotate(
     settings = AnnotationSettings(
         threshold=threshold,
         min_coverage=min_coverage,
+        counts=counts,
         library_size_column=library_size_column,
         absent_genes=absent_genes.value,
-        variant=variant.value,
+        variant=variant,
         majority_voting=majority_voting,
         batch_cells=batch_size,
         threads=threads,
@@ -140,19 +152,27 @@ def annotate(
     found = find_model(model)
     asked = Model(read_bundle(found.folder), model, found.version)
     sources = find_sources(indata, outdir)
-    console, outcomes = Console(), []
-    with cells_bar("Annotating") as on_progress:
-        scorer: Scorer = LocalScorer(asked.bundle, settings)
-        if cluster:
-            from sctransformer.annotate.cluster import ClusterScorer
+    console, outcomes = Console(), list[FileOutcome]()
+    scorer: Scorer
+    if cluster:
+        from sctransformer.annotate.cluster import ClusterScorer
 
-            scorer = ClusterScorer(asked.bundle, settings, workers)
+        scorer = ClusterScorer(asked.bundle, settings, workers)
+    else:
+        scorer = LocalScorer(asked.bundle, settings)
+
+    def place() -> str:
+        return "" if len(sources) == 1 else f"file {len(outcomes) + 1} of {len(sources)}"
+
+    with cells_bar(lambda: f"Annotating {place()}") as on_progress:
         for outcome in annotate_each(asked, sources, outdir, settings, scorer, on_progress):
             if len(sources) == 1 and outcome.error is not None:
                 raise outcome.error
-            outcomes.append(outcome)
             if len(sources) > 1:
-                _line(console, of_file(outcome))
+                _line(console, f"{place()}: {of_file(outcome)}")
+            if outcome.error is not None:
+                typer.echo(f"Error: {outcome.error}", err=True)
+            outcomes.append(outcome)
     if len(sources) == 1:
         _show(console, outcomes[0].done)
         return
@@ -163,14 +183,11 @@ def leave_unless_all_done(outcomes: "list[FileOutcome]") -> None:
     """End the program with the exit code that stands for what could not be labelled; nothing if all was.
 
     Raises:
-        UserError: no file could be labelled, and all for the same kind of reason.
         typer.Exit: some could not.
     """
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     if not errors:
         return
-    for error in errors:
-        typer.echo(f"Error: {error}", err=True)
     codes = {error.exit_code for error in errors}
     raise typer.Exit(codes.pop() if len(errors) == len(outcomes) and len(codes) == 1 else SOME_FAILED)
 
@@ -223,7 +240,7 @@ def _show(console: "Console", summary: "AnnotationSummary") -> None:
     if summary.repeated_genes:
         line(f"gene names    {_some(summary.repeated_genes)} occur more than once; their counts were summed")
     line(f"read from     counts in {summary.counts_in}, genes in {summary.gene_names}")
-    line(f"library size  {summary.library_size}")
+    line(f"library size  {summary.library_size}{_larger(summary.larger_column)}")
     line(f"ran on        {summary.provider}")
     line(f"output        {summary.output}")
 
@@ -237,6 +254,10 @@ def _pace(summary: "AnnotationSummary") -> str:
 
 def _without(summary: "AnnotationSummary") -> str:
     return f" or without counts ({summary.without_counts:,})" if summary.without_counts else ""
+
+
+def _larger(column: str | None) -> str:
+    return "" if column is None else f"; obs[{column!r}] holds larger ones"
 
 
 def _missing(genes: list[str]) -> str:

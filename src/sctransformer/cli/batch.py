@@ -57,7 +57,6 @@ def run(
     from sctransformer.cli.annotate import find_model, of_file
     from sctransformer.cli.progress import cells_bar
     from sctransformer.export.bundle import read_bundle
-    from sctransformer.jobs.checks import require_cpus
     from sctransformer.jobs.find import find_job
     from sctransformer.jobs.run import FIGURES_KEPT, run_job
     from sctransformer.jobs.spec import load_job
@@ -67,8 +66,6 @@ def run(
     loaded = load_job(find_job(job))
 
     def start() -> tuple[Model, Scorer]:
-        if not cluster:
-            require_cpus(loaded)
         found = find_model(loaded.model)
         model = Model(read_bundle(found.folder), loaded.model, found.version)
         if not cluster:

@@ -13,6 +13,7 @@ from sctransformer.errors import UserError
 if TYPE_CHECKING:
     from sctransformer.data.check import CellCheck
     from sctransformer.data.validation.report import Report
+    from sctransformer.export.bundle import Bundle
 
 
 def check(
@@ -79,13 +80,16 @@ def look(
 
     _require_columns(file, counts, label_column, donor_column, library_size_column, gene_column)
     columns = Columns(label_column or OBS.cell_type, library_size_column, donor_column)
+    bundle = None if model is None else _bundle(model)
+    if bundle is not None and counts is None:
+        counts = _read_by(bundle, file)
     with cells_bar("Checking") as on_progress:
         found = look_at(file, read_gene_map(), columns, counts, gene_column, on_progress)
     lines = list(_described(found))
     width = max(len(name) for name, _ in lines)
     typer.echo("\n".join(f"{name:<{width}}  {value}" for name, value in lines))
-    if model is not None:
-        _judge(_as_batch(found, model, data_docs), file, width, data_docs)
+    if bundle is not None:
+        _judge(_as_batch(found, bundle, data_docs), file, width, data_docs)
     elif OBS.cell_type in found.obs:
         _judge(_as_training(found, network, data_docs), file, width, data_docs, network)
     else:
@@ -154,13 +158,27 @@ def _as_training(found: CellCheck, network: Path | None, data_docs: Path | None)
     return run_training_suites(found, params.validation, edges.edges, edges.repairs.counts(), data_docs, network)
 
 
-def _as_batch(found: CellCheck, model: str, data_docs: Path | None) -> Report:
-    from sctransformer._constants import OBS
+def _bundle(model: str) -> Bundle:
     from sctransformer.cli.annotate import find_model
-    from sctransformer.data.validation.batch import check_batch
     from sctransformer.export.bundle import read_bundle
 
-    vocabulary = read_bundle(find_model(model).folder).vocabulary
+    return read_bundle(find_model(model).folder)
+
+
+def _read_by(bundle: Bundle, file: Path) -> str:
+    """Where `annotate` would read the counts."""
+    from sctransformer.annotate.scorer import open_cells
+    from sctransformer.annotate.settings import DEFAULTS
+
+    with open_cells(file, bundle, DEFAULTS) as cells:
+        return cells.counts_in
+
+
+def _as_batch(found: CellCheck, bundle: Bundle, data_docs: Path | None) -> Report:
+    from sctransformer._constants import OBS
+    from sctransformer.data.validation.batch import check_batch
+
+    vocabulary = bundle.vocabulary
     return check_batch(
         str(found.path),
         found.obs.index,

@@ -5,10 +5,13 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def cells_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+def cells_bar(what: str | Callable[[], str]) -> Iterator[Callable[[int, int], None]]:
     """Show cells done, cells a second and the time left, on standard error and only on a terminal.
 
     Gives a function to call with the cells done and the cells there are. The bar goes away at the end.
+
+    Args:
+        what: is done; a function where that changes.
     """
     from rich.console import Console
     from rich.progress import (
@@ -29,5 +32,6 @@ def cells_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Speed(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        said = what if callable(what) else lambda: what
+        task = progress.add_task(said(), total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total, description=said())

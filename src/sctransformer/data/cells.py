@@ -1,6 +1,6 @@
 """Reading AnnData files, h5ad or zarr: tables at once, raw counts in chunks of rows from wherever they stand."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ from scipy import sparse
 from sctransformer.data.counts import check_counts, fault_of
 from sctransformer.data.matrix import RowMatrix, Starts, open_matrix
 from sctransformer.data.obs_table import read_table, small_cache
-from sctransformer.errors import BusyError, UserError
+from sctransformer.errors import BusyError, UserError, one_line
 
 CHUNK_CELLS = 4096
 """Cells read at a time where nothing asks for another number: tens of megabytes."""
@@ -23,7 +23,8 @@ CHUNK_CELLS = 4096
 X, RAW = "X", "raw.X"
 LAYERS_OF_COUNTS = ("counts", "raw_counts", "raw", "count", "umi", "umis")
 """Layers that usually hold raw counts, tried first."""
-
+Worth = Callable[[pd.DataFrame], float]
+"""Of a table of genes, to whoever reads the counts."""
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -33,20 +34,23 @@ class CellFile:
 
     Raw counts are taken from where `counts` says: `X`, `raw.X` or the name of a layer. None looks for them, in X, in
     the layers that usually hold them, in `raw.X`, and in the other layers, by a sample of the values; all that is read
-    later is checked value by value.
+    later is checked value by value. `raw.X` often holds more genes than X: with `worth`, a figure for the genes of a
+    table, it is taken before X and layers where it holds counts and its genes are worth more.
 
     Raises:
         UserError: the file is absent, cut, neither HDF5 nor zarr, not AnnData, or holds no raw counts.
         BusyError: another process is writing it.
     """
 
-    def __init__(self, path: Path, counts: str | None = None) -> None:
+    def __init__(self, path: Path, counts: str | None = None, worth: Worth | None = None) -> None:
         self.path = path
         self._root, self._file = _open(path)
         try:
             self.obs: pd.DataFrame = self._table("obs")
             self.counts_in: str = self._find(counts)
             """Where the raw counts stand: `X`, `raw.X` or a layer's name."""
+            if counts is None and worth is not None and self._raw_is_better(worth):
+                self.counts_in = RAW
             self.var: pd.DataFrame = self._table("raw/var" if self.counts_in == RAW else "var")
             """The table of the genes that the counts are of."""
             self.genes: pd.Index = self.var.index.astype(str)
@@ -110,16 +114,33 @@ class CellFile:
             raise UserError(f"{self.path}: has no X, raw.X or layer; expected raw counts in one of them.")
         faults = {}
         for place in there:
-            with self._damage_named(f"{_shown(place)} cannot be read"):
-                sample = self._open(place).sample()
-                fault = fault_of(sample)
-            if fault is None and sample.any():
+            fault = self._fault(place)
+            if fault is None:
                 return place
-            faults[place] = "zeros only" if fault is None else fault[1]
+            faults[place] = fault
         if len(there) == 1:
             return there[0]  # reading it names the cell and the gene
         found = ", ".join(f"{_shown(place)} ({fault})" for place, fault in faults.items())
         raise UserError(f"{self.path}: expected raw counts in X, raw.X or a layer, but none holds them: {found}.")
+
+    def _fault(self, place: str) -> str | None:
+        """Why a sample of what stands there is no counts; None for counts."""
+        with self._damage_named(f"{_shown(place)} cannot be read"):
+            sample = self._open(place).sample()
+            fault = fault_of(sample)
+        if fault is not None:
+            return fault[1]
+        return None if sample.any() else "zeros only"
+
+    def _raw_is_better(self, worth: Worth) -> bool:
+        if self.counts_in == RAW or RAW not in self._candidates():
+            return False
+        try:
+            genes = self._table("raw/var")
+            whole = self._fault(RAW) is None and self._open(RAW).shape == (len(self.obs), len(genes))
+            return whole and worth(genes) > worth(self._table("var"))
+        except UserError:  # there are other counts: these need not be readable
+            return False
 
     def _candidates(self) -> list[str]:
         layers, raw = sorted(self._members("layers")), [RAW] if X in self._members("raw") else []
@@ -138,7 +159,7 @@ class CellFile:
         except ValueError as error:
             raise UserError(f"{self.path}: {_shown(place)} is no matrix of counts: {error}.") from error
         except Exception as error:
-            raise UserError(f"{self.path}: {_shown(place)} cannot be read ({_one_line(error)}).") from error
+            raise UserError(f"{self.path}: {_shown(place)} cannot be read ({one_line(error)}).") from error
 
     def _checked_shape(self, matrix: RowMatrix) -> RowMatrix:
         expected = (len(self.obs), len(self.genes))
@@ -174,7 +195,7 @@ class CellFile:
         except UserError:
             raise
         except Exception as error:
-            raise UserError(f"{self.path}: {what}; the file is damaged ({_one_line(error)}).") from error
+            raise UserError(f"{self.path}: {what}; the file is damaged ({one_line(error)}).") from error
 
 
 def _open(path: Path) -> tuple[Any, h5py.File | None]:
@@ -185,7 +206,7 @@ def _open(path: Path) -> tuple[Any, h5py.File | None]:
         try:
             return zarr.open_group(path, mode="r"), None
         except Exception as error:
-            raise UserError(f"{path}: is a folder, but no readable zarr group ({_one_line(error)}).") from error
+            raise UserError(f"{path}: is a folder, but no readable zarr group ({one_line(error)}).") from error
     if not path.is_file():
         raise UserError(f"{path}: no such file.")
     try:
@@ -203,20 +224,16 @@ def _why_unreadable(path: Path, error: OSError) -> str:
         with path.open("rb") as stream:
             beginning = stream.read(len(_HDF5))
     except OSError:
-        return _one_line(error)
+        return one_line(error)
     if not beginning:
         return "it is empty"
     if beginning != _HDF5:
         return f"it is no HDF5, for it begins with {beginning!r}; expected what `AnnData.write_h5ad` writes"
-    return f"it is cut short or damaged ({_one_line(error)})"
+    return f"it is cut short or damaged ({one_line(error)})"
 
 
 def _shown(place: str) -> str:
     return place if place in (X, RAW) else f"layer {place!r}"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())  # HDF5 breaks lines
 
 
 def require_unique_names(file: CellFile) -> None:

@@ -56,7 +56,7 @@ def look_at(
     with CellFile(path, counts) as file:
         require_unique_names(file)
         identity = identify(file.var, known, str(path), gene_column)
-        sizes = choose_library_sizes(file.obs, columns.library_size, str(path))
+        sizes = choose_library_sizes(file.obs, columns.library_size, str(path), file.counts_in)
         labelled = columns.label != OBS.cell_type or OBS.cell_type in file.obs
         source = file.obs if labelled else file.obs.assign(**{OBS.cell_type: None})
         obs = contract_columns(source, columns, str(path))

@@ -10,6 +10,11 @@ from scipy import sparse
 from sctransformer._constants import OBS
 from sctransformer.errors import UserError
 
+_WHOLE_CELL = ("total_counts", "n_counts", "nCount_RNA")
+"""Columns of scanpy's, of older scanpy's and of Seurat's."""
+_NOTEWORTHY = 1.05
+"""Times a row sum."""
+
 
 @dataclass(frozen=True)
 class LibrarySizes:
@@ -20,9 +25,11 @@ class LibrarySizes:
     """None: the sum of each row over all genes of the file."""
     source: str
     """What to call the file in errors."""
+    counts_in: str = "X"
+    """Where the row stands, see `CellFile.counts_in`."""
 
     def __str__(self) -> str:
-        return "sum of X" if self.column is None else f"obs[{self.column!r}]"
+        return f"sum of {self.counts_in}" if self.column is None else f"obs[{self.column!r}]"
 
     def of_chunk(self, start: int, counts_NF: sparse.csr_matrix) -> NDArray[np.float64]:
         """Library sizes of the cells of a chunk whose first cell is `start`.
@@ -42,9 +49,27 @@ class LibrarySizes:
             library_size_N[to_check_N] = checked_library_size(column[to_check_N], row_sums_N[to_check_N], self.source)
         return library_size_N
 
+    def larger_column(self, library_size_N: NDArray[np.floating]) -> str | None:
+        """Column of obs that other tools fill with counts of the whole cell, where it says more than the row sums do.
 
-def choose_library_sizes(obs: pd.DataFrame, column: str | None, source: str) -> LibrarySizes:
-    """Library sizes from `column`; None takes `obs["library_size"]` where there is one, else the sums of X.
+        It does in a file that was cut to some of its genes. Genes that no or few cells have are left out by anybody:
+        a little more in the column says nothing.
+
+        Args:
+            library_size_N: of all cells of the file, as `of_chunk` gave them.
+        """
+        if self.column is not None:
+            return None
+        for name in _WHOLE_CELL:
+            if name in self.obs:
+                told_N = pd.to_numeric(self.obs[name], errors="coerce").to_numpy(dtype=np.float64)
+                if np.mean(told_N > _NOTEWORTHY * library_size_N) > 0.5:
+                    return name
+        return None
+
+
+def choose_library_sizes(obs: pd.DataFrame, column: str | None, source: str, counts_in: str = "X") -> LibrarySizes:
+    """Library sizes from `column`; None takes `obs["library_size"]` where there is one, else the sums of the counts.
 
     Raises:
         UserError: the column that was named is not there.
@@ -56,7 +81,7 @@ def choose_library_sizes(obs: pd.DataFrame, column: str | None, source: str) -> 
         )
     if column is None and OBS.library_size in obs:
         column = OBS.library_size
-    return LibrarySizes(obs, column, source)
+    return LibrarySizes(obs, column, source, counts_in)
 
 
 def checked_library_size(column: pd.Series, row_sums_N: NDArray[np.floating], source: str) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from anndata.io import sparse_dataset, write_elem
 from sctransformer._constants import UNS
 from sctransformer.data.obs_table import lengthen_table
 from sctransformer.data.simulator import BLOCK, SimulatedCells, Simulation
-from sctransformer.errors import UserError
+from sctransformer.errors import UserError, one_line
 from sctransformer.files import written_whole
 
 ROWS = 16 * BLOCK
@@ -100,7 +100,7 @@ def write_simulation(
             table.to_csv(edges_file, sep="\t", index=False)
             n_counts = _write_cells(simulation, cells_file, on_progress, compression, rows)
     except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either
-        found = " ".join(str(error).split())  # HDF5 breaks lines
+        found = one_line(error)
         raise UserError(f"{target}: cannot be written ({found}); check the space left there.") from error
     return SimulatedFiles(target, edges, len(table), n_counts)
 

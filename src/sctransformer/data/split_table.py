@@ -7,7 +7,7 @@ import pandas as pd
 
 from sctransformer._constants import OBS, SPLITS, UNLABELLED
 from sctransformer.data.splits import SIDES, TEST, TRAIN, as_splits
-from sctransformer.errors import UserError
+from sctransformer.errors import UserError, one_line
 
 PERCENT = 100
 
@@ -26,7 +26,7 @@ def read_split_table(path: Path) -> pd.DataFrame:
         else:
             table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", index_col=0, encoding="utf-8-sig")
     except Exception as error:  # pandas and pyarrow raise whatever a damaged file leads them to
-        raise UserError(f"{path}: is not a readable table ({' '.join(str(error).split())}).") from error
+        raise UserError(f"{path}: is not a readable table ({one_line(error)}).") from error
     table.index = table.index.astype(str)
     if not table.index.is_unique:
         cell = table.index[table.index.duplicated()][0]

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from sctransformer.data.arrays import CellArrays
 from sctransformer.data.obs_table import small_cache
-from sctransformer.errors import UserError
+from sctransformer.errors import UserError, one_line
 
 CHUNK = 512
 """Cells that are read together when some of them are asked for by position."""
@@ -116,7 +116,7 @@ class StoredCells:
                 for first, last, inside_N in _spans(places_N)
             ]
         except Exception as error:  # h5py, zarr and anndata raise whatever they stumble over
-            why = " ".join(str(error).split())
+            why = one_line(error)
             raise UserError(f"{self._path}: X cannot be read at row {places_N[0]} ({why}); run `dvc repro`.") from error
         counts_NG = blocks[0] if len(blocks) == 1 else sparse.vstack(blocks, format="csr")
         return SparseCells(counts_NG, self._library_size_N[start:stop], self.labels_N[start:stop])

@@ -16,7 +16,7 @@ from urllib.request import url2pathname
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from sctransformer.errors import UserError
+from sctransformer.errors import UserError, one_line
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _SECRET_QUERIES = {"access_token", "awsaccesskeyid", "sig", "signature", "token", "x-amz-signature", "x-goog-signature"}
@@ -243,7 +243,7 @@ def _read(file: Path) -> Any:
     try:
         content = YAML(typ="safe").load(file)
     except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise UserError(f"{file}: cannot be read ({' '.join(str(error).split())}).") from error
+        raise UserError(f"{file}: cannot be read ({one_line(error)}).") from error
     if not isinstance(content, dict):
         raise UserError(f"{file}: is no file of DVC's; `git checkout {file}` brings back the last version.")
     return content

@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 
 from sctransformer._constants import VARIANTS
 from sctransformer.data.arrays import CellArrays
+from sctransformer.errors import one_line
 from sctransformer.files import written_whole
 from sctransformer.model import ModelConfig
 
@@ -162,7 +163,7 @@ def measure_variant(reference: Path, variant: Path, cells: CellArrays, tolerance
     try:
         expected_NC, found_NC = probabilities(reference), probabilities(variant)
     except Exception as error:  # onnxruntime has no public base class for its errors
-        return {**told, "error": " ".join(str(error).split())[:300], "passed": False}
+        return {**told, "error": one_line(error), "passed": False}
     equal = float((expected_NC.argmax(axis=1) == found_NC.argmax(axis=1)).mean())
     difference = float(np.abs(expected_NC - found_NC).max())
     passed = equal >= tolerance.labels_equal and difference <= tolerance.probability

@@ -1,6 +1,5 @@
 """What a job adds to annotation: is the machine large enough, Great Expectations before scoring, drift after it."""
 
-import os
 from dataclasses import asdict
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 from sctransformer.annotate.scorer import Hooks, OpenedFile
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle
-from sctransformer.jobs.spec import Job, Resources
+from sctransformer.jobs.spec import Job
 from sctransformer.monitor.drift import Limits, Verdict, judge
 
 
@@ -25,19 +24,6 @@ def hooks_of(job: Job, bundle: Bundle) -> Hooks:
         return validated(opened, bundle, job.annotation.min_coverage) if job.validate_cells else {}
 
     return Hooks(check, flag, {"drift": asdict(limits), "validate": job.validate_cells})
-
-
-def require_cpus(job: Job) -> None:
-    """Refuse a job that asks for more threads than this machine has CPUs; the default runs anywhere.
-
-    Raises:
-        UserError: saying how many there are.
-    """
-    asked, there = job.resources.cpus, os.cpu_count() or 1
-    if asked > max(there, Resources().cpus):
-        raise UserError(
-            f"job {job.name}: field resources.cpus is {asked}, but this machine has {there}; give at most so many."
-        )
 
 
 def limits_of(job: Job) -> Limits:

@@ -10,8 +10,8 @@ from typing import Any
 
 from sctransformer.annotate.journal import FOLDER, Journal
 from sctransformer.errors import BusyError
-from sctransformer.files import read_json, write_json
-from sctransformer.jobs.spec import Job, inside
+from sctransformer.files import inside, read_json, write_json
+from sctransformer.jobs.spec import Job
 
 
 @dataclass

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from sctransformer._constants import GraphForm
 from sctransformer.annotate.settings import AnnotationSettings
 from sctransformer.errors import UserError
 from sctransformer.jobs.schedule import Schedule
@@ -26,7 +27,7 @@ class Resources(_Section):
     """What a run may take; schedulers and the cluster are told the same."""
 
     cpus: int = Field(default=2, ge=1)
-    """Threads of a session; `require_cpus` holds them against the machine where a run is one."""
+    """Threads of a session; a run holds them against the cores of its machine."""
     memory_gib: float = Field(default=4.0, gt=0.0)
     gpus: int = Field(default=0, ge=0)
 
@@ -37,9 +38,11 @@ class Annotation(_Section):
     threshold: float | None = Field(default=None, ge=0.0, le=1.0)
     """Cells under this confidence are `unknown`; null: the model's own."""
     min_coverage: float = Field(default=0.8, ge=0.0, le=1.0)
+    counts: str | None = None
+    """X, raw.X or a layer's name; null: found."""
     library_size_column: str | None = None
     absent_genes: Literal["mean", "zero"] = "mean"
-    variant: Literal["float32", "mha", "float16", "int8"] = "float32"
+    variant: GraphForm = "float32"
     batch_size: int | None = Field(default=None, ge=1)
     format: Literal["anndata", "parquet", "csv"] = "anndata"
     majority_voting: bool = False
@@ -84,7 +87,7 @@ class Job(_Section):
     model: Line
     """NAME@ALIAS, NAME/VERSION or a bundle's folder. An alias is resolved once a run."""
     input: Line
-    """A file, a folder, a pattern or a URL."""
+    """A file, a folder, a pattern or a URL; outputs keep the folders from a pattern's first wildcard on."""
     output: Path
     """Folder in which everything lies that the job writes."""
     schedule: str = "0 3 * * *"
@@ -136,6 +139,7 @@ class Job(_Section):
         return AnnotationSettings(
             threshold=self.annotation.threshold,
             min_coverage=self.annotation.min_coverage,
+            counts=self.annotation.counts,
             library_size_column=self.annotation.library_size_column,
             absent_genes=self.annotation.absent_genes,
             variant=self.annotation.variant,
@@ -159,15 +163,3 @@ def load_job(path: Path) -> Job:
         return Job.model_validate({"name": path.stem, **content})
     except ValidationError as error:
         raise UserError(f"{path}: field {first_problem(error)}.") from error
-
-
-def inside(folder: Path, path: Path) -> Path:
-    """A path under a folder, links followed.
-
-    Raises:
-        UserError: it leads out of the folder.
-    """
-    whole = folder / path
-    if not whole.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"{whole}: leads out of {folder}; remove the link, or choose another name.")
-    return whole

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sctransformer.errors import UserError
+from sctransformer.errors import UserError, one_line
 from sctransformer.prior.network import Network, repaired
 from sctransformer.prior.repairs import Repairs
-from sctransformer.prior.tables import is_symbol, one_line, parquet_columns, shown
+from sctransformer.prior.tables import is_symbol, parquet_columns, shown
 
 PEAK, TARGET = "peak_id", "gene_short_name"
 _COLUMNS_AT_ONCE = 64

@@ -5,10 +5,9 @@ from typing import Literal
 
 import pandas as pd
 
-from sctransformer.errors import UserError
+from sctransformer.errors import UserError, one_line
 from sctransformer.prior.network import Network
 from sctransformer.prior.readers import network_of_frame
-from sctransformer.prior.tables import one_line
 
 Published = Literal["collectri", "dorothea"]
 LEVELS: dict[str, tuple[str, ...]] = {"collectri": (), "dorothea": ("A", "B", "C", "D")}

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sctransformer.errors import UserError
+from sctransformer.errors import UserError, one_line
 
 SEPARATORS = ("\t", ",", ";", " ")
 _MAGIC = {b"PK\x03\x04": "a zip archive", b"\xfd7zXZ": "an xz archive", b"BZh": "a bzip2 archive"}
@@ -224,12 +224,6 @@ def frame_table(label: str, frame: pd.DataFrame) -> Table:
     names = [str(name) for name in frame.columns]
     columns = dict(zip(names, (frame.iloc[:, index] for index in range(len(names))), strict=True))
     return Table(label, names, np.arange(1, len(frame) + 1), "row", lambda name: _as_text(columns[name]))
-
-
-def one_line(error: Exception) -> str:
-    """What an exception says, on one line and not endless."""
-    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fsspec.core import url_to_fs
 
-from sctransformer.errors import UserError
+from sctransformer.errors import UserError, one_line
 from sctransformer.files import written_whole
 from sctransformer.training.checkpoint import PROGRESS, Checkpoint, Progress, load_checkpoint
 
@@ -58,7 +58,7 @@ class RunFolder:
             self._fs.pipe_file(probe, b"")
             self._fs.rm_file(probe)
         except Exception as error:  # each storage raises its own
-            why = " ".join(str(error).split()) or type(error).__name__
+            why = one_line(error)
             raise UserError(f"{self.url}: cannot be written ({why}); correct train.storage.") from error
 
     def new_attempt(self) -> str:
