@@ -20,6 +20,7 @@ from sctransformer.cli.verify import verify
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
 from tests.conftest import simulated_cells
+from tests.integration.test_registry_models import changed
 
 app = typer.Typer()
 for verb in (register, promote, history, verify, lineage, doctor):
@@ -112,6 +113,15 @@ def test_verify(store: MlflowClient, project: Path, bundle_folder: Path) -> None
     (project / "damaged" / "labels.tsv").write_text("")
     with pytest.raises(UserError, match=r"labels\.tsv: does not match its checksum"):
         typed("verify", str(project / "damaged"))
+
+
+@pytest.mark.parametrize("words", [["verify"], ["register", "--bundle"]])
+def test_a_bundle_that_cannot_score_is_refused(
+    store: MlflowClient, project: Path, bundle_folder: Path, words: list[str]
+) -> None:
+    unfit = changed(bundle_folder, project / "unfit", config={"embedding": 9})
+    with pytest.raises(UserError, match=r"model\.onnx: embedding has the shape cells x 8"):
+        typed(*words, str(unfit))
 
 
 def test_lineage_of_a_bundle_a_model_and_a_labelled_file(
