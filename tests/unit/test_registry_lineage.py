@@ -92,13 +92,21 @@ def test_without_a_repository_a_commit_or_git(tmp_path: Path, monkeypatch: pytes
     assert who(tmp_path)
 
 
-def test_all_of_it(repository: Path) -> None:
+def test_all_of_it(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "ada_l")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada.lovelace")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "not to be told")
     params: dict[str, Any] = {"seed": 0, "train": {"lr": 0.1}}
     lineage = collect_lineage(repository, params, "a" * 64, "b" * 64, True, "run")
     assert lineage["params"] == params
     assert (lineage["data_sha256"], lineage["prior_sha256"], lineage["run_id"]) == ("a" * 64, "b" * 64, "run")
     assert len(lineage["dvc_lock_sha256"]) == 64
     assert lineage["when"].endswith("+00:00")
+    named = [lineage[name] for name in ("who", "account", "tracking_user")]
+    assert named == ["Ada <ada@example.org>", "ada_l", "ada.lovelace"]
+    assert "not to be told" not in str(lineage)
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
+    assert collect_lineage(repository, params, "", "", True, None)["tracking_user"] is None
     assert lineage["validation_success"] is True
     (repository / "dvc.lock").unlink()
     assert collect_lineage(repository, params, "", "", True, None)["dvc_lock_sha256"] is None

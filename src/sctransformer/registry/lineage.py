@@ -2,6 +2,7 @@
 
 import getpass
 import hashlib
+import os
 import platform
 import re
 import subprocess
@@ -18,6 +19,8 @@ _OWN_FOLDERS = ("src", "pipelines", "registry")
 """Where a file that git does not know would change what runs."""
 _RECORDED_BY_CONTENT = ("params.yaml", "dvc.lock")
 _GIT_SECONDS = 60
+_TRACKING_USER = "MLFLOW_TRACKING_USERNAME"
+"""By which the tracking server knows the person, where it asks for a name."""
 
 
 def collect_lineage(
@@ -43,8 +46,8 @@ def collect_lineage(
 
     Returns:
         git (commit, dirty, patch_sha256, and why git told nothing, if so), dvc_lock_sha256 (None without the file),
-        data_sha256, prior_sha256, params, packages, python, platform, validation_success, run_id, who, and when
-        (UTC). `who` and `when` say who made it and are part of no identity.
+        data_sha256, prior_sha256, params, packages, python, platform, validation_success, run_id, who, account,
+        tracking_user, and when (UTC). These last four say who made it and are part of no identity; each is a name.
     """
     lock = root / "dvc.lock"
     return {
@@ -59,6 +62,8 @@ def collect_lineage(
         "validation_success": validation_success,
         "run_id": run_id,
         "who": who(root),
+        "account": account(),
+        "tracking_user": os.environ.get(_TRACKING_USER) or None,
         "when": utc_now(),
     }
 
@@ -112,7 +117,11 @@ def who(root: Path = Path()) -> str:
         name, email = (_git(root, "config", f"user.{part}").decode().strip() for part in ("name", "email"))
         return f"{name} <{email}>"
     except (OSError, subprocess.SubprocessError):
-        pass
+        return account()
+
+
+def account() -> str:
+    """The name of the account on this machine, `unknown` where it has none."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container with a user id that has no name
