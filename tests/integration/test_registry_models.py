@@ -116,6 +116,8 @@ def test_what_a_version_says(store: MlflowClient, project: Path, bundle_folder: 
         "data_sha256": "2" * 64,
         "prior_sha256": "3" * 64,
         "run_id": run_id,
+        "who": "Ada <ada@example.org>",
+        "when": "2026-01-01T00:00:00+00:00",
         "macro_f1": "0.9",
     }
     store.delete_run(run_id)

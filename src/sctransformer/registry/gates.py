@@ -12,7 +12,16 @@ from sctransformer.registry.policy import NoWorse, Policy
 
 Value = float | int | str | None
 
-_LINEAGE_FIELDS = (("git", "commit"), ("dvc_lock_sha256",), ("data_sha256",), ("prior_sha256",))
+_LINEAGE_FIELDS = (
+    ("git", "commit"),
+    ("dvc_lock_sha256",),
+    ("data_sha256",),
+    ("prior_sha256",),
+    ("params",),
+    ("packages",),
+    ("who",),
+    ("when",),
+)
 _TEST_F1 = ("test", "macro_f1")
 
 
@@ -147,8 +156,9 @@ def _checksums(candidate: Evidence) -> tuple[Value, Value, bool, str]:
 
 
 def _lineage_complete(candidate: Evidence) -> tuple[Value, Value, bool, str]:
-    there = [_text(candidate.lineage, path) is not None for path in _LINEAGE_FIELDS]
-    absent = ", ".join(".".join(path) for path, found in zip(_LINEAGE_FIELDS, there, strict=True) if not found)
+    found = [value_at(candidate.lineage, path) for path in _LINEAGE_FIELDS]
+    there = [isinstance(value, str | dict) and bool(value) for value in found]
+    absent = ", ".join(".".join(path) for path, known in zip(_LINEAGE_FIELDS, there, strict=True) if not known)
     return sum(there), len(there), not absent, f"not recorded: {absent}" if absent else "all are recorded"
 
 
