@@ -70,6 +70,7 @@ def main() -> None:
         lineage=lineage,
         card=card,
         page=card_page(card, params.registration.name),
+        dvc_lock=layout.LOCK_OF_TRAINING if lineage["dvc_lock_sha256"] else None,
         weights=layout.WEIGHTS,
         write_graph=lambda path: export_onnx(graph, path, params.export.opset),
         measure_parity=lambda path: {

@@ -52,6 +52,9 @@ class _BundleFiles(NamedTuple):
     metrics: str = "metrics.json"
     parity: str = "parity.json"
     lineage: str = "lineage.json"
+    lock: str = "dvc.lock"
+    """DVC's record of data and stages when training began, which `dvc_lock_sha256` in the lineage is the digest of;
+    bundles made before it was added, or outside DVC, lack it."""
     card: str = "card.md"
     page: str = "card.html"
     """The card to look at; bundles made before it was added lack it."""

@@ -101,6 +101,7 @@ def text(name: str, content: bytes) -> Callable[[Path], object]:
             r"calibration\.json: rejection_threshold is 'high', expected a number",
         ),
         (text(BUNDLE.metrics, b"[1, 2]"), r"metrics\.json: holds a list, expected a JSON object"),
+        (text(BUNDLE.lock, b"stages: {}\n"), r"dvc\.lock: its SHA-256 is .*, but dvc_lock_sha256 in lineage\.json is"),
         (text(BUNDLE.lineage, b"\xff\xfe"), r"lineage\.json: is not UTF-8 text"),
     ],
 )

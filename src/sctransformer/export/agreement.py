@@ -10,6 +10,7 @@ import pandas as pd
 
 from sctransformer._constants import BUNDLE, OBS
 from sctransformer.errors import UserError
+from sctransformer.files import sha256_file
 
 _AGAIN = "export the bundle again"
 _SIZES = ("n_genes", "n_regulators", "n_classes", "embedding")
@@ -70,6 +71,20 @@ def require_agreement(
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or math.isnan(threshold):
         raise UserError(
             f"{folder / BUNDLE.calibration}: rejection_threshold is {threshold!r}, expected a number; {_AGAIN}."
+        )
+
+
+def require_lock(path: Path, lineage: Mapping[str, Any]) -> None:
+    """Hold the bundle's dvc.lock, where it has one, against the digest in its lineage.
+
+    Raises:
+        UserError: the file is another one.
+    """
+    recorded = lineage.get("dvc_lock_sha256")
+    if path.is_file() and (found := sha256_file(path)) != recorded:
+        raise UserError(
+            f"{path}: its SHA-256 is {found[:12]}..., but dvc_lock_sha256 in {BUNDLE.lineage} is "
+            f"{str(recorded)[:12]}...; {_AGAIN}."
         )
 
 

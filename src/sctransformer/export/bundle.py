@@ -12,13 +12,13 @@ import pandas as pd
 
 from sctransformer._constants import BUNDLE, OBS, VARIANTS
 from sctransformer.errors import UserError
-from sctransformer.export.agreement import require_agreement
+from sctransformer.export.agreement import require_agreement, require_lock
 from sctransformer.files import read_json, sha256_file, write_json, written_whole
 
 FORMAT = 1
 """Raised when an older reader could not make sense of the files."""
 _UNHASHED = (BUNDLE.checksums,)
-_ADDED_LATER = (BUNDLE.page,)
+_ADDED_LATER = (BUNDLE.page, BUNDLE.lock)
 """Members that bundles of this format may lack."""
 _OBJECTS = (
     BUNDLE.config,
@@ -106,6 +106,7 @@ def write_bundle(
     lineage: dict[str, Any],
     card: str,
     page: str | None = None,
+    dvc_lock: Path | None = None,
     weights: Path,
     write_graph: Callable[[Path], None],
     measure_parity: Callable[[Path], dict[str, Any]],
@@ -122,6 +123,7 @@ def write_bundle(
             parity.json says of them under `variants`.
         card: Markdown.
         page: the same as HTML.
+        dvc_lock: file to copy, of the digest that the lineage has.
         The rest: contents, see `Bundle`.
     """
     with written_whole(target) as folder:
@@ -142,6 +144,8 @@ def write_bundle(
         (folder / BUNDLE.card).write_text(card)
         if page is not None:
             (folder / BUNDLE.page).write_text(page)
+        if dvc_lock is not None:
+            shutil.copyfile(dvc_lock, folder / BUNDLE.lock)
         members = sorted(path.name for path in folder.iterdir())
         lines = [f"{sha256_file(folder / name)}  {name}\n" for name in members]
         (folder / BUNDLE.checksums).write_text("".join(lines))
@@ -163,6 +167,7 @@ def read_bundle(folder: Path) -> Bundle:
         )
     tables = {name: _read_table(folder / name) for name in (BUNDLE.vocabulary, BUNDLE.prior, BUNDLE.labels)}
     require_agreement(folder, config, tables, objects[BUNDLE.calibration])
+    require_lock(folder / BUNDLE.lock, objects[BUNDLE.lineage])
     return Bundle(
         folder=folder,
         config=config,
