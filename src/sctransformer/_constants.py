@@ -72,6 +72,8 @@ UNS: Final = _UnsNames()
 BUNDLE: Final = _BundleFiles()
 
 UNKNOWN_LABEL: Final = "unknown"
+REJECTED: Final = "rejected"
+"""Column of the served model's answer: whether the cell is `unknown` (bool)."""
 TARGET_SUM: Final = 1e4
 """Counts per cell after normalisation: expression is log1p(counts per 10,000)."""
 SPLITS: Final = ("train", "validation", "test")

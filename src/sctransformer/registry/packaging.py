@@ -12,7 +12,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
 import sctransformer
-from sctransformer._constants import OBS, TARGET_SUM
+from sctransformer._constants import OBS, REJECTED, TARGET_SUM
 from sctransformer.annotate.session import require_scorable
 from sctransformer.export.bundle import Bundle, read_bundle
 from sctransformer.registry import pyfunc_model
@@ -89,7 +89,11 @@ def _signature() -> ModelSignature:
     """Outputs only. A schema of the columns would freeze the genes and make MLflow drop every other column, which
     belong into the library size; a tensor would lose their names. The model checks its input itself.
     """
-    outputs = [ColSpec(DataType.string, OBS.predicted_labels), ColSpec(DataType.float, OBS.conf_score)]
+    outputs = [
+        ColSpec(DataType.string, OBS.predicted_labels),
+        ColSpec(DataType.float, OBS.conf_score),
+        ColSpec(DataType.boolean, REJECTED),
+    ]
     return ModelSignature(outputs=Schema(outputs))
 
 
