@@ -182,6 +182,19 @@ def test_only_rare_classes_are_no_figure() -> None:
     assert asked(rare)["class_recall"].reason == "not measured: no cell type has 10 test cells"
 
 
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [
+        (0.0, "; with a shuffled network macro-F1 is 0.880, and 0.0% of test cells get another label: what the layers"),
+        (0.2, ", and 20.0% of test cells get another label"),
+    ],
+)
+def test_equal_figures_are_not_equal_labels(share: float, told: str) -> None:
+    result = asked(evidence(metrics__control__changed_labels_share=share))["shuffled_network"]
+    assert told in result.reason
+    assert ("decides nothing" in result.reason) is (share == 0.0)
+
+
 @pytest.mark.parametrize("mode", ["regulators", "dense"])
 def test_a_mode_without_edges_needs_no_control(mode: str) -> None:
     result = asked(evidence(config__mode=mode, metrics__control={"kind": None}))["shuffled_network"]

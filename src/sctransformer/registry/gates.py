@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sctransformer.errors import UserError
-from sctransformer.evaluation.paired import PairedComparison
+from sctransformer.evaluation.paired import NEGLIGIBLE, PairedComparison
 from sctransformer.registry.policy import NoWorse, Policy
 
 Value = float | int | str | None
@@ -255,6 +255,10 @@ def _shuffled(candidate: Evidence, margin: float) -> tuple[Value, Value, bool, s
         return None, -margin, False, "not measured: control.difference"
     other = _figure(candidate.metrics, ("control", "macro_f1"))
     told = "" if other is None else f"; with a shuffled network macro-F1 is {other:.3f}"
+    changed = _figure(candidate.metrics, ("control", "changed_labels_share"))
+    if changed is not None:
+        told += f", and {changed:.1%} of test cells get another label"
+        told += ": what the layers read decides nothing" if changed < NEGLIGIBLE else ""
     passed = difference >= -margin
     return difference, -margin, passed, ("no worse than its shuffle" if passed else "worse than its shuffle") + told
 
