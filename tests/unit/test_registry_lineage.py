@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sctransformer.registry.lineage import collect_lineage, git_state, package_versions, who
+from sctransformer.registry.lineage import code_url, collect_lineage, git_state, package_versions, who
 
 
 def git(root: Path, *arguments: str) -> None:
@@ -110,6 +110,21 @@ def test_all_of_it(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert lineage["validation_success"] is True
     (repository / "dvc.lock").unlink()
     assert collect_lineage(repository, params, "", "", True, None)["dvc_lock_sha256"] is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "url"),
+    [
+        ("https://ada:secret@example.org/ada/cells.git", "https://example.org/ada/cells.git"),
+        ("git@example.org:ada/cells.git", "git@example.org:ada/cells.git"),
+        ("/home/ada/cells", None),
+        (None, None),
+    ],
+)
+def test_where_the_code_is(repository: Path, origin: str | None, url: str | None) -> None:
+    if origin is not None:
+        git(repository, "remote", "add", "origin", origin)
+    assert code_url(repository) == url
 
 
 def test_packages_are_the_direct_ones() -> None:

@@ -19,6 +19,7 @@ _OWN_FOLDERS = ("src", "pipelines", "registry")
 """Where a file that git does not know would change what runs."""
 _RECORDED_BY_CONTENT = ("params.yaml", "dvc.lock")
 _GIT_SECONDS = 60
+_ELSEWHERE = re.compile(r"(?:https?|ssh|git)://\S+|[\w.-]+@[\w.-]+:\S+")
 _TRACKING_USER = "MLFLOW_TRACKING_USERNAME"
 """By which the tracking server knows the person, where it asks for a name."""
 
@@ -45,13 +46,15 @@ def collect_lineage(
         run_id: the training run in MLflow.
 
     Returns:
-        git (commit, dirty, patch_sha256, and why git told nothing, if so), dvc_lock_sha256 (None without the file),
+        git (commit, dirty, patch_sha256, and why git told nothing, if so), code_url (None where the repository names no
+        other), dvc_lock_sha256 (None without the file),
         data_sha256, prior_sha256, params, packages, python, platform, validation_success, run_id, who, account,
         tracking_user, and when (UTC). These last four say who made it and are part of no identity; each is a name.
     """
     lock = root / "dvc.lock"
     return {
         "git": git_state(root),
+        "code_url": code_url(root),
         "dvc_lock_sha256": sha256_file(lock) if lock.is_file() else None,
         "data_sha256": data_sha256,
         "prior_sha256": prior_sha256,
@@ -91,6 +94,16 @@ def git_state(root: Path) -> dict[str, Any]:
         content = sha256_file(path) if path.is_file() else ""
         patch.update(f"\0{name}\0{content}".encode(errors="surrogateescape"))
     return {"commit": commit, "dirty": True, "patch_sha256": patch.hexdigest()}
+
+
+def code_url(root: Path) -> str | None:
+    """Where others find the commit: the repository's origin, without a name or password; None for a path or nothing."""
+    try:
+        url = _git(root, "config", "--get", "remote.origin.url").decode().strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    elsewhere = _ELSEWHERE.fullmatch(url)
+    return None if elsewhere is None else re.sub(r"//[^/@\s]*@", "//", url)
 
 
 def package_versions() -> dict[str, str]:
