@@ -41,6 +41,7 @@ class TrainingRun:
         self.folder = folder
         self.run_id = beginning.run_id
         self.lineage = beginning.lineage
+        self.dvc_lock = beginning.dvc_lock
 
     def log_epoch(self, report: EpochReport) -> None:
         """Log an epoch, unless it is there."""
@@ -92,7 +93,8 @@ def begin_run(params: Params) -> Iterator[TrainingRun]:
     run_id = runs.start_run(EXPERIMENT, name, content, _tags(params))
     with _closed(run_id):
         lineage = _logged_inputs(run_id, params, content)
-        beginning = Beginning(run_id, name, content, lineage, _input_digests())
+        lock = layout.LOCK.read_bytes().decode() if lineage["dvc_lock_sha256"] else None
+        beginning = Beginning(run_id, name, content, lineage, _input_digests(), lock)
         folder = interrupted.folder_of(storage, run_id)
         interrupted.write_beginning(folder, beginning)
         yield TrainingRun(beginning, folder, _class_names())

@@ -20,7 +20,7 @@ from sctransformer.data.arrays import CellArrays
 from sctransformer.export.bundle import label_table, write_bundle
 from sctransformer.export.graph import ScoringGraph, export_onnx
 from sctransformer.export.parity import measure_parity
-from sctransformer.files import sha256_json
+from sctransformer.files import sha256_file, sha256_json
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.prior.bias import allowed_pairs, mask_bias
 from sctransformer.training.config import TrainConfig
@@ -123,7 +123,8 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     graph = ScoringGraph(model, temperature=1.0)
     regulators, targets = zip(*EDGES, strict=True)
     folder = tmp_path_factory.mktemp("bundle") / "bundle"
-    weights = folder.with_name("weights.safetensors")
+    weights, lock = (folder.with_name(name) for name in ("weights.safetensors", "dvc.lock"))
+    lock.write_text("schema: '2.0'\nstages: {}\n")
     save_file(model.state_dict(), weights)
     write_bundle(
         folder,
@@ -157,16 +158,19 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         },
         lineage={
             "git": {"commit": "0" * 40, "dirty": False},
-            "dvc_lock_sha256": "1" * 64,
+            "dvc_lock_sha256": sha256_file(lock),
             "data_sha256": "2" * 64,
             "prior_sha256": "3" * 64,
-            "params": {},
-            "packages": {},
+            "params": {"seed": 0},
+            "packages": {"torch": "2.0"},
             "validation_success": True,
             "run_id": None,
+            "who": "Ada <ada@example.org>",
+            "when": "2026-01-01T00:00:00+00:00",
         },
         card="# Model card\n",
         page="<h1>Model card</h1>\n",
+        dvc_lock=lock,
         weights=weights,
         write_graph=lambda path: export_onnx(graph, path, opset=23),
         measure_parity=lambda path: {

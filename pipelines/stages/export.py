@@ -8,6 +8,7 @@ from pipelines import layout
 from pipelines.artefacts import trained_model
 from pipelines.stage import run_stage
 from sctransformer._constants import BUNDLE, OBS
+from sctransformer.data.catalogue import read_catalogue
 from sctransformer.data.cells import read_cells
 from sctransformer.data.prepared import labels_of, ontology_of, split_arrays
 from sctransformer.evaluation.calibration import probabilities
@@ -18,8 +19,9 @@ from sctransformer.export.graph import ScoringGraph, export_onnx
 from sctransformer.export.parity import measure_parity, measure_speed
 from sctransformer.export.variants import kept_variants
 from sctransformer.files import read_json
-from sctransformer.params import load_params
+from sctransformer.params import Params, load_params
 from sctransformer.registry.card import card_page, described, render_card
+from sctransformer.tracking.store import shown
 
 
 def main() -> None:
@@ -47,6 +49,7 @@ def main() -> None:
         lineage=lineage,
         prior_edges=len(prior),
         training_cells=len(training),
+        dataset=of_catalogue(params),
         described=described(cells[(cells.obs[OBS.split] == "train").to_numpy()].obs),
     )
     reference = reference_statistics(training, cells[cells.obs[OBS.split] == "train"])
@@ -70,6 +73,7 @@ def main() -> None:
         lineage=lineage,
         card=card,
         page=card_page(card, params.registration.name),
+        dvc_lock=layout.LOCK_OF_TRAINING if lineage["dvc_lock_sha256"] else None,
         weights=layout.WEIGHTS,
         write_graph=lambda path: export_onnx(graph, path, params.export.opset),
         measure_parity=lambda path: {
@@ -87,6 +91,15 @@ def main() -> None:
     )
     for kind, said in parity.get("variants", {}).items():
         print(f"{kind}: {describe(said)}")
+
+
+def of_catalogue(params: Params) -> dict[str, str | None]:
+    """What the catalogue says of the cells; nothing where it has no entry for them."""
+    entry = read_catalogue().get(params.data.name)
+    if entry is None or entry.cells != params.data.cells.as_posix():
+        return {}
+    said = entry.model_dump(include={"url", "citation", "license", "description", "organism"})
+    return said | {"url": shown(entry.url) if entry.url else None}
 
 
 def describe(said: dict[str, Any]) -> str:

@@ -56,7 +56,9 @@ def fit_with_progress(task: Task, params: Params, run: TrainingRun) -> tuple[Che
     return checkpoint, [EpochReport(**fields) for fields in checkpoint.history]
 
 
-def write_outputs(checkpoint: Checkpoint, history: list[EpochReport], config: ModelConfig, lineage: object) -> None:
+def write_outputs(
+    checkpoint: Checkpoint, history: list[EpochReport], config: ModelConfig, lineage: object, dvc_lock: str | None
+) -> None:
     """Write the stage's folder, whole or not at all."""
     table = pd.DataFrame([report.row() for report in history])
     with written_whole(layout.TRAINING) as folder:
@@ -66,6 +68,7 @@ def write_outputs(checkpoint: Checkpoint, history: list[EpochReport], config: Mo
         training_curves(table, folder / layout.CURVES.name)
         write_json(folder / layout.MODEL_CONFIG.name, config.to_dict())
         write_json(folder / layout.LINEAGE.name, lineage)
+        (folder / layout.LOCK_OF_TRAINING.name).write_bytes((dvc_lock or "").encode())
 
 
 def main() -> None:
@@ -85,7 +88,7 @@ def main() -> None:
         with take_up_run(params, resumed) if resumed else begin_run(params) as run:
             LOG.info("%s", said)
             checkpoint, history = _fitted(task, params, run)
-            write_outputs(checkpoint, history, model_config(params), run.lineage)
+            write_outputs(checkpoint, history, model_config(params), run.lineage, run.dvc_lock)
             best = history[checkpoint.progress.best_epoch]
             run.keep_results(best)
     print(f"best epoch {best.epoch}: {best.summary()}, accuracy {best.val_accuracy:.3f}; run {run.run_id}")

@@ -52,6 +52,9 @@ class _BundleFiles(NamedTuple):
     metrics: str = "metrics.json"
     parity: str = "parity.json"
     lineage: str = "lineage.json"
+    lock: str = "dvc.lock"
+    """DVC's record of data and stages when training began, which `dvc_lock_sha256` in the lineage is the digest of;
+    bundles made before it was added, or outside DVC, lack it."""
     card: str = "card.md"
     page: str = "card.html"
     """The card to look at; bundles made before it was added lack it."""
@@ -69,6 +72,8 @@ UNS: Final = _UnsNames()
 BUNDLE: Final = _BundleFiles()
 
 UNKNOWN_LABEL: Final = "unknown"
+REJECTED: Final = "rejected"
+"""Column of the served model's answer: whether the cell is `unknown` (bool)."""
 TARGET_SUM: Final = 1e4
 """Counts per cell after normalisation: expression is log1p(counts per 10,000)."""
 SPLITS: Final = ("train", "validation", "test")

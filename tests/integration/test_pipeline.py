@@ -170,6 +170,7 @@ def test_a_clean_clone_has_a_clean_lineage(project: Path) -> None:
     lineage = json.loads((project / "outputs/bundle/lineage.json").read_text())
     assert lineage["git"]["dirty"] is False
     assert len(lineage["git"]["commit"]) == 40
+    assert lineage["dvc_lock_sha256"] == sha256_file(project / "outputs/bundle/dvc.lock")
 
 
 def test_a_changed_parameter_reruns_what_hangs_on_it_and_nothing_else(project: Path) -> None:

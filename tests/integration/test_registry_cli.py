@@ -5,12 +5,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
+import pandas as pd
 import pytest
 import typer
 from mlflow import MlflowClient
 from typer.testing import CliRunner, Result
 
 from sctransformer.annotate.run import annotate_file
+from sctransformer.annotate.settings import AnnotationSettings
 from sctransformer.cli.doctor import doctor
 from sctransformer.cli.history import history
 from sctransformer.cli.lineage import lineage
@@ -20,6 +24,7 @@ from sctransformer.cli.verify import verify
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
 from tests.conftest import simulated_cells
+from tests.integration.test_registry_models import changed
 
 app = typer.Typer()
 for verb in (register, promote, history, verify, lineage, doctor):
@@ -114,6 +119,15 @@ def test_verify(store: MlflowClient, project: Path, bundle_folder: Path) -> None
         typed("verify", str(project / "damaged"))
 
 
+@pytest.mark.parametrize("words", [["verify"], ["register", "--bundle"]])
+def test_a_bundle_that_cannot_score_is_refused(
+    store: MlflowClient, project: Path, bundle_folder: Path, words: list[str]
+) -> None:
+    unfit = changed(bundle_folder, project / "unfit", config={"embedding": 9})
+    with pytest.raises(UserError, match=r"model\.onnx: embedding has the shape cells x 8"):
+        typed(*words, str(unfit))
+
+
 def test_lineage_of_a_bundle_a_model_and_a_labelled_file(
     store: MlflowClient, project: Path, bundle_folder: Path
 ) -> None:
@@ -130,6 +144,7 @@ def test_lineage_of_a_bundle_a_model_and_a_labelled_file(
     output = annotate_file(bundle, "celltype@candidate", "1", project / "cells.h5ad", project / "out").output
     found = _json("lineage", str(output), "--json")
     assert found["lineage"] == expected
+    assert (found["model"], found["decisions"]) == ("celltype/1", [])
     assert found["annotation"]["model_version"] == "1"
     assert found["annotation"]["prior_sha256"] == "3" * 64
 
@@ -141,8 +156,68 @@ def test_lineage_of_a_bundle_a_model_and_a_labelled_file(
     assert _json("lineage", str(output), "--json")["lineage"] == expected  # the same bundle under another name
     store.delete_registered_model("again")
     found = _json("lineage", str(output), "--json")
+    assert "the registry does not have celltype/1 any more (" in found["lineage_not_found"]
     assert "has no model 'celltype'" in found["lineage_not_found"]
-    assert found["annotation"]["prior_sha256"] == "3" * 64
+    assert {"model", "model_version", "model_identity", "prior_sha256", "job_id", "sctransformer_version"} <= set(
+        found["annotation"]
+    )
+
+
+@pytest.mark.parametrize("form", ["h5ad", "zarr", "parquet"])
+def test_lineage_of_every_kind_of_output(
+    store: MlflowClient, project: Path, policy: str, bundle_folder: Path, form: str
+) -> None:
+    typed("register", "--bundle", str(bundle_folder))
+    typed("promote", "celltype/1", "--first", "--policy", policy, "--reason", "the first")
+    cells, bundle = simulated_cells(12, seed=2), read_bundle(bundle_folder)
+    source = project / f"cells.{'zarr' if form == 'zarr' else 'h5ad'}"
+    (cells.write_zarr if form == "zarr" else cells.write_h5ad)(source)
+    settings = AnnotationSettings(format="parquet" if form == "parquet" else "anndata")
+    output = annotate_file(bundle, "celltype@candidate", "1", source, project / "out", settings).output
+    assert output.suffix == f".{form}"
+    found = _json("lineage", str(output), "--json")
+    assert found["annotation"]["model_identity"] == bundle.identity
+    assert found["lineage"] == bundle.lineage
+    assert found["decisions"][0].startswith("1: promoted by")
+    assert "\ndecisions: 1: promoted by" in typed("lineage", str(output)).stdout
+
+
+def test_lineage_of_what_holds_no_record(project: Path) -> None:
+    pd.DataFrame({"cell": ["a"]}).to_parquet(project / "plain.parquet")
+    (project / "cut.parquet").write_bytes(b"PAR1 and no more")
+    (project / "out.csv").write_text("cell,predicted_labels\n")
+    (project / "folder").mkdir()
+    for name, message in {
+        "plain.parquet": "its schema has no metadata 'sctransformer'",
+        "cut.parquet": "is not a readable Parquet file",
+        "out.csv": r"is CSV, .*ask the model itself .*--format parquet",
+        "folder": "is no model bundle .* and no readable zarr folder",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            typed("lineage", str(project / name))
+
+
+@pytest.mark.parametrize("content", ["text", 3, np.zeros(2), {}, {"model": 3}, {"model": {"name": "x"}}])
+def test_an_odd_record_is_refused_in_a_sentence(project: Path, content: object) -> None:
+    cells = simulated_cells(6)
+    cells.uns["sctransformer"] = content
+    cells.write_h5ad(project / "odd.h5ad")
+    with pytest.raises(UserError, match="under 'sctransformer' names no model"):
+        typed("lineage", str(project / "odd.h5ad"))
+
+
+def test_an_odd_place_of_records_is_refused_in_a_sentence(project: Path) -> None:
+    simulated_cells(6).write_h5ad(project / "odd.h5ad")
+    with h5py.File(project / "odd.h5ad", "r+") as file:
+        del file["uns"]
+        file["uns"] = 3
+    with pytest.raises(UserError, match=r"has no uns\['sctransformer'\]"):
+        typed("lineage", str(project / "odd.h5ad"))
+    with h5py.File(project / "odd.h5ad", "r+") as file:
+        del file["uns"]
+        file.create_group("uns/sctransformer").attrs["encoding-type"] = "unheard-of"
+    with pytest.raises(UserError, match=r"uns\['sctransformer'\] cannot be read"):
+        typed("lineage", str(project / "odd.h5ad"))
 
 
 def test_lineage_of_what_is_nothing(project: Path) -> None:

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from sctransformer._constants import BUNDLE
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
-from sctransformer.files import read_json, write_json
+from sctransformer.files import read_json, sha256_file, write_json
 from sctransformer.registry.models import bundle_of, register_bundle, resolve
 from sctransformer.tracking import runs
 
@@ -112,10 +112,12 @@ def test_what_a_version_says(store: MlflowClient, project: Path, bundle_folder: 
         "bundle_digest": hashlib.sha256((bundle_folder / BUNDLE.checksums).read_bytes()).hexdigest(),
         "git_commit": "0" * 40,
         "git_dirty": "false",
-        "dvc_lock_sha256": "1" * 64,
+        "dvc_lock_sha256": sha256_file(bundle_folder / "dvc.lock"),
         "data_sha256": "2" * 64,
         "prior_sha256": "3" * 64,
         "run_id": run_id,
+        "who": "Ada <ada@example.org>",
+        "when": "2026-01-01T00:00:00+00:00",
         "macro_f1": "0.9",
     }
     store.delete_run(run_id)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anndata
 import mlflow.pyfunc
 import numpy as np
 import pandas as pd
@@ -12,10 +13,12 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from sctransformer._constants import OBS
+from sctransformer.annotate.run import annotate_file
 from sctransformer.annotate.session import ScoringSession
 from sctransformer.export.bundle import read_bundle
 from sctransformer.registry.packaging import save_model
 from tests.conftest import GENES, LABELS, simulated_cells
+from tests.integration.test_registry_models import changed
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,7 @@ def test_it_labels_cells_whatever_the_order(
     expected, _ = ScoringSession(bundle).score(counts_NG, table[OBS.library_size].to_numpy(dtype=np.float32))
     shuffled = table.sample(frac=1.0, axis="columns", random_state=3)
     result = model.predict(shuffled)
-    assert list(result.columns) == [OBS.predicted_labels, OBS.conf_score]
+    assert list(result.columns) == [OBS.predicted_labels, OBS.conf_score, "rejected"]
     assert result.index.equals(table.index)
     assert result[OBS.predicted_labels].tolist() == [LABELS[label] for label in expected.argmax(axis=1)]
     np.testing.assert_allclose(result[OBS.conf_score], expected.max(axis=1), rtol=1e-5)
@@ -65,7 +68,7 @@ def test_the_library_size_is_the_row_sum_unless_it_is_given(
 
 
 def test_no_cells_one_cell_and_many(model: mlflow.pyfunc.PyFuncModel, table: pd.DataFrame) -> None:
-    assert model.predict(table.head(0)).shape == (0, 2)
+    assert model.predict(table.head(0)).shape == (0, 3)
     many = pd.concat([table] * 40, ignore_index=True)
     result = model.predict(many)
     assert len(result) == 1200
@@ -87,6 +90,11 @@ def test_no_cells_one_cell_and_many(model: mlflow.pyfunc.PyFuncModel, table: pd.
         (lambda table: table[GENES[:10]], r"under the minimum of 80\.0%; most missed: GENE"),
         (lambda table: table.rename(columns=str.lower), "names match better when capitals are ignored"),
         (lambda table: table[[OBS.library_size]], r"0\.0% of .*, under the minimum of 80\.0%"),
+        (lambda table: table[GENES[:10]], "check that the list of columns holds the gene names"),
+        (
+            lambda table: pd.concat([table, table[[OBS.library_size]]], axis="columns"),
+            "has 2 columns 'library_size', expected one at most",
+        ),
         (lambda table: table.to_numpy(), "expected a table with one column a gene, found ndarray"),
     ],
 )
@@ -96,9 +104,29 @@ def test_bad_input_is_named(model: mlflow.pyfunc.PyFuncModel, table: pd.DataFram
     assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
 
 
+def test_cells_are_rejected_as_annotate_rejects_them(bundle_folder: Path, table: pd.DataFrame, tmp_path: Path) -> None:
+    """By the bundle's own threshold; and a cell without a count, however confident."""
+    strict = changed(bundle_folder, tmp_path / "strict", calibration={"rejection_threshold": 0.9})
+    save_model(strict, tmp_path / "model")
+    empty = table.head(1).assign(**dict.fromkeys(GENES, 0)).rename(index={"cell0": "empty"})
+    asked = pd.concat([table, empty])
+    found = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(asked)
+
+    cells = anndata.AnnData(asked[GENES].to_numpy(dtype=np.float32), obs=asked[[OBS.library_size]])
+    cells.var_names = GENES
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    output = annotate_file(read_bundle(strict), "strict", "1", tmp_path / "cells.h5ad", tmp_path / "out").output
+    expected = anndata.read_h5ad(output).obs
+    assert found[OBS.predicted_labels].tolist() == expected[OBS.predicted_labels].tolist()
+    assert (found["rejected"] == (found[OBS.predicted_labels] == "unknown")).all()
+    assert found["rejected"].dtype == bool
+    assert 0 < found["rejected"].sum() < len(found)
+    assert found.loc["empty", "rejected"]
+
+
 def test_the_signature_freezes_no_genes(model: mlflow.pyfunc.PyFuncModel) -> None:
     assert model.metadata.get_input_schema() is None
-    assert model.metadata.get_output_schema().input_names() == [OBS.predicted_labels, OBS.conf_score]
+    assert model.metadata.get_output_schema().input_names() == [OBS.predicted_labels, OBS.conf_score, "rejected"]
 
 
 def test_the_example_is_a_cell_that_the_model_takes(model: mlflow.pyfunc.PyFuncModel) -> None:

@@ -78,7 +78,7 @@ def test_at_most_ten_genes_are_named() -> None:
 @pytest.mark.parametrize(
     ("wanted", "found", "advice"),
     [
-        (["CD3E", "MS4A1"], ["ENSG00000198851", "ENSG00000156738.18"], "file names genes by Ensembl ids"),
+        (["CD3E", "MS4A1"], ["ENSG00000198851", "ENSG00000156738.18"], "it names genes by Ensembl ids"),
         (["ENSG00000198851", "ENSG00000156738"], ["CD3E", "MS4A1"], "model names genes by Ensembl ids"),
         (["CD3E", "MS4A1"], ["Cd3e", "Ms4a1"], "check the species"),
         (["CD3E", "MS4A1"], ["GRCh38_CD3E", "GRCh38_MS4A1"], "begin with 'GRCh38_', .*: cut that off"),

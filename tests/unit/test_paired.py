@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from sctransformer.evaluation.donors import by_donor, share_interval, with_recall_intervals
-from sctransformer.evaluation.paired import FEWEST_DONORS, compare
+from sctransformer.evaluation.paired import FEWEST_DONORS, compare, disagreement
 
 LABELS = st.sampled_from("abcd")
 CELLS = st.lists(st.tuples(LABELS, LABELS, LABELS), min_size=1, max_size=40)
@@ -55,6 +55,13 @@ def test_lists_of_other_lengths_are_refused() -> None:
         compare(["a", "b"], ["a"], ["a", "b"], seed=0)
     with pytest.raises(ValueError, match="0 cells"):
         compare([], [], [], seed=0)
+
+
+def test_equal_figures_and_other_labels() -> None:
+    truth, one, other = ["a", "a", "b", "b"], ["a", "b", "b", "b"], ["b", "a", "b", "b"]
+    assert compare(truth, one, other, seed=0).difference == 0.0
+    assert disagreement(one, other) == 0.5
+    assert disagreement(one, one) == 0.0
 
 
 def test_figures_of_donors_and_intervals_of_recall() -> None:

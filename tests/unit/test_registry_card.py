@@ -8,13 +8,16 @@ import pytest
 
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import label_table
-from sctransformer.registry.card import card_page, described, render_card
+from sctransformer.registry.card import card_page, described, render_card, shortened
 
 TEMPLATE = Path(__file__).parents[2] / "registry" / "model_card.md.j2"
 
 
 def card(
-    template: Path = TEMPLATE, metrics: dict[str, Any] | None = None, lineage: dict[str, Any] | None = None
+    template: Path = TEMPLATE,
+    metrics: dict[str, Any] | None = None,
+    lineage: dict[str, Any] | None = None,
+    **more: Any,
 ) -> str:
     return render_card(
         template,
@@ -26,6 +29,7 @@ def card(
         lineage=lineage or {},
         prior_edges=20,
         training_cells=90,
+        **more,
     )
 
 
@@ -102,6 +106,65 @@ def test_a_card_with_donors_intervals_and_the_control() -> None:
     assert "network in the real one's place: not measured, mode dense" in card(
         metrics={"control": {"reason": "mode dense"}}
     )
+
+
+@pytest.mark.parametrize(("share", "nothing"), [(0.0, True), (0.12, False)])
+def test_a_control_that_labels_alike_is_told_in_words(share: float, nothing: bool) -> None:
+    control = {"changed_edges_share": 0.7, "macro_f1": 0.8, "difference": 0.0, "difference_ci": [0.0, 0.0]}
+    text = card(metrics={"control": control | {"changed_labels_share": share}})
+    assert f"With the shuffled network {share:.1%}".replace("%", " %") + " of test cells get another label" in text
+    assert ("decides nothing in this model" in text) is nothing
+    assert "another label" not in card(metrics={"control": control})
+
+
+def test_what_made_the_model_stands_on_the_card() -> None:
+    lineage = {
+        "params": {
+            "seed": 3,
+            "data": {"name": "mine", "label_column": "type|cell"},
+            "train": {"lr": 0.001, "layer_lr": None},
+            "validate": {"min_cells": 50},
+        },
+        "packages": {"anndata": "0.12.1"},
+        "code_url": "https://example.org/ada/cells.git",
+        "who": "Ada <ada@example.org>",
+        "account": "ada_l",
+        "tracking_user": "ada.lovelace",
+    }
+    dataset = {"url": "s3://bucket/mine.h5ad", "citation": "Ada 2026", "license": "CC0", "organism": "human"}
+    text = card(lineage=lineage, dataset=dataset, described={"tissue": ["blood"], "assay": ["10x 3' v3"]})
+    for line in (
+        "- URL: `s3://bucket/mine.h5ad`; license: CC0",
+        "- Reference: Ada 2026",
+        "- Organism: human\n- Tissue: blood\n- Assay: 10x 3' v3\n",
+        "- Code: <https://example.org/ada/cells.git>; method: arXiv 2606.09558",
+        ", anndata 0.12.1",
+        "(account `ada_l`, `ada.lovelace` for the tracking server)",
+        "| `seed` | 3 |\n",
+        "| `data.label_column` | type\\|cell |",
+        "| `train.layer_lr` | none |",
+    ):
+        assert line in text
+    assert "min_cells" not in text
+
+
+def test_what_is_not_known_is_said_so() -> None:
+    text = card()
+    for line in ("- Organism: not stated", "- Tissue: not stated", "- URL: not stated; license: not stated"):
+        assert line in text
+    assert "- Code: URL not stated" in text
+
+
+def test_a_long_card_is_shortened_after_a_section() -> None:
+    text = card(lineage={"params": {"train": {f"parameter_{index}": index for index in range(300)}}})
+    short = shortened(text, 5000)
+    assert len(short) <= 5000
+    body, _, rest = short.rpartition("\n\n")
+    assert text.startswith(body + "\n\n## ")
+    assert rest == "*The rest of the card is `card.md` in the folder `bundle` of this version's artifacts.*\n"
+    assert shortened("above\n\n---\n\n" + short, 5000).count("The rest of the card") == 1
+    assert shortened(short, 5000) == short
+    assert len(shortened("x" * 6000, 5000)) == 5000
 
 
 def test_what_cells_say_of_themselves() -> None:

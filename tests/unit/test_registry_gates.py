@@ -37,6 +37,9 @@ LINEAGE: dict[str, Any] = {
     "prior_sha256": "3" * 64,
     "validation_success": True,
     "params": {"prior": {"control": "none"}},
+    "packages": {"torch": "2.0"},
+    "who": "Ada <ada@example.org>",
+    "when": "2026-01-01T00:00:00+00:00",
 }
 CONFIG: dict[str, Any] = {"mode": "mask"}
 NOT_A_FIGURE = [None, math.nan, math.inf, "0.9", True, [0.9], {}]
@@ -138,6 +141,10 @@ def test_a_bad_figure_closes_its_gate_and_no_other(change: dict[str, Any], gate:
         ("lineage__dvc_lock_sha256", {"lineage_complete"}),
         ("lineage__data_sha256", {"lineage_complete"}),
         ("lineage__prior_sha256", {"lineage_complete"}),
+        ("lineage__params", {"lineage_complete"}),
+        ("lineage__packages", {"lineage_complete"}),
+        ("lineage__who", {"lineage_complete"}),
+        ("lineage__when", {"lineage_complete"}),
         ("lineage__validation_success", {"validation"}),
     ],
 )
@@ -146,6 +153,12 @@ def test_silence_closes(path: str, gates: set[str]) -> None:
         results = asked(evidence(**{path: missing}), evidence())
         assert set(closed(list(results.values()))) == gates
         assert all(results[gate].value is None or results[gate].reason for gate in gates)
+
+
+def test_empty_is_not_recorded() -> None:
+    result = asked(evidence(lineage__params={}, lineage__packages={}, lineage__who=""))["lineage_complete"]
+    assert (result.value, result.threshold, result.passed) == (5, 8, False)
+    assert result.reason == "not recorded: params, packages, who"
 
 
 @pytest.mark.parametrize("value", NOT_A_FIGURE)
@@ -167,6 +180,19 @@ def test_other_labels_than_the_champions() -> None:
 def test_only_rare_classes_are_no_figure() -> None:
     rare = evidence(metrics__test__per_class={"NK": {"recall": 1.0, "cells": 3}})
     assert asked(rare)["class_recall"].reason == "not measured: no cell type has 10 test cells"
+
+
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [
+        (0.0, "; with a shuffled network macro-F1 is 0.880, and 0.0% of test cells get another label: what the layers"),
+        (0.2, ", and 20.0% of test cells get another label"),
+    ],
+)
+def test_equal_figures_are_not_equal_labels(share: float, told: str) -> None:
+    result = asked(evidence(metrics__control__changed_labels_share=share))["shuffled_network"]
+    assert told in result.reason
+    assert ("decides nothing" in result.reason) is (share == 0.0)
 
 
 @pytest.mark.parametrize("mode", ["regulators", "dense"])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sctransformer.registry.lineage import collect_lineage, git_state, package_versions, who
+from sctransformer.registry.lineage import code_url, collect_lineage, git_state, package_versions, who
 
 
 def git(root: Path, *arguments: str) -> None:
@@ -92,16 +92,39 @@ def test_without_a_repository_a_commit_or_git(tmp_path: Path, monkeypatch: pytes
     assert who(tmp_path)
 
 
-def test_all_of_it(repository: Path) -> None:
+def test_all_of_it(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "ada_l")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada.lovelace")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "not to be told")
     params: dict[str, Any] = {"seed": 0, "train": {"lr": 0.1}}
     lineage = collect_lineage(repository, params, "a" * 64, "b" * 64, True, "run")
     assert lineage["params"] == params
     assert (lineage["data_sha256"], lineage["prior_sha256"], lineage["run_id"]) == ("a" * 64, "b" * 64, "run")
     assert len(lineage["dvc_lock_sha256"]) == 64
     assert lineage["when"].endswith("+00:00")
+    named = [lineage[name] for name in ("who", "account", "tracking_user")]
+    assert named == ["Ada <ada@example.org>", "ada_l", "ada.lovelace"]
+    assert "not to be told" not in str(lineage)
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
+    assert collect_lineage(repository, params, "", "", True, None)["tracking_user"] is None
     assert lineage["validation_success"] is True
     (repository / "dvc.lock").unlink()
     assert collect_lineage(repository, params, "", "", True, None)["dvc_lock_sha256"] is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "url"),
+    [
+        ("https://ada:secret@example.org/ada/cells.git", "https://example.org/ada/cells.git"),
+        ("git@example.org:ada/cells.git", "git@example.org:ada/cells.git"),
+        ("/home/ada/cells", None),
+        (None, None),
+    ],
+)
+def test_where_the_code_is(repository: Path, origin: str | None, url: str | None) -> None:
+    if origin is not None:
+        git(repository, "remote", "add", "origin", origin)
+    assert code_url(repository) == url
 
 
 def test_packages_are_the_direct_ones() -> None:

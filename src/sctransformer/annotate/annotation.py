@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sctransformer._constants import UNKNOWN_LABEL
+from sctransformer.annotate.rejection import rejected
 from sctransformer.annotate.shards import ShardStore
 from sctransformer.evaluation.profile import Profile, confidence_bins, library_size_bins
 
@@ -105,7 +106,7 @@ def assemble(store: ShardStore, threshold: float) -> Annotation:
     for shard, content in enumerate(store):
         rows = store.plan.rows(shard)
         part = slice(rows.start, rows.stop)
-        rejected_N = ~content.counted_N | ~(content.confidence_N >= threshold)
+        rejected_N = rejected(content.confidence_N, content.counted_N, threshold)
         label_N[part] = np.where(rejected_N, UNKNOWN, content.label_N)
         confidence_N[part], library_size_N[part] = content.confidence_N, content.library_size_N
         counted_N[part] = content.counted_N

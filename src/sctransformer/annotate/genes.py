@@ -129,13 +129,16 @@ def match_genes(vocabulary: pd.DataFrame, genes: pd.Index) -> GeneMatch:
     )
 
 
-def require_coverage(match: GeneMatch, vocabulary: pd.DataFrame, genes: pd.Index, source: str, minimum: float) -> None:
+def require_coverage(
+    match: GeneMatch, vocabulary: pd.DataFrame, genes: pd.Index, source: str, minimum: float, names: str = "var_names"
+) -> None:
     """Refuse a file that lacks too much of the panel.
 
     Args:
         genes: names of the file's columns, as `named_by_symbol` gives them.
         source: what to call the file in the error.
         minimum: smallest coverage, 0 to 1.
+        names: what to call the place where the names of the genes stand.
 
     Raises:
         UserError: with the coverage, the genes most missed and, where names look like another kind, that kind.
@@ -147,27 +150,27 @@ def require_coverage(match: GeneMatch, vocabulary: pd.DataFrame, genes: pd.Index
     raise UserError(
         f"{source}: its genes cover {match.coverage:.1%} of the expression the model reads, under the minimum of "
         f"{minimum:.1%}; "
-        f"most missed: {named}{f' and {more} more' if more > 0 else ''}; {_advice(match, vocabulary, genes)}."
+        f"most missed: {named}{f' and {more} more' if more > 0 else ''}; {_advice(match, vocabulary, genes, names)}."
     )
 
 
-def _advice(match: GeneMatch, vocabulary: pd.DataFrame, genes: pd.Index) -> str:
+def _advice(match: GeneMatch, vocabulary: pd.DataFrame, genes: pd.Index, names: str) -> str:
     wanted: Sequence[str] = vocabulary["gene"].tolist()
     if _mostly_ensembl(genes) and not _mostly_ensembl(wanted):
         if "ensembl_id" not in vocabulary or not vocabulary["ensembl_id"].astype(bool).any():
-            return "the file names genes by Ensembl ids and the model by symbols: set var_names to symbols"
+            return f"it names genes by Ensembl ids and the model by symbols: set {names} to symbols"
         if match.coverage == 0:
-            return "the file names genes by Ensembl ids, of which the model knows none: check the species"
+            return "it names genes by Ensembl ids, of which the model knows none: check the species"
     if _mostly_ensembl(wanted) and not _mostly_ensembl(genes):
-        return "the model names genes by Ensembl ids and the file does not: set var_names to Ensembl ids"
+        return f"the model names genes by Ensembl ids and it does not: set {names} to Ensembl ids"
     if (genome := _genome_named(genes)) is not None:
-        return f"the file's names begin with {genome!r}, as Cell Ranger writes them for several genomes: cut that off"
+        return f"its names begin with {genome!r}, as Cell Ranger writes them for several genomes: cut that off"
     folded = vocabulary.assign(gene=vocabulary["gene"].str.upper())
     if match_genes(folded, genes.str.upper()).coverage > match.coverage + 0.1:
         return "names match better when capitals are ignored, as mouse symbols do with human ones: check the species"
     if match.coverage >= _UNDERSTOOD:
-        return "its names are understood, so these genes are not in it: take the file from before genes were filtered"
-    return "check that var_names holds the gene names that the model uses, or that the panel was not filtered away"
+        return "its names are understood, so these genes are not in it: take the cells from before genes were filtered"
+    return f"check that {names} holds the gene names that the model uses, or that the panel was not filtered away"
 
 
 def _mostly_ensembl(names: Sequence[str] | pd.Index) -> bool:

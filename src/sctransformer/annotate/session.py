@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sctransformer._constants import GraphForm
 from sctransformer.annotate.genes import GeneMatch, fill_absent
 from sctransformer.errors import UserError
+from sctransformer.export.agreement import require_ports
 from sctransformer.export.bundle import Bundle
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,8 @@ class ScoringSession:
         variant: which form of the graph, see `export.variants`.
 
     Raises:
-        UserError: onnxruntime is absent or broken, or does not accept the graph, or the bundle has no such form.
+        UserError: onnxruntime is absent or broken, or does not accept the graph, the graph is not that of the bundle's
+            genes and classes, or the bundle has no such form.
     """
 
     def __init__(self, bundle: Bundle, threads: int | None = None, variant: GraphForm = "float32") -> None:
@@ -65,6 +67,9 @@ class ScoringSession:
             raise UserError(
                 f"{path}: onnxruntime {runtime.__version__} cannot run the graph ({error}); update it."
             ) from error
+        ports = (self._session.get_inputs(), self._session.get_outputs())
+        inputs, outputs = ({port.name: port.shape for port in side} for side in ports)
+        require_ports(path, bundle.config, inputs, outputs)
         self.provider: str = self._session.get_providers()[0]
         """What really runs: onnxruntime falls back to the CPU when CUDA is there but does not start."""
         if self.provider != wanted[0]:
@@ -99,6 +104,29 @@ def score_as_served(
         vocabulary: of the bundle.
     """
     return session.score(fill_absent(counts_NG, library_size_N, match, vocabulary), library_size_N)
+
+
+def require_scorable(bundle: Bundle) -> None:
+    """Score one empty cell: whether a bundle whose files are whole can label anything here.
+
+    Args:
+        bundle: verified by `read_bundle`.
+
+    Raises:
+        UserError: as `ScoringSession`, or the graph does not run, or gives no probability for every label.
+    """
+    session = ScoringSession(bundle)
+    try:
+        scores = session.score(np.zeros((1, len(bundle.genes)), dtype=np.float32), np.ones(1, dtype=np.float32))
+    except Exception as error:  # onnxruntime has no public base class for its errors
+        found = " ".join(str(error).split())
+        raise UserError(f"{bundle.graph_path}: the graph does not run ({found}); export the bundle again.") from error
+    wanted = (1, len(bundle.labels))
+    if scores.probabilities_NC.shape != wanted or not np.isfinite(scores.probabilities_NC).all():
+        raise UserError(
+            f"{bundle.graph_path}: the graph gives probabilities of the shape {scores.probabilities_NC.shape} for one "
+            f"cell, expected finite ones of {wanted}; export the bundle again."
+        )
 
 
 def fastest_batch(session: ScoringSession, n_genes: int, candidates: Sequence[int] = BATCHES) -> int:

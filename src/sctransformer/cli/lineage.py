@@ -13,11 +13,14 @@ from sctransformer.errors import UserError
 def lineage(
     source: Annotated[
         str,
-        typer.Argument(metavar="FILE|MODEL", help="An annotated h5ad, the folder of a bundle, or celltype@champion."),
+        typer.Argument(
+            metavar="FILE|MODEL",
+            help="An annotated h5ad, zarr or Parquet file, the folder of a bundle, or celltype@champion.",
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")] = False,
 ) -> None:
-    """Show commit, data, network, parameters and packages behind a model, or the model behind a file's labels."""
+    """Show commit, data, network, parameters, packages and decisions behind a model or behind a file's labels."""
     content = _lineage_of(source)
     if as_json:
         print(json.dumps(content, indent=2, sort_keys=True, default=str))
@@ -27,12 +30,13 @@ def lineage(
 
 
 def _lineage_of(source: str) -> dict[str, Any]:
+    from sctransformer._constants import BUNDLE
     from sctransformer.export.bundle import read_bundle
 
     path = Path(source)
-    if path.is_dir():
+    if (path / BUNDLE.checksums).is_file():
         return read_bundle(path).lineage
-    if path.is_file():
+    if path.exists():
         from sctransformer.registry.provenance import lineage_of_file
 
         return lineage_of_file(path)
@@ -51,5 +55,7 @@ def _lines(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
     for key, value in content.items():
         if isinstance(value, Mapping):
             yield from _lines(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            yield from ((f"{prefix}{key}", one) for one in value or ["none"])
         else:
             yield f"{prefix}{key}", value

@@ -13,6 +13,10 @@ FEWEST_DONORS: Final = 4
 """With fewer donors, drawing donors says little; cells are drawn instead."""
 
 
+NEGLIGIBLE: Final = 0.01
+"""Two models that label a smaller share of cells differently decide alike."""
+
+
 @dataclass(frozen=True)
 class PairedComparison:
     """Of one model with another."""
@@ -78,6 +82,11 @@ def compare(
     differences_B = _macro_f1(times_BK, kinds_K3, 1, len(classes)) - _macro_f1(times_BK, kinds_K3, 2, len(classes))
     low, high = (float(bound) for bound in np.quantile(differences_B, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
     return PairedComparison(len(truth_N), float(one), float(other), low, high, unit, differences_B)
+
+
+def disagreement(one_N: Sequence[str], other_N: Sequence[str]) -> float:
+    """Share of cells to which two models give another label, 0 to 1: macro-F1 may be equal where labels are not."""
+    return sum(one != other for one, other in zip(one_N, other_N, strict=True)) / len(one_N)
 
 
 def _cells_drawn(

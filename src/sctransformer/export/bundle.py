@@ -1,6 +1,7 @@
 """The model bundle: a folder with everything scoring needs, verified before anything is loaded. No torch here."""
 
 import hashlib
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,13 +12,23 @@ import pandas as pd
 
 from sctransformer._constants import BUNDLE, OBS, VARIANTS
 from sctransformer.errors import UserError
+from sctransformer.export.agreement import require_agreement, require_lock
 from sctransformer.files import read_json, sha256_file, write_json, written_whole
 
 FORMAT = 1
 """Raised when an older reader could not make sense of the files."""
 _UNHASHED = (BUNDLE.checksums,)
-_ADDED_LATER = (BUNDLE.page,)
+_ADDED_LATER = (BUNDLE.page, BUNDLE.lock)
 """Members that bundles of this format may lack."""
+_OBJECTS = (
+    BUNDLE.config,
+    BUNDLE.calibration,
+    BUNDLE.reference,
+    BUNDLE.metrics,
+    BUNDLE.parity,
+    BUNDLE.lineage,
+)
+_CHECKSUM = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>.+)")
 _IDENTITY = (BUNDLE.weights, BUNDLE.config, BUNDLE.vocabulary, BUNDLE.prior, BUNDLE.labels, BUNDLE.calibration)
 
 
@@ -95,6 +106,7 @@ def write_bundle(
     lineage: dict[str, Any],
     card: str,
     page: str | None = None,
+    dvc_lock: Path | None = None,
     weights: Path,
     write_graph: Callable[[Path], None],
     measure_parity: Callable[[Path], dict[str, Any]],
@@ -111,6 +123,7 @@ def write_bundle(
             parity.json says of them under `variants`.
         card: Markdown.
         page: the same as HTML.
+        dvc_lock: file to copy, of the digest that the lineage has.
         The rest: contents, see `Bundle`.
     """
     with written_whole(target) as folder:
@@ -131,6 +144,8 @@ def write_bundle(
         (folder / BUNDLE.card).write_text(card)
         if page is not None:
             (folder / BUNDLE.page).write_text(page)
+        if dvc_lock is not None:
+            shutil.copyfile(dvc_lock, folder / BUNDLE.lock)
         members = sorted(path.name for path in folder.iterdir())
         lines = [f"{sha256_file(folder / name)}  {name}\n" for name in members]
         (folder / BUNDLE.checksums).write_text("".join(lines))
@@ -140,25 +155,30 @@ def read_bundle(folder: Path) -> Bundle:
     """Verify a bundle and read it.
 
     Raises:
-        UserError: as `verify_bundle`, or the bundle was written in a format this version does not know.
+        UserError: as `verify_bundle`, the bundle was written in a format this version does not know, a member is not
+            readable, or members do not fit one another (see `require_agreement`).
     """
     verify_bundle(folder)
-    config = read_json(folder / BUNDLE.config)
+    objects = {name: _read_object(folder / name) for name in _OBJECTS}
+    config = objects[BUNDLE.config]
     if config.get("format") != FORMAT:
         raise UserError(
             f"{folder / BUNDLE.config}: format is {config.get('format')!r}, expected {FORMAT}; update sctransformer."
         )
+    tables = {name: _read_table(folder / name) for name in (BUNDLE.vocabulary, BUNDLE.prior, BUNDLE.labels)}
+    require_agreement(folder, config, tables, objects[BUNDLE.calibration])
+    require_lock(folder / BUNDLE.lock, objects[BUNDLE.lineage])
     return Bundle(
         folder=folder,
         config=config,
-        vocabulary=pd.read_parquet(folder / BUNDLE.vocabulary),
-        prior=pd.read_parquet(folder / BUNDLE.prior),
-        labels=pd.read_csv(folder / BUNDLE.labels, sep="\t", dtype=str, keep_default_na=False),
-        calibration=read_json(folder / BUNDLE.calibration),
-        reference=read_json(folder / BUNDLE.reference),
-        metrics=read_json(folder / BUNDLE.metrics),
-        parity=read_json(folder / BUNDLE.parity),
-        lineage=read_json(folder / BUNDLE.lineage),
+        vocabulary=tables[BUNDLE.vocabulary],
+        prior=tables[BUNDLE.prior],
+        labels=tables[BUNDLE.labels],
+        calibration=objects[BUNDLE.calibration],
+        reference=objects[BUNDLE.reference],
+        metrics=objects[BUNDLE.metrics],
+        parity=objects[BUNDLE.parity],
+        lineage=objects[BUNDLE.lineage],
     )
 
 
@@ -166,13 +186,12 @@ def verify_bundle(folder: Path) -> None:
     """Compare every file with checksums.txt.
 
     Raises:
-        UserError: the folder is no bundle, or a file is missing, unlisted or not what was written.
+        UserError: the folder is no bundle, its list is none, or a file is missing, unlisted or not what was written.
     """
     listing = folder / BUNDLE.checksums
     if not listing.is_file():
         raise UserError(f"{folder}: is no model bundle (it has no {BUNDLE.checksums}).")
-    lines = (line.split("  ", maxsplit=1) for line in listing.read_text().splitlines())
-    expected = {name: digest for digest, name in lines}
+    expected = _listed(listing)
     there = {path.name for path in folder.iterdir()} - set(_UNHASHED)
     for name in sorted(set(BUNDLE) - {*_UNHASHED, *_ADDED_LATER} - set(expected)):
         raise UserError(f"{listing}: does not list {name}; the bundle is incomplete.")
@@ -190,6 +209,39 @@ def verify_bundle(folder: Path) -> None:
 def label_table(names: list[str], ontology: dict[str, str]) -> pd.DataFrame:
     """The content of labels.tsv: class names, and Cell Ontology ids where known."""
     return pd.DataFrame({"name": names, OBS.ontology_term: [ontology.get(name, "") for name in names]})
+
+
+def _listed(listing: Path) -> dict[str, str]:
+    """Digest of each file that checksums.txt lists."""
+    expected = {}
+    for number, line in enumerate(listing.read_text(errors="replace").splitlines(), start=1):
+        found = _CHECKSUM.fullmatch(line)
+        if found is None:
+            raise UserError(
+                f"{listing}: line {number} is {line[:80]!r}, expected a SHA-256, two spaces and the name of a file; "
+                "the bundle is damaged or was changed."
+            )
+        expected[found["name"]] = found["digest"]
+    return expected
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = read_json(path)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 text; export the bundle again.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds a {type(content).__name__}, expected a JSON object; export the bundle again.")
+    return content
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:  # pyarrow's and pandas' own errors are among these
+        raise UserError(f"{path}: is no readable table ({error}); export the bundle again.") from error
 
 
 def _digest_of_files(folder: Path, names: tuple[str, ...]) -> str:

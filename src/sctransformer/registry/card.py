@@ -10,11 +10,21 @@ import jinja2
 import pandas as pd
 from markdown_it import MarkdownIt
 
-from sctransformer._constants import CELLXGENE_FIELDS, OBS
+from sctransformer._constants import BUNDLE, CELLXGENE_FIELDS, OBS
 from sctransformer.errors import UserError
+from sctransformer.evaluation.paired import NEGLIGIBLE
+from sctransformer.registry.names import BUNDLE_ARTIFACT
 
 _MOST_VALUES = 8
+_ALWAYS = ("organism", "tissue")
+"""Named on every card, for the intended use is the same species and tissue."""
+_SECTIONS = ("data", "prepare", "prior", "model", "train")
+"""Of params.yaml, what sets cells, genes, network, model and training."""
+_NOT_STATED = "not stated"
 _NOT_DESCRIBED = ("_id", OBS.donor, "is_primary_data")
+_REST = (
+    f"\n\n*The rest of the card is `{BUNDLE.card}` in the folder `{BUNDLE_ARTIFACT}` of this version's artifacts.*\n"
+)
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b}"
     "table{border-collapse:collapse;margin:1rem 0}td,th{border:1px solid #ccc;padding:.3rem .6rem;text-align:left}"
@@ -34,6 +44,15 @@ def described(obs: pd.DataFrame) -> dict[str, list[str]]:
         for name, counts in found.items()
         if len(counts)
     }
+
+
+def shortened(card: str, longest: int) -> str:
+    """A text of Markdown that begins with a card, cut after a whole section, with a word on where the rest is."""
+    if len(card) <= longest:
+        return card
+    kept = card[: longest - len(_REST)]
+    boundaries = (kept.rfind(mark) for mark in ("\n## ", "\n\n", " "))
+    return kept[: next((place for place in boundaries if place > 0), len(kept))].rstrip() + _REST
 
 
 def card_page(card: str, name: str) -> str:
@@ -57,6 +76,7 @@ def render_card(
     prior_edges: int,
     training_cells: int,
     described: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    dataset: Mapping[str, str | None] = MappingProxyType({}),
 ) -> str:
     """Fill the template.
 
@@ -70,6 +90,8 @@ def render_card(
         prior_edges: edges among the vocabulary.
         training_cells: cells the weights were fitted to.
         described: what is known of them, see `described`.
+        dataset: what the catalogue says of them, see `data.catalogue.Dataset`: url, citation, license, description,
+            organism.
 
     Raises:
         UserError: the template is absent, is not valid, or uses a value that is not there.
@@ -80,8 +102,9 @@ def render_card(
     # A label may hold a character that ends a cell of a Markdown table.
     environment.filters["cell"] = lambda value: str(value).replace("|", "\\|").replace("\n", " ")
     environment.filters["range"] = lambda value: f" ({value[0]:.3f} to {value[1]:.3f})" if value else ""
+    environment.filters["link"] = lambda value: f"<{value}>" if str(value).startswith("http") else f"`{value}`"
     environment.filters["three"] = lambda value: "not measured" if value is None else f"{value:.3f}"
-    test, baseline = metrics.get("test") or {}, metrics.get("baseline") or {}
+    test, baseline, control = (metrics.get(part) or {} for part in ("test", "baseline", "control"))
     classes = [
         {
             "name": row["name"],
@@ -105,8 +128,11 @@ def render_card(
             lineage=lineage,
             prior_edges=prior_edges,
             training_cells=training_cells,
-            described=described,
-            control=metrics.get("control") or {},
+            described=_with_blanks(described, dataset),
+            dataset=dataset,
+            parameters=_parameters(lineage.get("params") or {}),
+            control=control,
+            network_decides_nothing=(control.get("changed_labels_share") or 0.0) < NEGLIGIBLE,
         )
     except OSError as error:
         raise UserError(f"{template}: cannot be read ({error.strerror}); run from the project's folder.") from error
@@ -114,3 +140,21 @@ def render_card(
         raise UserError(f"{template}: line {error.lineno} is not valid Jinja2 ({error.message}).") from error
     except jinja2.UndefinedError as error:
         raise UserError(f"{template}: {error.message}; the bundle does not hold what the template asks for.") from error
+
+
+def _with_blanks(described: Mapping[str, Sequence[str]], dataset: Mapping[str, str | None]) -> dict[str, Sequence[str]]:
+    """Fields of the cells, the ones that every card names first; the cells' own words go before the catalogue's."""
+    always = {field: described.get(field) or [dataset.get(field) or _NOT_STATED] for field in _ALWAYS}
+    return always | {field: values for field, values in described.items() if field not in always}
+
+
+def _parameters(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters by their dotted name."""
+    seed = {"seed": params["seed"]} if "seed" in params else {}
+    sections = {section: params.get(section) for section in _SECTIONS}
+    return seed | {
+        f"{section}.{name}": value
+        for section, values in sections.items()
+        if isinstance(values, Mapping)
+        for name, value in values.items()
+    }

@@ -7,12 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sctransformer.errors import UserError
-from sctransformer.evaluation.paired import PairedComparison
+from sctransformer.evaluation.paired import NEGLIGIBLE, PairedComparison
 from sctransformer.registry.policy import NoWorse, Policy
 
 Value = float | int | str | None
 
-_LINEAGE_FIELDS = (("git", "commit"), ("dvc_lock_sha256",), ("data_sha256",), ("prior_sha256",))
+_LINEAGE_FIELDS = (
+    ("git", "commit"),
+    ("dvc_lock_sha256",),
+    ("data_sha256",),
+    ("prior_sha256",),
+    ("params",),
+    ("packages",),
+    ("who",),
+    ("when",),
+)
 _TEST_F1 = ("test", "macro_f1")
 
 
@@ -147,8 +156,9 @@ def _checksums(candidate: Evidence) -> tuple[Value, Value, bool, str]:
 
 
 def _lineage_complete(candidate: Evidence) -> tuple[Value, Value, bool, str]:
-    there = [_text(candidate.lineage, path) is not None for path in _LINEAGE_FIELDS]
-    absent = ", ".join(".".join(path) for path, found in zip(_LINEAGE_FIELDS, there, strict=True) if not found)
+    found = [value_at(candidate.lineage, path) for path in _LINEAGE_FIELDS]
+    there = [isinstance(value, str | dict) and bool(value) for value in found]
+    absent = ", ".join(".".join(path) for path, known in zip(_LINEAGE_FIELDS, there, strict=True) if not known)
     return sum(there), len(there), not absent, f"not recorded: {absent}" if absent else "all are recorded"
 
 
@@ -245,6 +255,10 @@ def _shuffled(candidate: Evidence, margin: float) -> tuple[Value, Value, bool, s
         return None, -margin, False, "not measured: control.difference"
     other = _figure(candidate.metrics, ("control", "macro_f1"))
     told = "" if other is None else f"; with a shuffled network macro-F1 is {other:.3f}"
+    changed = _figure(candidate.metrics, ("control", "changed_labels_share"))
+    if changed is not None:
+        told += f", and {changed:.1%} of test cells get another label"
+        told += ": what the layers read decides nothing" if changed < NEGLIGIBLE else ""
     passed = difference >= -margin
     return difference, -margin, passed, ("no worse than its shuffle" if passed else "worse than its shuffle") + told
 

@@ -2,6 +2,7 @@
 
 import getpass
 import hashlib
+import os
 import platform
 import re
 import subprocess
@@ -18,6 +19,9 @@ _OWN_FOLDERS = ("src", "pipelines", "registry")
 """Where a file that git does not know would change what runs."""
 _RECORDED_BY_CONTENT = ("params.yaml", "dvc.lock")
 _GIT_SECONDS = 60
+_ELSEWHERE = re.compile(r"(?:https?|ssh|git)://\S+|[\w.-]+@[\w.-]+:\S+")
+_TRACKING_USER = "MLFLOW_TRACKING_USERNAME"
+"""By which the tracking server knows the person, where it asks for a name."""
 
 
 def collect_lineage(
@@ -42,13 +46,15 @@ def collect_lineage(
         run_id: the training run in MLflow.
 
     Returns:
-        git (commit, dirty, patch_sha256, and why git told nothing, if so), dvc_lock_sha256 (None without the file),
-        data_sha256, prior_sha256, params, packages, python, platform, validation_success, run_id, who, and when
-        (UTC). `who` and `when` say who made it and are part of no identity.
+        git (commit, dirty, patch_sha256, and why git told nothing, if so), code_url (None where the repository names no
+        other), dvc_lock_sha256 (None without the file),
+        data_sha256, prior_sha256, params, packages, python, platform, validation_success, run_id, who, account,
+        tracking_user, and when (UTC). These last four say who made it and are part of no identity; each is a name.
     """
     lock = root / "dvc.lock"
     return {
         "git": git_state(root),
+        "code_url": code_url(root),
         "dvc_lock_sha256": sha256_file(lock) if lock.is_file() else None,
         "data_sha256": data_sha256,
         "prior_sha256": prior_sha256,
@@ -59,6 +65,8 @@ def collect_lineage(
         "validation_success": validation_success,
         "run_id": run_id,
         "who": who(root),
+        "account": account(),
+        "tracking_user": os.environ.get(_TRACKING_USER) or None,
         "when": utc_now(),
     }
 
@@ -88,6 +96,16 @@ def git_state(root: Path) -> dict[str, Any]:
     return {"commit": commit, "dirty": True, "patch_sha256": patch.hexdigest()}
 
 
+def code_url(root: Path) -> str | None:
+    """Where others find the commit: the repository's origin, without a name or password; None for a path or nothing."""
+    try:
+        url = _git(root, "config", "--get", "remote.origin.url").decode().strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    elsewhere = _ELSEWHERE.fullmatch(url)
+    return None if elsewhere is None else re.sub(r"//[^/@\s]*@", "//", url)
+
+
 def package_versions() -> dict[str, str]:
     """Versions of sctransformer, of its direct dependencies, and of whichever onnxruntime is installed."""
     try:
@@ -112,7 +130,11 @@ def who(root: Path = Path()) -> str:
         name, email = (_git(root, "config", f"user.{part}").decode().strip() for part in ("name", "email"))
         return f"{name} <{email}>"
     except (OSError, subprocess.SubprocessError):
-        pass
+        return account()
+
+
+def account() -> str:
+    """The name of the account on this machine, `unknown` where it has none."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container with a user id that has no name

@@ -23,6 +23,7 @@ from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle, read_bundle
 from sctransformer.files import sha256_file, written_whole
 from sctransformer.registry.aliases import aliases_in
+from sctransformer.registry.card import shortened
 from sctransformer.registry.names import ALIASES, LONGEST_DESCRIPTION, MODELS_EXPERIMENT, VERSION_TAGS
 from sctransformer.registry.packaging import BUNDLE_IN_MODEL, save_model
 from sctransformer.registry.references import Reference, parse_reference, require_model_name
@@ -303,7 +304,7 @@ def _create_version(client: MlflowClient, source: Path, name: str, digest: str, 
         source=model.artifact_location,
         run_id=linked,
         tags=tags,
-        description=card[:LONGEST_DESCRIPTION],
+        description=shortened(card, LONGEST_DESCRIPTION),
         model_id=model.model_id if known else None,
     )
 

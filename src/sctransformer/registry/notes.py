@@ -3,6 +3,7 @@
 from mlflow import MlflowClient
 
 from sctransformer.registry import ledger
+from sctransformer.registry.card import shortened
 from sctransformer.registry.ledger import Decision
 from sctransformer.registry.names import LONGEST_DESCRIPTION, VERSION_TAGS
 
@@ -51,7 +52,7 @@ def described(decision: Decision, asked: Decision, card: str) -> str:
         gates = ", ".join(f"`{gate.gate}`" for gate in asked.switched_off)
         policy = f"the policy `{asked.policy}`" if asked.policy else "the policy"
         lines.append(f"- **Not asked, because {policy} switches them off**: {gates}")
-    return ("\n".join(lines) + _END + rest)[:LONGEST_DESCRIPTION]
+    return shortened("\n".join(lines) + _END + rest, LONGEST_DESCRIPTION)
 
 
 def _promotion_before(client: MlflowClient, decision: Decision) -> Decision:

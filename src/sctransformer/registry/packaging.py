@@ -12,7 +12,8 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
 import sctransformer
-from sctransformer._constants import OBS, TARGET_SUM
+from sctransformer._constants import OBS, REJECTED, TARGET_SUM
+from sctransformer.annotate.session import require_scorable
 from sctransformer.export.bundle import Bundle, read_bundle
 from sctransformer.registry import pyfunc_model
 from sctransformer.registry.names import BUNDLE_ARTIFACT
@@ -38,13 +39,14 @@ def save_model(bundle_folder: Path, target: Path) -> Bundle:
         The bundle that lies in the model, verified there.
 
     Raises:
-        UserError: the bundle is damaged.
+        UserError: the bundle is damaged or cannot score.
     """
     with tempfile.TemporaryDirectory() as temporary:
         # A copy under a fixed name: MLflow keeps the folder's own name, and what is verified is what is registered.
         staged = Path(temporary) / BUNDLE_ARTIFACT
         shutil.copytree(bundle_folder, staged)
         bundle = read_bundle(staged)
+        require_scorable(bundle)
         code = Path(temporary) / "code" / sctransformer.__name__
         shutil.copytree(Path(sctransformer.__file__).parent, code, ignore=_not_needed)
         mlflow.pyfunc.save_model(
@@ -87,7 +89,11 @@ def _signature() -> ModelSignature:
     """Outputs only. A schema of the columns would freeze the genes and make MLflow drop every other column, which
     belong into the library size; a tensor would lose their names. The model checks its input itself.
     """
-    outputs = [ColSpec(DataType.string, OBS.predicted_labels), ColSpec(DataType.float, OBS.conf_score)]
+    outputs = [
+        ColSpec(DataType.string, OBS.predicted_labels),
+        ColSpec(DataType.float, OBS.conf_score),
+        ColSpec(DataType.boolean, REJECTED),
+    ]
     return ModelSignature(outputs=Schema(outputs))
 
 

@@ -81,7 +81,7 @@ class Gates(_Section):
     bundle_checksums: Gate = Gate()
     """Every file of the bundle matches checksums.txt."""
     lineage_complete: Gate = Gate()
-    """Commit, dvc.lock digest, data hash and prior hash are recorded."""
+    """Commit, dvc.lock digest, data and prior hashes, parameters, package versions, who and when are recorded."""
     lineage_clean: Gate = Gate()
     """Nothing differed from the commit when the model was made."""
     validation: Gate = Gate()

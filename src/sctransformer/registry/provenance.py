@@ -1,75 +1,167 @@
 """From the labels in a file back to the model that gave them."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 from anndata.io import read_elem
+from pyarrow import parquet
 
-from sctransformer._constants import UNS
+from sctransformer._constants import BUNDLE, UNS
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
 from sctransformer.registry.models import lineage_of_version, tags_of_version, version_with_identity
 from sctransformer.registry.names import VERSION_TAGS
+from sctransformer.registry.promotion import decisions_on
 from sctransformer.registry.references import Reference, is_reference, parse_reference
+
+_PARQUET = b"PAR1"
+"""What a Parquet file begins with."""
+_WHERE = f"uns[{UNS.annotation!r}]"
+_NOT_OURS = "it was not annotated by sctransformer"
 
 
 def lineage_of_file(path: Path) -> dict[str, Any]:
-    """What an annotated h5ad says of its labels, and the lineage of the model, where the registry still has it.
+    """What an annotated file says of its labels, and the lineage of the model, where the registry still has it.
 
-    Only `uns["sctransformer"]` is read, however large the file.
+    Only the record of the annotation is read, however large the file: `uns["sctransformer"]` of an h5ad file or a zarr
+    folder, the schema's metadata of a Parquet file.
 
     Returns:
-        `annotation`: the content of that field. `lineage`: of the model; or `lineage_not_found`: why it is not there.
+        `annotation`: that record. `model`, `lineage` and, of a registered version, `decisions` (see `decisions_on`); or
+        `lineage_not_found`: why they are not there.
 
     Raises:
-        UserError: the file is no HDF5, or was not annotated by sctransformer.
+        UserError: the file cannot be read, is of a kind that holds no record, or was not annotated by sctransformer.
     """
+    annotation = _annotation_of(path)
     try:
-        with h5py.File(path, "r") as file:
-            if UNS.annotation not in file.get("uns", {}):
-                raise UserError(f"{path}: has no uns[{UNS.annotation!r}]; it was not annotated by sctransformer.")
-            content = read_elem(file["uns"][UNS.annotation])
-    except OSError as error:
-        raise UserError(f"{path}: is not a readable h5ad file; it is cut short or damaged ({error}).") from error
-    annotation = {key: _plain(value) for key, value in content.items()}
-    try:
-        return {"annotation": annotation, "lineage": _model_lineage(annotation)}
+        return {"annotation": annotation, **_model_lineage(annotation)}
     except UserError as error:
         return {"annotation": annotation, "lineage_not_found": str(error)}
 
 
+def _annotation_of(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        content = _in_zarr(path)
+    elif path.suffix == ".csv":
+        raise UserError(
+            f"{path}: is CSV, which holds labels and no record of the model; ask the model itself (`sctransformer "
+            "lineage celltype@champion`), or annotate with --format parquet or anndata, whose files hold it."
+        )
+    elif path.suffix == ".parquet" or _begins_with(path, _PARQUET):
+        content = _in_parquet(path)
+    else:
+        content = _in_h5ad(path)
+    if not isinstance(content, Mapping) or not isinstance(content.get("model"), str):
+        raise UserError(f"{path}: what it holds under {UNS.annotation!r} names no model; {_NOT_OURS}.")
+    return {str(key): _plain(value) for key, value in content.items()}
+
+
+def _in_h5ad(path: Path) -> Any:
+    try:
+        with h5py.File(path, "r") as file:
+            return _in_tree(file, path)
+    except OSError as error:
+        raise UserError(f"{path}: is not a readable h5ad file; it is cut short or damaged ({error}).") from error
+
+
+def _in_zarr(path: Path) -> Any:
+    import zarr  # half a second
+
+    try:
+        root = zarr.open_group(path, mode="r")
+    except Exception as error:  # zarr raises whatever it stumbles over
+        raise UserError(
+            f"{path}: is no model bundle (it has no {BUNDLE.checksums}), and no readable zarr folder."
+        ) from error
+    return _in_tree(root, path)
+
+
+def _in_tree(root: Any, path: Path) -> Any:
+    try:
+        uns = root.get("uns")
+        found = uns.get(UNS.annotation) if hasattr(uns, "keys") else None
+        content = None if found is None else read_elem(found)
+    except Exception as error:  # h5py, zarr and anndata raise whatever they stumble over
+        why = " ".join(str(error).split())
+        raise UserError(f"{path}: {_WHERE} cannot be read; the file is damaged ({why}).") from error
+    if found is None:
+        raise UserError(f"{path}: has no {_WHERE}; {_NOT_OURS}.")
+    return content
+
+
+def _in_parquet(path: Path) -> Any:
+    try:
+        metadata = parquet.read_schema(path).metadata or {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: is not a readable Parquet file; it is cut short or damaged ({error}).") from error
+    text = metadata.get(UNS.annotation.encode())
+    if text is None:
+        raise UserError(f"{path}: its schema has no metadata {UNS.annotation!r}; {_NOT_OURS}.")
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{path}: the metadata {UNS.annotation!r} of its schema are no JSON ({error}).") from error
+
+
+def _begins_with(path: Path, beginning: bytes) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(beginning)) == beginning
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
 def _model_lineage(annotation: dict[str, Any]) -> dict[str, Any]:
-    reference, version = str(annotation.get("model", "")), str(annotation.get("model_version", ""))
+    reference, version = annotation["model"], str(annotation.get("model_version", ""))
     if is_reference(reference) and version.isdecimal():
         # The alias may have moved since; the version that it stood for was written down.
         return _of_registered(str(Reference(parse_reference(reference).name, version=int(version))), annotation)
-    if Path(reference).is_dir():
-        bundle = read_bundle(Path(reference))
-    else:
+    if not Path(reference).is_dir():
         raise UserError(f"{reference or 'the model'}: was no registered model, and is no folder here.")
+    bundle = read_bundle(Path(reference))
     if bundle.identity != annotation.get("model_identity", bundle.identity):
         raise UserError(f"{reference}: is not the model that labelled this file (its identity is another).")
-    return bundle.lineage
+    return {"model": reference, "lineage": bundle.lineage}
 
 
 def _of_registered(wanted: str, annotation: dict[str, Any]) -> dict[str, Any]:
     """By number; and where that version is gone or is another model, by identity under any name."""
     identity = annotation.get("model_identity")
+    refusal = UserError(f"{wanted}: is not the model that labelled this file (its identity is another).")
     try:
         version, tags = tags_of_version(wanted)
         if identity is None or tags.get(VERSION_TAGS.identity, identity) == identity:
-            return lineage_of_version(version)[1]
-        refusal = UserError(f"{wanted}: is not the model that labelled this file (its identity is another).")
+            return _of_version(version)
     except UserError as error:
-        refusal = error
+        if not _is_absence(error):
+            raise
+        refusal = UserError(
+            f"the registry does not have {wanted} any more ({str(error).rstrip('.')}); what the file itself says of "
+            "the model stands under `annotation`."
+        )
     elsewhere = version_with_identity(str(identity)) if identity else None
     if elsewhere is None:
         raise refusal
-    return lineage_of_version(elsewhere)[1]
+    return _of_version(elsewhere)
+
+
+def _of_version(version: str) -> dict[str, Any]:
+    name, lineage = lineage_of_version(version)
+    return {"model": name, "lineage": lineage, "decisions": decisions_on(name)}
+
+
+def _is_absence(error: UserError) -> bool:
+    """Whether the registry answered that there is no such thing; no answer says nothing of what it has."""
+    return getattr(error.__cause__, "error_code", None) == "RESOURCE_DOES_NOT_EXIST"
 
 
 def _plain(value: Any) -> Any:
     """NumPy's values as Python's own, for JSON and for people."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(member) for key, member in value.items()}
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

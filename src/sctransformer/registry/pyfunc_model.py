@@ -13,9 +13,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from scipy import sparse
 
-from sctransformer._constants import OBS
-from sctransformer.annotate.genes import MIN_COVERAGE, fill_absent, match_genes, named_by_symbol, require_coverage
-from sctransformer.annotate.session import ScoringSession
+from sctransformer._constants import OBS, REJECTED, UNKNOWN_LABEL
+from sctransformer.annotate.genes import MIN_COVERAGE, match_genes, named_by_symbol, require_coverage
+from sctransformer.annotate.rejection import rejected
+from sctransformer.annotate.session import ScoringSession, score_as_served
 from sctransformer.data.counts import check_counts
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle, read_bundle
@@ -56,12 +57,14 @@ class CellTypeModel(PythonModel):
             params: none are known.
 
         Returns:
-            predicted_labels (the most likely class; nothing is rejected here) and conf_score (its calibrated
-            probability), under the index of the input.
+            predicted_labels (the most likely class, or `unknown` where the cell is rejected, as `annotate` writes it),
+            conf_score (calibrated probability of the most likely class, also where rejected) and rejected (under the
+            bundle's threshold, or without a count in any gene that the model knows), under the index of the input.
 
         Raises:
-            MlflowException: the input is no table of raw counts, a library size is smaller than its row, or the genes
-                make up less than 0.8 of the expression of the model's panel; the most missed are named.
+            MlflowException: the input is no table of raw counts, a library size is smaller than its row or there are
+                two, or the genes make up less than 0.8 of the expression of the model's panel; the most missed are
+                named.
         """
         try:
             return self._label(model_input)
@@ -71,27 +74,36 @@ class CellTypeModel(PythonModel):
     def _label(self, table: pd.DataFrame) -> pd.DataFrame:
         if not isinstance(table, pd.DataFrame):
             raise UserError(f"{_SOURCE}: expected a table with one column a gene, found {type(table).__name__}.")
+        if (times := int((table.columns == OBS.library_size).sum())) > 1:
+            raise UserError(
+                f"{_SOURCE}: has {times} columns {OBS.library_size!r}, expected one at most; drop the others."
+            )
         genes = table.drop(columns=OBS.library_size, errors="ignore")
         names = genes.columns.astype(str)
         known, _ = named_by_symbol(self._bundle.vocabulary, pd.DataFrame(index=names), _SOURCE)
         match = match_genes(self._bundle.vocabulary, known)
-        require_coverage(match, self._bundle.vocabulary, known, _SOURCE, MIN_COVERAGE)
+        require_coverage(match, self._bundle.vocabulary, known, _SOURCE, MIN_COVERAGE, "the list of columns")
         counts_NF = _counts(genes)
         library_size_N = _library_size(table, counts_NF)
         labels = self._bundle.labels["name"].to_numpy()
-        predicted, confidence = [], []
+        threshold = float(self._bundle.calibration["rejection_threshold"])
+        predicted, confidence, without_label = [], [], []
         for start in range(0, len(table), _CELLS_A_RUN):
             part = slice(start, start + _CELLS_A_RUN)
             sizes_N = library_size_N[part]
-            shown_NG = fill_absent(match.gather(counts_NF[part]), sizes_N, match, self._bundle.vocabulary)
-            probabilities_NC, _ = self._session.score(shown_NG, sizes_N)
-            predicted.append(labels[probabilities_NC.argmax(axis=1)])
-            confidence.append(probabilities_NC.max(axis=1))
+            counts_NG = match.gather(counts_NF[part])
+            probabilities_NC, _ = score_as_served(self._session, counts_NG, sizes_N, match, self._bundle.vocabulary)
+            confidence_N = probabilities_NC.max(axis=1)
+            rejected_N = rejected(confidence_N, np.asarray(counts_NG.any(axis=1)), threshold)
+            predicted.append(np.where(rejected_N, UNKNOWN_LABEL, labels[probabilities_NC.argmax(axis=1)]))
+            confidence.append(confidence_N)
+            without_label.append(rejected_N)
         empty = np.empty(0, dtype=np.float32)
         return pd.DataFrame(
             {
                 OBS.predicted_labels: np.concatenate([labels[:0], *predicted]),
                 OBS.conf_score: np.concatenate([empty, *confidence]),
+                REJECTED: np.concatenate([empty.astype(bool), *without_label]),
             },
             index=table.index,
         )

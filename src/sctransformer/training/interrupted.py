@@ -38,6 +38,8 @@ class Beginning:
     """Of the model to come."""
     inputs: dict[str, str]
     """SHA-256 of each file that training reads."""
+    dvc_lock: str | None = None
+    """Content of dvc.lock, whose digest stands in the lineage; None: there was no such file."""
     process: dict[str, Any] = field(default_factory=_this_process)
     """The one that trains: host, pid, and when it started, for pids are used again."""
 

@@ -1,0 +1,127 @@
+"""Whether the members of a bundle fit one another; checksums only say that each is whole."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sctransformer._constants import BUNDLE, OBS
+from sctransformer.errors import UserError
+from sctransformer.files import sha256_file
+
+_AGAIN = "export the bundle again"
+_SIZES = ("n_genes", "n_regulators", "n_classes", "embedding")
+_TABLES = {
+    BUNDLE.vocabulary: ("gene", "is_regulator", "mean"),
+    BUNDLE.prior: ("regulator", "target"),
+    BUNDLE.labels: ("name", OBS.ontology_term),
+}
+"""Columns that scoring or a reader of the bundle asks for."""
+
+
+def require_agreement(
+    folder: Path, config: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], calibration: Mapping[str, Any]
+) -> None:
+    """Hold vocabulary, prior, labels and calibration against the sizes in config.json.
+
+    The graph is held against them when a session is built, see `require_ports`.
+
+    Args:
+        folder: of the bundle, for the sentences.
+        config, calibration: contents of the members of these names.
+        tables: vocabulary, prior and labels by the name of their member.
+
+    Raises:
+        UserError: two members do not fit; the sentence names the file, what it holds and what was expected.
+    """
+    for name in _SIZES:
+        size = config.get(name)
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise UserError(f"{folder / BUNDLE.config}: {name} is {size!r}, expected a whole number from 1; {_AGAIN}.")
+    for name, columns in _TABLES.items():
+        absent = [column for column in columns if column not in tables[name]]
+        if absent:
+            raise UserError(f"{folder / name}: has no column {', '.join(map(repr, absent))}; {_AGAIN}.")
+    vocabulary, prior = tables[BUNDLE.vocabulary], tables[BUNDLE.prior]
+    found = (
+        (BUNDLE.vocabulary, len(vocabulary), "genes", "n_genes"),
+        (BUNDLE.vocabulary, int(vocabulary["is_regulator"].eq(True).sum()), "regulators", "n_regulators"),
+        (BUNDLE.labels, len(tables[BUNDLE.labels]), "labels", "n_classes"),
+    )
+    for name, count, what, size in found:
+        if count != config[size]:
+            raise UserError(
+                f"{folder / name}: holds {count} {what}, but {size} in {BUNDLE.config} is {config[size]}; {_AGAIN}."
+            )
+    gene, times = Counter(vocabulary["gene"]).most_common(1)[0]
+    if times > 1:
+        raise UserError(
+            f"{folder / BUNDLE.vocabulary}: names the gene {gene!r} {times} times, expected once; {_AGAIN}."
+        )
+    unknown = sorted({str(name) for name in [*prior["regulator"], *prior["target"]]} - set(vocabulary["gene"]))
+    if unknown:
+        raise UserError(
+            f"{folder / BUNDLE.prior}: {len(unknown)} of its genes are not in {BUNDLE.vocabulary} "
+            f"({', '.join(unknown[:3])}{', ...' if len(unknown) > 3 else ''}); {_AGAIN}."
+        )
+    threshold = calibration.get("rejection_threshold")
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or math.isnan(threshold):
+        raise UserError(
+            f"{folder / BUNDLE.calibration}: rejection_threshold is {threshold!r}, expected a number; {_AGAIN}."
+        )
+
+
+def require_lock(path: Path, lineage: Mapping[str, Any]) -> None:
+    """Hold the bundle's dvc.lock, where it has one, against the digest in its lineage.
+
+    Raises:
+        UserError: the file is another one.
+    """
+    recorded = lineage.get("dvc_lock_sha256")
+    if path.is_file() and (found := sha256_file(path)) != recorded:
+        raise UserError(
+            f"{path}: its SHA-256 is {found[:12]}..., but dvc_lock_sha256 in {BUNDLE.lineage} is "
+            f"{str(recorded)[:12]}...; {_AGAIN}."
+        )
+
+
+def require_ports(
+    path: Path, config: Mapping[str, Any], inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Sequence[Any]]
+) -> None:
+    """Hold the graph's inputs and outputs against the sizes in config.json.
+
+    Args:
+        path: of the graph, for the sentences.
+        inputs, outputs: shape by name; where the graph leaves a size open it is no number, and is not asked about.
+
+    Raises:
+        UserError: a name or a size is not the expected one.
+    """
+    expected: tuple[tuple[str, Mapping[str, Sequence[Any]], dict[str, tuple[int | None, ...]]], ...] = (
+        ("inputs", inputs, {"counts": (None, config["n_genes"]), "library_size": (None,)}),
+        ("outputs", outputs, {"probabilities": (None, config["n_classes"]), "embedding": (None, config["embedding"])}),
+    )
+    for kind, found, wanted in expected:
+        if set(found) != set(wanted):
+            raise UserError(f"{path}: has the {kind} {_listed(found)}, expected {_listed(wanted)}; {_AGAIN}.")
+        for name, shape in wanted.items():
+            stated = [size if isinstance(size, int) else None for size in found[name]]
+            fits = len(stated) == len(shape) and all(
+                one is None or other is None or one == other for one, other in zip(stated, shape, strict=True)
+            )
+            if not fits:
+                raise UserError(
+                    f"{path}: {name} has the shape {_shape(stated)}, but by {BUNDLE.config} it is {_shape(shape)}; "
+                    f"{_AGAIN}."
+                )
+
+
+def _listed(names: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _shape(sizes: Sequence[int | None]) -> str:
+    return " x ".join("cells" if size is None else str(size) for size in sizes) or "of one number"
