@@ -30,7 +30,16 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, bundle_folder: Path) 
 
 @pytest.fixture(scope="module")
 def model(model_folder: Path) -> mlflow.pyfunc.PyFuncModel:
-    return mlflow.pyfunc.load_model(str(model_folder))
+    return loaded(model_folder)
+
+
+def loaded(folder: Path) -> mlflow.pyfunc.PyFuncModel:
+    """A model as MLflow gives it, without the part of this package that it then leaves in front of others on the path."""
+    before = sys.path.copy()
+    try:
+        return mlflow.pyfunc.load_model(str(folder))
+    finally:
+        sys.path[:] = before
 
 
 @pytest.fixture
@@ -110,7 +119,7 @@ def test_cells_are_rejected_as_annotate_rejects_them(bundle_folder: Path, table:
     save_model(strict, tmp_path / "model")
     empty = table.head(1).assign(**dict.fromkeys(GENES, 0)).rename(index={"cell0": "empty"})
     asked = pd.concat([table, empty])
-    found = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(asked)
+    found = loaded(tmp_path / "model").predict(asked)
 
     cells = anndata.AnnData(asked[GENES].to_numpy(dtype=np.float32), obs=asked[[OBS.library_size]])
     cells.var_names = GENES

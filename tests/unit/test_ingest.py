@@ -1,5 +1,6 @@
 """From a user's file to the data contract, whatever its columns are called."""
 
+from functools import partialmethod
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sctransformer._constants import OBS
-from sctransformer.data import ingest as module
 from sctransformer.data.cells import CellFile, read_cells
 from sctransformer.data.genes import GeneMap, identify
 from sctransformer.data.ingest import Columns, contract_columns, ingest, kept_back
@@ -106,7 +106,7 @@ def test_donors_and_cellxgene_columns_come_along(cells: AnnData, tmp_path: Path)
 def test_new_cells_are_a_stratified_share_without_labels(
     cells: AnnData, tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "ROWS", rows)
+    monkeypatch.setattr(CellFile, "chunks", partialmethod(CellFile.chunks, rows))
     kept, path = run(cells, tmp_path, fraction=0.2)
     new = read_cells(path)
     assert list(new.obs) == [OBS.library_size]
