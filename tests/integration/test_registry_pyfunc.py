@@ -34,7 +34,7 @@ def model(model_folder: Path) -> mlflow.pyfunc.PyFuncModel:
 
 
 def loaded(folder: Path) -> mlflow.pyfunc.PyFuncModel:
-    """A model as MLflow gives it, without the part of this package that it then leaves in front of others on the path."""
+    """A model as MLflow gives it, and not the part of this package that it leaves in front on the path."""
     before = sys.path.copy()
     try:
         return mlflow.pyfunc.load_model(str(folder))
