@@ -45,15 +45,23 @@ def fit_with_progress(task: Task, params: Params, run: TrainingRun) -> tuple[Che
     )
     with Progress(*columns) as progress:
         bar = progress.add_task("starting workers", total=None)
+        heard: set[int] = set()
 
         def on_epoch(report: EpochReport) -> None:
+            heard.add(report.epoch)
             run.log_epoch(report)
             progress.update(bar, completed=report.epoch + 1, total=report.epochs, description=report.summary())
 
         for report in run.epochs_before():
             on_epoch(report)  # the last one may have been committed and not logged
         checkpoint = fit_on_ray(task, workers_of(params), run.folder, on_epoch, resume=True)
-    return checkpoint, [EpochReport(**fields) for fields in checkpoint.history]
+        history = [EpochReport(**fields) for fields in checkpoint.history]
+        for report in history:
+            if (
+                report.epoch not in heard
+            ):  # workers that outlived a killed process ended it, and there was nobody to tell
+                run.log_epoch(report)
+    return checkpoint, history
 
 
 def write_outputs(

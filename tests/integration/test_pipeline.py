@@ -18,6 +18,8 @@ import pytest
 import yaml
 from mlflow.entities import Run
 
+from infra.stack.services import s3_client
+from infra.stack.settings import BUCKET
 from sctransformer._constants import OBS
 from sctransformer.files import sha256_file
 
@@ -29,19 +31,28 @@ SMALL = {
     "model": {"depth": 1, "width": 16, "readout_heads": 4},
     "evaluate": {"baseline_folds": 2},
 }
+LENIENT = {
+    "macro_f1": {"minimum": 0.0},
+    "class_recall": {"minimum": 0.0, "min_cells": 10},
+    "calibration": {"maximum": 1.0},
+    "baseline": {"enabled": False},
+    "champion": {"margin": 1.0, "probability": 0.5},
+    "shuffled_network": {"margin": 1.0},
+}
+"""Gates for a model that has learned for three epochs."""
 
 
-def environment_of(project: Path) -> dict[str, str]:
+def environment_of(project: Path, **variables: str) -> dict[str, str]:
     """With the code of the clone, and with this interpreter as `python`."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(project / "src"), "DVC_NO_ANALYTICS": "1"}
     environment.pop("MLFLOW_TRACKING_URI", None)
-    return environment
+    return environment | variables
 
 
-def run(project: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def run(project: Path, *arguments: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
     """A command in the clone."""
-    environment = environment_of(project)
+    environment = environment_of(project, **variables)
     done = subprocess.run(arguments, cwd=project, env=environment, capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
@@ -216,6 +227,55 @@ def test_an_experiment_that_was_interrupted_goes_on(project: Path) -> None:
     assert yaml.safe_load((project / "params.yaml").read_text())["train"]["lr"] == 3e-4
     assert "small-lr" in run(project, "dvc", "exp", "list").stdout
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("store", ["sqlite", "team"])
+def test_the_whole_life(project: Path, store: str, request: pytest.FixtureRequest) -> None:
+    """Train, register, promote, annotate, promote another, roll back, and ask where the labels came from.
+
+    Once with a file, where the pipeline has trained already, and once with the team's services: MLflow with passwords,
+    PostgreSQL, an S3 store.
+    """
+    variables = request.getfixturevalue("stack").client_environment() if store == "team" else {}
+    (project / "policy.yaml").write_text(yaml.safe_dump({"gates": LENIENT}))
+
+    def call(*words: str) -> str:
+        return run(project, "sctransformer", *words, **variables).stdout
+
+    def promote(version: str, *words: str) -> str:
+        return call("promote", version, "--policy", "policy.yaml", *words)
+
+    name, output = f"life-{store}", project / "annotated" / store
+    if store == "team":
+        call("train", "-S", "train.lr=0.0004", "--name", "for the team")
+    run_id = json.loads((project / "outputs/bundle/lineage.json").read_text())["run_id"]
+    assert run_id[:8] in call("runs", run_id)
+    assert f"{name}/1: registered" in call("register", "--name", name)
+    assert "would be promoted" in promote(f"{name}/1", "--first", "--dry-run")
+    promote(f"{name}/1", "--first", "--reason", "the first")
+    call("annotate", "-i", "data/new_cells.h5ad", "-m", f"{name}@champion", "-o", str(output))
+    (labelled,) = output.glob("*.h5ad")
+
+    call("train", "-S", "evaluate.rejection_error=0.25")
+    assert f"{name}/2: registered" in call("register", "--name", name)
+    said = promote(f"{name}/2", "--reason", "rejects less")
+    assert f"{name}/2 is the champion; {name}/1 is previous" in said
+    assert "difference" in call("compare", f"{name}/2", f"{name}/previous")
+    said = call("rollback", name, "--reason", "too many unknown")
+    assert f"{name}/1 is the champion again (it was {name}/2); previous is none" in said
+    history = call("history", name)
+    assert all(word in history for word in ("rolled back", "unknown", "rejects", "first")), history
+
+    answer = json.loads(call("lineage", str(labelled), "--json"))
+    assert (answer["annotation"]["model"], answer["annotation"]["model_version"]) == (f"{name}@champion", "1")
+    assert answer["lineage"]["run_id"] == run_id
+    answer = json.loads(call("lineage", f"{name}/champion", "--json"))
+    assert answer["git"]["commit"] == run(project, "git", "rev-parse", "HEAD").stdout.strip()
+    assert [line[:13] for line in answer["decisions"]] == ["3: rolled bac", "1: promoted b"]
+    assert "problem" not in call("doctor", name)
+    if store == "team":
+        bundles = s3_client(request.getfixturevalue("stack")).list_objects_v2(Bucket=BUCKET)["Contents"]
+        assert sum(item["Key"].endswith("artifacts/bundle/model.onnx") for item in bundles) == 2
 
 
 def failing_repro(project: Path, stage: str) -> str:

@@ -1,48 +1,38 @@
-"""The whole life of a model on a team's services, MLflow with passwords, PostgreSQL, an S3 store, and without them.
+"""A team's services when they are shared, gone or put back: MLflow with passwords, PostgreSQL, an S3 store.
 
-The services are those of `make stack`, started here on free ports. The same life runs on SQLite.
+They are those of `make stack`, started here on free ports. The whole life of a model on them stands in test_pipeline.
 """
 
 import itertools
 import json
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
-import anndata
 import pytest
-from mlflow import MlflowClient
 
 from infra.stack.backup import back_up, restore
 from infra.stack.processes import program, stop
 from infra.stack.services import (
-    ORDER,
-    down,
     health,
     s3_client,
     start_mlflow,
     start_postgres,
     start_s3,
     stop_postgres,
-    up,
 )
-from infra.stack.settings import BUCKET, Ports, Stack, open_stack
+from infra.stack.settings import BUCKET, Ports, Stack
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
 from sctransformer.registry import doctor, promotion
 from sctransformer.registry.models import register_bundle, resolve
 from sctransformer.registry.policy import Policy
-from sctransformer.tracking import runs
 from sctransformer.tracking.store import connect
 from tests.conftest import GENES, LABELS, labelled_test_cells, simulated_cells
-from tests.integration.conftest import Call
 from tests.integration.processes import die_before, ended, forked
 from tests.integration.test_registry_models import changed
 
@@ -52,25 +42,6 @@ POLICY = Policy.model_validate({"gates": {"prior_edges": {"minimum": 10}}})
 CELLS = Path("test_cells.h5ad")
 
 
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    """Running services. Their folder is not pytest's, into which PostgreSQL's own user may not look."""
-    try:
-        for name in ("initdb", "pg_ctl", "juicefs", "mlflow"):
-            program(name)
-    except UserError as error:
-        pytest.skip(str(error))
-    folder = Path(tempfile.mkdtemp(prefix="sctransformer-stack-"))
-    folder.chmod(0o711)
-    found = open_stack(folder, Ports.free())
-    try:
-        up(found, ORDER[:3])
-        yield found
-    finally:
-        down(found)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 @pytest.fixture
 def team(stack: Stack, project: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
     """The services, as a person has them in the environment."""
@@ -78,58 +49,6 @@ def team(stack: Stack, project: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
         monkeypatch.setenv(name, value)
     labelled_test_cells().write_h5ad(project / CELLS)
     return stack
-
-
-def life(call: Call, project: Path, bundle_folder: Path, name: str) -> None:
-    """Train, register, promote, annotate, promote another, roll back, and ask where the labels came from."""
-    (project / "policy.yaml").write_text("gates: {prior_edges: {minimum: 10}}\n")
-    labelled_test_cells().write_h5ad(project / CELLS)
-    simulated_cells(12, seed=2).write_h5ad(project / "new.h5ad")
-    run_id = runs.start_run("training", "one", {"seed": 0}, {})
-    runs.finish_run(run_id, "FINISHED")
-    first = changed(bundle_folder, project / f"{name}-1", lineage={"run_id": run_id})
-    second = changed(bundle_folder, project / f"{name}-2", calibration={"rejection_threshold": 0.6})
-    policy = ("--policy", "policy.yaml", "--cells", CELLS)
-
-    assert f"{name}/1: registered" in call("register", "--bundle", first, "--name", name).out
-    assert "would be promoted" in call("promote", f"{name}/1", "--dry-run", *policy).out
-    started = time.monotonic()
-    done = call("promote", f"{name}/1", "--first", "--reason", "the first", *policy)
-    assert (done.code, time.monotonic() - started < 20) == (0, True), done
-    done = call("annotate", "-i", "new.h5ad", "-m", f"{name}@champion", "-o", "out")
-    assert done.code == 0, done
-    (labelled,) = Path("out").glob("*_annotated.h5ad")
-    assert set(anndata.read_h5ad(labelled).obs["predicted_labels"]) <= {*LABELS, "unknown"}
-
-    assert f"{name}/2: registered" in call("register", "--bundle", second, "--name", name).out
-    done = call("promote", f"{name}/2", "--reason", "higher threshold", *policy)
-    assert f"{name}/2 is the champion; {name}/1 is previous" in done.out, done
-    assert "difference +0.000" in call("compare", f"{name}/2", f"{name}/previous", "--cells", CELLS).out
-    done = call("rollback", name, "--reason", "too many unknown")
-    assert f"{name}/1 is the champion again (it was {name}/2); previous is none" in done.out, done
-    done = call("history", name)
-    assert all(word in done.out for word in ("rolled back", "unknown", "higher", "first")), done
-
-    connect().delete_run(run_id)
-    answer = json.loads(call("lineage", labelled, "--json").out)
-    assert answer["annotation"]["model_version"] == "1"
-    assert answer["lineage"]["run_id"] == run_id
-    answer = json.loads(call("lineage", f"{name}/champion", "--json").out)
-    assert answer["git"]["commit"] == "0" * 40
-    assert [line[:13] for line in answer["decisions"]] == ["3: rolled bac", "1: promoted b"]
-    assert call("doctor", name).code == 0
-
-
-def test_the_whole_life_on_sqlite(store: MlflowClient, call: Call, project: Path, bundle_folder: Path) -> None:
-    life(call, project, bundle_folder, "celltype")
-
-
-def test_the_whole_life_on_a_teams_server(team: Stack, call: Call, project: Path, bundle_folder: Path) -> None:
-    life(call, project, bundle_folder, "celltype")
-    assert not (project / "mlflow.db").exists()
-    assert not (project / "mlartifacts").exists()
-    keys = [item["Key"] for item in s3_client(team).list_objects_v2(Bucket=BUCKET)["Contents"]]
-    assert any(key.endswith("artifacts/bundle/model.onnx") for key in keys)
 
 
 def test_without_a_password_nobody_is_let_in(team: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,8 +123,8 @@ def test_services_that_are_gone(team: Stack, versions: str, project: Path, monke
     assert resolve(f"{versions}@champion").version == 1
 
     stop_postgres(team)
-    refused("")
-    refused("", promotion.history, (versions,))
+    refused("DATABASE")
+    refused("DATABASE", promotion.history, (versions,))
     start_postgres(team)
     assert len(promotion.history(versions)) == decided
 

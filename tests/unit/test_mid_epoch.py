@@ -85,3 +85,30 @@ def test_a_checkpoint_that_was_cut_or_changed_is_passed_over(tmp_path: Path) -> 
     assert folder.clean() == str(places[1])
     assert [path for path in places if path.exists()] == [places[1]]
     assert folder.new_attempt() == "attempt-3"
+
+
+@pytest.mark.parametrize("storage", ["file", "memory"])
+def test_a_checkpoint_is_taken_from_where_others_may_remove_it(
+    tmp_path: Path, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers of a killed process may follow up a checkpoint while it is taken: then the one that they wrote is."""
+    folder = RunFolder(tmp_path if storage == "file" else f"memory://{tmp_path.name}", "run")
+    assert folder.take_newest() is None
+    for number, state in enumerate(trained().checkpoints[:2]):
+        here = tmp_path / "here" / str(number)
+        here.mkdir(parents=True)
+        save_checkpoint(state, here)
+        folder.filesystem.put(f"{here}/", f"{folder.path}/attempt-1/checkpoint_{number}", recursive=True)
+    first = folder.newest_checkpoint()
+    assert first is not None
+    found = folder.take_newest()
+    assert found is not None
+    assert found[0].endswith("attempt-2/checkpoint_1")
+    assert not folder.filesystem.exists(first[0])
+    assert folder.read_checkpoint(found[0]).progress == first[1].progress
+
+    stale = [first, folder.newest_checkpoint()]
+    monkeypatch.setattr(folder, "newest_checkpoint", lambda: stale.pop(0))
+    found = folder.take_newest()
+    assert found is not None
+    assert found[1].progress == first[1].progress

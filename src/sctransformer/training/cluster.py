@@ -104,7 +104,7 @@ def fit_on_ray(
     if resume:
         folder.remove_file(FAILURE)
         folder.clean()
-        found = folder.newest_checkpoint()
+        found = folder.take_newest()
         if found is not None:
             begin = found[0]
             require_same_run(found[1], task.make_model(task.files), task.config)

@@ -83,6 +83,21 @@ class RunFolder:
                 continue
         return None
 
+    def take_newest(self) -> tuple[str, Checkpoint] | None:
+        """As `newest_checkpoint`, which moves to an attempt of its own.
+
+        Workers of a trainer that was killed live on for a moment, and remove checkpoints of its attempt for newer ones.
+        """
+        while (found := self.newest_checkpoint()) is not None:
+            target = f"{self._path}/{self.new_attempt()}/{Path(found[0]).name}"
+            self._fs.makedirs(target.rsplit("/", maxsplit=1)[0], exist_ok=True)
+            try:
+                self._fs.mv(found[0], target, recursive=True)
+            except FileNotFoundError:
+                continue  # a newer one is there
+            return target, found[1]
+        return None
+
     def read_checkpoint(self, folder: str) -> Checkpoint:
         """Read the checkpoint of a folder in `filesystem`.
 
