@@ -229,8 +229,8 @@ def test_an_experiment_that_was_interrupted_goes_on(project: Path) -> None:
     assert not list(folder.iterdir())
 
 
-@pytest.mark.parametrize("store", ["sqlite", "team"])
-def test_the_whole_life(project: Path, store: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(("store", "error"), [("sqlite", 0.25), ("team", 0.3)])
+def test_the_whole_life(project: Path, store: str, error: float, request: pytest.FixtureRequest) -> None:
     """Train, register, promote, annotate, promote another, roll back, and ask where the labels came from.
 
     Once with a file, where the pipeline has trained already, and once with the team's services: MLflow with passwords,
@@ -256,7 +256,7 @@ def test_the_whole_life(project: Path, store: str, request: pytest.FixtureReques
     call("annotate", "-i", "data/new_cells.h5ad", "-m", f"{name}@champion", "-o", str(output))
     (labelled,) = output.glob("*.h5ad")
 
-    call("train", "-S", "evaluate.rejection_error=0.25")
+    call("train", "-S", f"evaluate.rejection_error={error}")
     assert f"{name}/2: registered" in call("register", "--name", name)
     said = promote(f"{name}/2", "--reason", "rejects less")
     assert f"{name}/2 is the champion; {name}/1 is previous" in said
