@@ -123,8 +123,8 @@ def test_services_that_are_gone(team: Stack, versions: str, project: Path, monke
     assert resolve(f"{versions}@champion").version == 1
 
     stop_postgres(team)
-    refused("DATABASE")
-    refused("DATABASE", promotion.history, (versions,))
+    refused("answers, but fails")
+    refused("answers, but fails", promotion.history, (versions,))
     start_postgres(team)
     assert len(promotion.history(versions)) == decided
 

@@ -18,6 +18,10 @@ from sctransformer.tracking.store import one_sentence
             r"answers, but fails \(error code 500\); its database or artifact store may be down",
         ),
         (
+            "API request to http://a/b failed with exception Max retries (Caused by too many 503 error responses)",
+            r"answers, but fails \(too many 503 error responses\); its database or artifact store may be down",
+        ),
+        (
             "API request to endpoint /api/2.0/x failed with error code 401 != 200",
             r"does not let you do that \(error code 401\); set MLFLOW_TRACKING_USERNAME",
         ),

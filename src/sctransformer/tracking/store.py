@@ -26,6 +26,10 @@ _SQLITE_MAGIC = b"SQLite format 3\0"
 _RESTORE = "restore or rename it in MLflow"
 
 
+_WHY = re.compile(r"Connection refused|timed out|Name or service not known|error code \d+|too many \d+ error responses")
+"""What matters of a failed request."""
+
+
 def tracking_uri() -> str:
     """MLFLOW_TRACKING_URI, else the SQLite database `mlflow.db` of the current folder.
 
@@ -138,9 +142,9 @@ def _sentence(error: MlflowException) -> str:
     lines = str(error.message).strip().splitlines() or [type(error).__name__]
     uri = shown(tracking_uri())
     if "API request to" in lines[0] and "failed" in lines[0]:
-        refused = re.search(r"(Connection refused|timed out|Name or service not known|error code \d+)", lines[0])
+        refused = _WHY.search(lines[0])
         why = refused[0] if refused else lines[0]
-        code = re.search(r"error code (\d+)", why)
+        code = re.search(r"(?:error code|too many) (\d+)", why)
         if code and code[1] in ("401", "403"):
             return (
                 f"{uri}: the MLflow server does not let you do that ({why}); set MLFLOW_TRACKING_USERNAME and "
