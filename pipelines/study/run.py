@@ -26,10 +26,10 @@ Arms run side by side in processes of one thread: times are recorded, and are in
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -119,7 +119,6 @@ def run_study(study: StudyConfig, out: Path, words: Sequence[str], processes: in
     with alone_in(out):
         grid = make_grid(study, words, out)
         record = Record(study, out)
-        status: Any = "KILLED"
         try:
 
             def keep(task: Task) -> None:
@@ -139,12 +138,14 @@ def run_study(study: StudyConfig, out: Path, words: Sequence[str], processes: in
                 keep(task)
             report.write_plan(study, finished, out)
             files = report.write_report(out) if finished else []
-            status = "FAILED" if failed else "FINISHED"
-        except Exception:
-            status = "FAILED"
+        except KeyboardInterrupt:
+            with suppress(UserError):  # a call that was broken off may hold the database; the next run takes this up
+                record.close("KILLED", [])
             raise
-        finally:
-            record.close(status, files if status == "FINISHED" else [])
+        except Exception:
+            record.close("FAILED", [])
+            raise
+        record.close("FAILED" if failed else "FINISHED", [] if failed else files)
     for sentence in failed:
         print(f"Failed: {sentence}", file=sys.stderr)
     print(f"{len(finished)} of {whole.size()} cells of the grid are done; {out / report.TABLE}")

@@ -26,7 +26,8 @@ from pipelines.study.grid import Filter, Grid
 from pipelines.study.inner_folds import with_overrides
 from pipelines.study.models import pretrain, train
 from pipelines.study.pool import alone_in, side_by_side
-from pipelines.study.run import make_grid, undone
+from pipelines.study.record import Record
+from pipelines.study.run import make_grid, run_study, undone
 from sctransformer._constants import OBS
 from sctransformer.data.arrays import CellArrays
 from sctransformer.data.cells import CellFile
@@ -247,6 +248,26 @@ def test_a_task_that_fails_leaves_the_others_be(monkeypatch: pytest.MonkeyPatch)
     assert isinstance(found.pop(3), ValueError)
     assert found == {1: (0.5, "1"), 2: (1.0, "1"), 4: (2.0, "1")}
     assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_ctrl_c_is_heard_where_mlflow_cannot_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that it broke off may hold the database."""
+    study = load_study(write_study(tmp_path))
+    told: list[str] = []
+
+    def interrupted(*arguments: object) -> list[str]:
+        raise KeyboardInterrupt
+
+    def locked(record: Record, status: str, files: list[Path]) -> None:
+        told.append(status)
+        raise UserError("the database is locked")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setattr("pipelines.study.run.run_tasks", interrupted)
+    monkeypatch.setattr(Record, "close", locked)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, tmp_path / "out", [], 1)
+    assert told == ["KILLED"]
 
 
 def test_celltypist_labels_easy_cells_and_leaves_nothing_behind(
