@@ -94,7 +94,7 @@ class ClusterScorer:
                     done += int(row["cells"])
                     on_progress(done, plan.cells)
             except ray.exceptions.RayError as error:
-                why = f"the cluster could not score it ({one_line(error)[:300]})"
+                why = f"the cluster could not score it ({one_line(error)})"
                 raise OutputError(f"{file.source}: {why}; run again.") from error
         left = store.missing()
         if left:

@@ -11,7 +11,7 @@ from anndata.io import read_elem
 from pyarrow import parquet
 
 from sctransformer._constants import BUNDLE, UNS
-from sctransformer.errors import UserError
+from sctransformer.errors import UserError, one_line
 from sctransformer.export.bundle import read_bundle
 from sctransformer.registry.models import lineage_of_version, tags_of_version, version_with_identity
 from sctransformer.registry.names import VERSION_TAGS
@@ -87,7 +87,7 @@ def _in_tree(root: Any, path: Path) -> Any:
         found = uns.get(UNS.annotation) if hasattr(uns, "keys") else None
         content = None if found is None else read_elem(found)
     except Exception as error:  # h5py, zarr and anndata raise whatever they stumble over
-        why = " ".join(str(error).split())
+        why = one_line(error)
         raise UserError(f"{path}: {_WHERE} cannot be read; the file is damaged ({why}).") from error
     if found is None:
         raise UserError(f"{path}: has no {_WHERE}; {_NOT_OURS}.")
