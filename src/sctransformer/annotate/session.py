@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sctransformer._constants import GraphForm
 from sctransformer.annotate.genes import GeneMatch, fill_absent
-from sctransformer.errors import UserError
+from sctransformer.errors import UserError, one_line
 from sctransformer.export.agreement import require_ports
 from sctransformer.export.bundle import Bundle
 
@@ -119,8 +119,9 @@ def require_scorable(bundle: Bundle) -> None:
     try:
         scores = session.score(np.zeros((1, len(bundle.genes)), dtype=np.float32), np.ones(1, dtype=np.float32))
     except Exception as error:  # onnxruntime has no public base class for its errors
-        found = " ".join(str(error).split())
-        raise UserError(f"{bundle.graph_path}: the graph does not run ({found}); export the bundle again.") from error
+        raise UserError(
+            f"{bundle.graph_path}: the graph does not run ({one_line(error)}); export the bundle again."
+        ) from error
     wanted = (1, len(bundle.labels))
     if scores.probabilities_NC.shape != wanted or not np.isfinite(scores.probabilities_NC).all():
         raise UserError(
