@@ -167,7 +167,10 @@ class TrainParams(_Section):
     """Share of the steps over which the learning rate rises; it then falls along a cosine."""
     weight_decay: float = Field(default=0.01, ge=0.0)
     gene_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of a training cell's genes whose counts are hidden, drawn anew each step."""
+    """Share of a training cell's genes of which the model is told nothing, drawn anew each step."""
+    thinning: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Largest share of a training cell's counts that is taken away, drawn anew each step: the cell as less deep
+    sequencing would have seen it."""
     label_smoothing: float = Field(default=0.05, ge=0.0, lt=1.0)
     class_weight_power: float = Field(default=0.5, ge=0.0, le=1.0)
     """A class of frequency f weighs f**-power: 0 none, 0.5 square root, 1 balanced."""

@@ -124,9 +124,9 @@ def on_disk(tmp_path: Path) -> StoredCells:
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_batches_are_the_same_for_any_number_of_processes(on_disk: StoredCells, size: int) -> None:
     """Cells, hidden genes and sizes; the order within a batch is whoever's part it is."""
-    whole = list(batches([on_disk], 64, 0.3, (0, 1), World()))
+    whole = list(batches([on_disk], 64, 0.3, (0, 1), World(), thinning=0.5))
     assert len(whole) == steps_a_pass(3000, 64)
-    parts = [list(batches([on_disk], 64, 0.3, (0, 1), World(rank, size))) for rank in range(size)]
+    parts = [list(batches([on_disk], 64, 0.3, (0, 1), World(rank, size), thinning=0.5)) for rank in range(size)]
     for index, batch in enumerate(whole):
         shares = [part[index] for part in parts]
         assert abs(batch.size - 64) <= 2
@@ -152,9 +152,9 @@ def test_batches_mix_a_sorted_file_and_differ_between_epochs(on_disk: StoredCell
 
 
 def test_a_stream_is_taken_up_at_any_step(on_disk: StoredCells) -> None:
-    whole = list(batches([on_disk], 64, 0.3, (0, 1), World(1, 2)))
+    whole = list(batches([on_disk], 64, 0.3, (0, 1), World(1, 2), thinning=0.5))
     for first in (1, 20, len(whole) - 1):
-        left = list(batches([on_disk], 64, 0.3, (0, 1), World(1, 2), first))
+        left = list(batches([on_disk], 64, 0.3, (0, 1), World(1, 2), first, thinning=0.5))
         assert [batch.index for batch in left] == list(range(first, len(whole)))
         for ours, theirs in zip(left, whole[first:], strict=True):
             np.testing.assert_array_equal(ours.rows_N, theirs.rows_N)

@@ -28,6 +28,7 @@ from sctransformer.training.scores import accuracy_and_macro_f1
 from sctransformer.training.world import World
 from tests.conftest import arrays, simulated_cells, small_model
 from tests.unit.training_runs import (
+    AUGMENTED,
     CONFIG,
     FROZEN,
     PRETRAINED,
@@ -46,7 +47,7 @@ def test_training_learns() -> None:
     assert max(report.val_macro_f1 for report in reports) > 0.9
 
 
-@pytest.mark.parametrize("config", [CONFIG, FROZEN], ids=["all", "pretrained, frozen"])
+@pytest.mark.parametrize("config", [CONFIG, FROZEN, AUGMENTED], ids=["all", "pretrained, frozen", "augmented"])
 def test_two_runs_with_one_seed_give_the_same_weights(config: TrainConfig) -> None:
     assert_same_weights(trained(config).weights, trained(config).weights)
 
@@ -253,6 +254,8 @@ def test_labelled_cells_need_labels() -> None:
         ({"patience": -1}, "patience is -1"),
         ({"min_steps": -1}, "min_steps is -1"),
         ({"gene_dropout": 1.0}, "gene_dropout is 1.0"),
+        ({"thinning": 1.0}, "thinning is 1.0"),
+        ({"finetune": "frozen", "thinning": 0.1}, "finetune is 'frozen' and thinning 0.1"),
         ({"hidden_share": 0.0}, "hidden_share is 0.0"),
         ({"hidden_share": 1.0}, "hidden_share is 1.0"),
         ({"head_lr": 0.0}, "head_lr is 0.0.*finetune 'frozen'"),
@@ -270,7 +273,7 @@ def test_impossible_training_is_refused(changed: dict[str, Any], message: str) -
 
 
 SHARED = Execution(shared_weights=True, accumulate=2)
-REPLICATED = {"all": CONFIG, "pretrained": PRETRAINED, "frozen": FROZEN}
+REPLICATED = {"all": CONFIG, "pretrained": PRETRAINED, "frozen": FROZEN, "augmented": AUGMENTED}
 TOGETHER = REPLICATED | {"shared": PRETRAINED, "resumed": PRETRAINED}
 """`shared`: each process holds a part of the weights; `resumed`: such a run that goes on from its fourth epoch."""
 

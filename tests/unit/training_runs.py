@@ -18,6 +18,7 @@ BASE = TrainConfig(seed=3, epochs=4, min_steps=0, batch_size=32, lr=1e-2, head_l
 CONFIG = replace(BASE, epochs=8, start="random")
 PRETRAINED = replace(BASE, pretrain_epochs=3)
 FROZEN = replace(BASE, pretrain_epochs=2, finetune="frozen")
+AUGMENTED = replace(BASE, gene_dropout=0.2, thinning=0.6)
 
 
 class Run(NamedTuple):

@@ -28,8 +28,22 @@ class HiddenGenes(NamedTuple):
 
     hidden_NG: Tensor
     """True where a gene is hidden, cells x genes."""
-    value_D: Tensor
-    """Stands in the token in place of the value."""
+    value_D: Tensor | None = None
+    """Stands in the token in place of the value; None: nothing does, as if the gene were at its mean."""
+    gain: float = 1.0
+    """Multiplies the values of the genes that are shown."""
+
+
+def dropped_out(hidden_NG: Tensor, share: float) -> HiddenGenes:
+    """Hide genes as dropout does (Srivastava et al. 2014, JMLR 15:1929): what they add up to stays as large on average.
+
+    A hidden gene is one that nothing is known of, not one with a count of zero, which would say a lot.
+
+    Args:
+        hidden_NG: True where a gene is hidden, cells x genes.
+        share: that is hidden on average.
+    """
+    return HiddenGenes(hidden_NG, gain=1.0 / (1.0 - share))
 
 
 class GeneTokens(nn.Module):
@@ -53,7 +67,8 @@ class GeneTokens(nn.Module):
         """Tokens, cells x genes x width; of a hidden gene they say which gene it is, and nothing of its count."""
         value_NGD = self.standardised(counts_NG, library_size_N)[:, :, None] * self.value_GD
         if hidden is not None:
-            value_NGD = torch.where(hidden.hidden_NG[:, :, None], hidden.value_D, value_NGD)
+            instead_D = value_NGD.new_zeros(()) if hidden.value_D is None else hidden.value_D
+            value_NGD = torch.where(hidden.hidden_NG[:, :, None], instead_D, value_NGD * hidden.gain)
         return self.identity_GD + value_NGD
 
     def standardised(self, counts_NG: Tensor, library_size_N: Tensor) -> Tensor:

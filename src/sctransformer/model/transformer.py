@@ -54,14 +54,15 @@ class PriorBiasedTransformer(nn.Module):
         self.readout = CellReadout(config.n_genes, config.width, config.readout_heads, config.embedding)
         self.classifier = nn.Linear(config.embedding, config.n_classes)
 
-    def forward(self, counts_NG: Tensor, library_size_N: Tensor) -> ModelOutput:
+    def forward(self, counts_NG: Tensor, library_size_N: Tensor, hidden: HiddenGenes | None = None) -> ModelOutput:
         """Score cells.
 
         Args:
             counts_NG: raw counts, cells x genes in vocabulary order (float32).
             library_size_N: counts of the whole cell (float32).
+            hidden: genes whose expression is not shown (training); None: all are shown.
         """
-        embedding_NE = self.readout(self.contextual_tokens(counts_NG, library_size_N))
+        embedding_NE = self.readout(self.contextual_tokens(counts_NG, library_size_N, hidden))
         return ModelOutput(self.classifier(embedding_NE), embedding_NE)
 
     def contextual_tokens(self, counts_NG: Tensor, library_size_N: Tensor, hidden: HiddenGenes | None = None) -> Tensor:
@@ -69,7 +70,7 @@ class PriorBiasedTransformer(nn.Module):
 
         Args:
             counts_NG, library_size_N: as in `forward`.
-            hidden: genes whose expression is not shown (self-supervised training); None: all are shown.
+            hidden: genes whose expression is not shown (training); None: all are shown.
         """
         x_NGD = self.tokens(counts_NG, library_size_N, hidden)
         n_genes = self.config.n_genes

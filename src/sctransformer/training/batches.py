@@ -12,7 +12,11 @@ from torch import Tensor
 from sctransformer.data.arrays import CellArrays, CellSource, take
 from sctransformer.training.objectives import kept_genes
 from sctransformer.training.stream import Lane, Piece, lanes, share
+from sctransformer.training.thinning import thinned
 from sctransformer.training.world import World
+
+THINNING = 2
+"""Tells the random numbers with which counts are thinned from all others of a step."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,9 @@ def batches(
     key: tuple[int, ...],
     world: World,
     first: int = 0,
+    thinning: float = 0.0,
 ) -> Iterator[Batch]:
-    """All cells of `parts` once, in an order and with hidden genes that are drawn for the whole batch.
+    """All cells of `parts` once; their order, hidden genes and thinned counts are drawn for the whole batch.
 
     So the result does not depend on the number of processes. Cells in memory come in an order in which each is as
     likely as any other; cells that stay on disk as `training.stream` says. While a batch is computed the next is read.
@@ -76,26 +81,39 @@ def batches(
         key: seed, pass, and what else tells this pass from all others.
         world: which share is this process's.
         first: steps to pass over, which cost nothing.
+        thinning: largest share of a cell's counts that is taken away.
     """
     drawn = _from_memory if all(part.in_memory for part in parts) else _from_disk
-    return _ahead(drawn(parts, batch_size, hidden_share, key, world, first))
+    return _ahead(_altered(taken, hidden_share, thinning, key) for taken in drawn(parts, batch_size, key, world, first))
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """The cells of one process's share of a batch, as they were read."""
+
+    index: int
+    rows_B: NDArray[np.int64]
+    """Of the whole batch, their position among all cells."""
+    mine_N: NDArray[np.int64]
+    """Of the cells of this share, their position in the batch."""
+    cells: CellArrays
 
 
 def _from_memory(
-    parts: Sequence[CellSource], batch_size: int, hidden_share: float, key: tuple[int, ...], world: World, first: int
-) -> Iterator[Batch]:
+    parts: Sequence[CellSource], batch_size: int, key: tuple[int, ...], world: World, first: int
+) -> Iterator[_Taken]:
     n_cells = sum(map(len, parts))
     order = np.random.default_rng(key).permutation(n_cells)
     for index in range(first, steps_a_pass(n_cells, batch_size)):
         rows = order[index * batch_size : (index + 1) * batch_size]
         mine = np.arange(world.rank, len(rows), world.size)
         cells = take(parts, rows[mine]) if len(mine) else _padding(parts[0].n_genes)
-        yield _batch(index, rows, mine, cells, hidden_share, key)
+        yield _Taken(index, rows, mine, cells)
 
 
 def _from_disk(
-    parts: Sequence[CellSource], batch_size: int, hidden_share: float, key: tuple[int, ...], world: World, first: int
-) -> Iterator[Batch]:
+    parts: Sequence[CellSource], batch_size: int, key: tuple[int, ...], world: World, first: int
+) -> Iterator[_Taken]:
     """Lanes are dealt to processes in turn; a process holds one chunk of each of its lanes."""
     sizes = list(map(len, parts))
     dealt, steps = lanes(sizes, key), steps_a_pass(sum(sizes), batch_size)
@@ -118,28 +136,20 @@ def _from_disk(
                     taken.append(read(lane, piece))
                 before += len(piece.inside_N)
         cells = _joined(taken) if taken else _padding(parts[0].n_genes)
-        yield _batch(
-            index, np.concatenate(rows), np.concatenate(mine) if mine else np.arange(0), cells, hidden_share, key
-        )
+        yield _Taken(index, np.concatenate(rows), np.concatenate(mine) if mine else np.arange(0), cells)
 
 
-def _batch(
-    index: int,
-    rows_B: NDArray[np.int64],
-    mine_N: NDArray[np.int64],
-    cells: CellArrays,
-    hidden_share: float,
-    key: tuple[int, ...],
-) -> Batch:
-    """The share of this process; hidden genes are drawn for the whole of it."""
-    shown_BG = kept_genes(step_generator(*key, index), len(rows_B), cells.n_genes, hidden_share)
+def _altered(taken: _Taken, hidden_share: float, thinning: float, key: tuple[int, ...]) -> Batch:
+    """The share of this process; hidden genes are drawn for the whole batch, thinned counts for each place in it."""
+    rows_B, mine_N = taken.rows_B, taken.mine_N
+    shown_BG = kept_genes(step_generator(*key, taken.index), len(rows_B), taken.cells.n_genes, hidden_share)
     padded = len(mine_N) == 0  # compute, and count for nothing
     return Batch(
-        index=index,
+        index=taken.index,
         size=len(rows_B),
         rows_N=rows_B[:1] if padded else rows_B[mine_N],
         all_rows_N=rows_B,
-        cells=cells,
+        cells=thinned(taken.cells, thinning, [(*key, taken.index, THINNING, int(place)) for place in mine_N]),
         weight_N=torch.zeros(1) if padded else torch.ones(len(mine_N)),
         shown_NG=shown_BG[:1] if padded else shown_BG[mine_N],
         hidden_G=len(rows_B) - shown_BG.sum(dim=0),

@@ -43,7 +43,10 @@ class TrainConfig:
     """Share of a phase's steps over which the learning rate rises linearly; it then falls along a cosine to zero."""
     weight_decay: float = 0.01
     gene_dropout: float = 0.0
-    """Share of a training cell's genes whose counts are hidden, drawn anew each step."""
+    """Share of a training cell's genes of which the model is told nothing, drawn anew each step."""
+    thinning: float = 0.0
+    """Largest share of a training cell's counts that is taken away, drawn anew each step: the cell as less deep
+    sequencing would have seen it (`training.thinning`)."""
     label_smoothing: float = 0.05
     class_weight_power: float = 0.5
     """A class of frequency f weighs f**-power: 0 none, 0.5 square root, 1 balanced."""
@@ -74,6 +77,8 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
         if not 0.0 <= self.gene_dropout < 1.0:
             raise ValueError(f"gene_dropout is {self.gene_dropout}; it must lie in [0, 1)")
+        if not 0.0 <= self.thinning < 1.0:
+            raise ValueError(f"thinning is {self.thinning}; it must lie in [0, 1)")
         if not 0.0 < self.hidden_share < 1.0:
             raise ValueError(f"hidden_share is {self.hidden_share}; it must lie in (0, 1)")
         for name in ("lr", "head_lr", "layer_lr", "pretrain_lr"):
@@ -85,11 +90,12 @@ class TrainConfig:
             raise ValueError(f"head_penalty is {self.head_penalty}; it must not be negative")
         if self.finetune not in get_args(Finetune):
             raise ValueError(f"finetune is {self.finetune!r}; expected one of {', '.join(get_args(Finetune))}")
-        if self.finetune == "frozen" and self.gene_dropout > 0.0:
-            raise ValueError(
-                f"finetune is 'frozen' and gene_dropout {self.gene_dropout}: weights that stay learn nothing of hidden "
-                "genes; set gene_dropout to 0"
-            )
+        for name in ("gene_dropout", "thinning"):
+            if self.finetune == "frozen" and getattr(self, name) > 0.0:
+                raise ValueError(
+                    f"finetune is 'frozen' and {name} {getattr(self, name)}: cells are embedded once, as they are; "
+                    f"set {name} to 0"
+                )
         if self.start not in get_args(Start):
             raise ValueError(f"start is {self.start!r}; expected one of {', '.join(get_args(Start))}")
         if self.finetune == "frozen" and self.pretrain_epochs == 0 and self.start == "random":

@@ -122,5 +122,6 @@ def _batches_left(
     for number in range(done // steps, phase.passes):
         key = (seed, first_pass + number, *phase.key)
         first = max(0, done - number * steps)
-        for batch in batches(phase.parts, phase.batch_size, phase.hidden_share, key, world, first):
+        drawn = batches(phase.parts, phase.batch_size, phase.hidden_share, key, world, first, phase.thinning)
+        for batch in drawn:
             yield number * steps + batch.index, batch

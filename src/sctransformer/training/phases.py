@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from sctransformer.data.arrays import CellArrays, CellSource
 from sctransformer.model import PriorBiasedTransformer
 from sctransformer.model.decoder import ExpressionDecoder, MaskedExpressionModel
+from sctransformer.model.tokens import dropped_out
 from sctransformer.training.batches import Batch, step_generator, steps_a_pass
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.objectives import class_weights, kept_genes, squared_errors, weighted_cross_entropy
@@ -37,6 +38,7 @@ class Phase(ABC):
     lr: float
     weight_decay: float
     hidden_share: float
+    thinning: float = 0.0
     patience: int = 0
     key: tuple[int, ...] = ()
     """Tells the random numbers of this phase from those of the other."""
@@ -140,7 +142,7 @@ class Supervised(Phase):
         self.first_epoch, self.epochs = config.pretrain_epochs, config.epochs
         self.passes = max(1, -(-config.min_steps // (steps * config.epochs)))
         self.batch_size, self.lr, self.weight_decay = config.batch_size, config.lr, config.weight_decay
-        self.hidden_share, self.patience = config.gene_dropout, config.patience
+        self.hidden_share, self.thinning, self.patience = config.gene_dropout, config.thinning, config.patience
         self.parts = [training]
         self.module = self._model = model
         self._validation, self._config = validation, config
@@ -185,8 +187,12 @@ class Supervised(Phase):
         return {"val_loss": loss, "val_accuracy": accuracy, "val_macro_f1": macro_f1, "val_f1_C": f1_C}
 
     def _logits(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
-        counts_NG = torch.as_tensor(batch.cells.counts_NG) * batch.shown_NG
-        output = module(counts_NG.to(device), torch.as_tensor(batch.cells.library_size_N, device=device))
+        counts_NG = torch.as_tensor(batch.cells.counts_NG, device=device)
+        library_size_N = torch.as_tensor(batch.cells.library_size_N, device=device)
+        hidden = None
+        if self.hidden_share > 0.0:
+            hidden = dropped_out((batch.shown_NG == 0).to(device), self.hidden_share)
+        output = module(counts_NG, library_size_N, hidden)
         logits_NC: Tensor = output.logits_NC.float()
         return logits_NC
 
