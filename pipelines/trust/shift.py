@@ -25,6 +25,7 @@ from sctransformer.annotate.session import ScoringSession
 from sctransformer.data.arrays import CellArrays
 from sctransformer.errors import run_reporting
 from sctransformer.export.bundle import Bundle, read_bundle
+from sctransformer.training.thinning import thin
 
 BATCH = 256
 Counts = NDArray[np.float32]
@@ -36,9 +37,7 @@ def thinned(share: float) -> Shift:
     """Every molecule is seen with the probability `share`."""
 
     def shift(counts_NG: Counts, size_N: Counts, rng: np.random.Generator) -> tuple[Counts, Counts]:
-        rest_N = np.maximum(size_N - counts_NG.sum(axis=1), 0).astype(np.int64)
-        less_NG = rng.binomial(counts_NG.astype(np.int64), share).astype(np.float32)
-        return less_NG, np.maximum(less_NG.sum(axis=1) + rng.binomial(rest_N, share), 1).astype(np.float32)
+        return thin(counts_NG, size_N, share, rng)
 
     return shift
 

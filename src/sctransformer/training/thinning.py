@@ -3,15 +3,36 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sctransformer.data.arrays import CellArrays
 
 
-def thinned(cells: CellArrays, most: float, seeds: Sequence[tuple[int, ...]]) -> CellArrays:
-    """Take away counts at random, of each cell another share.
+def thin(
+    counts_NG: NDArray[np.float32], library_size_N: NDArray[np.float32], kept: float, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Keep each molecule with the same probability (binomial thinning).
 
-    Each molecule of a cell is kept with the same probability (binomial thinning): what remains is distributed like the
-    counts of a library sequenced less deeply. So is what lies outside the panel, for the library size.
+    What remains is distributed like the counts of a library that was sequenced less deeply. So is what lies outside the
+    panel, for the library size.
+
+    Args:
+        counts_NG: raw counts, cells x genes of the panel.
+        library_size_N: counts of the whole cell.
+        kept: the probability.
+        rng: what is drawn.
+
+    Returns:
+        Counts and library sizes that are left.
+    """
+    elsewhere_N = np.maximum(library_size_N - counts_NG.sum(axis=1), 0.0)
+    left_NG = rng.binomial(np.rint(counts_NG).astype(np.int64), kept).astype(np.float32)
+    left_elsewhere_N = rng.binomial(np.rint(elsewhere_N).astype(np.int64), kept)
+    return left_NG, left_NG.sum(axis=1) + left_elsewhere_N.astype(np.float32)
+
+
+def thinned(cells: CellArrays, most: float, seeds: Sequence[tuple[int, ...]]) -> CellArrays:
+    """Thin each cell by a share of its own.
 
     Args:
         cells: raw counts.
@@ -25,11 +46,7 @@ def thinned(cells: CellArrays, most: float, seeds: Sequence[tuple[int, ...]]) ->
         return cells
     counts_NG, library_size_N = cells.counts_NG.copy(), cells.library_size_N.copy()
     for row, seed in enumerate(seeds):
-        rng = np.random.default_rng(seed)
+        rng, one = np.random.default_rng(seed), slice(row, row + 1)
         kept = 1.0 - rng.uniform(0.0, most)
-        counts_G = cells.counts_NG[row]
-        found = np.flatnonzero(counts_G > 0)
-        elsewhere = max(0.0, float(library_size_N[row]) - float(counts_G.sum()))
-        counts_NG[row, found] = rng.binomial(np.rint(counts_G[found]).astype(np.int64), kept)
-        library_size_N[row] = counts_NG[row].sum() + rng.binomial(round(elsewhere), kept)
+        counts_NG[one], library_size_N[one] = thin(cells.counts_NG[one], cells.library_size_N[one], kept, rng)
     return CellArrays(counts_NG, library_size_N, cells.labels_N)
