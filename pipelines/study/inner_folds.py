@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import track
 from sklearn.model_selection import StratifiedKFold
 
@@ -94,7 +95,9 @@ def main(words: Sequence[str] | None = None) -> None:
         for pair in product(range(options.repeats), range(options.folds))
     ]
     parts = []
-    for _, part in track(side_by_side(predict_fold, tasks, options.processes), "folds", total=len(tasks)):
+    for _, part in track(
+        side_by_side(predict_fold, tasks, options.processes), "folds", len(tasks), console=Console(stderr=True)
+    ):
         if isinstance(part, Exception):
             raise part
         parts.append(part)

@@ -11,6 +11,7 @@ import torch
 import yaml
 from scipy import sparse
 
+from pipelines.study import held_out_donors
 from pipelines.study.cells import (
     CELLS,
     MORE_CELLS,
@@ -38,7 +39,7 @@ from sctransformer.params import Params
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.loop import fit
 from tests.conftest import arrays, reference_folder, simulated_cells, small_model
-from tests.unit.study_files import SYMBOLS, write_study
+from tests.unit.study_files import SYMBOLS, study_content, write_study
 
 
 @pytest.mark.parametrize(
@@ -98,6 +99,41 @@ def test_inner_folds_take_any_parameter() -> None:
     assert (params.train.epochs, params.prepare.gene_budget, params.model.mode) == (3, 64, "dense")
     with pytest.raises(UserError, match=r"expected section\.name=value"):
         with_overrides(Params(), ["train.epochs"])
+
+
+def test_every_donor_is_labelled_by_a_method_that_never_saw_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By real methods and by the model; the test donor takes no part."""
+    seen: list[tuple[set[str], set[str]]] = []
+    whole = held_out_donors.label_every_donor
+
+    def watched(method: held_out_donors.Method, donors_N: np.ndarray, labelled_N: np.ndarray) -> np.ndarray:
+        def noted(training_N: np.ndarray, scored_N: np.ndarray) -> np.ndarray:
+            seen.append((set(donors_N[training_N]), set(donors_N[scored_N])))
+            return method(training_N, scored_N)
+
+        return whole(noted, donors_N, labelled_N)
+
+    monkeypatch.setattr(held_out_donors, "label_every_donor", watched)
+    path, out = str(write_study(tmp_path)), str(tmp_path / "prepared")
+    held_out_donors.main([path, "--out", out, "--only", "kernel", "model"])
+    donors = {"donor0", "donor1", "donor2"}
+    assert seen == [(donors - {donor}, {donor}) for donor in sorted(donors)] * 2
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "90 cells of 3 donors, each labelled without its own"
+    found = {line.rsplit(maxsplit=5)[0].strip(): float(line.split()[-5]) for line in lines[2:]}
+    assert set(found) == {"components, kernel", "model, point 0"}
+    assert min(found.values()) > 0.8
+
+
+def test_donors_are_held_out_where_there_are_some(tmp_path: Path) -> None:
+    dataset = study_content(tmp_path)["dataset"]
+    without = {name: value for name, value in dataset.items() if name != "donor_column"}
+    with pytest.raises(UserError, match="dataset has no donor_column"):
+        held_out_donors.main([str(write_study(tmp_path, dataset=without))])
+    with pytest.raises(UserError, match="no such method; there are logistic regression, "):
+        held_out_donors.main([str(write_study(tmp_path)), "--out", str(tmp_path / "prepared"), "--only", "oracle"])
 
 
 def test_panel_and_sides_leave_test_cells_out(tmp_path: Path) -> None:
