@@ -5,8 +5,8 @@
 
 Test cells take no part. Linear methods, trees, a kernel and the model at every point of the study's search (its first
 arm), with all labels: where such different methods end at one figure, cells and labels set it, not the method. A method
-is fitted once a donor; the labels of all donors together give one macro-F1, and one F1 a type. The model's panel and the
-means of its genes are those of all training cells, the donor's own included; no label of theirs is.
+is fitted once a donor; the labels of all donors together give one macro-F1, and one F1 a type. The model's panel and
+the means of its genes are those of all training cells, the donor's own included; no label of theirs is.
 """
 
 import argparse
