@@ -65,10 +65,12 @@ class GeneTokens(nn.Module):
 
     def forward(self, counts_NG: Tensor, library_size_N: Tensor, hidden: HiddenGenes | None = None) -> Tensor:
         """Tokens, cells x genes x width; of a hidden gene they say which gene it is, and nothing of its count."""
-        value_NGD = self.standardised(counts_NG, library_size_N)[:, :, None] * self.value_GD
+        z_NG = self.standardised(counts_NG, library_size_N)
         if hidden is not None:
-            instead_D = value_NGD.new_zeros(()) if hidden.value_D is None else hidden.value_D
-            value_NGD = torch.where(hidden.hidden_NG[:, :, None], instead_D, value_NGD * hidden.gain)
+            z_NG = torch.where(hidden.hidden_NG, 0.0, z_NG * hidden.gain)
+        value_NGD = z_NG[:, :, None] * self.value_GD
+        if hidden is not None and hidden.value_D is not None:
+            value_NGD = torch.where(hidden.hidden_NG[:, :, None], hidden.value_D, value_NGD)
         return self.identity_GD + value_NGD
 
     def standardised(self, counts_NG: Tensor, library_size_N: Tensor) -> Tensor:
