@@ -32,7 +32,6 @@ from pipelines.study.cells import PanelCells, all_genes, labelled_arrays, panel_
 from pipelines.study.config import StudyConfig, load_study
 from pipelines.study.models import new_model, train, train_config
 from sctransformer._constants import OBS
-from sctransformer.data.arrays import CellArrays
 from sctransformer.data.prepared import labels_of
 from sctransformer.data.splits import TRAIN
 from sctransformer.errors import UserError, run_reporting
@@ -72,27 +71,26 @@ def estimators(n_genes: int) -> dict[str, Any]:
     }
 
 
-def of_estimator(estimator: Any, cells: CellArrays) -> Method:
+def of_estimator(estimator: Any, expression_NG: NDArray[np.float32], labels_N: NDArray[np.int64]) -> Method:
     """A method of scikit-learn, over all genes of the file."""
-    expression_NG = log_expression(cells)
 
     def method(training_N: NDArray[np.bool_], scored_N: NDArray[np.bool_]) -> NDArray[np.int64]:
-        fitted = estimator.fit(expression_NG[training_N], cells.labels_N[training_N])
-        labels_N: NDArray[np.int64] = fitted.predict(expression_NG[scored_N])
-        return labels_N
+        fitted = estimator.fit(expression_NG[training_N], labels_N[training_N])
+        said_N: NDArray[np.int64] = fitted.predict(expression_NG[scored_N])
+        return said_N
 
     return method
 
 
-def of_model(study: StudyConfig, point: int, prepared: PanelCells) -> Method:
+def of_model(study: StudyConfig, point: int, prepared: PanelCells, split: pd.Categorical) -> Method:
     """The study's first arm at a point of its search, over the panel."""
     params, n_classes = study.params_of(next(iter(study.arms)), point), len(labels_of(prepared.cells))
 
     def method(training_N: NDArray[np.bool_], scored_N: NDArray[np.bool_]) -> NDArray[np.int64]:
         model = new_model(prepared.panel, prepared.network, params, n_classes, SEED)
         training, scored = (labelled_arrays(prepared.cells, rows_N) for rows_N in (training_N, scored_N))
-        nothing = unlabelled_arrays(prepared, sides(study, prepared.cells.obs, ALL, SEED), but_N=training_N | scored_N)
-        train(model, training, nothing, train_config(params, SEED))
+        unlabelled = unlabelled_arrays(prepared, split, but_N=training_N | scored_N)
+        train(model, training, unlabelled, train_config(params, SEED))
         return score_cells(model, scored)[0].argmax(axis=1)
 
     return method
@@ -102,11 +100,15 @@ def methods_of(study: StudyConfig, out: Path) -> tuple[dict[str, Method], pd.Dat
     """All methods by name; what is known of the cells; and which of them are labelled training cells."""
     sources = prepare(study, [SEED], out)
     whole, prepared = all_genes(sources.cells), panel_cells(sources.cells, sources.panels[SEED])
-    labelled_N = np.asarray(sides(study, whole.obs, ALL, SEED) == TRAIN)
-    known = labelled_arrays(whole, np.ones(len(labelled_N), dtype=bool))
-    methods = {name: of_estimator(estimator, known) for name, estimator in estimators(known.n_genes).items()}
-    methods |= {f"model, point {point}": of_model(study, point, prepared) for point in range(len(study.search))}
-    return methods, whole.obs, labelled_N
+    split = sides(study, whole.obs, ALL, SEED)
+    known = labelled_arrays(whole, np.ones(whole.n_obs, dtype=bool))
+    expression_NG = log_expression(known)
+    methods = {
+        name: of_estimator(estimator, expression_NG, known.labels_N)
+        for name, estimator in estimators(known.n_genes).items()
+    }
+    methods |= {f"model, point {point}": of_model(study, point, prepared, split) for point in range(len(study.search))}
+    return methods, whole.obs, np.asarray(split == TRAIN)
 
 
 def label_every_donor(method: Method, donors_N: NDArray[np.str_], labelled_N: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -145,7 +147,7 @@ def main(words: Sequence[str] | None = None) -> None:
         said_N = label_every_donor(chosen[name], donors_N, labelled_N)
         f1_C = f1_score(labels_N, said_N, average=None, labels=range(len(types)), zero_division=0.0)
         rows[name] = [f1_C.mean(), accuracy_score(labels_N, said_N), *f1_C]
-        table = pd.DataFrame.from_dict(rows, orient="index", columns=["macro-F1", "accuracy", *types])
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["macro-F1", "accuracy", *types])
     print(f"{labelled_N.sum()} cells of {len(set(donors_N[labelled_N]))} donors, each labelled without its own")
     print(table.round(3).to_string())
 
