@@ -28,8 +28,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRA),dev]"
 	@touch $@
 
-demo: $(INSTALLED)  ## Run the whole road on real embedded cells and print what came out
-	@$(BIN)/python -m pipelines.demo
+demo: $(INSTALLED)  ## Run the whole road on real example cells and print what came out
+	@$(BIN)/python -m sctransformer.pipeline.demo
 
 test: $(INSTALLED)  ## Run all tests, two files at a time (TEST_WORKERS=4: four)
 	@# in the order of the folders, so that the short tests of units come last and fill what long ones leave
@@ -50,5 +50,5 @@ format: $(INSTALLED)  ## Put the code in the house style
 	@$(BIN)/ruff format .
 
 clean:  ## Remove what the pipeline, the tests and the tools wrote (.venv and the registry stay)
-	rm -rf outputs annotated data/embedded data/cells.h5ad data/new_cells.h5ad .dvc/tmp
+	rm -rf outputs annotated data/example data/cells.h5ad data/new_cells.h5ad .dvc/tmp
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

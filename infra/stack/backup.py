@@ -8,7 +8,7 @@ from infra.stack.processes import program
 from infra.stack.services import connect_database, s3_client
 from infra.stack.settings import BUCKET, DATABASES, LOOPBACK, Stack
 from sctransformer.errors import UserError
-from sctransformer.files import read_json, sha256_file, write_json, written_whole
+from sctransformer.files import atomic_write, read_json, sha256_file, write_json
 
 _LISTING = "objects.json"
 
@@ -28,7 +28,7 @@ def back_up(stack: Stack, target: Path) -> int:
     """
     if target.exists():
         raise UserError(f"{target}: exists already; choose another folder for the backup.")
-    with written_whole(target) as folder:
+    with atomic_write(target) as folder:
         folder.mkdir()
         for database in DATABASES:
             _tool(stack, "pg_dump", "-Fc", "-f", str(folder / f"{database}.dump"), database)

@@ -32,10 +32,10 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
-from pipelines.speed.drawn import draw_bundle, draw_cells, make_model
 from pipelines.speed.own_peak import own_peak_mib
+from pipelines.speed.synthetic import draw_bundle, draw_cells, make_model
 from sctransformer._constants import OBS
-from sctransformer.data.writing import growing_cells
+from sctransformer.data.h5ad_writer import growing_cells
 from sctransformer.export.bundle import Bundle, read_bundle
 from sctransformer.params import Params, load_params
 
@@ -58,7 +58,7 @@ def write_cells(cells: AnnData, n_cells: int, target: Path) -> None:
 
 def ways(folder: Path, cells: AnnData, n_cells: int, params: Params) -> dict[str, tuple[int, Work]]:
     """Each way with the number of cells that it scores."""
-    from sctransformer.annotate.run import annotate_file
+    from sctransformer.annotate.pipeline import annotate_file
     from sctransformer.annotate.scorer import LocalScorer
     from sctransformer.annotate.session import fastest_batch
     from sctransformer.annotate.settings import AnnotationSettings
@@ -133,7 +133,7 @@ def alone(folder: Path, n_cells: int) -> dict[str, float]:
 
 
 def _annotate_here(folder: Path, n_cells: int, started: float) -> tuple[float, float]:
-    from sctransformer.annotate.run import annotate_file
+    from sctransformer.annotate.pipeline import annotate_file
     from sctransformer.annotate.settings import AnnotationSettings
 
     first: list[float] = []

@@ -1,6 +1,6 @@
 """Would it pay to let only the genes ask that a cell expresses? Measured on real cells; the model does not do it.
 
-    python -m pipelines.speed.expressed_queries                                 the embedded cells and network
+    python -m pipelines.speed.expressed_queries                       the example cells and the built-in network
     python -m pipelines.speed.expressed_queries cells.h5ad network.tsv.gz -S model.width=64
 
 One regulation layer (attention and feed-forward block, `mask` mode, sizes of params.yaml) in torch on the CPU, on
@@ -26,18 +26,18 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from pipelines import layout
 from pipelines.study.config import with_overrides
 from sctransformer.annotate.stream import BATCH_CELLS
 from sctransformer.data.cells import CellFile
 from sctransformer.data.genes import identify, read_gene_map
-from sctransformer.data.library import choose_library_sizes
+from sctransformer.data.library_size import choose_library_sizes
 from sctransformer.data.normalise import GeneMoments
 from sctransformer.data.panel import choose_panel
 from sctransformer.errors import UserError, run_reporting
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.model.layers import RegulationLayer
 from sctransformer.params import Params, load_params
+from sctransformer.pipeline import layout
 from sctransformer.prior.bias import allowed_pairs, mask_bias
 from sctransformer.prior.readers import read_any
 
@@ -182,7 +182,7 @@ def measure(found: PanelCounts, params: Params, batch: int, most_cells: int, rep
 def main() -> None:
     """Measure and print a JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cells", type=Path, nargs="?", default=layout.EMBEDDED_CELLS)
+    parser.add_argument("cells", type=Path, nargs="?", default=layout.EXAMPLE_CELLS)
     parser.add_argument("network", type=Path, nargs="?", help="default: prior.network of params.yaml")
     parser.add_argument("--batch", type=int, default=BATCH_CELLS)
     parser.add_argument("--most-cells", type=int, default=2048)
@@ -193,7 +193,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     params = with_overrides(load_params(), options.set)
     if not options.cells.exists():
-        raise UserError(f"{options.cells}: no such file; `dvc repro embedded` makes the embedded cells.")
+        raise UserError(f"{options.cells}: no such file; `dvc repro example_data` makes the example cells.")
     found = read_panel(options.cells, options.network or params.prior.network, params.prepare.gene_budget)
     figures = measure(found, params, options.batch, options.most_cells, options.repeats)
     print(json.dumps({"file": options.cells.name, "threads": options.threads} | figures))

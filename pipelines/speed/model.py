@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipelines.speed.fit import Line, draw, fitted
+from pipelines.speed.linear_scaling import Line, draw, fitted
 from pipelines.speed.own_peak import own_peak_mib
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.prior.bias import mask_bias

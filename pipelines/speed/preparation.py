@@ -23,8 +23,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 PROGRAM = (sys.executable, "-m", "sctransformer.cli.main")
 STEPS: Mapping[str, tuple[str, ...]] = {
     "data check": (*PROGRAM, "data", "check", "--gene-column", "var_names"),
-    "ingest": (sys.executable, "-m", "pipelines.stages.ingest"),
-    "prepare": (sys.executable, "-m", "pipelines.stages.prepare"),
+    "ingest": (sys.executable, "-m", "sctransformer.pipeline.stages.ingest"),
+    "prepare": (sys.executable, "-m", "sctransformer.pipeline.stages.prepare"),
 }
 """Name and command of what is measured, in order; `data check` is given the file."""
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024

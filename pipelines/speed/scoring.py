@@ -34,10 +34,10 @@ from anndata import read_h5ad
 from numpy.typing import NDArray
 from scipy import sparse
 
-from pipelines.speed.drawn import draw_bundle, draw_cells, make_model
 from pipelines.speed.own_peak import own_peak_mib
+from pipelines.speed.synthetic import draw_bundle, draw_cells, make_model
 from sctransformer._constants import OBS, TARGET_SUM
-from sctransformer.annotate.run import annotate_file
+from sctransformer.annotate.pipeline import annotate_file
 from sctransformer.annotate.session import ScoringSession
 from sctransformer.annotate.stream import BATCH_CELLS
 from sctransformer.annotate.summary import AnnotationSummary

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipelines.speed.drawn import TYPES, draw_cells
 from pipelines.speed.model import Case, make_model
+from pipelines.speed.synthetic import TYPES, draw_cells
 from sctransformer._constants import OBS
 from sctransformer.data.arrays import TrainingCells
+from sctransformer.data.h5ad_writer import growing_cells
 from sctransformer.data.prepared import load_training_arrays, open_training_cells
-from sctransformer.data.writing import growing_cells
 from sctransformer.model import PriorBiasedTransformer
 from sctransformer.training.cluster import Task
 from sctransformer.training.config import TrainConfig

@@ -13,8 +13,8 @@ from scipy import sparse
 
 from sctransformer._constants import OBS
 from sctransformer.data.statistics import count_statistics
-from sctransformer.data.validation.run import run_suites
 from sctransformer.data.validation.tables import training_tables
+from sctransformer.data.validation.validate import run_suites
 from sctransformer.params import ValidateParams
 
 CHUNK = 4096

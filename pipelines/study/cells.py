@@ -16,8 +16,9 @@ from sctransformer._constants import OBS, UNLABELLED
 from sctransformer.data.arrays import NO_LABEL, CellArrays
 from sctransformer.data.cells import CellFile, read_cells, require_unique_names
 from sctransformer.data.genes import GeneMap, identify, read_gene_map
+from sctransformer.data.h5ad_writer import growing_cells
 from sctransformer.data.ingest import Columns, ingest
-from sctransformer.data.library import choose_library_sizes
+from sctransformer.data.library_size import choose_library_sizes
 from sctransformer.data.normalise import GeneMoments
 from sctransformer.data.panel import choose_panel
 from sctransformer.data.prepared import labels_of, training_moments
@@ -33,9 +34,8 @@ from sctransformer.data.splits import (
     require_no_leakage,
     without_labels_aside,
 )
-from sctransformer.data.writing import growing_cells
 from sctransformer.errors import UserError
-from sctransformer.files import sha256_file, sha256_json, written_whole
+from sctransformer.files import atomic_write, sha256_file, sha256_json
 from sctransformer.params import PriorParams
 from sctransformer.prior.merging import vote, votes_needed
 from sctransformer.prior.network import Network, read_network, write_network
@@ -71,7 +71,7 @@ def prepare(study: StudyConfig, seeds: list[int], out: Path) -> Sources:
     known = read_gene_map()
     cells = out / _digest({"cells": sha256_file(study.dataset.cells), "columns": _columns_of(study.dataset)})
     if not cells.is_dir():
-        with written_whole(cells) as folder:
+        with atomic_write(cells) as folder:
             folder.mkdir()
             _read_labelled(study.dataset, known, folder / CELLS)
     network_key = {
@@ -95,7 +95,7 @@ def prepare(study: StudyConfig, seeds: list[int], out: Path) -> Sources:
             }
             panels[seed] = out / _digest(key)
             if not panels[seed].is_dir():
-                with written_whole(panels[seed]) as folder:
+                with atomic_write(panels[seed]) as folder:
                     folder.mkdir()
                     _write_panel(study, file, trained_N, network(), known, folder)
     return Sources(cells, panels)

@@ -9,11 +9,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 
-from pipelines.study.models import train_config
 from sctransformer.errors import UserError
 from sctransformer.model import ModelConfig
 from sctransformer.params import Params, with_values
 from sctransformer.prior.merging import Merge
+from sctransformer.training.build import train_config
 from sctransformer.typed_yaml import first_problem, read_yaml
 
 Baseline = Literal["logistic_regression", "celltypist"]
@@ -85,7 +85,7 @@ class StudyConfig(_Section):
     arms: dict[str, Overrides] = {}
     """Name -> what sets this arm apart from `shared`."""
     search: tuple[Overrides, ...] = ({},)
-    """Points tried for every arm, on top of `shared` and under what sets the arm apart; see `pipelines.study.run`."""
+    """Points tried for every arm, on top of `shared` and under what sets the arm apart; see `pipelines.study`."""
     search_repeats: int | dict[float, int] = 3
     """Inner splits that judge a point, or as many for each percentage."""
     validation_share: float = Field(default=0.25, gt=0.0, lt=1.0)

@@ -30,13 +30,14 @@ from sklearn.svm import SVC
 
 from pipelines.study.cells import PanelCells, all_genes, labelled_arrays, panel_cells, prepare, sides, unlabelled_arrays
 from pipelines.study.config import StudyConfig, load_study
-from pipelines.study.models import new_model, train, train_config
+from pipelines.study.models import train
 from sctransformer._constants import OBS
 from sctransformer.data.prepared import labels_of
 from sctransformer.data.splits import TRAIN
 from sctransformer.errors import UserError, run_reporting
 from sctransformer.evaluation.baselines import log_expression
 from sctransformer.evaluation.scoring import score_cells
+from sctransformer.training.build import new_model, train_config
 
 SEED = 0
 COMPONENTS = 100

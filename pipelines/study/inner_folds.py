@@ -21,10 +21,8 @@ from rich.console import Console
 from rich.progress import track
 from sklearn.model_selection import StratifiedKFold
 
-from pipelines import layout
 from pipelines.study.config import with_overrides
-from pipelines.study.models import new_model, train_config
-from pipelines.study.pool import side_by_side
+from pipelines.study.pool import parallel_map
 from sctransformer._constants import OBS
 from sctransformer.data.cells import CellFile, read_cells
 from sctransformer.data.panel import choose_panel
@@ -35,7 +33,9 @@ from sctransformer.errors import run_reporting
 from sctransformer.evaluation.baselines import logistic_regression
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.params import Params, load_params
+from sctransformer.pipeline import layout
 from sctransformer.prior.network import read_network
+from sctransformer.training.build import new_model, train_config
 from sctransformer.training.loop import fit
 from sctransformer.training.scores import accuracy_and_macro_f1
 
@@ -96,7 +96,7 @@ def main(words: Sequence[str] | None = None) -> None:
     ]
     parts = []
     for _, part in track(
-        side_by_side(predict_fold, tasks, options.processes), "folds", len(tasks), console=Console(stderr=True)
+        parallel_map(predict_fold, tasks, options.processes), "folds", len(tasks), console=Console(stderr=True)
     ):
         if isinstance(part, Exception):
             raise part

@@ -21,7 +21,7 @@ ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Read by numpy, scikit-learn and torch when a worker starts: workers share the cores, threads would only collide."""
 
 
-def side_by_side(work: Callable[[T], R], tasks: Sequence[T], processes: int) -> Iterator[tuple[T, R | Exception]]:
+def parallel_map(work: Callable[[T], R], tasks: Sequence[T], processes: int) -> Iterator[tuple[T, R | Exception]]:
     """Do tasks in worker processes of one thread each; give each task with its result, or error, as it is done.
 
     When the caller leaves early (Ctrl-C, an error) tasks that wait are dropped and the workers ended. A worker whose

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipelines.study.config import StudyConfig
 from pipelines.study.grid import Task
-from sctransformer.files import written_whole
+from sctransformer.files import atomic_write
 from sctransformer.tracking import runs
 
 EXPERIMENT = "study"
@@ -79,6 +79,6 @@ class Record:
 def _id_of(out: Path) -> str:
     file = out / STUDY_ID
     if not file.is_file():
-        with written_whole(file) as temporary:
+        with atomic_write(file) as temporary:
             temporary.write_text(uuid.uuid4().hex)
     return file.read_text().strip()

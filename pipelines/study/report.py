@@ -17,7 +17,7 @@ from pipelines.study.work import from_numbers
 from sctransformer.errors import UserError, run_reporting
 from sctransformer.evaluation.metrics import resampled_macro_f1
 from sctransformer.evaluation.protocol import paired_differences, summary
-from sctransformer.files import read_json, write_json, written_whole
+from sctransformer.files import atomic_write, read_json, write_json
 
 matplotlib.use("Agg")  # no screen is needed
 import matplotlib.pyplot as plt
@@ -72,14 +72,14 @@ def write_report(out: Path) -> list[Path]:
     plan, table = _plan(out), results(out)
     means = summary(table)
     differences = paired_differences(table, plan["references"])
-    with written_whole(out / TABLE) as temporary:
+    with atomic_write(out / TABLE) as temporary:
         temporary.write_text(as_markdown(plan, table, means, differences), encoding="utf-8")
     for name, frame in (
         (MEANS, means),
         (DIFFERENCES, differences),
         (EVERY, table.drop(columns=["resampled"])),
     ):
-        with written_whole(out / name) as temporary:
+        with atomic_write(out / name) as temporary:
             frame.to_csv(temporary, index=False)
     _picture_over_fractions(means, out / PICTURE)
     _picture_over_speed(table, out / SPEED)
@@ -132,7 +132,7 @@ def as_markdown(plan: dict[str, Any], table: pd.DataFrame, means: pd.DataFrame, 
 
 def _plan(out: Path) -> Any:
     if not (out / PLAN).is_file():
-        raise UserError(f"{out}: has no {PLAN}; run the study first: python -m pipelines.study.run FILE --out {out}.")
+        raise UserError(f"{out}: has no {PLAN}; run the study first: python -m pipelines.study FILE --out {out}.")
     return read_json(out / PLAN)
 
 
@@ -210,7 +210,7 @@ def _picture_over_speed(table: pd.DataFrame, target: Path) -> None:
 
 
 def _save(figure: Figure, target: Path) -> None:
-    with written_whole(target) as temporary:
+    with atomic_write(target) as temporary:
         figure.savefig(temporary, dpi=120, metadata={"Software": None})
     plt.close(figure)
 

@@ -22,7 +22,7 @@ from pipelines.study.cells import (
 )
 from pipelines.study.config import StudyConfig
 from pipelines.study.grid import CELLTYPIST_GENES, Task
-from pipelines.study.models import new_model, pretrain, train, train_config
+from pipelines.study.models import pretrain, train
 from sctransformer._constants import OBS
 from sctransformer.data.arrays import CellArrays
 from sctransformer.data.prepared import labels_of
@@ -30,7 +30,8 @@ from sctransformer.data.splits import TEST, TRAIN, TRAINED_ON, VALIDATION, valid
 from sctransformer.evaluation.baselines import fitted_celltypist, fitted_logistic_regression
 from sctransformer.evaluation.metrics import classification_metrics
 from sctransformer.evaluation.scoring import score_cells
-from sctransformer.files import read_json, sha256_json, written_whole
+from sctransformer.files import atomic_write, read_json, sha256_json
+from sctransformer.training.build import new_model, train_config
 from sctransformer.training.checkpoint import load_checkpoint, save_checkpoint
 from sctransformer.training.loop import NonFiniteLossError
 
@@ -92,7 +93,7 @@ def _pretraining(task: Task, study: StudyConfig, sources: Sources, out: Path) ->
     started = time.perf_counter()
     checkpoint = pretrain(model, unlabelled_arrays(prepared, split), train_config(params, task.seed))
     seconds = time.perf_counter() - started
-    with written_whole(task.weights(out)) as folder:
+    with atomic_write(task.weights(out)) as folder:
         folder.mkdir()
         save_checkpoint(checkpoint, folder)
     figures = {"best_epoch": checkpoint.progress.best_epoch, "best_loss": checkpoint.progress.best_loss}

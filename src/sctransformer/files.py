@@ -13,7 +13,7 @@ from sctransformer.errors import OutputError, UserError
 
 
 @contextmanager
-def written_whole(target: Path) -> Iterator[Path]:
+def atomic_write(target: Path) -> Iterator[Path]:
     """Give a temporary path beside `target`; rename it to `target` when the block ends well.
 
     Works for a file and for a folder (the block creates whichever it wants). On any error the temporary
@@ -39,7 +39,7 @@ def written_whole(target: Path) -> Iterator[Path]:
 
 def write_json(target: Path, content: Any) -> None:
     """Write `content` as indented JSON with sorted keys, whole or not at all."""
-    with written_whole(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 

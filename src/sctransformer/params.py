@@ -22,13 +22,13 @@ class DataParams(_Section):
 
     name: str = "pbmc68k"
     """Name of the dataset, for people."""
-    cells: Path = Path("data/embedded/pbmc68k_reduced.h5ad")
+    cells: Path = Path("data/example/pbmc68k_reduced.h5ad")
     """An h5ad file or a zarr folder with raw counts."""
     counts: str | None = None
     """Where the raw counts stand: `X`, `raw.X` or the name of a layer; null: they are looked for."""
     gene_column: str | None = None
     """Column of var with symbols or Ensembl ids, or `var_names`; null: it is recognised."""
-    gene_map: Path = Path("data/embedded/gene_map.csv")
+    gene_map: Path = Path("data/example/gene_map.csv")
     """Table of Ensembl ids and symbols; GENCODE v44, as CellTypist's package carries it."""
     label_column: str = "cell_type"
     """Column of obs with the cell type of each cell."""

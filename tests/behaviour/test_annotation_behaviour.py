@@ -10,7 +10,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from sctransformer._constants import OBS, OBSM
-from sctransformer.annotate.run import annotate_file
+from sctransformer.annotate.pipeline import annotate_file
 from sctransformer.annotate.settings import AnnotationSettings
 from sctransformer.export.bundle import Bundle, read_bundle
 from tests.conftest import simulated_cells

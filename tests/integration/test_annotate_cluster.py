@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sctransformer.annotate import shards
-from sctransformer.annotate.run import annotate_file
+from sctransformer.annotate.pipeline import annotate_file
 from sctransformer.annotate.settings import AnnotationSettings
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle

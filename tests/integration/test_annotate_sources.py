@@ -14,9 +14,9 @@ from pyarrow import parquet
 
 from sctransformer._constants import OBS
 from sctransformer.annotate import sources
+from sctransformer.annotate.files import annotate_each
 from sctransformer.annotate.journal import FOLDER
-from sctransformer.annotate.many import annotate_each
-from sctransformer.annotate.run import annotate_file
+from sctransformer.annotate.pipeline import annotate_file
 from sctransformer.annotate.scorer import LocalScorer, Model
 from sctransformer.annotate.settings import DEFAULTS, AnnotationSettings, output_path
 from sctransformer.annotate.sources import LocalSource, RemoteSource, find_sources, source_output

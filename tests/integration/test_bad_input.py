@@ -9,12 +9,12 @@ import yaml
 from anndata import AnnData
 from safetensors.numpy import save_file
 
-from pipelines import layout
-from pipelines.artefacts import trained_model
-from pipelines.stages import prepare, prior, train
 from sctransformer._constants import OBS
 from sctransformer.errors import UserError
 from sctransformer.files import write_json
+from sctransformer.pipeline import layout
+from sctransformer.pipeline.artefacts import trained_model
+from sctransformer.pipeline.stages import prepare, prior, train
 from tests.conftest import EDGES, GENES, simulated_cells, small_model
 
 

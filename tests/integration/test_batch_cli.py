@@ -15,8 +15,8 @@ from mlflow import MlflowClient
 from scipy import sparse
 
 from sctransformer._constants import OBS
+from sctransformer.annotate.files import FileOutcome
 from sctransformer.annotate.journal import FOLDER
-from sctransformer.annotate.many import FileOutcome
 from sctransformer.annotate.scorer import LocalScorer
 from sctransformer.cli import annotate
 from sctransformer.errors import BusyError

@@ -20,7 +20,7 @@ from sctransformer.errors import UserError
 from sctransformer.training.checkpoint import PROGRESS
 from sctransformer.training.ray_connection import connection
 from sctransformer.training.run_folder import RunFolder
-from sctransformer.training.search import TIME, Report
+from sctransformer.tuning.search import TIME, Report
 from tests.integration.test_ray_training import CONFIG, bare_run, load_cells
 
 pytestmark = pytest.mark.slow
@@ -109,8 +109,8 @@ from pathlib import Path
 from sctransformer.training.cluster import Workers, fit_on_ray
 from sctransformer.training.ray_connection import connection, nodes
 from sctransformer.training.run_folder import RunFolder
-from sctransformer.training.search import search
-from sctransformer.training.space import SearchSpace
+from sctransformer.tuning.search import search
+from sctransformer.tuning.space import SearchSpace
 from tests.integration.test_ray_cluster import TESTS, load_shipped, trial_elsewhere
 from tests.integration.test_ray_training import TASK
 from tests.integration.test_search import Journal
@@ -131,7 +131,7 @@ with connection(code=[TESTS]):
     shared_in = RunFolder(url, "search")
     shared_in.share({"note": note})
     trial = partial(trial_elsewhere, files={"note": note}, shared_in=shared_in)
-    found = search(trial, SPACE, {"train.lr": 0.1}, 1, 0, here / "search", Journal(here / "trials"), TESTS)
+    found = search(trial, SPACE, {"train.lr": 0.1}, 1, 0, here / "search", Journal(here / "trials"), [TESTS])
     print("searched", all(trial.score == trial.values["train.lr"] for trial in found), len(found), flush=True)
     task = replace(TASK, load_cells=load_shipped, files={"note": note})
     workers = Workers(count=2, minimum=1, placement="SPREAD", max_restarts=4)

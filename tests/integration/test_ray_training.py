@@ -27,7 +27,7 @@ from sctransformer.training.ray_connection import connection
 from sctransformer.training.report import EpochReport, NonFiniteLossError
 from sctransformer.training.run_folder import RunFolder
 from tests.conftest import arrays, simulated_cells, small_model
-from tests.unit.training_runs import assert_same_weights
+from tests.unit.training.training_runs import assert_same_weights
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ import typer
 from mlflow import MlflowClient
 from typer.testing import CliRunner, Result
 
-from sctransformer.annotate.run import annotate_file
+from sctransformer.annotate.pipeline import annotate_file
 from sctransformer.annotate.settings import AnnotationSettings
 from sctransformer.cli.doctor import doctor
 from sctransformer.cli.history import history

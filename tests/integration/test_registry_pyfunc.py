@@ -13,7 +13,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from sctransformer._constants import OBS
-from sctransformer.annotate.run import annotate_file
+from sctransformer.annotate.pipeline import annotate_file
 from sctransformer.annotate.session import ScoringSession
 from sctransformer.export.bundle import read_bundle
 from sctransformer.registry.packaging import save_model

@@ -12,8 +12,8 @@ import pytest
 from mlflow import MlflowClient
 
 from sctransformer.errors import UserError
-from sctransformer.tracking import listing, outbox, runs
-from sctransformer.tracking.listing import PROCESS_TAG
+from sctransformer.tracking import outbox, queries, runs
+from sctransformer.tracking.queries import PROCESS_TAG
 from sctransformer.tracking.source import code_patch, dvc_md5, git_commit
 from tests.integration.conftest import Call
 
@@ -69,25 +69,25 @@ def test_no_store_is_one_sentence(project: Path, call: Call) -> None:
 KILLED = """
 import json, os, signal
 from sctransformer.tracking import runs
-from sctransformer.tracking.guardian import guarded
-from sctransformer.tracking.listing import PROCESS_TAG, process_tag
+from sctransformer.tracking.watchdog import watched
+from sctransformer.tracking.queries import PROCESS_TAG, process_tag
 run_id = runs.start_run("training", "killed", {}, {PROCESS_TAG: process_tag()})
 print(run_id, flush=True)
 if GUARDED:
-    watching = guarded(run_id)  # kept, for a generator that nobody holds is closed
+    watching = watched(run_id)  # kept, for a generator that nobody holds is closed
     watching.__enter__()
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.mark.parametrize("guarded", [True, False])
-def test_a_run_that_was_killed_says_so(store: MlflowClient, call: Call, guarded: bool) -> None:
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_run_that_was_killed_says_so(store: MlflowClient, call: Call, watched: bool) -> None:
     """Its guardian says so at once; where that died too, as when the machine went down, the next look at it does."""
-    code = KILLED.replace("GUARDED", str(guarded))
+    code = KILLED.replace("GUARDED", str(watched))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     run_id = done.stdout.strip()
     assert done.returncode == -signal.SIGKILL
-    if guarded:
+    if watched:
         deadline = time.monotonic() + 60
         while store.get_run(run_id).info.status == "RUNNING" and time.monotonic() < deadline:
             time.sleep(0.5)
@@ -97,9 +97,9 @@ def test_a_run_that_was_killed_says_so(store: MlflowClient, call: Call, guarded:
 
 
 def test_a_run_that_goes_on_elsewhere_or_here_is_left_alone(store: MlflowClient) -> None:
-    here = a_run("here", 1.0, 0.5, {PROCESS_TAG: listing.process_tag()})
+    here = a_run("here", 1.0, 0.5, {PROCESS_TAG: queries.process_tag()})
     there = a_run("there", 1.0, 0.5, {PROCESS_TAG: json.dumps(["another-host", 1, 1.0])})
-    assert {run.run_id: run.status for run in listing.list_runs()} == {here: "RUNNING", there: "RUNNING"}
+    assert {run.run_id: run.status for run in queries.list_runs()} == {here: "RUNNING", there: "RUNNING"}
 
 
 def test_figures_are_kept_while_the_server_is_down_and_sent_in_order(

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from sctransformer.training.search import TIME, Report, Trial, search
-from sctransformer.training.space import SearchSpace
+from sctransformer.tuning.search import TIME, Report, Trial, search
+from sctransformer.tuning.space import SearchSpace
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +63,7 @@ def toy(values: dict[str, Any], report: Report) -> None:
 
 
 def run_search(folder: Path, journal: Journal) -> list[Trial]:
-    return search(toy, SPACE, FIRST, EPOCHS, 0, folder, journal, Path(__file__).parents[1])
+    return search(toy, SPACE, FIRST, EPOCHS, 0, folder, journal, [Path(__file__).parents[1]])
 
 
 def test_a_search_that_was_killed_goes_on(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import anndata
 import numpy as np
 import pytest
 
-from pipelines.speed import drawn, scoring
+from pipelines.speed import scoring, synthetic
 from pipelines.study.config import with_overrides
 from sctransformer._constants import OBS
 from sctransformer.params import ModelParams, Params
@@ -17,10 +17,10 @@ from sctransformer.params import ModelParams, Params
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few cells and a small bundle over half their genes."""
     path = tmp_path_factory.mktemp("speed")
-    cells = drawn.draw_cells(150, 96)
+    cells = synthetic.draw_cells(150, 96)
     cells.write_h5ad(path / scoring.CELLS)
     model = ModelParams(width=8, heads=2, feedforward=8, readout_heads=2, embedding=8)
-    drawn.draw_bundle(cells, Params(model=model), path / scoring.BUNDLE, panel_genes=48)
+    synthetic.draw_bundle(cells, Params(model=model), path / scoring.BUNDLE, panel_genes=48)
     return path
 
 

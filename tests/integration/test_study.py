@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from pipelines.study.record import CELL_TAG, EXPERIMENT
 from sctransformer.tracking.runs import PARENT_TAG
-from tests.unit.study_files import write_study
+from tests.unit.pipelines.study_files import write_study
 
 SEARCH = {"search": [{"train.epochs": 2}, {"train.epochs": 3}], "search_repeats": 1}
 SHARED = {"model.width": 8, "model.heads": 2, "model.feedforward": 8, "model.readout_heads": 2, "model.embedding": 8}
@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def command(study: Path, out: Path, *words: str) -> list[str]:
-    return [sys.executable, "-m", "pipelines.study.run", str(study), "--out", str(out), *words]
+    return [sys.executable, "-m", "pipelines.study", str(study), "--out", str(out), *words]
 
 
 def environment(store: Path) -> dict[str, str]:

@@ -6,13 +6,13 @@ import pytest
 
 from sctransformer import files
 from sctransformer.errors import OutputError, UserError
-from sctransformer.files import read_json, sha256_json, write_json, written_whole
+from sctransformer.files import atomic_write, read_json, sha256_json, write_json
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(RuntimeError), written_whole(target) as temporary:
+    with pytest.raises(RuntimeError), atomic_write(target) as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert target.read_text() == "old"
@@ -22,7 +22,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
 def test_a_folder_replaces_a_folder(tmp_path: Path) -> None:
     target = tmp_path / "bundle"
     for content in ("one", "two"):
-        with written_whole(target) as folder:
+        with atomic_write(target) as folder:
             folder.mkdir()
             (folder / content).write_text(content)
     assert [path.name for path in target.iterdir()] == ["two"]
@@ -31,7 +31,7 @@ def test_a_folder_replaces_a_folder(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="file: cannot be written"), written_whole(tmp_path / "file" / "x"):
+    with pytest.raises(UserError, match="file: cannot be written"), atomic_write(tmp_path / "file" / "x"):
         pass
 
 

@@ -63,7 +63,7 @@ def fill_absent(
     """Show genes that the file lacks as they are in the average training cell: what was not measured is not zero.
 
     A count of zero is evidence, against every type that expresses the gene; with the average expression the gene says
-    nothing. `python -m pipelines.trust.shift` measures what that is worth.
+    nothing. `python -m pipelines.robustness.shift` measures what that is worth.
 
     Args:
         counts_NG: cells x genes in vocabulary order, see `GeneMatch.gather`.

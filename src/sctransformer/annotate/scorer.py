@@ -14,7 +14,7 @@ from sctransformer.annotate.settings import AnnotationSettings
 from sctransformer.annotate.shards import ShardStore
 from sctransformer.annotate.stream import BATCH_CELLS, score_file
 from sctransformer.data.cells import CellFile
-from sctransformer.data.library import LibrarySizes, choose_library_sizes
+from sctransformer.data.library_size import LibrarySizes, choose_library_sizes
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from sctransformer._constants import GraphForm
 from sctransformer.annotate.genes import GeneMatch, fill_absent
 from sctransformer.errors import UserError, one_line
-from sctransformer.export.agreement import require_ports
 from sctransformer.export.bundle import Bundle
+from sctransformer.export.bundle_checks import require_ports
 
 logger = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sctransformer._constants import TARGET_SUM
-from sctransformer.annotate.ahead import read_ahead
 from sctransformer.annotate.genes import GeneMatch
+from sctransformer.annotate.prefetch import prefetch
 from sctransformer.annotate.session import ScoringSession, score_as_served
 from sctransformer.annotate.shards import Shard, ShardPlan, ShardStore
 from sctransformer.data.cells import CellFile
-from sctransformer.data.library import LibrarySizes
+from sctransformer.data.library_size import LibrarySizes
 
 CHUNK_CELLS = 512
 """Cells read at a time."""
@@ -59,7 +59,7 @@ def score_file(
     done = plan.cells - sum(len(plan.rows(shard)) for shard in wanted)
     on_progress(done, plan.cells)
     starts = [start for shard in wanted for start in plan.chunk_starts(shard)]
-    with closing(read_ahead(_chunks(file, match, library_sizes, plan.chunk_cells, starts))) as chunks:
+    with closing(prefetch(_chunks(file, match, library_sizes, plan.chunk_cells, starts))) as chunks:
         for shard in wanted:
             parts = []
             for _ in plan.chunk_starts(shard):

@@ -13,7 +13,7 @@ from sctransformer.errors import SOME_FAILED, UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sctransformer.annotate.many import FileOutcome
+    from sctransformer.annotate.files import FileOutcome
     from sctransformer.annotate.summary import AnnotationSummary
 
 _REGISTERED = re.compile(r"[^/@]+(@[^/@]+|/\d+)")
@@ -129,12 +129,12 @@ def annotate(
 
     from rich.console import Console
 
-    from sctransformer.annotate.many import FileOutcome, annotate_each
+    from sctransformer.annotate.files import FileOutcome, annotate_each
     from sctransformer.annotate.scorer import LocalScorer, Model, Scorer
     from sctransformer.annotate.settings import AnnotationSettings
     from sctransformer.annotate.sources import find_sources
-    from sctransformer.cli.progress import cells_bar
     from sctransformer.export.bundle import read_bundle
+    from sctransformer.progress import cells_bar
 
     logging.basicConfig(format="Note: %(message)s", level=logging.WARNING)
     settings = AnnotationSettings(

@@ -55,11 +55,11 @@ def run(
 
     from sctransformer.annotate.scorer import LocalScorer, Model, Scorer
     from sctransformer.cli.annotate import find_model, of_file
-    from sctransformer.cli.progress import cells_bar
     from sctransformer.export.bundle import read_bundle
     from sctransformer.jobs.find import find_job
-    from sctransformer.jobs.run import FIGURES_KEPT, run_job
+    from sctransformer.jobs.runner import FIGURES_KEPT, run_job
     from sctransformer.jobs.spec import load_job
+    from sctransformer.progress import cells_bar
 
     logging.basicConfig(format="Note: %(message)s", level=logging.WARNING)
     logging.getLogger("great_expectations").propagate = False  # it tells of its temporary folders
@@ -90,7 +90,7 @@ def status(job: Job) -> None:
     """Show the last runs of a job, and how its batches stand."""
     from sctransformer.jobs.find import find_job
     from sctransformer.jobs.history import History
-    from sctransformer.jobs.run import raised
+    from sctransformer.jobs.runner import raised
     from sctransformer.jobs.spec import load_job
 
     loaded = load_job(find_job(job))
@@ -126,7 +126,7 @@ def render(
     sctransformer batch render nightly --target systemd -o ~/.config/systemd/user
     sctransformer batch render nightly --target kubernetes | kubectl apply -f -
     """
-    from sctransformer.files import written_whole
+    from sctransformer.files import atomic_write
     from sctransformer.jobs.find import find_job
     from sctransformer.jobs.render import render as rendered
     from sctransformer.jobs.spec import load_job
@@ -136,7 +136,7 @@ def render(
         if outdir is None:
             typer.echo(text, nl=False)
             continue
-        with written_whole(outdir / name) as temporary:
+        with atomic_write(outdir / name) as temporary:
             temporary.write_text(text)
         typer.echo(outdir / name)
 

@@ -30,7 +30,7 @@ def compare(
     from rich.markup import escape
     from rich.table import Table
 
-    from sctransformer.registry.differences import differences
+    from sctransformer.registry.compare import differences
     from sctransformer.registry.rescoring import read_test_cells, rescored
 
     cells = cells or (TEST_CELLS if TEST_CELLS.exists() else None)

@@ -73,10 +73,10 @@ def look(
         UserError: the file cannot be used, or a critical expectation failed.
     """
     from sctransformer._constants import OBS
-    from sctransformer.cli.progress import cells_bar
     from sctransformer.data.check import look_at
     from sctransformer.data.genes import read_gene_map
     from sctransformer.data.ingest import Columns
+    from sctransformer.progress import cells_bar
 
     _require_columns(file, counts, label_column, donor_column, library_size_column, gene_column)
     columns = Columns(label_column or OBS.cell_type, library_size_column, donor_column)

@@ -19,7 +19,7 @@ def report(
     from sctransformer.export.bundle import read_bundle
     from sctransformer.jobs.find import find_job
     from sctransformer.jobs.history import History
-    from sctransformer.jobs.run import raised
+    from sctransformer.jobs.runner import raised
     from sctransformer.jobs.spec import load_job
     from sctransformer.monitor.report import write_report
 

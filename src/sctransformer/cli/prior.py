@@ -108,7 +108,7 @@ def coverage(
     """
     import pandas as pd
 
-    from sctransformer.files import written_whole
+    from sctransformer.files import atomic_write
     from sctransformer.prior.coverage import coverage as figures_of
     from sctransformer.prior.coverage import degree_distribution, degrees
 
@@ -133,7 +133,7 @@ def coverage(
         "degrees.tsv": distribution,
     }
     for file, content in tables.items():
-        with written_whole(outdir / file) as temporary:
+        with atomic_write(outdir / file) as temporary:
             content.to_csv(temporary, sep="\t", index=False)
     coverage_picture(figures, distribution, targets, outdir / "coverage.png")
     typer.echo(f"{outdir}: {', '.join(tables)}, coverage.png")

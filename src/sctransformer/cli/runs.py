@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sctransformer.tracking.listing import FoundRun
+    from sctransformer.tracking.queries import FoundRun
 
 PIPED_WIDTH = 240
 """Of tables that another program reads: a run is one line."""
@@ -40,12 +40,12 @@ def runs(
     """
     from rich.console import Console
 
-    from sctransformer.tracking import listing, outbox
+    from sctransformer.tracking import outbox, queries
 
     for run_id, number in outbox.send_all().items():
         typer.echo(f"Warning: {number} calls of run {run_id[:8]} could not be sent yet.", err=True)
-    there = listing.list_runs(experiment)
-    chosen = [listing.find_run(name, there) for name in wanted] if wanted else there
+    there = queries.list_runs(experiment)
+    chosen = [queries.find_run(name, there) for name in wanted] if wanted else there
     metrics = list(metric or METRICS)
     if metric and not wanted:  # those without the metric last, the largest first
         chosen = sorted(chosen, key=lambda run: -run.metrics.get(metrics[0], float("-inf")))
@@ -89,7 +89,7 @@ def _list(console: "Console", found: Sequence["FoundRun"], metrics: Sequence[str
 def _compare(console: "Console", chosen: Sequence["FoundRun"], metrics: Sequence[str]) -> None:
     from rich.table import Table
 
-    from sctransformer.tracking.listing import differing_params
+    from sctransformer.tracking.queries import differing_params
 
     table = Table(box=None, header_style="bold")
     table.add_column("")

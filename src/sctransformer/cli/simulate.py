@@ -60,10 +60,10 @@ def simulate(
     """
     import time
 
-    from sctransformer.cli.progress import cells_bar
     from sctransformer.data.simulated_file import edges_path, require_space, write_simulation
     from sctransformer.data.simulated_network import SimulationConfig
     from sctransformer.data.simulator import Simulation
+    from sctransformer.progress import cells_bar
 
     if out.suffix != ".h5ad":
         raise UserError(f"{out}: is no name for an h5ad file; expected one that ends in .h5ad.")

@@ -17,7 +17,7 @@ from sctransformer.cli.stopping import run_stoppable
 TARGET = "export"
 """The stage an experiment ends with: a bundle, measured, not yet registered."""
 RESUME, NAME = "SCTRANSFORMER_RESUME", "SCTRANSFORMER_RUN_NAME"
-"""Variables by which the training stage knows of both, see `sctransformer.training.interrupted`."""
+"""Variables by which the training stage knows of both, see `sctransformer.training.resume`."""
 NETWORKS = Path("data/networks")
 """Where -S prior=NAME looks for NAME.tsv."""
 EMBEDDED_NETWORK = "embedded"
@@ -107,8 +107,8 @@ def _of_interrupted(wanted: str) -> tuple[str, str, list[str]]:
     """The id and name of an interrupted run, and overrides that bring back the parameters it began with."""
     from sctransformer.errors import UserError
     from sctransformer.params import load_params
-    from sctransformer.tracking.listing import ended_well
-    from sctransformer.training.interrupted import find_begun
+    from sctransformer.tracking.queries import ended_well
+    from sctransformer.training.resume import find_begun
 
     params = load_params()
     try:

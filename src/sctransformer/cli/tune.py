@@ -43,7 +43,7 @@ def tune(
     from sctransformer.errors import UserError
     from sctransformer.files import read_json
     from sctransformer.params import load_params
-    from sctransformer.training.space import load_space
+    from sctransformer.tuning.space import load_space
 
     if not Path("dvc.yaml").is_file():
         raise UserError("dvc.yaml: no such file here; run from the project's folder.")
@@ -53,7 +53,7 @@ def tune(
         raise UserError(f"{folder}: there is a search of that name; go on with --resume, or give another --name.")
     if resume and not folder.exists():
         raise UserError(f"{folder}: there is no search of that name to resume; see {FOLDER}.")
-    command = [sys.executable, "-m", "pipelines.tuning.run", str(space), str(folder)]
+    command = [sys.executable, "-m", "sctransformer.pipeline.tune", str(space), str(folder)]
     command += [f"--trials={trials}"] if trials is not None else []
     command += [f"--minutes={minutes}"] if minutes is not None else []
     if run_stoppable(command, os.environ):

@@ -1,1 +1,1 @@
-"""Cells in: reading, counts and their checks, the embedded cells, gene panel, splits, Great Expectations suites."""
+"""Cells in: reading, counts and their checks, the example cells, gene panel, splits, Great Expectations suites."""

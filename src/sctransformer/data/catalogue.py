@@ -15,7 +15,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from sctransformer.errors import UserError
-from sctransformer.files import written_whole
+from sctransformer.files import atomic_write
 
 CATALOGUE = Path("data/catalogue.yaml")
 """Where the catalogue stands, from the project's folder."""
@@ -196,7 +196,7 @@ def write_entry(entry: Dataset, path: Path = CATALOGUE) -> None:
     """
     text = with_entry(_text(path), entry, str(path))
     parse_catalogue(text, str(path))  # what is written can be read
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -12,11 +12,11 @@ from sctransformer._constants import OBS
 from sctransformer.data.cells import CellFile, require_unique_names
 from sctransformer.data.genes import GeneIdentity, GeneMap, identify
 from sctransformer.data.ingest import Columns, contract_columns
-from sctransformer.data.library import choose_library_sizes
+from sctransformer.data.library_size import choose_library_sizes
 from sctransformer.data.statistics import CountStatistics, count_statistics
 from sctransformer.data.validation.report import Report
-from sctransformer.data.validation.run import run_suites
 from sctransformer.data.validation.tables import network_tables, training_tables
+from sctransformer.data.validation.validate import run_suites
 from sctransformer.params import ValidateParams
 
 

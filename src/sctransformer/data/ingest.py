@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sctransformer._constants import CELLXGENE_FIELDS, OBS
 from sctransformer.data.cells import CellFile, require_unique_names
 from sctransformer.data.genes import GeneIdentity
-from sctransformer.data.library import choose_library_sizes
-from sctransformer.data.writing import growing_cells
+from sctransformer.data.h5ad_writer import growing_cells
+from sctransformer.data.library_size import choose_library_sizes
 from sctransformer.errors import UserError
 
 MISSING = frozenset({"", "nan", "NaN", "NA", "N/A", "<NA>", "None", "null", "NULL"})

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from sctransformer._constants import OBS, UNLABELLED
 from sctransformer.data.arrays import NO_LABEL, CellArrays, TrainingCells
+from sctransformer.data.backed_cells import StoredCells
 from sctransformer.data.cells import CellFile, read_cells
+from sctransformer.data.h5ad_writer import growing_cells
 from sctransformer.data.normalise import GeneMoments
-from sctransformer.data.stored import StoredCells
-from sctransformer.data.writing import growing_cells
 
 SIDES = ("train", "validation", UNLABELLED)
 """The splits that training sees, in the order of `TrainingCells`."""

@@ -13,7 +13,7 @@ from sctransformer._constants import UNS
 from sctransformer.data.obs_table import lengthen_table
 from sctransformer.data.simulator import BLOCK, SimulatedCells, Simulation
 from sctransformer.errors import UserError, one_line
-from sctransformer.files import written_whole
+from sctransformer.files import atomic_write
 
 ROWS = 16 * BLOCK
 """Cells drawn and written at a time: some tens of MB at 2,000 genes."""
@@ -96,7 +96,7 @@ def write_simulation(
     edges = edges_path(target)
     table = simulation.network.table()
     try:
-        with written_whole(target) as cells_file, written_whole(edges) as edges_file:
+        with atomic_write(target) as cells_file, atomic_write(edges) as edges_file:
             table.to_csv(edges_file, sep="\t", index=False)
             n_counts = _write_cells(simulation, cells_file, on_progress, compression, rows)
     except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either

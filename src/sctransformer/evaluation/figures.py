@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sctransformer.files import written_whole
+from sctransformer.files import atomic_write
 
 matplotlib.use("Agg")  # no screen is needed
 import matplotlib.pyplot as plt
@@ -102,6 +102,6 @@ def embedding_umap(embedding_NE: NDArray[np.floating], labels: Sequence[str], se
 
 
 def _save(figure: Figure, target: Path) -> None:
-    with written_whole(target) as temporary:
+    with atomic_write(target) as temporary:
         figure.savefig(temporary, dpi=DPI, metadata={"Software": None})  # the same bytes for the same figure
     plt.close(figure)

@@ -12,8 +12,8 @@ import pandas as pd
 
 from sctransformer._constants import BUNDLE, OBS, VARIANTS
 from sctransformer.errors import UserError
-from sctransformer.export.agreement import require_agreement, require_lock
-from sctransformer.files import read_json, sha256_file, write_json, written_whole
+from sctransformer.export.bundle_checks import require_agreement, require_lock
+from sctransformer.files import atomic_write, read_json, sha256_file, write_json
 
 FORMAT = 1
 """Raised when an older reader could not make sense of the files."""
@@ -126,7 +126,7 @@ def write_bundle(
         dvc_lock: file to copy, of the digest that the lineage has.
         The rest: contents, see `Bundle`.
     """
-    with written_whole(target) as folder:
+    with atomic_write(target) as folder:
         folder.mkdir()
         shutil.copyfile(weights, folder / BUNDLE.weights)
         write_graph(folder / BUNDLE.graph)

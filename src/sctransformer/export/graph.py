@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sctransformer.errors import UserError
-from sctransformer.files import written_whole
+from sctransformer.files import atomic_write
 from sctransformer.model import PriorBiasedTransformer
 
 INPUTS = ("counts", "library_size")
@@ -69,7 +69,7 @@ def export_onnx(graph: ScoringGraph, target: Path, opset: int) -> None:
         raise UserError(
             f"the ONNX graph holds {found} Attention operators{kind}; expected {config.depth}, one a layer."
         )
-    with written_whole(target) as temporary:
+    with atomic_write(target) as temporary:
         onnx.save(_without_traces(program.model_proto), temporary)
 
 

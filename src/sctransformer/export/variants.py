@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from sctransformer._constants import VARIANTS
 from sctransformer.data.arrays import CellArrays
 from sctransformer.errors import one_line
-from sctransformer.files import written_whole
+from sctransformer.files import atomic_write
 from sctransformer.model import ModelConfig
 
 _PREPARED = "Clip"
@@ -51,7 +51,7 @@ def make_variant(kind: str, source: Path, target: Path, config: ModelConfig) -> 
         "mha": lambda proto: with_multi_head_attention(proto, config),
         "float16": _half_precision,
     }
-    with written_whole(target) as temporary:
+    with atomic_write(target) as temporary:
         if kind == "int8":
             _eight_bits(source, temporary)
         else:

@@ -13,7 +13,7 @@ import numpy as np
 
 from sctransformer.evaluation.profile import CONFIDENCE_EDGES, LIBRARY_EDGES, Profile
 from sctransformer.export.bundle import Bundle
-from sctransformer.files import written_whole
+from sctransformer.files import atomic_write
 
 matplotlib.use("Agg")  # no screen is needed
 import matplotlib.pyplot as plt
@@ -64,7 +64,7 @@ def write_report(
         pictures=[(title, _png(figure)) for title, figure in pictures],
         genes=genes,
     )
-    with written_whole(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

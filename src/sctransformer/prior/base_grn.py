@@ -10,7 +10,7 @@ import pandas as pd
 from sctransformer.errors import UserError, one_line
 from sctransformer.prior.network import Network, repaired
 from sctransformer.prior.repairs import Repairs
-from sctransformer.prior.tables import is_symbol, parquet_columns, shown
+from sctransformer.prior.tables import is_symbol, parquet_columns, truncated
 
 PEAK, TARGET = "peak_id", "gene_short_name"
 _COLUMNS_AT_ONCE = 64
@@ -90,8 +90,8 @@ def _network(path: Path, blocks: Iterator[tuple[pd.Series, pd.DataFrame, int]], 
             if bad.any():
                 position = int(bad.argmax())
                 raise UserError(
-                    f"{path}: {unit} {first + position} has {factor} {shown(block[factor].iloc[position])}; expected "
-                    "0 or 1."
+                    f"{path}: {unit} {first + position} has {factor} {truncated(block[factor].iloc[position])}; "
+                    "expected 0 or 1."
                 )
             binds = np.flatnonzero(values)
             regulators.append(np.full(len(binds), str(factor).strip(), dtype=object))
@@ -124,7 +124,7 @@ def _factors_of(path: Path, names: Sequence[str]) -> list[str]:
         raise UserError(f"{path}: two columns bear the same name; name each factor once.")
     bad = next((name for name in factors if not is_symbol(name)), None)
     if bad is not None:
-        raise UserError(f"{path}: the header holds {shown(bad)}; expected a gene symbol.")
+        raise UserError(f"{path}: the header holds {truncated(bad)}; expected a gene symbol.")
     return factors
 
 
@@ -133,5 +133,6 @@ def _check_targets(path: Path, targets: pd.Series, first: int, unit: str) -> Non
     if bad.any():
         position = int(bad.argmax())
         raise UserError(
-            f"{path}: {unit} {first + position} has {TARGET} {shown(targets.iloc[position])}; expected a gene symbol."
+            f"{path}: {unit} {first + position} has {TARGET} {truncated(targets.iloc[position])}; expected a gene "
+            "symbol."
         )

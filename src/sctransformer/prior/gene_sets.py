@@ -8,7 +8,7 @@ import pandas as pd
 from sctransformer.errors import UserError
 from sctransformer.prior.network import Network, repaired
 from sctransformer.prior.repairs import Repairs
-from sctransformer.prior.tables import is_symbol, shown
+from sctransformer.prior.tables import is_symbol, truncated
 
 _COUNT = re.compile(r"[ _]?\(\d+g\)$")  # SCENIC's number of genes: `Irf1_extended (108g)`
 _EXTENDED = re.compile(r"_extended$")
@@ -50,13 +50,15 @@ def gmt_network(path: Path, text: str, source: str) -> Network:
             genes.pop()
         if not genes:
             raise UserError(
-                f"{path}: line {number} ({shown(name)}) names no target; expected a regulator, a description and "
+                f"{path}: line {number} ({truncated(name)}) names no target; expected a regulator, a description and "
                 "targets, separated by tabs."
             )
         regulator, sign = regulator_and_sign(name)
         bad = next((gene for gene in (regulator, *genes) if not is_symbol(gene)), None)
         if bad is not None:
-            raise UserError(f"{path}: line {number} ({shown(name)}) holds {shown(bad)}; expected a gene symbol.")
+            raise UserError(
+                f"{path}: line {number} ({truncated(name)}) holds {truncated(bad)}; expected a gene symbol."
+            )
         regulators += [regulator] * len(genes)
         targets += genes
         set_signs += [sign] * len(genes)

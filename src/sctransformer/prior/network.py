@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from sctransformer.errors import UserError
-from sctransformer.files import written_whole
+from sctransformer.files import atomic_write
 from sctransformer.prior.complexes import expanded
 from sctransformer.prior.pairs import EDGE_COLUMNS, merge_pairs
 from sctransformer.prior.repairs import SHOWN, Repairs, counted
@@ -170,7 +170,7 @@ def write_network(network: Network, path: Path) -> None:
     Raises:
         UserError: the folder cannot be written.
     """
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         network.edges.to_csv(temporary, sep="\t", index=False, columns=list(EDGE_COLUMNS), lineterminator="\n")
 
 

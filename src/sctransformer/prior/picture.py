@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib
 import pandas as pd
 
-from sctransformer.files import written_whole
+from sctransformer.files import atomic_write
 
 matplotlib.use("Agg")  # no screen is needed
 import matplotlib.pyplot as plt
@@ -36,7 +36,7 @@ def coverage_picture(
     _shares(shares, figures)
     _spread(spread, distribution)
     _largest(largest, regulators)
-    with written_whole(target) as temporary:
+    with atomic_write(target) as temporary:
         figure.savefig(temporary, dpi=DPI, format="png")
     plt.close(figure)
 

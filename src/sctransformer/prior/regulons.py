@@ -11,7 +11,7 @@ from sctransformer.errors import UserError
 from sctransformer.prior.columns import rank_share
 from sctransformer.prior.network import Network, repaired
 from sctransformer.prior.repairs import Repairs, counted
-from sctransformer.prior.tables import Table, header_of, is_symbol, shown, text_table
+from sctransformer.prior.tables import Table, header_of, is_symbol, text_table, truncated
 
 FACTOR, TARGETS, CONTEXT = "TF", "TargetGenes", "Context"
 _NUMPY = re.compile(r"np\.float\d+\(([^()]*)\)")  # how numpy 2 writes a number
@@ -62,8 +62,8 @@ def regulon_network(table: Table, source: str) -> Network:
         pairs = _pairs(text)
         if pairs is None:
             raise UserError(
-                f"{table.label}: {table.unit} {table.numbers[index]} ({factor}) has {TARGETS} {shown(text)}; expected "
-                "a list such as [('CDK4', 5.2), ('CLN3', 0.6)]."
+                f"{table.label}: {table.unit} {table.numbers[index]} ({factor}) has {TARGETS} {truncated(text)}; "
+                "expected a list such as [('CDK4', 5.2), ('CLN3', 0.6)]."
             )
         rows += [(factor, gene, sign, importance) for gene, importance in pairs]
     if not rows:

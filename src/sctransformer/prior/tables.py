@@ -70,7 +70,7 @@ class Table:
         if mask.any():
             position = int(mask.argmax())
             raise UserError(
-                f"{self.label}: {self.unit} {self.numbers[position]} has {name} {shown(values.iloc[position])}; "
+                f"{self.label}: {self.unit} {self.numbers[position]} has {name} {truncated(values.iloc[position])}; "
                 f"expected {expected}."
             )
 
@@ -80,7 +80,7 @@ def is_symbol(value: object) -> bool:
     return isinstance(value, str) and value not in _MISSING and value.isprintable() and " " not in value
 
 
-def shown(value: object) -> str:
+def truncated(value: object) -> str:
     """A value as it may stand in a message: quoted, on one line, not endless."""
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
@@ -229,10 +229,12 @@ def frame_table(label: str, frame: pd.DataFrame) -> Table:
 def _check_names(path: Path, names: Sequence[str]) -> None:
     odd = next((name for name in names if not name.isprintable()), None)
     if odd is not None:
-        raise UserError(f"{path}: the header holds {shown(odd)}, which is no name of a column; is a quote left open?")
+        raise UserError(
+            f"{path}: the header holds {truncated(odd)}, which is no name of a column; is a quote left open?"
+        )
     if len(set(names)) < len(names):
         twice = next(name for index, name in enumerate(names) if name in names[:index])
-        raise UserError(f"{path}: the column {shown(twice)} stands twice in the header; name each column once.")
+        raise UserError(f"{path}: the column {truncated(twice)} stands twice in the header; name each column once.")
 
 
 def _as_text(values: pd.Series) -> pd.Series:

@@ -18,7 +18,7 @@ from sctransformer.registry.models import bundle_of, find_version, require_model
 from sctransformer.registry.names import ALIASES, LEDGER_EXPERIMENT, VERSION_TAGS
 from sctransformer.registry.recovery import settle
 from sctransformer.registry.references import Reference
-from sctransformer.tracking.store import connect, one_sentence, shown
+from sctransformer.tracking.store import connect, one_sentence, redact_credentials
 
 State = Literal["ok", "problem", "repaired"]
 
@@ -48,7 +48,11 @@ def examine_registry(name: str | None = None, repair: bool = False) -> list[Find
     if name is not None:
         require_model(client, name)
     names = [name] if name is not None else _models(client)
-    findings = [Finding("store", "ok", f"{shown(client.tracking_uri)} answers; models: {', '.join(names) or 'none'}")]
+    findings = [
+        Finding(
+            "store", "ok", f"{redact_credentials(client.tracking_uri)} answers; models: {', '.join(names) or 'none'}"
+        )
+    ]
     findings += _ledger_experiment(client)
     for one in names:
         findings += _of_model(client, one, repair)

@@ -21,14 +21,14 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from sctransformer._constants import BUNDLE
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle, read_bundle
-from sctransformer.files import sha256_file, written_whole
+from sctransformer.files import atomic_write, sha256_file
 from sctransformer.registry.aliases import aliases_in
 from sctransformer.registry.card import shortened
 from sctransformer.registry.names import ALIASES, LONGEST_DESCRIPTION, MODELS_EXPERIMENT, VERSION_TAGS
 from sctransformer.registry.packaging import BUNDLE_IN_MODEL, save_model
 from sctransformer.registry.references import Reference, parse_reference, require_model_name
 from sctransformer.tracking.runs import require_run
-from sctransformer.tracking.store import connect, database_file, experiment_id, one_sentence, shown
+from sctransformer.tracking.store import connect, database_file, experiment_id, one_sentence, redact_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -216,7 +216,9 @@ def require_model(client: MlflowClient, name: str) -> RegisteredModelEntity:
         if error.error_code != _ABSENT:
             raise
         names = ", ".join(sorted(model.name for model in client.search_registered_models())) or "none"
-        raise UserError(f"{shown(client.tracking_uri)}: has no model {name!r} (models: {names}).") from error
+        raise UserError(
+            f"{redact_credentials(client.tracking_uri)}: has no model {name!r} (models: {names})."
+        ) from error
 
 
 def _fetch(client: MlflowClient, version: ModelVersion, anew: bool = False) -> ResolvedModel:
@@ -370,7 +372,7 @@ def _is_whole(folder: Path, version: ModelVersion) -> bool:
 
 
 def _download(client: MlflowClient, location: str, folder: Path) -> None:
-    with written_whole(folder) as target, tempfile.TemporaryDirectory() as temporary:
+    with atomic_write(folder) as target, tempfile.TemporaryDirectory() as temporary:
         uri = f"{location.rstrip('/')}/{BUNDLE_IN_MODEL}"
         found = mlflow.artifacts.download_artifacts(
             artifact_uri=uri, dst_path=temporary, tracking_uri=client.tracking_uri

@@ -18,11 +18,11 @@ from sctransformer.registry.lineage import utc_now, who
 from sctransformer.registry.lock import exclusive
 from sctransformer.registry.models import bundle_of, find_version, require_model
 from sctransformer.registry.names import ALIASES, VERSION_TAGS
-from sctransformer.registry.notes import note_on_version
 from sctransformer.registry.policy import Policy
 from sctransformer.registry.recovery import open_decisions, settle
 from sctransformer.registry.references import Reference, parse_reference, require_model_name
 from sctransformer.registry.rescoring import TestCells, read_test_cells
+from sctransformer.registry.version_description import note_on_version
 from sctransformer.tracking.store import connect, one_sentence
 
 _ROUNDS = 5

@@ -6,7 +6,7 @@ from sctransformer.registry import ledger
 from sctransformer.registry.aliases import aliases_of, set_previous
 from sctransformer.registry.ledger import Decision
 from sctransformer.registry.names import ALIASES
-from sctransformer.registry.notes import note_on_version
+from sctransformer.registry.version_description import note_on_version
 
 
 def open_decisions(client: MlflowClient, name: str) -> list[Decision]:

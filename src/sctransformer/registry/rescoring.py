@@ -9,7 +9,7 @@ from sctransformer._constants import OBS
 from sctransformer.annotate.genes import MIN_COVERAGE, match_genes, named_by_symbol, require_coverage
 from sctransformer.annotate.session import ScoringSession, score_as_served
 from sctransformer.data.cells import CellFile
-from sctransformer.data.library import choose_library_sizes
+from sctransformer.data.library_size import choose_library_sizes
 from sctransformer.errors import UserError
 from sctransformer.evaluation.paired import PairedComparison, compare
 from sctransformer.export.bundle import Bundle

@@ -13,7 +13,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Met
 from mlflow.exceptions import MlflowException
 
 from sctransformer.errors import UserError
-from sctransformer.tracking.store import connect, experiment_id, one_sentence, shown, tracking_uri
+from sctransformer.tracking.store import connect, experiment_id, one_sentence, redact_credentials, tracking_uri
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 PARENT_TAG = "mlflow.parentRunId"
@@ -224,7 +224,7 @@ def require_run(run_id: str) -> None:
 def _client_of(run_id: str) -> MlflowClient:
     """A client of the store that holds the run."""
     client = connect(must_exist=True)
-    store = shown(tracking_uri())
+    store = redact_credentials(tracking_uri())
     try:
         run = client.get_run(run_id)
     except MlflowException as error:

@@ -78,7 +78,7 @@ def experiment_id(client: MlflowClient, name: str) -> str:
         created: str = client.create_experiment(name, artifact_location=location)
         return created
     if experiment.lifecycle_stage == LifecycleStage.DELETED:
-        raise UserError(f"{shown(client.tracking_uri)}: the experiment {name!r} was deleted; {_RESTORE}.")
+        raise UserError(f"{redact_credentials(client.tracking_uri)}: the experiment {name!r} was deleted; {_RESTORE}.")
     found: str = experiment.experiment_id
     return found
 
@@ -93,7 +93,7 @@ def one_sentence(function: Callable[P, T]) -> Callable[P, T]:
         except MlflowException as error:
             raise UserError(_sentence(error)) from error
         except ModuleNotFoundError as error:
-            uri = shown(tracking_uri())
+            uri = redact_credentials(tracking_uri())
             raise UserError(f"{uri}: this store needs the package {error.name!r}; install it here.") from error
         except Exception as error:
             if not type(error).__module__.startswith("sqlalchemy."):  # importing it would slow down every other store
@@ -103,7 +103,7 @@ def one_sentence(function: Callable[P, T]) -> Callable[P, T]:
     return reporting
 
 
-def shown(uri: str) -> str:
+def redact_credentials(uri: str) -> str:
     """A URI without the password that it may hold."""
     return re.sub(r"//[^/@\s]*@", "//***@", uri)
 
@@ -140,7 +140,7 @@ def _client(uri: str) -> MlflowClient:
 
 def _sentence(error: MlflowException) -> str:
     lines = str(error.message).strip().splitlines() or [type(error).__name__]
-    uri = shown(tracking_uri())
+    uri = redact_credentials(tracking_uri())
     if "API request to" in lines[0] and "failed" in lines[0]:
         refused = _WHY.search(lines[0])
         why = refused[0] if refused else lines[0]
@@ -155,17 +155,18 @@ def _sentence(error: MlflowException) -> str:
                 f"{uri}: the MLflow server answers, but fails ({why}); its database or artifact store may be down: "
                 "look at its log and try again."
             )
-        return f"{uri}: the MLflow server does not answer ({shown(why)}); start it or correct MLFLOW_TRACKING_URI."
+        why = redact_credentials(why)
+        return f"{uri}: the MLflow server does not answer ({why}); start it or correct MLFLOW_TRACKING_URI."
     if lines[0].startswith("The following failures occurred while downloading"):
         return f"{uri}: artifacts cannot be fetched; their store may be down: look at the server's log and try again."
     if "OperationalError" in lines[0]:
-        return f"{uri}: the database does not answer ({shown(lines[0])[:200]}); start it and try again."
-    return f"{uri}: {shown(lines[0])}"
+        return f"{uri}: the database does not answer ({redact_credentials(lines[0])[:200]}); start it and try again."
+    return f"{uri}: {redact_credentials(lines[0])}"
 
 
 def _database_sentence(error: Exception) -> str:
-    uri = shown(tracking_uri())
-    said = shown(str(getattr(error, "orig", None) or error)).splitlines()[0]
+    uri = redact_credentials(tracking_uri())
+    said = redact_credentials(str(getattr(error, "orig", None) or error)).splitlines()[0]
     if database_file(tracking_uri()) is not None:
         return f"{uri}: the database cannot be used ({said}); it is cut short or damaged: restore it from a backup."
     return f"{uri}: the database cannot be used ({said}); look at its log, or correct MLFLOW_TRACKING_URI."

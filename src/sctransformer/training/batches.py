@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sctransformer.data.arrays import CellArrays, CellSource, take
+from sctransformer.training.distributed import World
 from sctransformer.training.objectives import kept_genes
-from sctransformer.training.stream import Lane, Piece, lanes, share
+from sctransformer.training.stream import ChunkSlice, ShuffleStream, lanes, share
 from sctransformer.training.thinning import thinned
-from sctransformer.training.world import World
 
 THINNING = 2
 """Tells the random numbers with which counts are thinned from all others of a step."""
@@ -119,7 +119,7 @@ def _from_disk(
     dealt, steps = lanes(sizes, key), steps_a_pass(sum(sizes), batch_size)
     held: dict[int, tuple[int, CellSource]] = {}
 
-    def read(lane: Lane, piece: Piece) -> CellArrays:
+    def read(lane: ShuffleStream, piece: ChunkSlice) -> CellArrays:
         number, chunk = held.get(lane.number, (-1, None))
         if chunk is None or number != piece.chunk.number:
             chunk = parts[piece.chunk.part].chunk(piece.chunk.start, piece.chunk.stop)

@@ -11,13 +11,13 @@ import torch
 from sctransformer.training.batches import Batch, batches, steps_a_pass
 from sctransformer.training.checkpoint import Progress
 from sctransformer.training.config import TrainConfig
+from sctransformer.training.distributed import World
 from sctransformer.training.execution import Execution
 from sctransformer.training.memory import most_allocated_mib, most_resident_mib
 from sctransformer.training.objectives import learning_rate
-from sctransformer.training.parallel import average_whole_gradients, clip_gradients, exchanging
+from sctransformer.training.parallel import average_whole_gradients, clip_gradients, gradient_sync
 from sctransformer.training.phases import Phase
 from sctransformer.training.report import NonFiniteLossError
-from sctransformer.training.world import World
 
 OnStep = Callable[[Progress], None]
 """Called after each step but the last of an epoch, which validation follows."""
@@ -103,7 +103,7 @@ def _accumulated_loss(
     parts = list(batch.split(execution.accumulate)) if execution.accumulate > 1 else [batch]
     total = torch.zeros((), device=device)
     for number, part in enumerate(parts, start=1):
-        with exchanging(module, number == len(parts)):
+        with gradient_sync(module, number == len(parts)):
             with execution.autocast(device):
                 loss = phase.loss(module, part, device)
             (loss * world.size).backward()  # gradients are averaged; the objective is a sum

@@ -21,13 +21,13 @@ from sctransformer.training.checkpoint import (
     restore_optimizer_state,
 )
 from sctransformer.training.config import TrainConfig
+from sctransformer.training.distributed import World
 from sctransformer.training.epoch import train_epoch
 from sctransformer.training.execution import Execution
-from sctransformer.training.parallel import load_whole_weights, replicated, share_out, whole_weights
+from sctransformer.training.parallel import apply_ddp, apply_fsdp, load_whole_weights, whole_weights
+from sctransformer.training.pca_init import start_from_principal_components
 from sctransformer.training.phases import Phase, Pretraining, Probing, Supervised
-from sctransformer.training.principal_start import start_from_principal_components
 from sctransformer.training.report import EpochReport, NonFiniteLossError
-from sctransformer.training.world import World
 
 OnEpoch = Callable[[EpochReport, Checkpoint], None]
 """Called on every process after each epoch, with all that is needed to go on from there."""
@@ -97,7 +97,7 @@ def fit(
         progress, best, history = Progress(), whole_weights(model), []
     shared_out = execution.shared_weights and world.size > 1
     if shared_out:
-        share_out(model, decoder, world, device)
+        apply_fsdp(model, decoder, world, device)
     phases: list[Phase] = []
     if decoder is not None:
         phases.append(Pretraining(model, decoder, parts, validation, config))
@@ -133,7 +133,7 @@ def fit(
             if resume is not None and begun:
                 restore_optimizer_state(optimizer, resume.optimizer)
             module = execution.prepared(phase.module)
-            module = module if shared_out else replicated(module, world)
+            module = module if shared_out else apply_ddp(module, world)
             for epoch in range(progress.epochs_done, last_epoch):
                 if _out_of_patience(phase, progress):
                     break

@@ -14,10 +14,10 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from sctransformer.model import PriorBiasedTransformer
 from sctransformer.model.decoder import ExpressionDecoder
-from sctransformer.training.world import World
+from sctransformer.training.distributed import World
 
 
-def share_out(
+def apply_fsdp(
     model: PriorBiasedTransformer, decoder: ExpressionDecoder | None, world: World, device: torch.device
 ) -> None:
     """Leave to each process a part of the weights of tokens, layers, readout and decoder, from here on.
@@ -32,18 +32,18 @@ def share_out(
         fully_shard(decoder, mesh=mesh, ignored_params={decoder.hidden_value_D})
 
 
-def replicated(module: nn.Module, world: World) -> nn.Module:
+def apply_ddp(module: nn.Module, world: World) -> nn.Module:
     """The module, whose gradients are averaged over processes that hold all weights."""
     if world.size == 1:
         return module
     return DistributedDataParallel(module, forward_sync_buffers=False, gradient_as_bucket_view=True)
 
 
-def exchanging(module: nn.Module, exchange: bool) -> AbstractContextManager[None]:
+def gradient_sync(module: nn.Module, exchange: bool) -> AbstractContextManager[None]:
     """The context of a backward pass after which gradients are exchanged, or kept here until one after which they are.
 
     Args:
-        module: what the loop calls, replicated or with parts that are shared out.
+        module: what the loop calls, wrapped by DDP or sharded by FSDP.
         exchange: whether this pass is the last of its batch.
     """
     if isinstance(module, DistributedDataParallel) and not exchange:

@@ -16,9 +16,9 @@ from sctransformer.model.decoder import ExpressionDecoder, MaskedExpressionModel
 from sctransformer.model.tokens import dropped_out
 from sctransformer.training.batches import Batch, step_generator, steps_a_pass
 from sctransformer.training.config import TrainConfig
+from sctransformer.training.distributed import World
 from sctransformer.training.objectives import class_weights, kept_genes, squared_errors, weighted_cross_entropy
 from sctransformer.training.scores import accuracy_and_macro_f1, f1_by_class
-from sctransformer.training.world import World
 
 MOST_JUDGED = 4096
 """Validation cells by which pretraining is judged, evenly spread where there are more: a mean needs no more."""

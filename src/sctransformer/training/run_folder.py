@@ -10,7 +10,7 @@ from typing import Any
 from fsspec.core import url_to_fs
 
 from sctransformer.errors import UserError, one_line
-from sctransformer.files import written_whole
+from sctransformer.files import atomic_write
 from sctransformer.training.checkpoint import PROGRESS, Checkpoint, Progress, load_checkpoint
 
 ATTEMPT = "attempt-"
@@ -156,7 +156,7 @@ class RunFolder:
         digest = hashlib.sha256(self.url.encode()).hexdigest()[:16]
         target = Path(tempfile.gettempdir()) / f"sctransformer-{digest}" / name
         if not target.exists():
-            with written_whole(target) as temporary:
+            with atomic_write(target) as temporary:
                 self._fs.get_file(f"{self._path}/{name}", str(temporary))
         return target
 

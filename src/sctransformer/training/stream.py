@@ -32,7 +32,7 @@ class Chunk(NamedTuple):
     """Position of its first cell among the cells of all parts."""
 
 
-class Piece(NamedTuple):
+class ChunkSlice(NamedTuple):
     """Cells of one chunk that go into one batch."""
 
     chunk: Chunk
@@ -46,7 +46,7 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Lane:
+class ShuffleStream:
     """Chunks that are gone through one after another."""
 
     number: int
@@ -56,7 +56,7 @@ class Lane:
     def __len__(self) -> int:
         return int(self._ends_C[-1])
 
-    def pieces(self, begin: int, end: int) -> list[Piece]:
+    def pieces(self, begin: int, end: int) -> list[ChunkSlice]:
         """The cells from position `begin` to before `end` of this lane."""
         found = []
         index = int(np.searchsorted(self._ends_C, begin, side="right"))
@@ -64,7 +64,7 @@ class Lane:
             chunk, after = self.chunks[index], int(self._ends_C[index])
             size = chunk.stop - chunk.start
             first, last = begin - (after - size), min(end - (after - size), size)
-            found.append(Piece(chunk, _order_within(self.key, chunk.number, size)[first:last]))
+            found.append(ChunkSlice(chunk, _order_within(self.key, chunk.number, size)[first:last]))
             begin, index = after, index + 1
         return found
 
@@ -78,7 +78,7 @@ def _order_within(key: tuple[int, ...], number: int, size: int) -> NDArray[np.in
     return np.random.default_rng((*key, _WITHIN, number)).permutation(size)
 
 
-def lanes(sizes: Sequence[int], key: tuple[int, ...]) -> list[Lane]:
+def lanes(sizes: Sequence[int], key: tuple[int, ...]) -> list[ShuffleStream]:
     """All cells dealt to lanes, for one pass over them.
 
     Args:
@@ -95,10 +95,10 @@ def lanes(sizes: Sequence[int], key: tuple[int, ...]) -> list[Lane]:
         offset += size
     order = np.random.default_rng((*key, _ORDER)).permutation(len(chunks))
     count = min(LANES, len(chunks))
-    return [Lane(lane, [chunks[index] for index in order[lane::count]], key) for lane in range(count)]
+    return [ShuffleStream(lane, [chunks[index] for index in order[lane::count]], key) for lane in range(count)]
 
 
-def share(lane: Lane, count: int, step: int, steps: int) -> tuple[int, int]:
+def share(lane: ShuffleStream, count: int, step: int, steps: int) -> tuple[int, int]:
     """Which cells of a lane the batch of a step takes, first and one past the last.
 
     Lanes are out of step with one another by a `count`-th of a cell, so that batches differ in size by a cell or so

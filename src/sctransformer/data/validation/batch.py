@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sctransformer.data.statistics import CountStatistics
 from sctransformer.data.validation.report import Report
-from sctransformer.data.validation.run import run_suites
+from sctransformer.data.validation.validate import run_suites
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,133 @@
+"""How well cells of an unknown type are found: train without each type in turn, then score its cells.
+
+    python -m pipelines.robustness.unknown_class                  every type, with the parameters of params.yaml
+    python -m pipelines.robustness.unknown_class --types "NK cells" --types "B cells" -S train.epochs=3
+
+Run where `dvc repro` has prepared cells. The rest of the pipeline is as always: temperature and threshold are chosen on
+validation cells of the known types. Cells of the type that was left out are scored beside validation cells of the
+others; test cells are not touched. One JSON line a type, then a table: AUROC of (1 - confidence), and the shares of
+unknown and of known cells that are rejected.
+"""
+
+import argparse
+import json
+import sys
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sctransformer.data.arrays import CellArrays
+from sctransformer.errors import UserError, run_reporting
+from sctransformer.params import Params, load_params
+from sctransformer.pipeline import layout
+
+FEWEST = 20
+"""With fewer validation cells of the type that is left out, its training cells are scored too."""
+
+
+class Found(NamedTuple):
+    """How cells of one unknown type fared."""
+
+    cell_type: str
+    unknown_cells: int
+    known_cells: int
+    auroc: float
+    """Of telling unknown from known by confidence; 0.5 is chance."""
+    threshold: float
+    rejected_unknown: float
+    rejected_known: float
+
+
+def without(cells: CellArrays, label: int) -> CellArrays:
+    """The cells of all other types, their labels counted anew."""
+    keep_N = cells.labels_N != label
+    labels_N = cells.labels_N[keep_N]
+    return CellArrays(cells.counts_NG[keep_N], cells.library_size_N[keep_N], labels_N - (labels_N > label))
+
+
+def of_type(cells: CellArrays, label: int) -> CellArrays:
+    """The cells of one type."""
+    keep_N = cells.labels_N == label
+    return CellArrays(cells.counts_NG[keep_N], cells.library_size_N[keep_N], cells.labels_N[keep_N])
+
+
+def leave_out(
+    label: int, name: str, training: CellArrays, validation: CellArrays, panel: pd.DataFrame, params: Params
+) -> Found:
+    """Train without one type and score its cells."""
+    from pipelines.study.models import train
+    from sctransformer.evaluation import calibration
+    from sctransformer.evaluation.scoring import score_cells
+    from sctransformer.prior.network import read_network
+    from sctransformer.training.build import new_model, train_config
+
+    known_training, known = without(training, label), without(validation, label)
+    unknown = of_type(validation, label)
+    if len(unknown) < FEWEST:
+        unknown = of_type(training, label)
+    network = read_network(params.prior.network, params.prior.confidence)
+    model = new_model(panel, network, params, int(training.labels_N.max()), params.seed)
+    none = CellArrays(training.counts_NG[:0], training.library_size_N[:0], training.labels_N[:0])
+    train(model, known_training, none, train_config(params, params.seed))
+
+    logits_NC, _ = score_cells(model, known)
+    temperature = calibration.fit_temperature(logits_NC, known.labels_N)
+    known_NC = calibration.probabilities(logits_NC, temperature)
+    rules = params.evaluate
+    threshold = calibration.rejection_threshold(known_NC, known.labels_N, rules.rejection_error, rules.withheld_share)
+    unknown_NC = calibration.probabilities(score_cells(model, unknown)[0], temperature)
+    return judged(name, unknown_NC.max(axis=1), known_NC.max(axis=1), threshold)
+
+
+def judged(name: str, unknown_N: NDArray[np.floating], known_N: NDArray[np.floating], threshold: float) -> Found:
+    """Figures of two sets of confidences."""
+    from sklearn.metrics import roc_auc_score
+
+    is_unknown_N = np.repeat([1, 0], [len(unknown_N), len(known_N)])
+    return Found(
+        name,
+        len(unknown_N),
+        len(known_N),
+        float(roc_auc_score(is_unknown_N, -np.concatenate([unknown_N, known_N]))),
+        threshold,
+        float((unknown_N < threshold).mean()),
+        float((known_N < threshold).mean()),
+    )
+
+
+def main() -> None:
+    """Leave out, score, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--types", action="append", help="a cell type to leave out; all unless given")
+    parser.add_argument("-S", "--set", action="append", default=[], metavar="SECTION.NAME=VALUE")
+    options = parser.parse_args()
+    from pipelines.study.config import with_overrides
+    from sctransformer.data.cells import read_cells
+    from sctransformer.data.prepared import labels_of, split_arrays
+
+    params = with_overrides(load_params(), options.set)
+    cells = read_cells(layout.PREPARED_CELLS)
+    names = labels_of(cells)
+    training, validation = (split_arrays(cells, split) for split in ("train", "validation"))
+    for wanted in options.types or []:
+        if wanted not in names:
+            raise UserError(f"--types {wanted}: no such cell type (there are {', '.join(names)}).")
+    panel, found = pd.read_parquet(layout.PANEL), []
+    for label, name in enumerate(names):
+        if options.types and name not in options.types:
+            continue
+        found.append(leave_out(label, name, training, validation, panel, params))
+        print(json.dumps(found[-1]._asdict()))
+        sys.stdout.flush()
+    print(f"{'left out':<24}{'cells':>7}{'AUROC':>8}{'rejected unknown':>18}{'known':>8}")
+    for one in found:
+        shares = f"{one.rejected_unknown:>18.1%}{one.rejected_known:>8.1%}"
+        print(f"{one.cell_type:<24}{one.unknown_cells:>7}{one.auroc:>8.3f}{shares}")
+    mean = np.mean([[one.auroc, one.rejected_unknown, one.rejected_known] for one in found], axis=0)
+    print(f"{'mean':<24}{'':>7}{mean[0]:>8.3f}{mean[1]:>18.1%}{mean[2]:>8.1%}")
+
+
+if __name__ == "__main__":
+    run_reporting(main)

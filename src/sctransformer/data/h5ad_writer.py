@@ -1,0 +1,57 @@
+"""Writing AnnData files row by row: what is written never has to fit in memory."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from anndata.io import sparse_dataset, write_elem
+from scipy import sparse
+
+from sctransformer.data.obs_table import small_cache, write_table
+from sctransformer.files import atomic_write
+
+BLOCK = 65_536
+"""Stored values a compressed block of the file holds."""
+
+
+class GrowingCells:
+    """An h5ad file that grows by rows."""
+
+    def __init__(self, file: h5py.File, genes: Sequence[str]) -> None:
+        self._file, self._n_genes = file, len(genes)
+        write_elem(file, "/", AnnData(var=pd.DataFrame(index=list(genes))))
+        empty = sparse.csr_matrix((0, self._n_genes), dtype=np.float32)
+        layout = {"indptr_dtype": np.int64, "chunks": (BLOCK,), "compression": "gzip", "compression_opts": 1}
+        write_elem(file, "X", empty, dataset_kwargs=layout)
+        self._matrix = sparse_dataset(file["X"])
+
+    def append(self, counts_NG: sparse.csr_matrix) -> None:
+        """Add cells; stored as float32, column indices sorted."""
+        rows = sparse.csr_matrix(counts_NG, dtype=np.float32)
+        rows.sort_indices()
+        rows.eliminate_zeros()
+        self._matrix.append(rows)
+
+    def finish(self, obs: pd.DataFrame) -> None:
+        """Write the table of cells, one row for each row appended."""
+        n_cells = self._matrix.shape[0]
+        if len(obs) != n_cells:
+            raise ValueError(f"{len(obs)} rows of obs for {n_cells} rows of X")
+        write_table(self._file, "obs", obs)
+
+
+@contextmanager
+def growing_cells(target: Path, genes: Sequence[str]) -> Iterator[GrowingCells]:
+    """Write an h5ad row by row, whole or not at all, the same bytes for the same cells.
+
+    Args:
+        target: the file.
+        genes: names of the columns.
+    """
+    with atomic_write(target) as temporary, h5py.File(temporary, "w") as file:
+        small_cache(file)
+        yield GrowingCells(file, genes)

@@ -1,0 +1,87 @@
+"""Running suites on tables with Great Expectations, in a context that leaves nothing behind but Data Docs."""
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sctransformer.data.validation.page import write_summary
+from sctransformer.data.validation.report import Report, read_result
+from sctransformer.data.validation.suites import checkable, read_suite
+from sctransformer.files import atomic_write
+
+Tables = Mapping[str, pd.DataFrame]
+"""Name of a suite -> the table it checks, whose first column names its rows."""
+
+
+def run_suites(
+    tables: Tables,
+    parameters: Mapping[str, Any],
+    data_docs: Path | None = None,
+    files: Mapping[str, str | Path] | None = None,
+) -> Report:
+    """Check each table against the suite of its name.
+
+    Args:
+        tables: what to check, in this order.
+        parameters: values of the limits that the suites name.
+        data_docs: folder for the HTML pages, replaced whole; the first page is `index.html`. None writes none.
+        files: name of a suite -> the file that a person has to put right, for the pages and the records.
+
+    Returns:
+        Records and failures, in the order of the tables, within one always the same.
+    """
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read when great_expectations is imported
+    os.environ.setdefault("TQDM_DISABLE", "1")  # one bar a metric says nothing
+    import great_expectations as gx  # seconds
+
+    files = files or {}
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    with ExitStack() as stack:
+        folder = None if data_docs is None else stack.enter_context(atomic_write(data_docs))
+        if folder is not None:
+            _to_folder(context, folder)
+        source = context.data_sources.add_pandas("tables")
+        report = Report([], [])
+        for name, table in tables.items():
+            content = checkable(read_suite(name), set(table.columns))
+            suite = context.suites.add(gx.ExpectationSuite(**content))
+            batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("whole")
+            definition = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
+            outcome = definition.run(
+                batch_parameters={"dataframe": table},
+                expectation_parameters=dict(parameters),
+                # SUMMARY names the first 20 offending rows; COMPLETE lists them all and takes five times as long
+                result_format={
+                    "result_format": "SUMMARY",
+                    "unexpected_index_column_names": [str(table.columns[0])],
+                },
+                run_id=gx.core.run_identifier.RunIdentifier(run_name=Path(files.get(name, "table")).name),
+            )
+            for result in outcome.results:
+                record, failure = read_result(name, table, result, files.get(name))
+                report.records.append(record)
+                report.failures.extend([failure] if failure else [])
+        if folder is not None:
+            context.build_data_docs()
+            write_summary(report, folder)
+    return report
+
+
+def _to_folder(context: Any, folder: Path) -> None:
+    """Data Docs go to this folder and nowhere else."""
+    for site in list(context.get_docs_sites_urls()):
+        context.delete_data_docs_site(site["site_name"])
+    context.add_data_docs_site(
+        "local",
+        {
+            "class_name": "SiteBuilder",
+            "show_how_to_buttons": False,  # a footer that advertises
+            "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+            "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder.resolve())},
+        },
+    )

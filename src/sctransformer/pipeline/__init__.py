@@ -1,0 +1,1 @@
+"""The DVC stages, where their files lie, and what runs them."""

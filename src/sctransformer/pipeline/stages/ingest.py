@@ -1,0 +1,36 @@
+"""Read the chosen cells, find counts and genes, write them under the data contract, keep some back as new cells."""
+
+from sctransformer.data.cells import CellFile
+from sctransformer.data.genes import identify, read_gene_map
+from sctransformer.data.ingest import Columns, ingest
+from sctransformer.files import write_json
+from sctransformer.params import load_params
+from sctransformer.pipeline import layout
+from sctransformer.pipeline.stage import run_stage
+from sctransformer.progress import cells_bar
+
+
+def main() -> None:
+    """Run the stage."""
+    params = load_params()
+    data = params.data
+    known = read_gene_map(data.gene_map)
+    with CellFile(data.cells, data.counts) as file, cells_bar("Reading cells") as on_progress:
+        identity = identify(file.var, known, str(data.cells), data.gene_column)
+        kept, new = ingest(
+            file,
+            identity,
+            Columns(data.label_column, data.library_size_column, data.donor_column),
+            layout.CELLS,
+            layout.NEW_CELLS,
+            data.new_cells_fraction,
+            params.seed,
+            on_progress,
+        )
+    write_json(layout.GENES_FIGURES, identity.figures() | {"counts_in": file.counts_in})
+    print(f"counts in {file.counts_in}; {identity.summary()}")
+    print(f"{kept:,} cells -> {layout.CELLS}; {new:,} new cells, without labels -> {layout.NEW_CELLS}")
+
+
+if __name__ == "__main__":
+    run_stage("ingest", main)

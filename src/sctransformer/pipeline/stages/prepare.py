@@ -1,0 +1,47 @@
+"""Split the cells, choose the gene panel on the training cells, write the panel's columns."""
+
+import pandas as pd
+
+from sctransformer._constants import UNLABELLED
+from sctransformer.data.cells import CellFile
+from sctransformer.data.genes import ensembl_ids, read_gene_map
+from sctransformer.data.panel import choose_panel
+from sctransformer.data.prepared import training_moments, write_prepared
+from sctransformer.data.split_choice import choose_splits
+from sctransformer.files import atomic_write, write_json
+from sctransformer.params import load_params
+from sctransformer.pipeline import layout
+from sctransformer.pipeline.stage import run_stage
+from sctransformer.prior.network import read_network
+from sctransformer.progress import cells_bar
+
+
+def main() -> None:
+    """Run the stage."""
+    params = load_params()
+    network = read_network(params.prior.network, params.prior.confidence)
+    with CellFile(layout.CELLS) as cells, cells_bar("Preparing cells") as on_progress:
+        way, split = choose_splits(cells.obs, params.prepare, params.seed)
+        training_N = (split == "train") | (split == UNLABELLED)
+        moments = training_moments(cells, training_N, on_progress)
+        panel = choose_panel(moments, cells.genes.tolist(), network.pairs, params.prepare.gene_budget)
+        panel["ensembl_id"] = ensembl_ids(panel["gene"].tolist(), read_gene_map(params.data.gene_map))
+        write_prepared(cells, split, panel, layout.PREPARED_CELLS, on_progress)
+    with atomic_write(layout.PANEL) as temporary:
+        panel.to_parquet(temporary, index=False)
+    figures = {
+        "genes": len(panel),
+        "regulators": int(panel["is_regulator"].sum()),
+        "genes_by_criterion": panel["criterion"].value_counts().sort_index().to_dict(),
+        "cells": pd.Series(split).value_counts().loc[lambda counts: counts > 0].sort_index().to_dict(),
+        "split": way,
+    }
+    write_json(layout.PANEL_FIGURES, figures)
+    print(
+        f"panel of {figures['genes']} genes {figures['genes_by_criterion']}, {figures['regulators']} regulators; "
+        f"cells, split by {way}: {figures['cells']}"
+    )
+
+
+if __name__ == "__main__":
+    run_stage("prepare", main)

@@ -1,0 +1,24 @@
+"""Register the bundle in MLflow; the same bundle is never registered twice."""
+
+import dataclasses
+
+from sctransformer.files import read_json, write_json
+from sctransformer.params import load_params
+from sctransformer.pipeline import layout
+from sctransformer.pipeline.stage import run_stage
+from sctransformer.registry.models import register_bundle
+
+
+def main() -> None:
+    """Run the stage."""
+    params = load_params()
+    run_id = read_json(layout.LINEAGE)["run_id"]
+    registered = register_bundle(layout.BUNDLE_FOLDER, params.registration.name, run_id)
+    content = dataclasses.asdict(registered)
+    created = content.pop("created")
+    write_json(layout.REGISTRATION, content)
+    print(f"{registered.name}/{registered.version} {'registered' if created else 'was registered before'}")
+
+
+if __name__ == "__main__":
+    run_stage("register", main)

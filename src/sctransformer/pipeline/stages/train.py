@@ -1,0 +1,131 @@
+"""Train on Ray, tracked as one MLflow run."""
+
+import os
+import signal
+import sys
+from types import FrameType
+
+import pandas as pd
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from safetensors.torch import save_file
+
+from sctransformer.errors import UserError
+from sctransformer.evaluation.figures import training_curves
+from sctransformer.files import atomic_write, read_json, write_json
+from sctransformer.model import ModelConfig
+from sctransformer.params import Params, load_params
+from sctransformer.pipeline import layout
+from sctransformer.pipeline.stage import run_stage
+from sctransformer.pipeline.training_run import LOG, TrainingRun, begin_run, take_up_run
+from sctransformer.pipeline.training_task import batch_names, in_memory, model_config, training_task, workers_of
+from sctransformer.training.checkpoint import Checkpoint
+from sctransformer.training.cluster import Task, fit_on_ray
+from sctransformer.training.ray_connection import connection, require_resources
+from sctransformer.training.report import EpochReport, NonFiniteLossError
+from sctransformer.training.resume import RESUME_VARIABLE
+
+FEW_CELLS = 300
+"""With 150 labelled cells of nine types the search of pipelines/study chose frozen weights in every arm and seed."""
+
+
+def fit_with_progress(task: Task, params: Params, run: TrainingRun) -> tuple[Checkpoint, list[EpochReport]]:
+    """Train on Ray, showing and logging each epoch as it comes; the last checkpoint, and all epochs."""
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("epochs"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns) as progress:
+        bar = progress.add_task("starting workers", total=None)
+        heard: set[int] = set()
+
+        def on_epoch(report: EpochReport) -> None:
+            heard.add(report.epoch)
+            run.log_epoch(report)
+            progress.update(bar, completed=report.epoch + 1, total=report.epochs, description=report.summary())
+
+        for report in run.epochs_before():
+            on_epoch(report)  # the last one may have been committed and not logged
+        checkpoint = fit_on_ray(task, workers_of(params), run.folder, on_epoch, resume=True)
+        history = [EpochReport(**fields) for fields in checkpoint.history]
+        for report in history:
+            if (
+                report.epoch not in heard
+            ):  # workers that outlived a killed process ended it, and there was nobody to tell
+                run.log_epoch(report)
+    return checkpoint, history
+
+
+def write_outputs(
+    checkpoint: Checkpoint, history: list[EpochReport], config: ModelConfig, lineage: object, dvc_lock: str | None
+) -> None:
+    """Write the stage's folder, whole or not at all."""
+    table = pd.DataFrame([report.row() for report in history])
+    with atomic_write(layout.TRAINING) as folder:
+        folder.mkdir()
+        save_file(checkpoint.best, folder / layout.WEIGHTS.name)
+        table.to_csv(folder / layout.HISTORY.name, index=False)
+        training_curves(table, folder / layout.CURVES.name)
+        write_json(folder / layout.MODEL_CONFIG.name, config.to_dict())
+        write_json(folder / layout.LINEAGE.name, lineage)
+        (folder / layout.LOCK_OF_TRAINING.name).write_bytes((dvc_lock or "").encode())
+
+
+def main() -> None:
+    """Run the stage."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    params = load_params()
+    task, workers = training_task(params), workers_of(params)
+    labelled = int(read_json(layout.PANEL_FIGURES)["cells"]["train"])
+    if labelled < FEW_CELLS and params.train.finetune == "all":
+        print(f"Note: there are {labelled} labelled cells; with so few, -S train.finetune=frozen often does better.")
+    where = "held in memory" if in_memory(params) else "read from disk in chunks, each worker its share"
+    said = f"cells of the panel are {where}; {workers.count} workers"
+    print(said)
+    with connection():
+        require_resources(workers.minimum or workers.count, workers.cpus, workers.gpus)
+        resumed = os.environ.get(RESUME_VARIABLE)
+        with take_up_run(params, resumed) if resumed else begin_run(params) as run:
+            LOG.info("%s", said)
+            checkpoint, history = _fitted(task, params, run)
+            write_outputs(checkpoint, history, model_config(params), run.lineage, run.dvc_lock)
+            best = history[checkpoint.progress.best_epoch]
+            run.keep_results(best)
+    print(f"best epoch {best.epoch}: {best.summary()}, accuracy {best.val_accuracy:.3f}; run {run.run_id}")
+
+
+def _fitted(task: Task, params: Params, run: TrainingRun) -> tuple[Checkpoint, list[EpochReport]]:
+    try:
+        return fit_with_progress(task, params, run)
+    except NonFiniteLossError as error:
+        raise UserError(_non_finite(error, params, run)) from error
+    except UserError as error:
+        raise UserError(f"{str(error).rstrip('.')}; {run.last_checkpoint()}.") from error
+    except KeyboardInterrupt:
+        print(f"Interrupted: {run.last_checkpoint()}.", file=sys.stderr)
+        raise
+
+
+def _non_finite(error: NonFiniteLossError, params: Params, run: TrainingRun) -> str:
+    """Which step, which cells, and what is left."""
+    cells = ""
+    if error.rows:
+        names = batch_names(error.rows, pretraining=error.epoch < params.train.pretrain_epochs)
+        write_json(layout.FAILED_BATCH, {"epoch": error.epoch, "step": error.step, "cells": names})
+        cells = f", whose batch holds {', '.join(map(repr, names[:3]))} and others (all: {layout.FAILED_BATCH})"
+    return f"training stopped: {error}{cells}; lower train.lr or check these cells; {run.last_checkpoint()}."
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """A scheduler that stops the job is to this stage what Ctrl-C is."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)  # this process only waits for its workers
+    run_stage("train", main)

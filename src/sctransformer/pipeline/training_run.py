@@ -1,0 +1,200 @@
+"""The MLflow run and the folder of one training: begun or taken up again, closed whatever happens."""
+
+import json
+import logging
+import os
+import platform
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sctransformer.data.prepared import class_names
+from sctransformer.errors import UserError
+from sctransformer.files import read_json, sha256_file
+from sctransformer.params import Params
+from sctransformer.pipeline import layout
+from sctransformer.pipeline.training_task import FILES
+from sctransformer.registry.lineage import collect_lineage
+from sctransformer.tracking import outbox, runs
+from sctransformer.tracking.queries import EXPERIMENT, PROCESS_TAG, process_tag, status_of
+from sctransformer.tracking.source import code_patch, dvc_md5, git_commit
+from sctransformer.tracking.system import system_metrics
+from sctransformer.tracking.watchdog import watched
+from sctransformer.training import resume
+from sctransformer.training.report import EpochReport
+from sctransformer.training.resume import RunManifest
+from sctransformer.training.run_folder import RunFolder
+
+LOG = logging.getLogger("sctransformer.run")
+"""What happens to the run, for its log."""
+BEST = ("val_macro_f1", "val_accuracy", "val_loss")
+"""Figures of the chosen epoch that are logged for the run as a whole."""
+
+
+class TrainingRun:
+    """One training in MLflow and in its folder."""
+
+    def __init__(self, beginning: RunManifest, folder: RunFolder, class_names: Sequence[str]) -> None:
+        self._class_names = class_names
+        self.folder = folder
+        self.run_id = beginning.run_id
+        self.lineage = beginning.lineage
+        self.dvc_lock = beginning.dvc_lock
+
+    def log_epoch(self, report: EpochReport) -> None:
+        """Log an epoch, unless it is there."""
+        LOG.info("epoch %d of %d, %s: %s", report.epoch + 1, report.epochs, report.phase, json.dumps(report.metrics()))
+        outbox.log_epoch(self.run_id, report.epoch, report.metrics(self._class_names))
+
+    def epochs_before(self) -> list[EpochReport]:
+        """Epochs that were done before this process took the run up."""
+        found = self.folder.newest_checkpoint()
+        return [] if found is None else [EpochReport(**fields) for fields in found[1].history]
+
+    def last_checkpoint(self) -> str:
+        """What is left to go on from, in words."""
+        kept = self.folder.newest_checkpoint()
+        if kept is None:
+            return "there is no checkpoint yet"
+        progress = kept[1].progress
+        where = f"epoch {progress.epochs_done}" + (f", step {progress.steps_done}" if progress.steps_done else "")
+        return (
+            f"the last good checkpoint, of the beginning of {where}, is {kept[0]} "
+            f"(`sctransformer train --resume {self.run_id[:8]}` goes on from it)"
+        )
+
+    def keep_results(self, best: EpochReport) -> None:
+        """Log what belongs to the run as a whole, once the outputs are written; then no checkpoint is needed."""
+        for path in (layout.LINEAGE, layout.CURVES, layout.HISTORY, layout.VALIDATION, layout.DATA_DOCS / "index.html"):
+            outbox.log_artifact(self.run_id, path)
+        metrics = best.metrics()
+        outbox.log_metrics(self.run_id, {"best_epoch": best.epoch, **{f"best_{name}": metrics[name] for name in BEST}})
+        self.folder.remove()
+
+
+@contextmanager
+def begin_run(params: Params) -> Iterator[TrainingRun]:
+    """A new run, with its params and data inputs; folders that no run will ask for are removed.
+
+    Raises:
+        UserError: the store or the storage cannot be used.
+    """
+    storage = params.train.storage
+    folder = resume.folder_of(storage, "probe")
+    folder.require_writable()
+    folder.remove()
+    for left in resume.remove_orphans(storage, _has_ended):
+        print(f"Note: run {left.run_id[:8]} ({left.name}) was interrupted; `sctransformer train --resume "
+              f"{left.run_id[:8]}` goes on with it.")  # fmt: skip
+    content = params.model_dump(mode="json", by_alias=True)
+    name = os.environ.get(resume.NAME_VARIABLE) or f"{params.model.mode} seed {params.seed}"
+    run_id = runs.start_run(EXPERIMENT, name, content, _tags(params))
+    with _closed(run_id):
+        lineage = _logged_inputs(run_id, params, content)
+        lock = layout.LOCK.read_bytes().decode() if lineage["dvc_lock_sha256"] else None
+        beginning = RunManifest(run_id, name, content, lineage, _input_digests(), lock)
+        folder = resume.folder_of(storage, run_id)
+        resume.write_beginning(folder, beginning)
+        yield TrainingRun(beginning, folder, _class_names())
+
+
+@contextmanager
+def take_up_run(params: Params, wanted: str) -> Iterator[TrainingRun]:
+    """A run that was interrupted, to go on with.
+
+    Raises:
+        UserError: there is no such run, it has ended, or what it read has changed.
+    """
+    folder, beginning = resume.find_begun(params.train.storage, wanted)
+    for name, digest in _input_digests().items():
+        if beginning.inputs.get(name) != digest:
+            raise UserError(
+                f"{FILES[name]}: is not what run {wanted!r} began with; bring back the cells, network and parameters "
+                "of that time, or train anew."
+            )
+    beginning = beginning.taken_up()
+    resume.write_beginning(folder, beginning)
+    runs.reopen_run(beginning.run_id)
+    runs.set_tags(beginning.run_id, _tags(params))
+    with _closed(beginning.run_id):
+        yield TrainingRun(beginning, folder, _class_names())
+
+
+@contextmanager
+def _closed(run_id: str) -> Iterator[None]:
+    """Close the run with what became of it, whatever that is; its log is kept with it."""
+    status: runs.Status = "FAILED"
+    with watched(run_id), _logged(layout.LOGS / f"{run_id}.log") as file:
+        try:
+            with system_metrics(run_id):
+                yield
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        except Exception as error:
+            LOG.error("%s", error)
+            raise
+        finally:
+            LOG.info("%s", status.lower())
+            outbox.log_artifact(run_id, file, "log")
+            outbox.finish_run(run_id, status)
+
+
+@contextmanager
+def _logged(file: Path) -> Iterator[Path]:
+    """Write what happens to a file; a run that is taken up goes on in the same."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(file)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    LOG.addHandler(handler)
+    LOG.setLevel(logging.INFO)
+    LOG.info("process %d on %s", os.getpid(), platform.node())
+    try:
+        yield file
+    finally:
+        LOG.removeHandler(handler)
+        handler.close()
+
+
+def _tags(params: Params) -> dict[str, str]:
+    """By which runs are found."""
+    tags = {"stage": "train", "data": params.data.name, "network": params.prior.network.stem, "mode": params.model.mode}
+    tags[PROCESS_TAG] = process_tag()
+    if experiment := os.environ.get("DVC_EXP_NAME"):
+        tags["dvc.exp_name"] = experiment
+    if commit := git_commit(Path()):
+        tags["mlflow.source.git.commit"] = commit
+    return tags
+
+
+def _class_names() -> list[str]:
+    return class_names(layout.PREPARED_CELLS)
+
+
+def _logged_inputs(run_id: str, params: Params, content: dict[str, Any]) -> dict[str, Any]:
+    """Record cells and network as inputs of the run; the lineage of the model to come."""
+    cells, network = params.data.cells, params.prior.network
+    data_sha256, prior_sha256 = sha256_file(layout.CELLS), sha256_file(network)
+    counts, coverage = read_json(layout.PANEL_FIGURES)["cells"], read_json(layout.COVERAGE)
+    md5 = dvc_md5(layout.CELLS)
+    runs.log_dataset(run_id, cells.stem, data_sha256, str(cells), "training", counts, md5)
+    runs.log_dataset(run_id, network.stem, prior_sha256, str(network), "prior", coverage, dvc_md5(network))
+    if patch := code_patch(Path()):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "code.patch"
+            file.write_bytes(patch)
+            outbox.log_artifact(run_id, file)
+    validated = bool(read_json(layout.VALIDATION)["success"])
+    return collect_lineage(Path(), content, data_sha256, prior_sha256, validated, run_id)
+
+
+def _input_digests() -> dict[str, str]:
+    return {name: sha256_file(path) for name, path in FILES.items()}
+
+
+def _has_ended(run_id: str) -> bool:
+    status = status_of(run_id)
+    return status in (None, "FINISHED")

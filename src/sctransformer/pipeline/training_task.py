@@ -1,0 +1,101 @@
+"""What a training needs, made from params.yaml and the files of the stages before it."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from safetensors.torch import load_file
+
+from sctransformer._constants import UNLABELLED
+from sctransformer.data.arrays import TrainingCells
+from sctransformer.data.cells import CellFile
+from sctransformer.data.prepared import SIDES, class_names, fits_in_memory, load_training_arrays, open_training_cells
+from sctransformer.errors import UserError
+from sctransformer.files import read_json
+from sctransformer.model import ModelConfig, PriorBiasedTransformer
+from sctransformer.params import Params
+from sctransformer.pipeline import layout
+from sctransformer.training.cluster import Task, Workers
+from sctransformer.training.config import TrainConfig
+from sctransformer.training.execution import Execution
+
+FILES = {"cells": layout.PREPARED_CELLS, "bias": layout.BIAS, "panel": layout.PANEL}
+"""What workers read."""
+
+
+def make_model(config: ModelConfig, files: Mapping[str, Path]) -> PriorBiasedTransformer:
+    """A model with fresh weights over the prepared panel and its prior."""
+    panel = pd.read_parquet(files["panel"])
+    model = PriorBiasedTransformer(config, load_file(files["bias"]).get(layout.PRIOR_TENSOR))
+    model.set_expression_statistics(panel["mean"].to_numpy(), panel["std"].to_numpy())
+    return model
+
+
+def load_cells(in_memory: bool, files: Mapping[str, Path]) -> TrainingCells:
+    """The prepared cells, in memory or on disk."""
+    return load_training_arrays(files["cells"]) if in_memory else open_training_cells(files["cells"])
+
+
+def in_memory(params: Params) -> bool:
+    """Whether workers hold the cells in memory: as params.yaml says, or by their size."""
+    if params.train.cells != "auto":
+        return params.train.cells == "memory"
+    figures = read_json(layout.PANEL_FIGURES)
+    return fits_in_memory(sum(figures["cells"].get(side, 0) for side in SIDES), figures["genes"])
+
+
+def model_config(params: Params) -> ModelConfig:
+    """Sizes from params.yaml and the prepared cells."""
+    panel = pd.read_parquet(layout.PANEL)
+    try:
+        return ModelConfig(
+            n_genes=len(panel),
+            n_regulators=int(panel["is_regulator"].sum()),
+            n_classes=len(class_names(layout.PREPARED_CELLS)),
+            **params.model.model_dump(),
+        )
+    except ValueError as error:
+        raise UserError(f"params.yaml: model: {error}.") from error
+
+
+def training_task(params: Params) -> Task:
+    """What the workers need: files by absolute path, for they run in folders of their own."""
+    shared = {field.name for field in dataclasses.fields(TrainConfig)} - {"seed"}
+    switches = {field.name for field in dataclasses.fields(Execution)}
+    try:
+        config = TrainConfig(seed=params.seed, **params.train.model_dump(include=shared))
+        execution = Execution(**params.train.model_dump(include=switches))
+    except ValueError as error:
+        raise UserError(f"params.yaml: train: {error}.") from error
+    return Task(
+        make_model=functools.partial(make_model, model_config(params)),
+        load_cells=functools.partial(load_cells, in_memory(params)),
+        config=config,
+        execution=execution,
+        files={name: path.resolve() for name, path in FILES.items()},
+    )
+
+
+def workers_of(params: Params) -> Workers:
+    """The workers that params.yaml asks for."""
+    settings = params.train
+    return Workers(
+        count=settings.workers,
+        minimum=settings.min_workers,
+        cpus=settings.cpus_per_worker,
+        gpus=settings.gpus,
+        placement=settings.placement,
+        max_restarts=settings.max_restarts,
+    )
+
+
+def batch_names(rows: list[int], pretraining: bool) -> list[str]:
+    """Names of the cells of a batch, from their position among the cells of its phase."""
+    with CellFile(layout.PREPARED_CELLS) as cells:
+        split, cell_names = cells.obs["split"].astype(str).to_numpy(), cells.obs.index
+    names = cell_names[split == "train"].tolist()
+    if pretraining:
+        names += cell_names[split == UNLABELLED].tolist()
+    return [names[row] for row in rows]

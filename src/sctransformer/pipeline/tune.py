@@ -1,0 +1,97 @@
+"""Search for parameters and write down the best: `python -m sctransformer.pipeline.tune SPACE FOLDER`.
+
+`sctransformer tune` calls this, and then refits the best.
+"""
+
+import argparse
+import functools
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from sctransformer.errors import UserError, run_reporting
+from sctransformer.files import write_json
+from sctransformer.params import load_params
+from sctransformer.pipeline import layout
+from sctransformer.tracking import runs
+from sctransformer.training.ray_connection import on_cluster
+from sctransformer.training.run_folder import RunFolder
+from sctransformer.tuning.search import Trial, search
+from sctransformer.tuning.search_runs import SearchRecord
+from sctransformer.tuning.space import SearchSpace, current, load_space
+from sctransformer.tuning.trial import run_trial
+
+PIPED_WIDTH = 240
+"""Of a table that another program reads: a trial is one line."""
+BEST = "best.json"
+"""File in the search's folder: score and values of the best trial."""
+
+
+def main(space_file: Path, folder: Path, trials: int | None, minutes: float | None) -> None:
+    """Search, show the trials, and write the best one down.
+
+    Raises:
+        UserError: the space cannot be searched, or no trial came to an end.
+    """
+    params = load_params()
+    given = {name: value for name, value in (("trials", trials), ("minutes", minutes)) if value is not None}
+    space = load_space(space_file, params).model_copy(update=given)
+    prepare()
+    files = {"cells": layout.PREPARED_CELLS, "panel": layout.PANEL, "network": params.prior.network}
+    files = {name: path.resolve() for name, path in files.items()}
+    record = SearchRecord(folder.name, str(folder.resolve()), space, params)
+    shared_in = RunFolder(params.train.storage, f"search-{record.parent}") if on_cluster() else None
+    train = functools.partial(run_trial, params=params, files=files, shared_in=shared_in)
+    status: runs.Status = "FAILED"
+    best: float | None = None
+    try:
+        if shared_in is not None:
+            shared_in.share(files)
+        first = current(space, params)
+        found = search(train, space, first, params.train.epochs, params.seed, folder.resolve(), record)
+        status, best = "FINISHED", max((trial.score for trial in found if trial.score is not None), default=None)
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        record.close(status, best)
+        if shared_in is not None:
+            shared_in.remove()
+    show(found, space)
+    chosen = [trial for trial in found if trial.score is not None and trial.score == best]
+    if not chosen:
+        raise UserError(f"no trial came to an end; see {folder}, and give the search more --minutes.")
+    write_json(folder / BEST, {"score": best, "values": chosen[0].values, "run_id": record.parent})
+
+
+def prepare() -> None:
+    """Bring cells, panel and prior up to date.
+
+    Raises:
+        UserError: a stage failed (its own sentence stands above).
+    """
+    done = subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet", "prior"], check=False)
+    if done.returncode:
+        raise UserError("the stages before training did not end well; what stopped them stands above.")
+
+
+def show(found: list[Trial], space: SearchSpace) -> None:
+    """Print the trials, the best first."""
+    table = Table("validation macro-F1", *(name.partition(".")[2] for name in space.parameters), box=None)
+    for trial in sorted(found, key=lambda trial: -(trial.score if trial.score is not None else -1.0)):
+        values = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in trial.values.values()]
+        table.add_row("failed" if trial.score is None else f"{trial.score:.3f}", *values)
+    Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("space", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--trials", type=int)
+    parser.add_argument("--minutes", type=float)
+    arguments = parser.parse_args()
+    run_reporting(main, arguments.space, arguments.folder, arguments.trials, arguments.minutes)

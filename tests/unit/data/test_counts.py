@@ -1,0 +1,50 @@
+"""The example cells, and what counts must be."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from sctransformer._constants import OBS
+from sctransformer.data.counts import check_counts
+from sctransformer.data.example_data import CELL_ONTOLOGY, example_cells
+from sctransformer.data.prepared import ontology_of
+from sctransformer.errors import UserError
+
+
+def test_example_cells_keep_the_data_contract() -> None:
+    cells = example_cells()
+    assert cells.shape == (700, 765)
+    assert sparse.isspmatrix_csr(cells.X)
+    assert np.array_equal(cells.X.data, np.round(cells.X.data))
+    assert cells.X.min() == 0
+    row_sums = np.asarray(cells.X.sum(axis=1)).ravel()
+    assert (cells.obs[OBS.library_size] >= row_sums).all()
+    assert 0.1 < row_sums.sum() / cells.obs[OBS.library_size].sum() < 0.3  # the panel holds a fifth of the counts
+    assert set(cells.obs[OBS.cell_type].cat.categories) == set(CELL_ONTOLOGY)
+    assert ontology_of(cells) == CELL_ONTOLOGY
+    # marker genes are where they belong: neither counts nor symbols were shuffled
+    b_cells = (cells.obs[OBS.cell_type] == "CD19+ B").to_numpy()
+    assert cells[b_cells, "CD79A"].X.mean() > 10 * cells[~b_cells, "CD79A"].X.mean()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.nan, "neither a number"),
+        (np.inf, "neither a number"),
+        (-1.0, "negative; it looks scaled"),
+        (1.37, "it looks log-normalised"),
+        (137.4, "it looks normalised"),
+        (2.0**24 + 2, "larger than any count"),
+    ],
+)
+def test_what_is_no_count_is_refused_with_its_place(value: float, message: str) -> None:
+    counts = sparse.csr_matrix(np.eye(3, dtype=np.float32))
+    counts.data[1] = value
+    with pytest.raises(UserError, match=message) as caught:
+        check_counts(counts, "file.h5ad: X", ["c0", "c1", "c2", "c3"], ["g0", "g1", "g2"], first_cell=1)
+    assert "cell 'c2', gene 'g1'" in str(caught.value)
+
+
+def test_float_noise_around_integers_is_allowed() -> None:
+    check_counts(sparse.csr_matrix(np.array([[1.0001, 2.9999]])), "X", ["c"], ["a", "b"])

@@ -1,0 +1,87 @@
+"""The scripts that measure trust: what they count is right, and the shifts are what they say."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.robustness.shift import ABSENT, SHIFTS, measure
+from pipelines.robustness.unknown_class import judged, leave_out, without
+from sctransformer.annotate.genes import fill_absent, match_genes
+from sctransformer.data.arrays import CellArrays
+from sctransformer.export.bundle import read_bundle
+from sctransformer.params import Params
+from tests.conftest import EDGES, GENES, arrays, expression, simulated_cells
+
+VOCABULARY = pd.DataFrame({"gene": ["A", "B", "C"], "mean": [1.0, np.log1p(50.0), 0.0]})
+
+
+def test_an_absent_gene_is_shown_as_in_the_average_cell() -> None:
+    match = match_genes(VOCABULARY, pd.Index(["A", "C"]))
+    counts_NG = np.array([[3.0, 0.0, 1.0], [0.0, 0.0, 0.0]], dtype=np.float32)
+    shown_NG = fill_absent(counts_NG, np.array([1000.0, 0.0]), match, VOCABULARY)
+    np.testing.assert_allclose(shown_NG, [[3.0, 5.0, 1.0], [0.0, 0.005, 0.0]], rtol=1e-6)
+    assert counts_NG[0, 1] == 0
+    whole = match_genes(VOCABULARY, pd.Index(["C", "B", "A"]))
+    assert fill_absent(counts_NG, np.array([1000.0, 0.0]), whole, VOCABULARY) is counts_NG
+
+
+def test_what_is_judged() -> None:
+    found = judged("x", np.array([0.1, 0.2, 0.9]), np.array([0.5, 0.6, 0.7, 0.8]), 0.55)
+    assert (found.unknown_cells, found.known_cells) == (3, 4)
+    assert found.auroc == pytest.approx(8 / 12)
+    assert found.rejected_unknown == pytest.approx(2 / 3)
+    assert found.rejected_known == pytest.approx(1 / 4)
+
+
+def test_a_type_that_is_left_out_leaves_no_gap() -> None:
+    cells = CellArrays(np.eye(4, dtype=np.float32), np.ones(4, dtype=np.float32), np.array([0, 1, 2, 1]))
+    rest = without(cells, 1)
+    assert rest.labels_N.tolist() == [0, 1]
+    assert rest.counts_NG.argmax(axis=1).tolist() == [0, 2]
+
+
+def test_shifts_keep_what_they_should() -> None:
+    cells = arrays(simulated_cells(200))
+    for name, shift in SHIFTS.items():
+        counts_NG, size_N = shift(cells.counts_NG, cells.library_size_N, np.random.default_rng(0))
+        assert (counts_NG == counts_NG.round()).all(), name
+        assert (counts_NG >= 0).all(), name
+        assert (size_N >= counts_NG.sum(axis=1) - 1e-3).all() or name.startswith("ambient"), name
+    thin_NG, _ = SHIFTS["depth x 0.2"](cells.counts_NG, cells.library_size_N, np.random.default_rng(0))
+    assert thin_NG.sum() == pytest.approx(0.2 * cells.counts_NG.sum(), rel=0.05)
+
+
+def test_every_shift_is_measured(bundle_folder: Path) -> None:
+    found = measure(read_bundle(bundle_folder), arrays(simulated_cells(150, seed=1)), seed=0)
+    assert len(found) == len(SHIFTS) + 2 * len(ABSENT)
+    assert found["as they are"]["accuracy"] > 0.9
+    assert found["50% of genes absent, filled"]["accuracy"] > 0.5
+
+
+def test_cells_of_a_type_that_was_left_out_are_less_sure(tmp_path: Path) -> None:
+    network = tmp_path / "network.tsv"
+    table = pd.DataFrame(EDGES, columns=["regulator", "target"]).assign(sign=1, confidence="high")
+    table.to_csv(network, sep="\t", index=False)
+    training, validation = arrays(simulated_cells(120)), arrays(simulated_cells(120, seed=1))
+    expression_NG = expression(training)
+    panel = pd.DataFrame(
+        {
+            "gene": GENES,
+            "is_regulator": [index < 4 for index in range(24)],
+            "mean": expression_NG.mean(axis=0),
+            "std": expression_NG.std(axis=0),
+        }
+    )
+    params = Params.model_validate(
+        {
+            "prior": {"network": network},
+            "model": {"width": 8, "feedforward": 8, "embedding": 8, "readout_heads": 2},
+            "train": {"epochs": 3, "min_steps": 40},
+        }
+    )
+    found = leave_out(1, "beta", training, validation, panel, params)
+    assert (found.unknown_cells, found.known_cells) == (40, 80)
+    assert found.auroc > 0.8
+    assert found.rejected_unknown > found.rejected_known

@@ -1,0 +1,58 @@
+"""How much of a network a panel can use: figures and tables."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+
+from sctransformer.prior.coverage import coverage, degree_distribution, degrees
+from sctransformer.prior.network import Network, repaired
+from sctransformer.prior.picture import coverage_picture
+from sctransformer.prior.repairs import Repairs
+from tests.unit.prior.prior_strategies import GENES, frame, networks
+
+ROWS = [("A", "B", 1, 1.0, "x"), ("A", "C", -1, 1.0, "x"), ("X", "B", 1, 1.0, "x"), ("A", "Y", 1, 1.0, "x")]
+NETWORK = repaired(frame(ROWS), "x", Repairs())
+
+
+def test_coverage_counts_what_the_panel_keeps() -> None:
+    figures = coverage(NETWORK, ["A", "B", "C", "D"])
+    assert figures["edges"] == 4
+    assert figures["edges_kept"] == 2
+    assert figures["regulators_kept"] == 1
+    assert figures["genes_with_regulator_share"] == 0.5
+    assert figures["activating_share"] == 0.5
+    assert degrees(NETWORK, ["A", "B", "C"]).to_dict("list") == {"regulator": ["A"], "targets": [2]}
+
+
+def test_coverage_of_a_panel_without_edges_is_zero_not_an_error() -> None:
+    figures = coverage(NETWORK, ["Q"])
+    zero = ("edges_kept", "genes_with_regulator_share", "regulators_per_regulated_gene", "activating_share")
+    assert [figures[name] for name in zero] == [0] * 4
+    assert degree_distribution(NETWORK, ["Q"]).to_numpy().tolist() == [[0, 1, 1]]
+    assert degrees(NETWORK, ["Q"]).empty
+
+
+@pytest.mark.parametrize("genes", [["A", "B", "C"], ["Q"]])
+def test_the_picture_is_drawn_whatever_is_covered(genes: list[str], tmp_path: Path) -> None:
+    target = tmp_path / "coverage.png"
+    coverage_picture(coverage(NETWORK, genes), degree_distribution(NETWORK, genes), degrees(NETWORK, genes), target)
+    assert target.read_bytes().startswith(b"\x89PNG")
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_degree_distribution_counts_genes() -> None:
+    table = degree_distribution(NETWORK, ["A", "B", "C", "X"])
+    expected = {"degree": [0, 1, 2], "genes_with_in_degree": [2, 1, 1], "genes_with_out_degree": [2, 1, 1]}
+    pd.testing.assert_frame_equal(table, pd.DataFrame(expected), check_dtype=False)
+
+
+@given(networks)
+@settings(max_examples=50, deadline=None)
+def test_degrees_add_up(network: Network) -> None:
+    table = degree_distribution(network, GENES)
+    for column in ("genes_with_in_degree", "genes_with_out_degree"):
+        assert table[column].sum() == len(GENES)
+        assert (table[column] * table["degree"]).sum() == len(network)
+    assert degrees(network, GENES)["targets"].sum() == len(network) == coverage(network, GENES)["edges_kept"]

@@ -1,0 +1,349 @@
+"""The loop: reproducible, resumable, the same on several processes; and the pure functions around it."""
+
+import socket
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, f1_score
+from torch.distributed.tensor import DTensor
+
+from sctransformer.errors import UserError
+from sctransformer.training import loop
+from sctransformer.training.batches import batches
+from sctransformer.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from sctransformer.training.config import TrainConfig
+from sctransformer.training.distributed import World
+from sctransformer.training.execution import Execution
+from sctransformer.training.loop import EpochReport, NonFiniteLossError, fit
+from sctransformer.training.objectives import class_weights, kept_genes, learning_rate
+from sctransformer.training.phases import Supervised
+from sctransformer.training.scores import accuracy_and_macro_f1
+from tests.conftest import arrays, simulated_cells, small_model
+from tests.unit.training.training_runs import (
+    AUGMENTED,
+    CONFIG,
+    FROZEN,
+    PRETRAINED,
+    Run,
+    assert_same_weights,
+    trained,
+    with_other_labels,
+)
+
+IMPATIENT = replace(CONFIG, epochs=30, patience=2)
+
+
+def test_training_learns() -> None:
+    reports = trained().reports
+    assert reports[-1].train_loss < reports[0].train_loss
+    assert max(report.val_macro_f1 for report in reports) > 0.9
+
+
+@pytest.mark.parametrize("config", [CONFIG, FROZEN, AUGMENTED], ids=["all", "pretrained, frozen", "augmented"])
+def test_two_runs_with_one_seed_give_the_same_weights(config: TrainConfig) -> None:
+    assert_same_weights(trained(config).weights, trained(config).weights)
+
+
+@pytest.mark.parametrize(
+    ("config", "epochs_before"),
+    [
+        (CONFIG, 1),
+        (CONFIG, 5),
+        (PRETRAINED, 1),
+        (PRETRAINED, 3),
+        (PRETRAINED, 5),
+        (FROZEN, 1),
+        (FROZEN, 2),
+        (FROZEN, 4),
+    ],
+)
+def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(
+    tmp_path: Path, config: TrainConfig, epochs_before: int
+) -> None:
+    """In the middle of pretraining, between the phases, in the middle of classification."""
+    whole = trained(config)
+    save_checkpoint(whole.checkpoints[epochs_before - 1], tmp_path)
+    resumed = trained(config, resume=load_checkpoint(tmp_path))
+    assert_same_weights(resumed.weights, whole.weights)
+    assert_same_weights(resumed.checkpoints[-1].weights, whole.checkpoints[-1].weights)
+    assert_same_weights(resumed.checkpoints[-1].decoder, whole.checkpoints[-1].decoder)
+    assert [report.epoch for report in resumed.reports] == list(range(epochs_before, len(whole.reports)))
+    assert resumed.reports[-1].val_loss == whole.reports[-1].val_loss
+
+
+def test_the_best_epoch_is_kept_not_the_last() -> None:
+    weights, reports, checkpoints = trained()
+    best = max(reports, key=lambda report: (report.val_macro_f1, -report.val_loss))
+    assert checkpoints[-1].progress.best_epoch == best.epoch
+    assert_same_weights(weights, checkpoints[best.epoch].weights)
+
+
+@pytest.mark.parametrize(("part", "rate"), [("classifier", "head_lr"), ("layers", "layer_lr")])
+def test_a_part_has_a_learning_rate_of_its_own(part: str, rate: str) -> None:
+    fresh = small_model(CONFIG.seed).state_dict()
+    slow = {"lr": 1e-12, "head_lr": 1e-12, "layer_lr": 1e-12}
+    run = trained(replace(CONFIG, epochs=1, weight_decay=0.0, **(slow | {rate: 1e-2})))
+    for name, tensor in run.checkpoints[-1].weights.items():
+        moved = float((tensor - fresh[name]).abs().max())
+        assert (moved > 1e-3) if name.startswith(part) else (moved < 1e-9), name
+    assert run.reports[0].learning_rate == pytest.approx(learning_rate(2, 3, 1e-12, CONFIG.warmup_fraction))
+
+
+def test_few_cells_are_seen_until_enough_steps_are_taken() -> None:
+    """90 cells in batches of 32 are 3 steps a pass; two epochs of two passes are 12, and the schedule covers them."""
+    run = trained(replace(CONFIG, epochs=2, min_steps=10))
+    assert len(run.reports) == 2
+    assert {report.epochs for report in run.reports} == {2}
+    assert run.reports[0].learning_rate == pytest.approx(learning_rate(5, 12, CONFIG.lr, CONFIG.warmup_fraction))
+    assert run.reports[-1].learning_rate == pytest.approx(learning_rate(11, 12, CONFIG.lr, CONFIG.warmup_fraction))
+    steps = {name: tensor for name, tensor in run.checkpoints[-1].optimizer.items() if name.endswith(".step")}
+    assert {float(tensor) for tensor in steps.values()} == {12.0}
+    # two passes of one epoch each are not the same pass twice
+    four = trained(replace(CONFIG, epochs=4))
+    assert_same_weights(run.checkpoints[-1].weights, four.checkpoints[-1].weights)
+
+
+def test_training_ends_when_patience_does() -> None:
+    """Labels that say nothing of cells: what is learned of them helps no other cell."""
+    noise = {
+        "cells": with_other_labels(arrays(simulated_cells())),
+        "validation": with_other_labels(arrays(simulated_cells(seed=1))),
+    }
+    whole = trained(IMPATIENT, **noise)
+    best = whole.checkpoints[-1].progress.best_epoch
+    assert len(whole.reports) < IMPATIENT.epochs
+    assert whole.reports[-1].epoch == best + IMPATIENT.patience
+    assert_same_weights(whole.weights, whole.checkpoints[best].weights)
+    for before in (best, best + 1):
+        resumed = trained(IMPATIENT, resume=whole.checkpoints[before], **noise)
+        assert [report.epoch for report in resumed.reports] == list(range(before + 1, len(whole.reports)))
+        assert_same_weights(resumed.weights, whole.weights)
+    ended = trained(IMPATIENT, resume=whole.checkpoints[-1], **noise)
+    assert ended.reports == []
+    assert_same_weights(ended.weights, whole.weights)
+
+
+def test_patience_is_the_classifications_alone() -> None:
+    """The best epoch of pretraining lies before classification begins, and shortens it by nothing."""
+    config = replace(PRETRAINED, pretrain_epochs=5, pretrain_lr=1.0, epochs=3, patience=3)
+    phases = [report.phase for report in trained(config).reports]
+    assert phases == ["pretraining"] * 5 + ["supervised"] * 3
+
+
+class _Uncached(Supervised):
+    """What `frozen` means, computed anew for every cell of every step."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return super().parameter_groups()[:1]
+
+
+def test_frozen_trains_the_classifier_alone_and_as_if_cells_were_embedded_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cached = trained(FROZEN)
+    pretrained = cached.checkpoints[FROZEN.pretrain_epochs - 1].best
+    for name, tensor in cached.weights.items():
+        assert torch.equal(tensor, pretrained[name]) == (not name.startswith("classifier")), name
+    monkeypatch.setattr(loop, "Probing", _Uncached)
+    anew = trained(FROZEN)
+    for name, tensor in anew.weights.items():
+        torch.testing.assert_close(cached.weights[name], tensor, atol=1e-5, rtol=1e-5, msg=name)
+    losses = [[report.val_loss for report in run.reports] for run in (cached, anew)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_frozen_model_ends_as_logistic_regression_with_that_penalty() -> None:
+    """`head_penalty` is 1/C: scikit-learn, on the embeddings of the same cells, gives the same probabilities."""
+    cells = arrays(simulated_cells(60))
+    config = TrainConfig(
+        finetune="frozen",
+        batch_size=60,
+        min_steps=800,
+        head_lr=0.1,
+        weight_decay=0.0,
+        label_smoothing=0.0,
+        class_weight_power=0.0,
+        head_penalty=5.0,
+        clip_norm=1e6,
+    )
+    model, states = small_model(), []
+    fit(model, cells, cells, config, on_epoch=lambda report, state: states.append(state))
+    model.load_state_dict(states[-1].weights)
+    with torch.no_grad():
+        output = model(torch.from_numpy(cells.counts_NG), torch.from_numpy(cells.library_size_N))
+    peer = LogisticRegression(C=1 / 5.0, max_iter=5000, tol=1e-8).fit(output.embedding_NE.numpy(), cells.labels_N)
+    expected = peer.predict_proba(output.embedding_NE.numpy())
+    np.testing.assert_allclose(output.logits_NC.softmax(dim=1).numpy(), expected, atol=2e-3)
+    assert expected.max() < 0.99  # the penalty is felt
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_the_parts_of_all_processes_add_up_to_the_objective(size: int) -> None:
+    """Loss and gradient of a batch, penalty included: 10 cells, which 4 processes share unevenly."""
+    model, cells = small_model(), arrays(simulated_cells(10))
+    plain = Supervised(model, cells, cells, replace(CONFIG, head_penalty=0.0))
+    penalised = Supervised(model, cells, cells, replace(CONFIG, head_penalty=3.0))
+    weight_CE = model.classifier.weight
+
+    def objective(phase: Supervised, size: int) -> torch.Tensor:
+        losses = []
+        for rank in range(size):
+            (batch,) = batches(phase.parts, len(cells), 0.0, (0,), World(rank, size))
+            losses.append(phase.loss(phase.module, batch, torch.device("cpu")))
+        return torch.stack(losses).sum()
+
+    difference = objective(penalised, size) - objective(plain, 1)
+    torch.testing.assert_close(difference, 3.0 / (2 * len(cells)) * weight_CE.square().sum(), atol=1e-6, rtol=1e-5)
+    (gradient_CE,) = torch.autograd.grad(difference, weight_CE)
+    torch.testing.assert_close(gradient_CE, 3.0 / len(cells) * weight_CE, atol=1e-6, rtol=1e-5)
+
+
+def test_a_loss_that_is_no_number_names_epoch_and_step() -> None:
+    cells = arrays(simulated_cells())
+    cells.counts_NG[5, 5] = np.nan
+    with pytest.raises(NonFiniteLossError, match=r"epoch 0, step \d"):
+        trained(replace(CONFIG, start="random"), cells=cells)
+
+
+@pytest.mark.parametrize("broken", ["training", "validation"])
+def test_the_last_good_checkpoint_stays(tmp_path: Path, broken: str) -> None:
+    """Counts that turn into no numbers after the second epoch: what was saved then is whole, and training goes on."""
+    whole = trained(PRETRAINED)
+    cells = {"training": arrays(simulated_cells()), "validation": arrays(simulated_cells(seed=1))}
+    saved: list[int] = []
+
+    def save(report: EpochReport, state: Checkpoint) -> None:
+        save_checkpoint(state, tmp_path)
+        saved.append(report.epoch)
+        if report.epoch == 1:
+            cells[broken].counts_NG[:] = np.nan
+
+    with pytest.raises(NonFiniteLossError, match="epoch 2") as caught:
+        fit(small_model(PRETRAINED.seed), cells["training"], cells["validation"], PRETRAINED, save)
+    assert ("step" in str(caught.value)) == (broken == "training")
+    assert saved == [0, 1]
+    kept = load_checkpoint(tmp_path)
+    assert kept.progress.epochs_done == 2
+    for tensors in (kept.weights, kept.best, kept.decoder, kept.optimizer):
+        assert all(tensor.isfinite().all() for tensor in tensors.values())
+    assert_same_weights(trained(PRETRAINED, resume=kept).weights, whole.weights)
+
+
+def test_labelled_cells_need_labels() -> None:
+    cells = arrays(simulated_cells())
+    cells.labels_N[3] = -1
+    with pytest.raises(UserError, match="cells without a label were given as labelled"):
+        trained(cells=cells)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"epochs": 0}, "epochs is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"pretrain_batch_size": 0}, "pretrain_batch_size is 0"),
+        ({"pretrain_epochs": -1}, "pretrain_epochs is -1"),
+        ({"patience": -1}, "patience is -1"),
+        ({"min_steps": -1}, "min_steps is -1"),
+        ({"gene_dropout": 1.0}, "gene_dropout is 1.0"),
+        ({"thinning": 1.0}, "thinning is 1.0"),
+        ({"finetune": "frozen", "thinning": 0.1}, "finetune is 'frozen' and thinning 0.1"),
+        ({"hidden_share": 0.0}, "hidden_share is 0.0"),
+        ({"hidden_share": 1.0}, "hidden_share is 1.0"),
+        ({"head_lr": 0.0}, "head_lr is 0.0.*finetune 'frozen'"),
+        ({"layer_lr": 0.0}, "layer_lr is 0.0"),
+        ({"head_penalty": -0.1}, "head_penalty is -0.1"),
+        ({"finetune": "some"}, "finetune is 'some'; expected one of all, frozen"),
+        ({"start": "warm"}, "start is 'warm'; expected one of principal, random"),
+        ({"finetune": "frozen", "gene_dropout": 0.1}, "finetune is 'frozen' and gene_dropout 0.1"),
+        ({"finetune": "frozen", "start": "random"}, "the classifier would learn from random weights"),
+    ],
+)
+def test_impossible_training_is_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**changed)
+
+
+SHARED = Execution(shared_weights=True, accumulate=2)
+REPLICATED = {"all": CONFIG, "pretrained": PRETRAINED, "frozen": FROZEN, "augmented": AUGMENTED}
+TOGETHER = REPLICATED | {"shared": PRETRAINED, "resumed": PRETRAINED}
+"""`shared`: each process holds a part of the weights; `resumed`: such a run that goes on from its fourth epoch."""
+
+
+def _worker(rank: int, size: int, port: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
+    torch.set_num_threads(1)
+    runs: dict[str, Run] = {}
+    for name, config in TOGETHER.items():
+        resume = runs["shared"].checkpoints[3] if name == "resumed" else None
+        run = runs[name] = trained(config, resume=resume, execution=None if name in REPLICATED else SHARED)
+        held = run.weights["readout.score_weight_GE"]
+        assert isinstance(held, DTensor) == (name not in REPLICATED)
+        assert not isinstance(held, DTensor) or held.to_local().numel() < held.numel()
+        if rank == 0:
+            (Path(folder) / name).mkdir()
+            save_checkpoint(run.checkpoints[-1], Path(folder) / name)
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a checkpoint of each of TOGETHER, trained by several processes."""
+    folder = tmp_path_factory.mktemp("together")
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+    mp.spawn(_worker, args=(request.param, port, str(folder)), nprocs=request.param)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TOGETHER)
+def test_several_processes_equal_one(together: Path, name: str) -> None:
+    """90 cells in batches of 32 leave a ragged last batch, and 3 processes an uneven share of it."""
+    alone = trained(TOGETHER[name]).checkpoints[-1]
+    found = load_checkpoint(together / name)
+    assert found.progress.best_epoch == alone.progress.best_epoch
+    for kept in ("weights", "decoder"):
+        for tensor_name, tensor in getattr(alone, kept).items():
+            other = getattr(found, kept)[tensor_name]
+            torch.testing.assert_close(other, tensor, atol=2e-4, rtol=2e-3, msg=tensor_name)
+
+
+def test_class_weights_have_mean_one_over_cells() -> None:
+    labels_N = np.array([0, 0, 0, 0, 1, 2])
+    weight_C = class_weights(labels_N, 4, power=0.5).numpy()
+    assert weight_C[labels_N].mean() == pytest.approx(1.0)
+    assert weight_C[1] == pytest.approx(2 * weight_C[0])
+    assert weight_C[3] == 0.0
+
+
+def test_hidden_genes_follow_the_generator() -> None:
+    one = kept_genes(torch.Generator().manual_seed(1), 200, 50, 0.25)
+    other = kept_genes(torch.Generator().manual_seed(1), 200, 50, 0.25)
+    assert torch.equal(one, other)
+    assert float(one.mean()) == pytest.approx(0.75, abs=0.02)
+
+
+def test_learning_rate_rises_then_falls_to_zero() -> None:
+    rates = [learning_rate(step, 100, 1.0, 0.1) for step in range(100)]
+    assert rates[:10] == pytest.approx(np.arange(1, 11) / 10)
+    assert all(later <= earlier for earlier, later in pairwise(rates[10:]))
+    assert rates[-1] < 0.01
+
+
+def test_scores_agree_with_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        labels_N, predicted_N = rng.integers(0, 5, 30), rng.integers(0, 5, 30)
+        accuracy, macro_f1 = accuracy_and_macro_f1(labels_N, predicted_N, 6)
+        assert accuracy == pytest.approx(accuracy_score(labels_N, predicted_N))
+        assert macro_f1 == pytest.approx(f1_score(labels_N, predicted_N, average="macro"))

@@ -1,0 +1,110 @@
+"""The start in closed form is scikit-learn's principal components, and no label has a part in it."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+
+from sctransformer.data.arrays import CellArrays, take
+from sctransformer.errors import UserError
+from sctransformer.model import ModelConfig, PriorBiasedTransformer
+from sctransformer.training import pca_init
+from sctransformer.training.pca_init import start_from_principal_components
+from tests.conftest import arrays, expression, simulated_cells, small_model
+from tests.unit.training.training_runs import assert_same_weights, with_other_labels
+
+
+def embedded(model: PriorBiasedTransformer, cells: CellArrays) -> np.ndarray:
+    """Cell embeddings."""
+    with torch.no_grad():
+        counts_NG, library_size_N = torch.from_numpy(cells.counts_NG), torch.from_numpy(cells.library_size_N)
+        return model(counts_NG, library_size_N).embedding_NE.numpy()
+
+
+def standardised(model: PriorBiasedTransformer, cells: CellArrays) -> np.ndarray:
+    """Expression as the model sees it."""
+    return model.tokens.standardised(torch.from_numpy(cells.counts_NG), torch.from_numpy(cells.library_size_N)).numpy()
+
+
+def dense_model(embedding: int) -> PriorBiasedTransformer:
+    """A model without a prior, with an embedding of any length."""
+    torch.manual_seed(0)
+    config = ModelConfig(24, 4, 3, mode="dense", width=8, heads=2, feedforward=8, readout_heads=2, embedding=embedding)
+    model = PriorBiasedTransformer(config, None)
+    expression_NG = expression(arrays(simulated_cells()))
+    model.set_expression_statistics(expression_NG.mean(axis=0), expression_NG.std(axis=0))
+    return model
+
+
+@pytest.mark.parametrize("model", [small_model(), dense_model(8)], ids=["mask", "dense"])
+def test_the_embedding_is_that_of_scikit_learn_up_to_sign(model: PriorBiasedTransformer) -> None:
+    """Of cells that were not trained on, too; the first component of the training cells has unit variance."""
+    cells, others = arrays(simulated_cells()), arrays(simulated_cells(seed=1))
+    loading_EG = start_from_principal_components(model, [cells], seed=0)
+    pca = PCA(8, svd_solver="full").fit(standardised(model, cells))
+    for some in (cells, others):
+        expected_NE = pca.transform(standardised(model, some))
+        expected_NE /= pca.transform(standardised(model, cells))[:, 0].std()
+        found_NE = embedded(model, some)
+        sign_E = np.sign((found_NE * expected_NE).sum(axis=0))
+        np.testing.assert_allclose(found_NE * sign_E, expected_NE, atol=2e-5)
+    assert embedded(model, cells)[:, 0].std() == pytest.approx(1.0, abs=1e-4)
+    restored_NG = embedded(model, cells) @ loading_EG.numpy() + pca.mean_
+    expected_NG = pca.inverse_transform(pca.transform(standardised(model, cells)))
+    np.testing.assert_allclose(restored_NG, expected_NG, atol=1e-4)
+
+
+def test_labels_and_pieces_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = arrays(simulated_cells())
+    whole, relabelled, pieces = small_model(), small_model(), small_model()
+    start_from_principal_components(whole, [cells], seed=0)
+    start_from_principal_components(relabelled, [with_other_labels(cells)], seed=0)
+    assert_same_weights(whole.state_dict(), relabelled.state_dict())
+    monkeypatch.setattr(pca_init, "CELLS_AT_A_TIME", 7)
+    parts = [take([cells], np.arange(50)), take([cells], np.arange(50, 90))]
+    start_from_principal_components(pieces, parts, seed=0)
+    np.testing.assert_allclose(embedded(pieces, cells), embedded(whole, cells), atol=1e-4)
+
+
+def test_of_many_cells_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = arrays(simulated_cells())
+    monkeypatch.setattr(pca_init, "MOST_CELLS", 40)
+    models = [small_model() for _ in range(3)]
+    for model, seed in zip(models, (0, 0, 1), strict=True):
+        start_from_principal_components(model, [cells], seed=seed)
+    assert_same_weights(models[0].state_dict(), models[1].state_dict())
+    assert not np.allclose(embedded(models[0], cells), embedded(models[2], cells), atol=1e-3)
+
+
+def test_fewer_components_than_dimensions_leave_the_others_empty() -> None:
+    """24 genes of which two never vary give 22 components; five cells give four."""
+    cells = arrays(simulated_cells())
+    cells.counts_NG[:, [5, 11]] = 0.0
+    model = dense_model(32)
+    expression_NG = expression(cells)
+    model.set_expression_statistics(expression_NG.mean(axis=0), expression_NG.std(axis=0))
+    start_from_principal_components(model, [cells], seed=0)
+    assert (embedded(model, cells).std(axis=0) > 1e-6).sum() == 22
+    few = take([cells], np.arange(5))
+    loading_EG = start_from_principal_components(model, [few], seed=0)
+    assert (embedded(model, few).std(axis=0) > 1e-6).sum() == 4
+    assert (loading_EG.abs().sum(dim=1) > 0).sum() == 4
+
+
+@pytest.mark.parametrize("n_cells", [1, 2])
+def test_cells_that_do_not_differ_give_an_embedding_of_zeros(n_cells: int) -> None:
+    cells = arrays(simulated_cells(1))
+    alike = take([cells], np.zeros(n_cells, dtype=int))
+    model = small_model()
+    start_from_principal_components(model, [alike], seed=0)
+    np.testing.assert_allclose(embedded(model, alike), 0.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_counts_that_are_no_numbers_are_refused(value: float) -> None:
+    cells = arrays(simulated_cells())
+    cells.counts_NG[5, 5] = value
+    if np.isinf(value):
+        cells.library_size_N[5] = np.nan
+    with pytest.raises(UserError, match="no finite numbers"):
+        start_from_principal_components(small_model(), [cells], seed=0)

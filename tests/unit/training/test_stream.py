@@ -1,0 +1,203 @@
+"""The stream: every cell once an epoch, each process its own chunks, the same batches whoever computes them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sctransformer._constants import OBS
+from sctransformer.data.arrays import CellArrays
+from sctransformer.data.backed_cells import StoredCells
+from sctransformer.data.prepared import fits_in_memory, load_training_arrays, open_training_cells
+from sctransformer.errors import UserError
+from sctransformer.training import stream
+from sctransformer.training.batches import batches, steps_a_pass
+from sctransformer.training.checkpoint import Checkpoint
+from sctransformer.training.distributed import World
+from sctransformer.training.execution import Execution
+from sctransformer.training.loop import fit
+from sctransformer.training.report import EpochReport
+from sctransformer.training.stream import lanes, share
+from tests.conftest import arrays, simulated_cells, small_model
+from tests.unit.training.training_runs import PRETRAINED, Run, assert_same_weights
+
+
+@pytest.fixture(params=["h5ad", "zarr"])
+def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """700 cells, of the three sides in turn; a run of 100 validation cells in the middle."""
+    cells = simulated_cells(700)
+    side = np.resize(["train", "validation", "train", "unlabelled", "test"], 700).astype(object)
+    side[300:400] = "validation"
+    cells.obs[OBS.split] = pd.Categorical(side)
+    path = tmp_path / f"cells.{request.param}"
+    if request.param == "h5ad":
+        cells.write_h5ad(path, compression="gzip")
+    else:
+        cells.write_zarr(path)
+    return path
+
+
+def test_stored_cells_are_those_in_memory(stored: Path) -> None:
+    rng = np.random.default_rng(0)
+    for here, there in zip(load_training_arrays(stored), open_training_cells(stored), strict=True):
+        assert (len(here), here.n_genes, there.in_memory) == (len(there), there.n_genes, False)
+        np.testing.assert_array_equal(here.labels_N, there.labels_N)
+        rows = rng.permutation(len(here))[:50]
+        for ours, theirs in (
+            (here.take(rows), there.take(rows)),
+            (here.take(np.arange(len(here))), there.take(np.arange(len(here)))),
+            (here.chunk(20, 90).take(rows[rows < 70]), there.chunk(20, 90).take(rows[rows < 70])),
+            (here.chunk(20, 90).chunk(5, 9).take(np.arange(4)), there.chunk(20, 90).chunk(5, 9).take(np.arange(4))),
+        ):
+            np.testing.assert_array_equal(ours.counts_NG, theirs.counts_NG)
+            np.testing.assert_array_equal(ours.library_size_N, theirs.library_size_N)
+            np.testing.assert_array_equal(ours.labels_N, theirs.labels_N)
+
+
+def test_a_file_that_was_cut_is_named(stored: Path) -> None:
+    cells = open_training_cells(stored).training
+    if stored.is_dir():
+        for file in sorted((stored / "X" / "data").rglob("*")):
+            if file.is_file() and not file.name.startswith((".", "zarr")):
+                file.write_bytes(b"cut")
+    else:
+        stored.write_bytes(stored.read_bytes()[:20_000])
+    with pytest.raises(UserError, match=r"X cannot be read at row 0 .*run `dvc repro`"):
+        cells.take(np.arange(3))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(0, 700), min_size=1, max_size=3).filter(lambda sizes: sum(sizes) > 0),
+    batch_size=st.integers(1, 200),
+    world=st.integers(1, 5),
+    key=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    chunk=st.integers(1, 40),
+    most=st.integers(1, 9),
+)
+def test_every_cell_once_whoever_reads_it(
+    sizes: list[int], batch_size: int, world: int, key: tuple[int, int], chunk: int, most: int
+) -> None:
+    """For any sizes: all shares of all batches are all cells; batches are of one size; lanes keep their chunks."""
+    before, stream.CHUNK, stream.LANES = (stream.CHUNK, stream.LANES), chunk, most
+    try:
+        dealt = lanes(sizes, key)
+    finally:
+        stream.CHUNK, stream.LANES = before
+    steps = steps_a_pass(sum(sizes), batch_size)
+    seen: list[int] = []
+    for step in range(steps):
+        rows = [
+            int(row)
+            for lane in dealt
+            for piece in lane.pieces(*share(lane, len(dealt), step, steps))
+            for row in piece.rows_N
+        ]
+        assert abs(len(rows) - sum(sizes) / steps) <= len(dealt)
+        seen += rows
+    assert sorted(seen) == list(range(sum(sizes)))
+    readers = [{piece.chunk.number for piece in lane.pieces(0, len(lane))} for lane in dealt]
+    for rank in range(world):
+        mine = set().union(*readers[rank::world])
+        others = set().union(*(own for number, own in enumerate(readers) if number % world != rank))
+        assert not mine & others
+
+
+def lazy(cells: CellArrays, path: Path) -> StoredCells:
+    """Cells of `simulated_cells` on disk."""
+    return StoredCells(path, np.arange(len(cells)), cells.library_size_N, cells.labels_N, cells.n_genes)
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> StoredCells:
+    """3,000 cells, sorted by type as files often are."""
+    cells = simulated_cells(3000)
+    cells = cells[np.argsort(cells.obs[OBS.cell_type].cat.codes, kind="stable")].copy()
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    return lazy(arrays(cells), tmp_path / "cells.h5ad")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_batches_are_the_same_for_any_number_of_processes(on_disk: StoredCells, size: int) -> None:
+    """Cells, hidden genes and sizes; the order within a batch is whoever's part it is."""
+    whole = list(batches([on_disk], 64, 0.3, (0, 1), World(), thinning=0.5))
+    assert len(whole) == steps_a_pass(3000, 64)
+    parts = [list(batches([on_disk], 64, 0.3, (0, 1), World(rank, size), thinning=0.5)) for rank in range(size)]
+    for index, batch in enumerate(whole):
+        shares = [part[index] for part in parts]
+        assert abs(batch.size - 64) <= 2
+        assert {share.size for share in shares} == {batch.size}
+        assert sorted(np.concatenate([share.rows_N for share in shares])) == sorted(batch.rows_N)
+        assert max(len(share.rows_N) for share in shares) <= batch.size / size + 2
+        where = {row: number for number, row in enumerate(batch.rows_N)}
+        for share_ in shares:
+            same = [where[row] for row in share_.rows_N]
+            np.testing.assert_array_equal(share_.cells.counts_NG, batch.cells.counts_NG[same])
+            np.testing.assert_array_equal(share_.shown_NG, batch.shown_NG[same])
+            np.testing.assert_array_equal(share_.cells.labels_N, on_disk.labels_N[share_.rows_N])
+
+
+def test_batches_mix_a_sorted_file_and_differ_between_epochs(on_disk: StoredCells) -> None:
+    first, again, other = (
+        [batch.rows_N for batch in batches([on_disk], 64, 0.0, (0, epoch), World())] for epoch in (0, 0, 1)
+    )
+    assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
+    assert not any(np.array_equal(one, two) for one, two in zip(first, other, strict=True))
+    for rows in first:
+        assert np.bincount(on_disk.labels_N[rows], minlength=3).min() > 64 / 3 * 0.5
+
+
+def test_a_stream_is_taken_up_at_any_step(on_disk: StoredCells) -> None:
+    whole = list(batches([on_disk], 64, 0.3, (0, 1), World(1, 2), thinning=0.5))
+    for first in (1, 20, len(whole) - 1):
+        left = list(batches([on_disk], 64, 0.3, (0, 1), World(1, 2), first, thinning=0.5))
+        assert [batch.index for batch in left] == list(range(first, len(whole)))
+        for ours, theirs in zip(left, whole[first:], strict=True):
+            np.testing.assert_array_equal(ours.rows_N, theirs.rows_N)
+            np.testing.assert_array_equal(ours.cells.counts_NG, theirs.cells.counts_NG)
+
+
+def test_training_from_disk_learns_and_is_taken_up_in_mid_epoch(tmp_path: Path) -> None:
+    """With pretraining, whose cells are of two parts, and validation cells on disk too."""
+    config = replace(PRETRAINED, pretrain_epochs=1, epochs=3, min_steps=0)
+    sides = []
+    for seed in range(3):
+        cells = simulated_cells(150, seed)
+        cells.write_h5ad(tmp_path / f"{seed}.h5ad")
+        sides.append(lazy(arrays(cells), tmp_path / f"{seed}.h5ad"))
+    training, validation, unlabelled = sides
+    unlabelled.labels_N[:] = -1
+
+    def run(resume: object = None) -> tuple[Run, list[object]]:
+        model, reports, ends, midway = small_model(3), [], [], []
+
+        def keep(report: EpochReport, state: Checkpoint) -> None:
+            reports.append(report)
+            ends.append(state)
+
+        fit(
+            model,
+            training,
+            validation,
+            config,
+            keep,
+            resume,  # type: ignore[arg-type]
+            unlabelled=unlabelled,
+            execution=Execution(checkpoint_steps=2),
+            on_checkpoint=midway.append,
+        )
+        return Run(model.state_dict(), reports, ends), midway
+
+    whole, midway = run()
+    assert whole.reports[-1].val_macro_f1 > 0.9
+    for state in midway[::3]:
+        assert_same_weights(run(state)[0].weights, whole.weights)
+
+
+def test_the_size_decides() -> None:
+    assert fits_in_memory(100_000, 1024)
+    assert not fits_in_memory(200_000, 1024)
