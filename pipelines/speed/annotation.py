@@ -58,10 +58,10 @@ def write_cells(cells: AnnData, n_cells: int, target: Path) -> None:
 
 def ways(folder: Path, cells: AnnData, n_cells: int, params: Params) -> dict[str, tuple[int, Work]]:
     """Each way with the number of cells that it scores."""
-    from sctransformer.annotate.pipeline import annotate_file
-    from sctransformer.annotate.scorer import LocalScorer
-    from sctransformer.annotate.session import fastest_batch
-    from sctransformer.annotate.settings import AnnotationSettings
+    from sctransformer.annotation.pipeline import annotate_file
+    from sctransformer.annotation.scorer import LocalScorer
+    from sctransformer.annotation.session import fastest_batch
+    from sctransformer.annotation.settings import AnnotationSettings
 
     bundle = read_bundle(folder / BUNDLE)
     scorer = LocalScorer(bundle, AnnotationSettings())
@@ -133,8 +133,8 @@ def alone(folder: Path, n_cells: int) -> dict[str, float]:
 
 
 def _annotate_here(folder: Path, n_cells: int, started: float) -> tuple[float, float]:
-    from sctransformer.annotate.pipeline import annotate_file
-    from sctransformer.annotate.settings import AnnotationSettings
+    from sctransformer.annotation.pipeline import annotate_file
+    from sctransformer.annotation.settings import AnnotationSettings
 
     first: list[float] = []
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from pipelines.study.config import with_overrides
-from sctransformer.annotate.stream import BATCH_CELLS
+from sctransformer.annotation.stream import BATCH_CELLS
 from sctransformer.data.cells import CellFile
 from sctransformer.data.genes import identify, read_gene_map
 from sctransformer.data.library_size import choose_library_sizes

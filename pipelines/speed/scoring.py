@@ -37,10 +37,10 @@ from scipy import sparse
 from pipelines.speed.own_peak import own_peak_mib
 from pipelines.speed.synthetic import draw_bundle, draw_cells, make_model
 from sctransformer._constants import OBS, TARGET_SUM
-from sctransformer.annotate.pipeline import annotate_file
-from sctransformer.annotate.session import ScoringSession
-from sctransformer.annotate.stream import BATCH_CELLS
-from sctransformer.annotate.summary import AnnotationSummary
+from sctransformer.annotation.pipeline import annotate_file
+from sctransformer.annotation.session import ScoringSession
+from sctransformer.annotation.stream import BATCH_CELLS
+from sctransformer.annotation.summary import AnnotationSummary
 from sctransformer.export.bundle import Bundle, read_bundle
 from sctransformer.params import Params, load_params
 

@@ -9,7 +9,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from sctransformer._constants import OBS, TARGET_SUM
-from sctransformer.annotate.stream import BATCH_CELLS
+from sctransformer.annotation.stream import BATCH_CELLS
 from sctransformer.export.bundle import label_table, write_bundle
 from sctransformer.params import Params
 

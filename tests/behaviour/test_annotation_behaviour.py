@@ -10,8 +10,8 @@ from anndata import AnnData
 from scipy import sparse
 
 from sctransformer._constants import OBS, OBSM
-from sctransformer.annotate.pipeline import annotate_file
-from sctransformer.annotate.settings import AnnotationSettings
+from sctransformer.annotation.pipeline import annotate_file
+from sctransformer.annotation.settings import AnnotationSettings
 from sctransformer.export.bundle import Bundle, read_bundle
 from tests.conftest import simulated_cells
 

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from sctransformer.annotate.genes import match_genes, named_by_symbol, require_coverage
-from sctransformer.annotate.session import ScoringSession
+from sctransformer.annotation.genes import match_genes, named_by_symbol, require_coverage
+from sctransformer.annotation.session import ScoringSession
 from sctransformer.export.bundle import read_bundle
 from sctransformer.registry.evidence import evidence_of
 from sctransformer.registry.gates import check_gates

@@ -18,8 +18,8 @@ from anndata import AnnData
 from scipy import sparse
 
 from sctransformer._constants import OBS
-from sctransformer.annotate.journal import FOLDER
-from sctransformer.annotate.session import ScoringSession
+from sctransformer.annotation.journal import FOLDER
+from sctransformer.annotation.session import ScoringSession
 from sctransformer.cli import annotate as annotate_verb
 from sctransformer.cli.main import run
 from sctransformer.errors import DEBUG_VARIABLE, UserError

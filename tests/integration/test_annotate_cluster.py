@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sctransformer.annotate import shards
-from sctransformer.annotate.pipeline import annotate_file
-from sctransformer.annotate.settings import AnnotationSettings
+from sctransformer.annotation import shards
+from sctransformer.annotation.pipeline import annotate_file
+from sctransformer.annotation.settings import AnnotationSettings
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
 from tests.conftest import simulated_cells
@@ -15,7 +15,7 @@ from tests.conftest import simulated_cells
 
 @pytest.mark.slow
 def test_a_cluster_gives_the_same_bytes_and_the_same_refusals(bundle_folder: Path, tmp_path: Path) -> None:
-    from sctransformer.annotate.cluster import ClusterScorer
+    from sctransformer.annotation.cluster import ClusterScorer
     from sctransformer.training.ray_connection import connection
 
     bundle, settings = read_bundle(bundle_folder), AnnotationSettings(threads=1)

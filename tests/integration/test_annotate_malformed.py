@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sctransformer.annotate.journal import digest_of
+from sctransformer.annotation.journal import digest_of
 from tests.integration.conftest import Call
 from tests.malformed import MALFORMED
 

@@ -13,13 +13,13 @@ import pytest
 from pyarrow import parquet
 
 from sctransformer._constants import OBS
-from sctransformer.annotate import sources
-from sctransformer.annotate.files import annotate_each
-from sctransformer.annotate.journal import FOLDER
-from sctransformer.annotate.pipeline import annotate_file
-from sctransformer.annotate.scorer import LocalScorer, Model
-from sctransformer.annotate.settings import DEFAULTS, AnnotationSettings, output_path
-from sctransformer.annotate.sources import LocalSource, RemoteSource, find_sources, source_output
+from sctransformer.annotation import sources
+from sctransformer.annotation.files import annotate_each
+from sctransformer.annotation.journal import FOLDER
+from sctransformer.annotation.pipeline import annotate_file
+from sctransformer.annotation.scorer import LocalScorer, Model
+from sctransformer.annotation.settings import DEFAULTS, AnnotationSettings, output_path
+from sctransformer.annotation.sources import LocalSource, RemoteSource, find_sources, source_output
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
 from tests.conftest import simulated_cells

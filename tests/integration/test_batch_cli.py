@@ -15,9 +15,9 @@ from mlflow import MlflowClient
 from scipy import sparse
 
 from sctransformer._constants import OBS
-from sctransformer.annotate.files import FileOutcome
-from sctransformer.annotate.journal import FOLDER
-from sctransformer.annotate.scorer import LocalScorer
+from sctransformer.annotation.files import FileOutcome
+from sctransformer.annotation.journal import FOLDER
+from sctransformer.annotation.scorer import LocalScorer
 from sctransformer.cli import annotate
 from sctransformer.errors import BusyError
 from sctransformer.evaluation.reference import reference_profile
@@ -52,7 +52,7 @@ def bundle(bundle_folder: Path, project: Path) -> Path:
 
 
 def load_settings() -> Any:
-    from sctransformer.annotate.settings import DEFAULTS
+    from sctransformer.annotation.settings import DEFAULTS
 
     return DEFAULTS
 

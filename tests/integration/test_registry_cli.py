@@ -13,8 +13,8 @@ import typer
 from mlflow import MlflowClient
 from typer.testing import CliRunner, Result
 
-from sctransformer.annotate.pipeline import annotate_file
-from sctransformer.annotate.settings import AnnotationSettings
+from sctransformer.annotation.pipeline import annotate_file
+from sctransformer.annotation.settings import AnnotationSettings
 from sctransformer.cli.doctor import doctor
 from sctransformer.cli.history import history
 from sctransformer.cli.lineage import lineage

@@ -7,8 +7,8 @@ from anndata import read_h5ad
 from mlflow import MlflowClient
 
 from sctransformer._constants import OBS
-from sctransformer.annotate.pipeline import annotate_file
-from sctransformer.annotate.settings import AnnotationSettings
+from sctransformer.annotation.pipeline import annotate_file
+from sctransformer.annotation.settings import AnnotationSettings
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
 from sctransformer.registry import ledger, promotion

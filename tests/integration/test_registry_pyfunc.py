@@ -13,8 +13,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from sctransformer._constants import OBS
-from sctransformer.annotate.pipeline import annotate_file
-from sctransformer.annotate.session import ScoringSession
+from sctransformer.annotation.pipeline import annotate_file
+from sctransformer.annotation.session import ScoringSession
 from sctransformer.export.bundle import read_bundle
 from sctransformer.registry.packaging import save_model
 from tests.conftest import GENES, LABELS, simulated_cells

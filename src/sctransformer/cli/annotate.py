@@ -13,8 +13,8 @@ from sctransformer.errors import SOME_FAILED, UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sctransformer.annotate.files import FileOutcome
-    from sctransformer.annotate.summary import AnnotationSummary
+    from sctransformer.annotation.files import FileOutcome
+    from sctransformer.annotation.summary import AnnotationSummary
 
 _REGISTERED = re.compile(r"[^/@]+(@[^/@]+|/\d+)")
 _GENES_SHOWN = 10
@@ -129,10 +129,10 @@ def annotate(
 
     from rich.console import Console
 
-    from sctransformer.annotate.files import FileOutcome, annotate_each
-    from sctransformer.annotate.scorer import LocalScorer, Model, Scorer
-    from sctransformer.annotate.settings import AnnotationSettings
-    from sctransformer.annotate.sources import find_sources
+    from sctransformer.annotation.files import FileOutcome, annotate_each
+    from sctransformer.annotation.scorer import LocalScorer, Model, Scorer
+    from sctransformer.annotation.settings import AnnotationSettings
+    from sctransformer.annotation.sources import find_sources
     from sctransformer.export.bundle import read_bundle
     from sctransformer.progress import cells_bar
 
@@ -155,7 +155,7 @@ def annotate(
     console, outcomes = Console(), list[FileOutcome]()
     scorer: Scorer
     if cluster:
-        from sctransformer.annotate.cluster import ClusterScorer
+        from sctransformer.annotation.cluster import ClusterScorer
 
         scorer = ClusterScorer(asked.bundle, settings, workers)
     else:

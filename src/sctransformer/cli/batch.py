@@ -53,7 +53,7 @@ def run(
     """
     import logging
 
-    from sctransformer.annotate.scorer import LocalScorer, Model, Scorer
+    from sctransformer.annotation.scorer import LocalScorer, Model, Scorer
     from sctransformer.cli.annotate import find_model, of_file
     from sctransformer.export.bundle import read_bundle
     from sctransformer.jobs.find import find_job
@@ -70,7 +70,7 @@ def run(
         model = Model(read_bundle(found.folder), loaded.model, found.version)
         if not cluster:
             return model, LocalScorer(model.bundle, loaded.settings)
-        from sctransformer.annotate.cluster import ClusterScorer
+        from sctransformer.annotation.cluster import ClusterScorer
 
         return model, ClusterScorer(model.bundle, loaded.settings, loaded.workers, loaded.resources.gpus)
 

@@ -167,8 +167,8 @@ def _bundle(model: str) -> Bundle:
 
 def _read_by(bundle: Bundle, file: Path) -> str:
     """Where `annotate` would read the counts."""
-    from sctransformer.annotate.scorer import open_cells
-    from sctransformer.annotate.settings import DEFAULTS
+    from sctransformer.annotation.scorer import open_cells
+    from sctransformer.annotation.settings import DEFAULTS
 
     with open_cells(file, bundle, DEFAULTS) as cells:
         return cells.counts_in

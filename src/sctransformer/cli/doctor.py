@@ -44,7 +44,7 @@ def _registry(name: str | None, repair: bool) -> "list[Finding]":
 def _programs() -> "list[Finding]":
     import shutil
 
-    from sctransformer.annotate.session import usable_runtime
+    from sctransformer.annotation.session import usable_runtime
     from sctransformer.errors import UserError
     from sctransformer.registry.doctor import Finding
 

@@ -12,7 +12,7 @@ def verify(
     bundle: Annotated[str, typer.Argument(help="Folder of a bundle, or a model: celltype@champion, celltype/7.")],
 ) -> None:
     """Compare every file of a bundle with its checksums, hold its files against one another, and score one cell."""
-    from sctransformer.annotate.session import require_scorable
+    from sctransformer.annotation.session import require_scorable
     from sctransformer.export.bundle import read_bundle
 
     folder = Path(bundle)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sctransformer.annotate.scorer import Hooks, OpenedFile
+from sctransformer.annotation.scorer import Hooks, OpenedFile
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle
 from sctransformer.jobs.spec import Job

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sctransformer.annotate.journal import FOLDER, Journal
+from sctransformer.annotation.journal import FOLDER, Journal
 from sctransformer.errors import BusyError
 from sctransformer.files import inside, read_json, write_json
 from sctransformer.jobs.spec import Job

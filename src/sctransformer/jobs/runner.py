@@ -5,10 +5,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from sctransformer.annotate.files import FileOutcome, annotate_each
-from sctransformer.annotate.scorer import Model, Progress, Scorer
-from sctransformer.annotate.sources import Source, find_sources
-from sctransformer.annotate.summary import AnnotationSummary
+from sctransformer.annotation.files import FileOutcome, annotate_each
+from sctransformer.annotation.scorer import Model, Progress, Scorer
+from sctransformer.annotation.sources import Source, find_sources
+from sctransformer.annotation.summary import AnnotationSummary
 from sctransformer.errors import SOME_FAILED, BusyError, UserError
 from sctransformer.jobs.checks import hooks_of, verdict_of
 from sctransformer.jobs.history import History, RunRecord

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from sctransformer._constants import GraphForm
-from sctransformer.annotate.settings import AnnotationSettings
+from sctransformer.annotation.settings import AnnotationSettings
 from sctransformer.errors import UserError
 from sctransformer.jobs.schedule import Schedule
 from sctransformer.typed_yaml import first_problem, read_yaml

@@ -19,7 +19,7 @@ from sctransformer.pipeline import layout
 from sctransformer.pipeline.stage import TIMINGS_VARIABLE
 
 if TYPE_CHECKING:
-    from sctransformer.annotate.summary import AnnotationSummary
+    from sctransformer.annotation.summary import AnnotationSummary
     from sctransformer.registry.gates import GateResult
     from sctransformer.registry.ledger import Decision
 
@@ -33,7 +33,7 @@ def main() -> None:
     name = load_params().registration.name
 
     # imported now: while the stages ran they had the memory for themselves
-    from sctransformer.annotate.pipeline import annotate_file
+    from sctransformer.annotation.pipeline import annotate_file
     from sctransformer.export.bundle import read_bundle
     from sctransformer.progress import cells_bar
     from sctransformer.registry.models import register_bundle, resolve

@@ -13,14 +13,14 @@ from mlflow.types import ColSpec, DataType, Schema
 
 import sctransformer
 from sctransformer._constants import OBS, REJECTED, TARGET_SUM
-from sctransformer.annotate.session import require_scorable
+from sctransformer.annotation.session import require_scorable
 from sctransformer.export.bundle import Bundle, read_bundle
 from sctransformer.registry import pyfunc_model
 from sctransformer.registry.names import BUNDLE_ARTIFACT
 
 _INFERENCE = ("mlflow", "numpy", "pandas", "pyarrow", "scipy")
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
-_SHIPPED = ("annotate", "data", "export")
+_SHIPPED = ("annotation", "data", "export")
 """Packages of this one that travel with the model."""
 _LEFT_OUT = ("__pycache__", "suites", "validation")
 

@@ -14,9 +14,9 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from scipy import sparse
 
 from sctransformer._constants import OBS, REJECTED, UNKNOWN_LABEL
-from sctransformer.annotate.genes import MIN_COVERAGE, match_genes, named_by_symbol, require_coverage
-from sctransformer.annotate.rejection import rejected
-from sctransformer.annotate.session import ScoringSession, score_as_served
+from sctransformer.annotation.genes import MIN_COVERAGE, match_genes, named_by_symbol, require_coverage
+from sctransformer.annotation.rejection import rejected
+from sctransformer.annotation.session import ScoringSession, score_as_served
 from sctransformer.data.counts import check_counts
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle, read_bundle

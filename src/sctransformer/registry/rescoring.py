@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from sctransformer._constants import OBS
-from sctransformer.annotate.genes import MIN_COVERAGE, match_genes, named_by_symbol, require_coverage
-from sctransformer.annotate.session import ScoringSession, score_as_served
+from sctransformer.annotation.genes import MIN_COVERAGE, match_genes, named_by_symbol, require_coverage
+from sctransformer.annotation.session import ScoringSession, score_as_served
 from sctransformer.data.cells import CellFile
 from sctransformer.data.library_size import choose_library_sizes
 from sctransformer.errors import UserError

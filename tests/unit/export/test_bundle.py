@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from sctransformer._constants import BUNDLE
-from sctransformer.annotate.session import require_scorable
+from sctransformer.annotation.session import require_scorable
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
 from sctransformer.export.bundle_checks import require_ports

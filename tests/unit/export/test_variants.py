@@ -8,9 +8,9 @@ import onnx
 import pytest
 
 from sctransformer._constants import VARIANTS
-from sctransformer.annotate.scorer import CALIBRATED_CELLS, LocalScorer
-from sctransformer.annotate.session import BATCHES, ScoringSession, fastest_batch
-from sctransformer.annotate.settings import DEFAULTS
+from sctransformer.annotation.scorer import CALIBRATED_CELLS, LocalScorer
+from sctransformer.annotation.session import BATCHES, ScoringSession, fastest_batch
+from sctransformer.annotation.settings import DEFAULTS
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
 from sctransformer.export.graph import ScoringGraph, export_onnx, is_attention

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.robustness.shift import ABSENT, SHIFTS, measure
 from pipelines.robustness.unknown_class import judged, leave_out, without
-from sctransformer.annotate.genes import fill_absent, match_genes
+from sctransformer.annotation.genes import fill_absent, match_genes
 from sctransformer.data.arrays import CellArrays
 from sctransformer.export.bundle import read_bundle
 from sctransformer.params import Params

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sctransformer.annotate.columns import categorical
-from sctransformer.annotate.results import Annotation
+from sctransformer.annotation.columns import categorical
+from sctransformer.annotation.results import Annotation
 
 GROUPS, MAJORITY = "over_clustering", "majority_voting"
 """Columns of obs; the names are CellTypist's."""

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sctransformer._constants import GraphForm
-from sctransformer.annotate.genes import GeneMatch, fill_absent
+from sctransformer.annotation.genes import GeneMatch, fill_absent
 from sctransformer.errors import UserError, one_line
 from sctransformer.export.bundle import Bundle
 from sctransformer.export.bundle_checks import require_ports

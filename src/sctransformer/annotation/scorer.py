@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from sctransformer.annotate.genes import GeneMatch, match_genes, named_by_symbol, require_coverage
-from sctransformer.annotate.session import ScoringSession, fastest_batch, require_cores
-from sctransformer.annotate.settings import AnnotationSettings
-from sctransformer.annotate.shards import ShardStore
-from sctransformer.annotate.stream import BATCH_CELLS, score_file
+from sctransformer.annotation.genes import GeneMatch, match_genes, named_by_symbol, require_coverage
+from sctransformer.annotation.session import ScoringSession, fastest_batch, require_cores
+from sctransformer.annotation.settings import AnnotationSettings
+from sctransformer.annotation.shards import ShardStore
+from sctransformer.annotation.stream import BATCH_CELLS, score_file
 from sctransformer.data.cells import CellFile
 from sctransformer.data.library_size import LibrarySizes, choose_library_sizes
 from sctransformer.errors import UserError

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from sctransformer._constants import OBS
-from sctransformer.annotate.pipeline import annotate_file
-from sctransformer.annotate.settings import AnnotationSettings
-from sctransformer.annotate.voting import GROUPS, MAJORITY, leiden_groups, majority
+from sctransformer.annotation.pipeline import annotate_file
+from sctransformer.annotation.settings import AnnotationSettings
+from sctransformer.annotation.voting import GROUPS, MAJORITY, leiden_groups, majority
 from sctransformer.export.bundle import read_bundle
 from tests.conftest import simulated_cells
 

@@ -11,8 +11,8 @@ import numpy as np
 from anndata.io import read_elem, write_elem
 
 from sctransformer._constants import OBS, OBSM, UNS
-from sctransformer.annotate.results import Annotation
-from sctransformer.annotate.voting import GROUPS, MAJORITY
+from sctransformer.annotation.results import Annotation
+from sctransformer.annotation.voting import GROUPS, MAJORITY
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from sctransformer.annotate.prefetch import prefetch
-from sctransformer.annotate.session import ScoringSession, usable_runtime
+from sctransformer.annotation.prefetch import prefetch
+from sctransformer.annotation.session import ScoringSession, usable_runtime
 from sctransformer.data.library_size import choose_library_sizes
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sctransformer._constants import GraphForm
-from sctransformer.annotate.genes import MIN_COVERAGE
+from sctransformer.annotation.genes import MIN_COVERAGE
 from sctransformer.files import sha256_json
 
 Format = Literal["anndata", "parquet", "csv"]

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from sctransformer._constants import OBSM, UNS
-from sctransformer.annotate.results import Annotation
+from sctransformer.annotation.results import Annotation
 
 CELL = "cell"
 """Column with the cells' names."""

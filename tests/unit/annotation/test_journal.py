@@ -18,13 +18,13 @@ import pytest
 from anndata import AnnData
 
 from sctransformer._constants import OBS
-from sctransformer.annotate import shards
-from sctransformer.annotate.journal import FOLDER, Journal
-from sctransformer.annotate.pipeline import annotate_file
-from sctransformer.annotate.scorer import LocalScorer
-from sctransformer.annotate.settings import AnnotationSettings
-from sctransformer.annotate.shards import Shard, ShardPlan, ShardStore
-from sctransformer.annotate.summary import AnnotationSummary
+from sctransformer.annotation import shards
+from sctransformer.annotation.journal import FOLDER, Journal
+from sctransformer.annotation.pipeline import annotate_file
+from sctransformer.annotation.scorer import LocalScorer
+from sctransformer.annotation.settings import AnnotationSettings
+from sctransformer.annotation.shards import Shard, ShardPlan, ShardStore
+from sctransformer.annotation.summary import AnnotationSummary
 from sctransformer.errors import BusyError, OutputError, UserError
 from sctransformer.export.bundle import read_bundle
 from tests.conftest import simulated_cells
@@ -294,7 +294,7 @@ def test_killed_at_any_point_the_next_run_ends_as_if_nothing_had_happened(
 ) -> None:
     """Half of the kills come at a random time, half before a random file operation; several in a row, then a run."""
     context, rng = get_context("forkserver"), np.random.default_rng(0)
-    context.set_forkserver_preload(["sctransformer.annotate.pipeline", __name__])
+    context.set_forkserver_preload(["sctransformer.annotation.pipeline", __name__])
     before = source.read_bytes()
 
     def start(outdir: Path, fatal: int) -> tuple[Any, Any]:

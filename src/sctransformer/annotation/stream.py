@@ -9,10 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sctransformer._constants import TARGET_SUM
-from sctransformer.annotate.genes import GeneMatch
-from sctransformer.annotate.prefetch import prefetch
-from sctransformer.annotate.session import ScoringSession, score_as_served
-from sctransformer.annotate.shards import Shard, ShardPlan, ShardStore
+from sctransformer.annotation.genes import GeneMatch
+from sctransformer.annotation.prefetch import prefetch
+from sctransformer.annotation.session import ScoringSession, score_as_served
+from sctransformer.annotation.shards import Shard, ShardPlan, ShardStore
 from sctransformer.data.cells import CellFile
 from sctransformer.data.library_size import LibrarySizes
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from sctransformer.annotate.genes import match_genes, named_by_symbol, require_coverage
+from sctransformer.annotation.genes import match_genes, named_by_symbol, require_coverage
 from sctransformer.errors import UserError
 
 VOCABULARY = pd.DataFrame({"gene": ["A", "B", "C", "D"], "mean": [1.0, 2.0, 3.0, 4.0]})

@@ -15,13 +15,13 @@ from anndata import AnnData
 
 from sctransformer import files
 from sctransformer._constants import OBS, OBSM, UNS
-from sctransformer.annotate import scorer, writers
-from sctransformer.annotate.columns import label_columns
-from sctransformer.annotate.journal import FOLDER
-from sctransformer.annotate.pipeline import annotate_file
-from sctransformer.annotate.results import Annotation, assemble
-from sctransformer.annotate.settings import AnnotationSettings
-from sctransformer.annotate.shards import Shard, ShardPlan, ShardStore
+from sctransformer.annotation import scorer, writers
+from sctransformer.annotation.columns import label_columns
+from sctransformer.annotation.journal import FOLDER
+from sctransformer.annotation.pipeline import annotate_file
+from sctransformer.annotation.results import Annotation, assemble
+from sctransformer.annotation.settings import AnnotationSettings
+from sctransformer.annotation.shards import Shard, ShardPlan, ShardStore
 from sctransformer.errors import OutputError, UserError
 from sctransformer.export.bundle import Bundle, label_table, read_bundle
 

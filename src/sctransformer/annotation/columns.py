@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sctransformer._constants import OBS, UNKNOWN_LABEL
-from sctransformer.annotate.results import UNKNOWN, Annotation
+from sctransformer.annotation.results import UNKNOWN, Annotation
 
 
 def label_columns(annotation: Annotation, labels: pd.DataFrame) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from itertools import takewhile
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
-from sctransformer.annotate.journal import state_of
-from sctransformer.annotate.settings import AnnotationSettings, output_path
+from sctransformer.annotation.journal import state_of
+from sctransformer.annotation.settings import AnnotationSettings, output_path
 from sctransformer.data.versioned import is_url
 from sctransformer.errors import OutputError, UserError, one_line
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from sctransformer import __version__
-from sctransformer.annotate.columns import label_columns
-from sctransformer.annotate.journal import FETCHED, FOLDER, Journal, digest_of, size_of, state_of
-from sctransformer.annotate.results import Annotation, assemble, profile_of
-from sctransformer.annotate.scorer import (
+from sctransformer.annotation.columns import label_columns
+from sctransformer.annotation.journal import FETCHED, FOLDER, Journal, digest_of, size_of, state_of
+from sctransformer.annotation.results import Annotation, assemble, profile_of
+from sctransformer.annotation.scorer import (
     NO_HOOKS,
     Hooks,
     LocalScorer,
@@ -26,14 +26,14 @@ from sctransformer.annotate.scorer import (
     open_cells,
     open_checked,
 )
-from sctransformer.annotate.settings import DEFAULTS, AnnotationSettings, job_id
-from sctransformer.annotate.shards import ShardPlan, ShardStore
-from sctransformer.annotate.sources import LocalSource, Source, source_output
-from sctransformer.annotate.stream import plan_shards
-from sctransformer.annotate.summary import AnnotationSummary
-from sctransformer.annotate.tables import write_csv, write_parquet
-from sctransformer.annotate.voting import voted_columns
-from sctransformer.annotate.writers import write_annotated
+from sctransformer.annotation.settings import DEFAULTS, AnnotationSettings, job_id
+from sctransformer.annotation.shards import ShardPlan, ShardStore
+from sctransformer.annotation.sources import LocalSource, Source, source_output
+from sctransformer.annotation.stream import plan_shards
+from sctransformer.annotation.summary import AnnotationSummary
+from sctransformer.annotation.tables import write_csv, write_parquet
+from sctransformer.annotation.voting import voted_columns
+from sctransformer.annotation.writers import write_annotated
 from sctransformer.data.cells import CellFile
 from sctransformer.errors import OutputError, UserError, one_line
 from sctransformer.export.bundle import Bundle

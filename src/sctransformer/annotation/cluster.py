@@ -15,10 +15,10 @@ os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")  # read when ray.da
 import ray
 import ray.data
 
-from sctransformer.annotate.scorer import LocalScorer, OpenedFile, Progress, open_cells, open_checked
-from sctransformer.annotate.settings import AnnotationSettings
-from sctransformer.annotate.shards import ShardPlan, ShardStore
-from sctransformer.annotate.stream import BATCH_CELLS
+from sctransformer.annotation.scorer import LocalScorer, OpenedFile, Progress, open_cells, open_checked
+from sctransformer.annotation.settings import AnnotationSettings
+from sctransformer.annotation.shards import ShardPlan, ShardStore
+from sctransformer.annotation.stream import BATCH_CELLS
 from sctransformer.errors import OutputError, UserError, one_line
 from sctransformer.export.bundle import Bundle, read_bundle
 from sctransformer.training.ray_connection import connection, on_cluster  # before ray is imported

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sctransformer.annotate.pipeline import annotate_file
-from sctransformer.annotate.scorer import NO_HOOKS, Hooks, Model, Progress, Scorer
-from sctransformer.annotate.settings import AnnotationSettings
-from sctransformer.annotate.sources import Source, source_output
-from sctransformer.annotate.summary import AnnotationSummary
+from sctransformer.annotation.pipeline import annotate_file
+from sctransformer.annotation.scorer import NO_HOOKS, Hooks, Model, Progress, Scorer
+from sctransformer.annotation.settings import AnnotationSettings
+from sctransformer.annotation.sources import Source, source_output
+from sctransformer.annotation.summary import AnnotationSummary
 from sctransformer.errors import UserError
 
 

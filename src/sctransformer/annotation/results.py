@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sctransformer._constants import UNKNOWN_LABEL
-from sctransformer.annotate.rejection import rejected
-from sctransformer.annotate.shards import ShardStore
+from sctransformer.annotation.rejection import rejected
+from sctransformer.annotation.shards import ShardStore
 from sctransformer.evaluation.profile import Profile, confidence_bins, library_size_bins
 
 UNKNOWN = -1
