@@ -31,7 +31,7 @@ from sctransformer.annotation.stream import BATCH_CELLS
 from sctransformer.data.cells import CellFile
 from sctransformer.data.genes import identify, read_gene_map
 from sctransformer.data.library_size import choose_library_sizes
-from sctransformer.data.normalise import GeneMoments
+from sctransformer.data.moments import GeneMoments
 from sctransformer.data.panel import choose_panel
 from sctransformer.errors import UserError, run_reporting
 from sctransformer.model import ModelConfig, PriorBiasedTransformer

@@ -36,11 +36,12 @@ from scipy import sparse
 
 from pipelines.speed.own_peak import own_peak_mib
 from pipelines.speed.synthetic import draw_bundle, draw_cells, make_model
-from sctransformer._constants import OBS, TARGET_SUM
+from sctransformer._constants import OBS
 from sctransformer.annotation.pipeline import annotate_file
 from sctransformer.annotation.session import ScoringSession
 from sctransformer.annotation.stream import BATCH_CELLS
 from sctransformer.annotation.summary import AnnotationSummary
+from sctransformer.data.normalise import log1p_cp10k
 from sctransformer.export.bundle import Bundle, read_bundle
 from sctransformer.params import Params, load_params
 
@@ -102,8 +103,7 @@ def with_celltypist(folder: Path) -> Work:
     from sctransformer.evaluation.baselines import celltypist_on_expression
 
     cells = read_h5ad(folder / CELLS)
-    scale_N = TARGET_SUM / cells.obs[OBS.library_size].to_numpy()
-    cells.X = sparse.csr_matrix(sparse.diags(scale_N) @ cells.X, dtype=np.float32).log1p()
+    cells.X = log1p_cp10k(cells.X, cells.obs[OBS.library_size].to_numpy(dtype=np.float32))
     names_N = cells.obs[OBS.cell_type].astype(str).to_numpy(dtype=np.str_)[:TAUGHT]
     annotate = celltypist_on_expression(cells.X[:TAUGHT], names_N, cells.var_names.tolist())
     return lambda: annotate(cells)

@@ -8,8 +8,9 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from sctransformer._constants import OBS, TARGET_SUM
+from sctransformer._constants import OBS
 from sctransformer.annotation.stream import BATCH_CELLS
+from sctransformer.data.normalise import log1p_cp10k
 from sctransformer.export.bundle import label_table, write_bundle
 from sctransformer.params import Params
 
@@ -60,7 +61,7 @@ def draw_bundle(cells: AnnData, params: Params, folder: Path, panel_genes: int, 
     genes, n_regulators = cells.var_names[columns].tolist(), max(1, int(len(columns) * REGULATOR_SHARE))
     few = cells[:BATCH_CELLS, columns].X.toarray()
     sizes_N = cells.obs[OBS.library_size].to_numpy(dtype=np.float32)[:BATCH_CELLS]
-    expression_NG = np.log1p(few * (TARGET_SUM / sizes_N)[:, None])
+    expression_NG = log1p_cp10k(few, sizes_N)
     edges_GR = rng.random((len(genes), n_regulators)) < EDGES_A_GENE / n_regulators
     edges_GR[max(n_regulators, int(len(genes) * REGULATED_SHARE)) :] = False  # they come last, as in a real panel
     np.fill_diagonal(edges_GR, False)

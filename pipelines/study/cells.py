@@ -19,7 +19,7 @@ from sctransformer.data.genes import GeneMap, identify, read_gene_map
 from sctransformer.data.h5ad_writer import growing_cells
 from sctransformer.data.ingest import Columns, ingest
 from sctransformer.data.library_size import choose_library_sizes
-from sctransformer.data.normalise import GeneMoments
+from sctransformer.data.moments import GeneMoments
 from sctransformer.data.panel import choose_panel
 from sctransformer.data.prepared import labels_of, training_moments
 from sctransformer.data.split_table import read_split_table, table_splits

@@ -32,10 +32,10 @@ from pipelines.study.cells import PanelCells, all_genes, labelled_arrays, panel_
 from pipelines.study.config import StudyConfig, load_study
 from pipelines.study.models import train
 from sctransformer._constants import OBS
+from sctransformer.data.normalise import log1p_cp10k
 from sctransformer.data.prepared import labels_of
 from sctransformer.data.splits import TRAIN
 from sctransformer.errors import UserError, run_reporting
-from sctransformer.evaluation.baselines import log_expression
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.training.build import new_model, train_config
 
@@ -103,7 +103,7 @@ def methods_of(study: StudyConfig, out: Path) -> tuple[dict[str, Method], pd.Dat
     whole, prepared = all_genes(sources.cells), panel_cells(sources.cells, sources.panels[SEED])
     split = sides(study, whole.obs, ALL, SEED)
     known = labelled_arrays(whole, np.ones(whole.n_obs, dtype=bool))
-    expression_NG = log_expression(known)
+    expression_NG = log1p_cp10k(known.counts_NG, known.library_size_N)
     methods = {
         name: of_estimator(estimator, expression_NG, known.labels_N)
         for name, estimator in estimators(known.n_genes).items()

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sctransformer._constants import TARGET_SUM
 from sctransformer.annotation.genes import GeneMatch
 from sctransformer.annotation.prefetch import prefetch
 from sctransformer.annotation.session import ScoringSession, score_as_served
 from sctransformer.annotation.shards import Shard, ShardPlan, ShardStore
 from sctransformer.data.cells import CellFile
 from sctransformer.data.library_size import LibrarySizes
+from sctransformer.data.normalise import log1p_cp10k
 
 CHUNK_CELLS = 512
 """Cells read at a time."""
@@ -76,7 +76,6 @@ def _scored(session: ScoringSession, batch: _Chunk, match: GeneMatch, vocabulary
         scores = session.score(counts_NG, library_size_N)
     else:
         scores = score_as_served(session, counts_NG, library_size_N, match, vocabulary)
-    expression_NG = np.log1p(counts_NG * (np.float32(TARGET_SUM) / np.maximum(library_size_N, 1.0))[:, None])
     return Shard(
         label_N=scores.probabilities_NC.argmax(axis=1).astype(np.int32),
         confidence_N=scores.probabilities_NC.max(axis=1),
@@ -84,7 +83,7 @@ def _scored(session: ScoringSession, batch: _Chunk, match: GeneMatch, vocabulary
         library_size_N=library_size_N,
         counted_N=np.asarray(counts_NG.any(axis=1)),
         detected_G=(counts_NG > 0).sum(axis=0, dtype=np.int64),
-        expression_G=expression_NG.sum(axis=0, dtype=np.float64),
+        expression_G=log1p_cp10k(counts_NG, library_size_N).sum(axis=0, dtype=np.float64),
     )
 
 

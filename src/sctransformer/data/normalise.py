@@ -1,53 +1,34 @@
-"""log1p counts per 10,000 for everything outside the model, and what is known of each gene from all training cells."""
+"""Normalisation of counts outside the model: log1p of counts per 10,000, as `scanpy.pp.normalize_total` and `log1p`."""
 
-from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.utils.sparsefuncs import incr_mean_variance_axis
 
 from sctransformer._constants import TARGET_SUM
 
 
-def log_normalised(counts: sparse.csr_matrix, library_size_N: NDArray[np.floating]) -> sparse.csr_matrix:
-    """log1p of counts per 10,000 of the whole cell, cells x genes; zeros stay unstored."""
-    result = sparse.csr_matrix(counts, dtype=np.float64, copy=True)
-    result.data *= np.repeat(TARGET_SUM / np.maximum(library_size_N, 1.0), np.diff(result.indptr))
-    np.log1p(result.data, out=result.data)
-    return result
+def log1p_cp10k(counts_NG: Any, library_size_N: NDArray[np.floating]) -> Any:
+    """log1p of counts per 10,000 of the whole cell.
 
+    The model normalises in torch with the same formula, see `sctransformer.model.tokens.log_normalise`.
 
-@dataclass
-class GeneMoments:
-    """Mean and variance of each gene, built up chunk by chunk; memory grows with genes alone."""
+    Args:
+        counts_NG: raw counts, cells x genes, a dense array or a CSR matrix; not changed.
+        library_size_N: total counts of each cell, over all genes that were measured. Values under 1 count as 1.
 
-    n_genes: int
-    n_cells: int = 0
-    _logged: tuple[NDArray[np.float64], ...] = field(init=False)
+    Returns:
+        Expression, cells x genes, dense or CSR as the counts; float32 where both arguments are, else float64.
 
-    def __post_init__(self) -> None:
-        zeros_G = np.zeros(self.n_genes)
-        self._logged = (zeros_G, zeros_G, zeros_G)
-
-    def add(self, counts: sparse.csr_matrix, library_size_N: NDArray[np.floating]) -> None:
-        """Take cells in: raw counts, cells x genes, and counts of the whole cell."""
-        if counts.shape[0] == 0:
-            return
-        self.n_cells += counts.shape[0]
-        self._logged = _with(self._logged, log_normalised(counts, library_size_N))
-
-    @property
-    def mean_G(self) -> NDArray[np.float64]:
-        """Mean of log1p counts per 10,000."""
-        return self._logged[0]
-
-    @property
-    def std_G(self) -> NDArray[np.float64]:
-        """Population standard deviation of log1p counts per 10,000."""
-        return np.sqrt(self._logged[1])
-
-
-def _with(moments: tuple[NDArray[np.float64], ...], values: sparse.csr_matrix) -> tuple[NDArray[np.float64], ...]:
-    mean_G, variance_G, cells_G = moments
-    return tuple(incr_mean_variance_axis(values, axis=0, last_mean=mean_G, last_var=variance_G, last_n=cells_G))
+    Examples:
+        >>> log1p_cp10k(np.array([[2.0, 0.0]]), np.array([4000.0])).round(3)
+        array([[1.792, 0.   ]])
+    """
+    scale_N = TARGET_SUM / np.maximum(library_size_N, 1.0)
+    if not sparse.issparse(counts_NG):
+        return np.log1p(counts_NG * scale_N[:, None])
+    values_P = counts_NG.data * np.repeat(scale_N, np.diff(counts_NG.indptr))
+    return sparse.csr_matrix(
+        (np.log1p(values_P, out=values_P), counts_NG.indices.copy(), counts_NG.indptr.copy()), counts_NG.shape
+    )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from sctransformer.data.normalise import GeneMoments
+from sctransformer.data.moments import GeneMoments
 from sctransformer.errors import UserError
 
 PANEL_COLUMNS = ("gene", "is_regulator", "is_regulated", "criterion", "mean", "std")

@@ -13,7 +13,7 @@ from sctransformer.data.arrays import NO_LABEL, CellArrays, TrainingCells
 from sctransformer.data.backed_cells import StoredCells
 from sctransformer.data.cells import CellFile, read_cells
 from sctransformer.data.h5ad_writer import growing_cells
-from sctransformer.data.normalise import GeneMoments
+from sctransformer.data.moments import GeneMoments
 
 SIDES = ("train", "validation", UNLABELLED)
 """The splits that training sees, in the order of `TrainingCells`."""

@@ -15,8 +15,8 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sctransformer._constants import TARGET_SUM
 from sctransformer.data.arrays import CellArrays
+from sctransformer.data.normalise import log1p_cp10k
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 WIDE_PENALTIES = (1e-1, 1.0, 10.0, 100.0, 1000.0)
@@ -24,11 +24,6 @@ WIDE_PENALTIES = (1e-1, 1.0, 10.0, 100.0, 1000.0)
 
 Labeller = Callable[[CellArrays], NDArray[np.int64]]
 """Gives the label of each cell."""
-
-
-def log_expression(cells: CellArrays) -> NDArray[np.float32]:
-    """log1p of counts per 10,000, cells x genes."""
-    return np.log1p(cells.counts_NG * (TARGET_SUM / np.maximum(cells.library_size_N, 1.0))[:, None])
 
 
 def logistic_regression(
@@ -68,7 +63,7 @@ def fitted_logistic_regression(
         choices["standardscaler"] = [StandardScaler(), "passthrough"]
         choices["logisticregression__class_weight"] = [None, "balanced"]
     folds = min(folds, int(np.bincount(training.labels_N)[np.unique(training.labels_N)].min()))
-    expression_NG = log_expression(training)
+    expression_NG = log1p_cp10k(training.counts_NG, training.library_size_N)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         if folds < 2:
@@ -84,7 +79,11 @@ def fitted_logistic_regression(
     if wide:
         chosen["standardised"] = best.get("standardscaler") != "passthrough"
         chosen["balanced"] = best.get("logisticregression__class_weight") == "balanced"
-    return lambda cells: np.asarray(model.predict(log_expression(cells)), dtype=np.int64), chosen
+
+    def label(cells: CellArrays) -> NDArray[np.int64]:
+        return np.asarray(model.predict(log1p_cp10k(cells.counts_NG, cells.library_size_N)), dtype=np.int64)
+
+    return label, chosen
 
 
 def fitted_celltypist(training: CellArrays, genes: Sequence[str]) -> Labeller:
@@ -101,10 +100,10 @@ def fitted_celltypist(training: CellArrays, genes: Sequence[str]) -> Labeller:
     from pandas import DataFrame
 
     names_N = np.array([str(label) for label in training.labels_N])
-    annotate = celltypist_on_expression(log_expression(training), names_N, genes)
+    annotate = celltypist_on_expression(log1p_cp10k(training.counts_NG, training.library_size_N), names_N, genes)
 
     def label(cells: CellArrays) -> NDArray[np.int64]:
-        said = annotate(AnnData(log_expression(cells), var=DataFrame(index=list(genes))))
+        said = annotate(AnnData(log1p_cp10k(cells.counts_NG, cells.library_size_N), var=DataFrame(index=list(genes))))
         return np.asarray(said.astype(np.int64))
 
     return label

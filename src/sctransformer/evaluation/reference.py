@@ -7,8 +7,9 @@ import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from sctransformer._constants import OBS, TARGET_SUM
+from sctransformer._constants import OBS
 from sctransformer.data.arrays import CellArrays
+from sctransformer.data.normalise import log1p_cp10k
 from sctransformer.evaluation.profile import Profile, confidence_bins, library_size_bins
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -48,12 +49,11 @@ def reference_profile(
     Returns:
         JSON, see `Profile.to_json`; `judged_cells` is M, and `rejected` counts among those.
     """
-    scale_N = TARGET_SUM / np.maximum(training.library_size_N, 1.0)
     labels_C = np.bincount(training.labels_N, minlength=len(names))
     profile = Profile(
         cells=len(training),
         detection_G=(training.counts_NG > 0).mean(axis=0),
-        expression_G=np.log1p(training.counts_NG * scale_N[:, None]).mean(axis=0, dtype=np.float64),
+        expression_G=log1p_cp10k(training.counts_NG, training.library_size_N).mean(axis=0, dtype=np.float64),
         library_size_B=library_size_bins(training.library_size_N),
         confidence_B=confidence_bins(confidence_M),
         labels=dict(zip(names, labels_C.tolist(), strict=True)),

@@ -1,4 +1,4 @@
-"""Normalisation, what is known of each gene, the gene panel, and the prepared cells."""
+"""The gene panel and the prepared cells."""
 
 from pathlib import Path
 
@@ -6,42 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import sparse
 
 from sctransformer._constants import OBS
 from sctransformer.data.cells import CellFile, read_cells
-from sctransformer.data.normalise import GeneMoments, log_normalised
+from sctransformer.data.normalise import log1p_cp10k
 from sctransformer.data.panel import choose_panel
 from sctransformer.data.prepared import labels_of, split_arrays, training_moments, write_prepared
 from sctransformer.data.splits import stratified_splits
 from sctransformer.errors import UserError
 from sctransformer.files import sha256_file
 from tests.conftest import EDGES, GENES, simulated_cells
-
-
-def test_log_normalised_uses_the_whole_cell() -> None:
-    expression = log_normalised(sparse.csr_matrix(np.array([[2.0, 0.0]])), np.array([4000.0]))
-    assert expression.toarray().tolist() == [[pytest.approx(np.log1p(5.0)), 0.0]]
-
-
-def moments_of(counts: sparse.csr_matrix, library_size_N: np.ndarray, rows: int = 10**6) -> GeneMoments:
-    moments = GeneMoments(counts.shape[1])
-    for start in range(0, counts.shape[0], rows):
-        moments.add(counts[start : start + rows], library_size_N[start : start + rows])
-    return moments
-
-
-@settings(max_examples=30, deadline=None)
-@given(rows=st.integers(1, 90), seed=st.integers(0, 1000))
-def test_moments_do_not_depend_on_chunks(rows: int, seed: int) -> None:
-    cells = simulated_cells(90, seed)
-    library_size_N = cells.obs[OBS.library_size].to_numpy()
-    expression = log_normalised(cells.X, library_size_N).toarray()
-    moments = moments_of(cells.X, library_size_N, rows)
-    np.testing.assert_allclose(moments.mean_G, expression.mean(axis=0), rtol=1e-10)
-    np.testing.assert_allclose(moments.std_G, expression.std(axis=0), rtol=1e-8)
+from tests.unit.data.test_moments import moments_of
 
 
 def panel_of(budget: int, counts: sparse.csr_matrix | None = None) -> pd.DataFrame:
@@ -90,6 +66,6 @@ def test_prepared_cells_follow_the_panel_and_the_split(cells: AnnData, tmp_path:
     chosen = cells[np.asarray(split == "test")]
     assert np.array_equal(part.counts_NG, chosen[:, panel["gene"]].X.toarray())
     assert [labels_of(prepared)[label] for label in part.labels_N] == chosen.obs[OBS.cell_type].tolist()
-    logged = log_normalised(cells[training].X, cells[training].obs[OBS.library_size].to_numpy()).toarray()
+    logged = log1p_cp10k(cells[training].X, cells[training].obs[OBS.library_size].to_numpy()).toarray()
     by_gene = dict(zip(GENES, logged.mean(axis=0), strict=True))
     np.testing.assert_allclose(panel["mean"], [by_gene[gene] for gene in panel["gene"]])
