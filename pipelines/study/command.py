@@ -39,11 +39,11 @@ from pipelines.study.cells import CELLS, Sources, prepare, sides
 from pipelines.study.config import StudyConfig, load_study
 from pipelines.study.grid import RESULTS, Filter, Grid, Task
 from pipelines.study.pool import alone_in, parallel_map
+from pipelines.study.protocol import seeds_searched_together
 from pipelines.study.record import Record
 from sctransformer.data.cells import CellFile
 from sctransformer.data.splits import TEST, TRAIN
 from sctransformer.errors import UserError, one_line
-from sctransformer.evaluation.protocol import seeds_searched_together
 from sctransformer.files import read_json, write_json
 
 PREPARED = "prepared"

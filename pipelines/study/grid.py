@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pipelines.study.cells import Sources
 from pipelines.study.config import StudyConfig
+from pipelines.study.protocol import best_point
 from sctransformer.errors import UserError
-from sctransformer.evaluation.protocol import best_point
 from sctransformer.files import read_json, sha256_file, sha256_json
 from sctransformer.params import Params
 from sctransformer.training.build import TRAIN_FIELDS, train_config

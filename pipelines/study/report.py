@@ -13,10 +13,10 @@ import pandas as pd
 
 from pipelines.study.config import StudyConfig
 from pipelines.study.grid import RESULTS, Task
+from pipelines.study.protocol import paired_differences, summary
 from pipelines.study.work import from_numbers
 from sctransformer.errors import UserError, run_reporting
 from sctransformer.evaluation.metrics import resampled_macro_f1
-from sctransformer.evaluation.protocol import paired_differences, summary
 from sctransformer.files import atomic_write, read_json, write_json
 
 matplotlib.use("Agg")  # no screen is needed
@@ -49,7 +49,7 @@ def write_plan(study: StudyConfig, finished: Sequence[Task], out: Path) -> None:
 
 
 def results(out: Path) -> pd.DataFrame:
-    """One row a finished cell of the grid, with the columns that `sctransformer.evaluation.protocol` wants.
+    """One row a finished cell of the grid, with the columns that `pipelines.study.protocol` wants.
 
     Raises:
         UserError: there is no study in the folder, or no result.

@@ -41,8 +41,8 @@ def bundle(bundle_folder: Path, project: Path) -> Path:
     session = LocalScorer(read_bundle(folder), load_settings()).session
     training, validation = arrays(simulated_cells(600)), arrays(simulated_cells(600, seed=1))
     embedding_NE = session.score(training.counts_NG, training.library_size_N).embedding_NE
-    confidence_M = session.score(validation.counts_NG, validation.library_size_N).probabilities_NC.max(axis=1)
-    reference = {"profile": reference_profile(training, embedding_NE, LABELS, confidence_M, 0.3)}
+    confidence_N = session.score(validation.counts_NG, validation.library_size_N).probabilities_NC.max(axis=1)
+    reference = {"profile": reference_profile(training, embedding_NE, LABELS, confidence_N, 0.3)}
     write_json(folder / "reference.json", reference)
     lines = (folder / "checksums.txt").read_text().splitlines()
     kept = [line for line in lines if not line.endswith("  reference.json")]

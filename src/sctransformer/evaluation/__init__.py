@@ -1,1 +1,1 @@
-"""How good a model is: metrics with intervals, calibration, the baseline on the same cells, figures."""
+"""Evaluation of a model: metrics with intervals, calibration, baselines on the same cells, plots."""

@@ -1,4 +1,4 @@
-"""Logistic regression and CellTypist on the same cells: what a model must beat to be worth its cost."""
+"""Baselines on the same cells: logistic regression and CellTypist."""
 
 import logging
 import os
@@ -20,19 +20,19 @@ from sctransformer.data.normalise import log1p_cp10k
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 WIDE_PENALTIES = (1e-1, 1.0, 10.0, 100.0, 1000.0)
-"""With few labelled cells the best C is far above 10."""
+"""Wider grid, for few labelled cells, where the best C can be far above 10."""
 
 Labeller = Callable[[CellArrays], NDArray[np.int64]]
-"""Gives the label of each cell."""
+"""Predicts the class index of each cell."""
 
 
 def logistic_regression(
     training: CellArrays, test: CellArrays, folds: int, seed: int
 ) -> tuple[NDArray[np.int64], dict[str, Any]]:
-    """Fit on training cells, label test cells; see `fitted_logistic_regression`.
+    """Fit on training cells, predict test cells; see `fitted_logistic_regression`.
 
     Returns:
-        Labels of the test cells, and what was chosen.
+        Labels of the test cells, and the chosen settings.
     """
     label, chosen = fitted_logistic_regression(training, folds, seed)
     return label(test), chosen
@@ -43,19 +43,18 @@ def fitted_logistic_regression(
 ) -> tuple[Labeller, dict[str, Any]]:
     """Logistic regression on log expression.
 
-    C is chosen by inner cross-validation on the training cells (macro-F1); the number of folds falls with the smallest
-    class, and with a class of one cell C stays 1.
+    C is chosen by cross-validation on the training cells (macro-F1). The number of folds is at most the size of the
+    smallest class; if a class has a single cell, C is 1.
 
     Args:
-        training: cells.
-        folds: most folds.
-        seed: of the folds.
-        wide: choose among WIDE_PENALTIES, whether genes are standardised, and whether classes are weighted by their
-            frequency, for comparisons over label fractions: which is best depends on the cells and on how many of them
-            are labelled.
+        training: labelled cells.
+        folds: maximum number of folds.
+        seed: seed of the folds.
+        wide: search WIDE_PENALTIES, with and without standardised genes and balanced class weights. Used to compare
+            label fractions, because the best choice depends on the cells and on how many are labelled.
 
     Returns:
-        What labels cells, and what was chosen.
+        A function that predicts labels, and the chosen settings.
     """
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     choices: dict[str, Sequence[Any]] = {"logisticregression__C": WIDE_PENALTIES if wide else PENALTIES}
@@ -87,14 +86,14 @@ def fitted_logistic_regression(
 
 
 def fitted_celltypist(training: CellArrays, genes: Sequence[str]) -> Labeller:
-    """CellTypist trained with its own defaults; labels by best match, without majority voting.
+    """CellTypist trained with its defaults; labels by best match, without majority voting.
 
-    CellTypist's check that a cell's counts sum to 10,000 is off: columns without a gene symbol count in the library
-    size, and are not among the genes.
+    CellTypist's check that the counts of each cell sum to 10,000 is off, because columns without a gene symbol count
+    towards the library size but are not among the genes.
 
     Args:
-        training: cells over all genes of the file.
-        genes: their names.
+        training: labelled cells over all genes of the file.
+        genes: names of the genes.
     """
     from anndata import AnnData
     from pandas import DataFrame
@@ -103,8 +102,9 @@ def fitted_celltypist(training: CellArrays, genes: Sequence[str]) -> Labeller:
     annotate = celltypist_on_expression(log1p_cp10k(training.counts_NG, training.library_size_N), names_N, genes)
 
     def label(cells: CellArrays) -> NDArray[np.int64]:
-        said = annotate(AnnData(log1p_cp10k(cells.counts_NG, cells.library_size_N), var=DataFrame(index=list(genes))))
-        return np.asarray(said.astype(np.int64))
+        expression_NG = log1p_cp10k(cells.counts_NG, cells.library_size_N)
+        predicted = annotate(AnnData(expression_NG, var=DataFrame(index=list(genes))))
+        return np.asarray(predicted.astype(np.int64))
 
     return label
 
@@ -112,14 +112,14 @@ def fitted_celltypist(training: CellArrays, genes: Sequence[str]) -> Labeller:
 def celltypist_on_expression(
     expression_NG: Any, names_N: NDArray[np.str_], genes: Sequence[str]
 ) -> Callable[[Any], NDArray[np.str_]]:
-    """CellTypist, trained; gives the label of each cell of an AnnData whose X is such expression.
+    """Train CellTypist; the result predicts the label of each cell of an AnnData with the same kind of expression in X.
 
-    Domínguez Conde et al. 2022, Science 376, eabl5197; https://github.com/Teichlab/celltypist. Nothing is left on disk
-    and nothing is printed.
+    Domínguez Conde et al. 2022, Science 376, eabl5197; https://github.com/Teichlab/celltypist. Leaves no files and
+    prints nothing.
 
     Args:
-        expression_NG: log1p of counts per 10,000, cells x genes, an array or a sparse matrix.
-        names_N: their labels.
+        expression_NG: log1p of counts per 10,000, cells x genes, dense or sparse.
+        names_N: label of each cell.
         genes: names of the genes.
     """
     celltypist = _quiet_celltypist()
@@ -132,17 +132,17 @@ def celltypist_on_expression(
     def annotate(cells: Any) -> NDArray[np.str_]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            said = celltypist.annotate(cells, model=model).predicted_labels["predicted_labels"]
-        return np.asarray(said.astype(str).to_numpy(), dtype=np.str_)
+            predicted = celltypist.annotate(cells, model=model).predicted_labels["predicted_labels"]
+        return np.asarray(predicted.astype(str).to_numpy(), dtype=np.str_)
 
     return annotate
 
 
 def _quiet_celltypist() -> Any:
-    """The package, without its folder in the user's home, its log lines and its handler on the root logger."""
+    """Import CellTypist without its folder in the user's home, its log output and its handler on the root logger."""
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
-    # The folder is read and made at import, and not needed afterwards.
+    # The folder is created at import and not needed afterwards.
     with tempfile.TemporaryDirectory(prefix="sctransformer-celltypist-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         os.environ.setdefault("CELLTYPIST_FOLDER", folder)

@@ -1,4 +1,4 @@
-"""Calibration on validation cells: one temperature, and the threshold under which a label is withheld."""
+"""Calibration on validation cells: the temperature, and the confidence below which a cell is `unknown`."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,39 +30,38 @@ def probabilities(logits_NC: NDArray[np.floating], temperature: float) -> NDArra
 def rejection_threshold(
     probabilities_NC: NDArray[np.floating], labels_N: NDArray[np.int64], error: float, withheld: float = 0.0
 ) -> float:
-    """The lowest confidence at which labels may be given, by two rules of which the stricter holds.
+    """The lowest confidence at which a cell gets a label: the stricter of two rules.
 
-    Of the labels given at most a share `error` is wrong: cells are accepted from the most confident down; the threshold
-    is the confidence of the last cell at which the share of wrong labels so far is within `error`. If no such cell
-    exists nothing short of certainty is accepted.
-
-    And the least confident share `withheld` of these cells is rejected, right or wrong. The first rule alone rejects
-    nothing where the model is right often enough, and then finds no cell of a type that it does not know. What is paid
-    is stated: that share of the labels.
+    1. At most a share `error` of the accepted cells may be wrong. Cells are accepted in order of falling confidence;
+       the threshold is the confidence of the last cell up to which the share of wrong labels is within `error`, or 1 if
+       there is no such cell.
+    2. The least confident share `withheld` of the cells is rejected, whether right or wrong. Without this rule a model
+       that is right often enough would reject nothing, and would not find cells of types it does not know.
 
     Returns:
-        A confidence in [0, 1]; cells under it are `unknown`.
+        A confidence in [0, 1]; cells below it are `unknown`.
     """
     confidence_N, risk_N = _by_confidence(probabilities_NC, labels_N)
     within = np.flatnonzero(risk_N <= error)
-    of_error = float(confidence_N[within[-1]]) if len(within) else 1.0
-    return max(of_error, float(np.quantile(confidence_N, withheld, method="lower")) if withheld else 0.0)
+    by_error = float(confidence_N[within[-1]]) if len(within) else 1.0
+    by_share = float(np.quantile(confidence_N, withheld, method="lower")) if withheld else 0.0
+    return max(by_error, by_share)
 
 
 def risk_coverage(
     probabilities_NC: NDArray[np.floating], labels_N: NDArray[np.int64], points: int = 101
 ) -> list[dict[str, float]]:
-    """The risk-coverage curve: what share of labels is wrong if only the most confident cells get one.
+    """The risk-coverage curve: the share of wrong labels when only the most confident cells get a label.
 
     El-Yaniv and Wiener 2010, "On the Foundations of Noise-free Selective Classification" (JMLR 11).
 
     Returns:
-        At most `points` points, from the strictest threshold to none: `threshold`, `coverage` (share of cells with a
-        label) and `risk` (share of wrong labels among those).
+        At most `points` points, from the highest threshold to the lowest: `threshold`, `coverage` (share of cells with
+        a label) and `risk` (share of wrong labels among these).
     """
     confidence_N, risk_N = _by_confidence(probabilities_NC, labels_N)
-    last_of_its_confidence = np.append(confidence_N[:-1] > confidence_N[1:], True)
-    chosen = np.flatnonzero(last_of_its_confidence)
+    last_of_tie_N = np.append(confidence_N[:-1] > confidence_N[1:], True)
+    chosen = np.flatnonzero(last_of_tie_N)
     chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(points, len(chosen))).round().astype(int))]
     return [
         {
@@ -77,7 +76,7 @@ def risk_coverage(
 def _by_confidence(
     probabilities_NC: NDArray[np.floating], labels_N: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Confidences from the highest down, and the share of wrong labels up to each of them."""
+    """Confidences in falling order, and the share of wrong labels among the cells up to each of them."""
     confidence_N = probabilities_NC.max(axis=1)
     wrong_N = probabilities_NC.argmax(axis=1) != labels_N
     order = np.argsort(-confidence_N, kind="stable")
@@ -87,12 +86,15 @@ def _by_confidence(
 def expected_calibration_error(
     probabilities_NC: NDArray[np.floating], labels_N: NDArray[np.int64], bins: int = 10
 ) -> float:
-    """Mean distance of confidence from accuracy over `bins` equal-width bins, weighted by their cells."""
+    """Mean difference of confidence and accuracy over `bins` equal-width bins, weighted by the cells of each bin.
+
+    Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2.
+    """
     confidence_N = probabilities_NC.max(axis=1)
-    right_N = probabilities_NC.argmax(axis=1) == labels_N
+    correct_N = probabilities_NC.argmax(axis=1) == labels_N
     bin_N = np.minimum((confidence_N * bins).astype(int), bins - 1)
     weights = np.bincount(bin_N, minlength=bins)
     gaps = np.abs(
-        np.bincount(bin_N, weights=confidence_N, minlength=bins) - np.bincount(bin_N, weights=right_N, minlength=bins)
+        np.bincount(bin_N, weights=confidence_N, minlength=bins) - np.bincount(bin_N, weights=correct_N, minlength=bins)
     )
     return float(gaps[weights > 0].sum() / len(labels_N))

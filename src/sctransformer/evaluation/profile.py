@@ -1,6 +1,7 @@
-"""A profile of cells: what they look like to a model, in figures of a fixed size, to hold batches against training.
+"""A profile of cells: summary statistics of fixed size, used to compare annotated batches with the training cells.
 
-Needs numpy alone. Made in the same way of training cells, for the bundle, and of every batch that is labelled.
+The bundle holds the profile of the training cells, and every annotation writes the profile of its cells. Needs numpy
+only.
 """
 
 from dataclasses import dataclass
@@ -10,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 LIBRARY_EDGES = np.linspace(0.0, 7.0, 141)
-"""Bins of log10 of the library size, a twentieth of a decade wide."""
+"""Bin edges of log10(library size), 0.05 apart."""
 CONFIDENCE_EDGES = np.linspace(0.0, 1.0, 21)
+"""Bin edges of the confidence."""
 _DIGITS = 5
 
 
 @dataclass(frozen=True)
 class Profile:
-    """G: genes of the vocabulary, E: embedding. A gene that was not measured is NaN."""
+    """Summary statistics of cells. The values of a gene that was not measured are NaN."""
 
     cells: int
     detection_G: NDArray[np.float64]
@@ -25,18 +27,18 @@ class Profile:
     expression_G: NDArray[np.float64]
     """Mean log1p of counts per 10,000."""
     library_size_B: NDArray[np.int64]
-    """Cells by log10 of their library size, in the bins of LIBRARY_EDGES."""
+    """Histogram of log10(library size) with the bins of LIBRARY_EDGES."""
     confidence_B: NDArray[np.int64]
-    """Cells by confidence, in the bins of CONFIDENCE_EDGES."""
+    """Histogram of the confidence with the bins of CONFIDENCE_EDGES."""
     labels: dict[str, int]
-    """Cells by label, without the rejected."""
+    """Number of cells by label, without rejected cells."""
     rejected: int
-    """Cells without a label."""
+    """Number of rejected cells (`unknown`)."""
     embedding_mean_E: NDArray[np.float64]
     embedding_std_E: NDArray[np.float64]
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON holds it; NaN becomes null."""
+        """A JSON object; NaN becomes null."""
         return {
             "cells": self.cells,
             "detection": _listed(self.detection_G),
@@ -54,7 +56,7 @@ class Profile:
         """The inverse of `to_json`.
 
         Raises:
-            KeyError, TypeError, ValueError: it is no profile.
+            KeyError, TypeError, ValueError: the content is not a profile.
         """
         return cls(
             cells=int(content["cells"]),
@@ -70,13 +72,13 @@ class Profile:
 
 
 def library_size_bins(library_size_N: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Cells in each bin of LIBRARY_EDGES; what lies outside counts in the first or last."""
+    """Number of cells in each bin of LIBRARY_EDGES; values outside count in the first or last bin."""
     log_N = np.log10(np.maximum(library_size_N.astype(np.float64), 1.0))
     return np.histogram(np.clip(log_N, LIBRARY_EDGES[0], LIBRARY_EDGES[-1]), LIBRARY_EDGES)[0].astype(np.int64)
 
 
 def confidence_bins(confidence_N: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Cells in each bin of CONFIDENCE_EDGES."""
+    """Number of cells in each bin of CONFIDENCE_EDGES."""
     return np.histogram(np.clip(confidence_N, 0.0, 1.0), CONFIDENCE_EDGES)[0].astype(np.int64)
 
 

@@ -1,4 +1,4 @@
-"""Statistics of the training cells that a bundle carries, against which later batches can be held."""
+"""Statistics of the training cells, stored in the bundle, with which later batches are compared."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,8 +16,11 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 def reference_statistics(training: CellArrays, cells: AnnData) -> dict[str, Any]:
-    """Of the training cells: their number, quantiles of library size, share of each label, share of cells that express
-    each gene (in vocabulary order).
+    """Number of training cells, quantiles of library size, share of each label, share of cells that express each gene.
+
+    Args:
+        training: the training cells as arrays; genes are in the order of the vocabulary.
+        cells: the same cells, for their labels.
     """
     shares = cells.obs[OBS.cell_type].value_counts(normalize=True)
     return {
@@ -34,20 +37,21 @@ def reference_profile(
     training: CellArrays,
     embedding_NE: NDArray[np.floating],
     names: Sequence[str],
-    confidence_M: NDArray[np.floating],
+    validation_confidence_N: NDArray[np.floating],
     threshold: float,
 ) -> dict[str, Any]:
-    """The profile of the training cells, with confidences of validation cells: of those it learned a model is too sure.
+    """Profile of the training cells. Confidences are those of validation cells: on training cells a model is too sure.
 
     Args:
-        training: N cells.
-        embedding_NE: of the training cells.
-        names: of the classes.
-        confidence_M: calibrated, of M validation cells.
-        threshold: under which those are rejected.
+        training: the training cells.
+        embedding_NE: their embedding.
+        names: class names.
+        validation_confidence_N: calibrated confidence of each validation cell.
+        threshold: confidence below which a cell is rejected.
 
     Returns:
-        JSON, see `Profile.to_json`; `judged_cells` is M, and `rejected` counts among those.
+        A JSON object, see `Profile.to_json`, with `judged_cells`, the number of validation cells; `rejected` is the
+        number of rejected validation cells.
     """
     labels_C = np.bincount(training.labels_N, minlength=len(names))
     profile = Profile(
@@ -55,10 +59,10 @@ def reference_profile(
         detection_G=(training.counts_NG > 0).mean(axis=0),
         expression_G=log1p_cp10k(training.counts_NG, training.library_size_N).mean(axis=0, dtype=np.float64),
         library_size_B=library_size_bins(training.library_size_N),
-        confidence_B=confidence_bins(confidence_M),
+        confidence_B=confidence_bins(validation_confidence_N),
         labels=dict(zip(names, labels_C.tolist(), strict=True)),
-        rejected=int((confidence_M < threshold).sum()),
+        rejected=int((validation_confidence_N < threshold).sum()),
         embedding_mean_E=embedding_NE.mean(axis=0, dtype=np.float64),
         embedding_std_E=embedding_NE.std(axis=0, dtype=np.float64),
     )
-    return {**profile.to_json(), "judged_cells": len(confidence_M)}
+    return {**profile.to_json(), "judged_cells": len(validation_confidence_N)}

@@ -1,4 +1,4 @@
-"""Scoring cells with the torch model, in batches."""
+"""Score cells with the torch model, in batches."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from sctransformer.model import PriorBiasedTransformer
 def score_cells(
     model: PriorBiasedTransformer, cells: CellArrays, batch_size: int = 256
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Logits (cells x classes) and embeddings (cells x embedding)."""
+    """Logits (cells x classes) and embeddings (cells x embedding) of all cells, in evaluation mode."""
     model.eval()
     logits, embeddings = [], []
     for start in range(0, len(cells), batch_size):

@@ -132,7 +132,7 @@ def summary(
     console.print(f"gates      {verdict(decision)}")
     console.print(f"champion   {champion}")
     console.print(f"annotated  {annotation.output} ({annotation.cells} cells, {annotation.rejected} unknown)")
-    console.print(f"figures    {layout.CONFUSION_PICTURE}, {layout.UMAP_PICTURE}, {layout.CURVES}")
+    console.print(f"figures    {layout.CONFUSION_PLOT}, {layout.UMAP_PLOT}, {layout.CURVES}")
     console.print(f"Data Docs  {layout.DATA_DOCS / 'index.html'}")
     console.print("\nNext, after `source .venv/bin/activate`:", style="bold")
     console.print("  sctransformer train -S train.lr=0.0005           another run, tracked")

@@ -6,14 +6,14 @@ CELLS = Path("data/cells.h5ad")
 NEW_CELLS = Path("data/new_cells.h5ad")
 EXAMPLE_CELLS = Path("data/example/pbmc68k_reduced.h5ad")
 EXAMPLE_GENE_MAP = Path("data/example/gene_map.csv")
-GENES_FIGURES = Path("outputs/ingest/genes.json")
+GENE_SUMMARY = Path("outputs/ingest/genes.json")
 
 VALIDATION = Path("outputs/validation/results.json")
 DATA_DOCS = Path("outputs/validation/data_docs")
 
 PREPARED_CELLS = Path("outputs/prepared/cells.h5ad")
 PANEL = Path("outputs/prepared/panel.parquet")
-PANEL_FIGURES = Path("outputs/prepared/panel.json")
+PANEL_SUMMARY = Path("outputs/prepared/panel.json")
 
 EDGES = Path("outputs/prior/edges.parquet")
 BIAS = Path("outputs/prior/bias.safetensors")
@@ -21,7 +21,7 @@ PRIOR_TENSOR = "prior_HGS"
 """Name of the tensor in BIAS; the file holds none in the modes that use no edges."""
 COVERAGE = Path("outputs/prior/coverage.json")
 DEGREES = Path("outputs/prior/degrees.csv")
-COVERAGE_PICTURE = Path("outputs/prior/coverage.png")
+COVERAGE_PLOT = Path("outputs/prior/coverage.png")
 
 TRAINING = Path("outputs/training")
 WEIGHTS = TRAINING / "weights.safetensors"
@@ -44,9 +44,9 @@ TEST_CELLS_FILE = EVALUATION / "test_cells.h5ad"
 """The test cells over all genes, with labels and donors: candidate and champion are compared on them."""
 CALIBRATION = EVALUATION / "calibration.json"
 CONTROL = Path("outputs/control/metrics.json")
-CONFUSION_PICTURE = EVALUATION / "confusion_matrix.png"
-RISK_COVERAGE_PICTURE = EVALUATION / "risk_coverage.png"
-UMAP_PICTURE = EVALUATION / "umap.png"
+CONFUSION_PLOT = EVALUATION / "confusion_matrix.png"
+RISK_COVERAGE_PLOT = EVALUATION / "risk_coverage.png"
+UMAP_PLOT = EVALUATION / "umap.png"
 
 BUNDLE_FOLDER = Path("outputs/bundle")
 REGISTRATION = Path("outputs/registration.json")

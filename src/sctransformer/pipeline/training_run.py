@@ -178,7 +178,7 @@ def _logged_inputs(run_id: str, params: Params, content: dict[str, Any]) -> dict
     """Record cells and network as inputs of the run; the lineage of the model to come."""
     cells, network = params.data.cells, params.prior.network
     data_sha256, prior_sha256 = sha256_file(layout.CELLS), sha256_file(network)
-    counts, coverage = read_json(layout.PANEL_FIGURES)["cells"], read_json(layout.COVERAGE)
+    counts, coverage = read_json(layout.PANEL_SUMMARY)["cells"], read_json(layout.COVERAGE)
     md5 = dvc_md5(layout.CELLS)
     runs.log_dataset(run_id, cells.stem, data_sha256, str(cells), "training", counts, md5)
     runs.log_dataset(run_id, network.stem, prior_sha256, str(network), "prior", coverage, dvc_md5(network))

@@ -42,7 +42,7 @@ def in_memory(params: Params) -> bool:
     """Whether workers hold the cells in memory: as params.yaml says, or by their size."""
     if params.train.cells != "auto":
         return params.train.cells == "memory"
-    figures = read_json(layout.PANEL_FIGURES)
+    figures = read_json(layout.PANEL_SUMMARY)
     return fits_in_memory(sum(figures["cells"].get(side, 0) for side in SIDES), figures["genes"])
 
 

@@ -25,8 +25,8 @@ def embedded(cells: CellArrays) -> np.ndarray:
 
 def reference() -> dict[str, Any]:
     training = arrays(simulated_cells(600))
-    confidence_M = np.random.default_rng(0).beta(9, 1, 300)
-    return {"profile": reference_profile(training, embedded(training), LABELS, confidence_M, 0.6)}
+    confidence_N = np.random.default_rng(0).beta(9, 1, 300)
+    return {"profile": reference_profile(training, embedded(training), LABELS, confidence_N, 0.6)}
 
 
 def batch(cells: CellArrays, confidence_N: np.ndarray | None = None) -> dict[str, Any]:

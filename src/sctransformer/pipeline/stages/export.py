@@ -53,12 +53,12 @@ def main() -> None:
         described=described(cells[(cells.obs[OBS.split] == "train").to_numpy()].obs),
     )
     reference = reference_statistics(training, cells[cells.obs[OBS.split] == "train"])
-    confidence_M = probabilities(score_cells(model, validation)[0], calibration["temperature"]).max(axis=1)
+    confidence_N = probabilities(score_cells(model, validation)[0], calibration["temperature"]).max(axis=1)
     reference["profile"] = reference_profile(
         training,
         score_cells(model, training)[1],
         labels_of(cells),
-        confidence_M,
+        confidence_N,
         calibration["rejection_threshold"],
     )
     write_bundle(

@@ -36,7 +36,7 @@ def main() -> None:
         "cells": pd.Series(split).value_counts().loc[lambda counts: counts > 0].sort_index().to_dict(),
         "split": way,
     }
-    write_json(layout.PANEL_FIGURES, figures)
+    write_json(layout.PANEL_SUMMARY, figures)
     print(
         f"panel of {figures['genes']} genes {figures['genes_by_criterion']}, {figures['regulators']} regulators; "
         f"cells, split by {way}: {figures['cells']}"

@@ -47,7 +47,7 @@ def main() -> None:
     table = degrees(network, genes)
     with atomic_write(layout.DEGREES) as temporary:
         table.to_csv(temporary, index=False)
-    coverage_picture(figures, degree_distribution(network, genes), table, layout.COVERAGE_PICTURE)
+    coverage_picture(figures, degree_distribution(network, genes), table, layout.COVERAGE_PLOT)
     write_json(layout.COVERAGE, figures)
     for sentence in dict.fromkeys([*network.repairs.sentences(), *kept.repairs.sentences()]):
         print(f"{params.prior.network}: {sentence}")

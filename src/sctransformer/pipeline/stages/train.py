@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from safetensors.torch import save_file
 
 from sctransformer.errors import UserError
-from sctransformer.evaluation.figures import training_curves
+from sctransformer.evaluation.plots import plot_training_curves
 from sctransformer.files import atomic_write, read_json, write_json
 from sctransformer.model import ModelConfig
 from sctransformer.params import Params, load_params
@@ -70,7 +70,7 @@ def write_outputs(
         folder.mkdir()
         save_file(checkpoint.best, folder / layout.WEIGHTS.name)
         table.to_csv(folder / layout.HISTORY.name, index=False)
-        training_curves(table, folder / layout.CURVES.name)
+        plot_training_curves(table, folder / layout.CURVES.name)
         write_json(folder / layout.MODEL_CONFIG.name, config.to_dict())
         write_json(folder / layout.LINEAGE.name, lineage)
         (folder / layout.LOCK_OF_TRAINING.name).write_bytes((dvc_lock or "").encode())
@@ -81,7 +81,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     params = load_params()
     task, workers = training_task(params), workers_of(params)
-    labelled = int(read_json(layout.PANEL_FIGURES)["cells"]["train"])
+    labelled = int(read_json(layout.PANEL_SUMMARY)["cells"]["train"])
     if labelled < FEW_CELLS and params.train.finetune == "all":
         print(f"Note: there are {labelled} labelled cells; with so few, -S train.finetune=frozen often does better.")
     where = "held in memory" if in_memory(params) else "read from disk in chunks, each worker its share"

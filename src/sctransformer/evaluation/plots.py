@@ -1,4 +1,4 @@
-"""Pictures of a training and its evaluation. Each function writes one PNG."""
+"""Plots of training and evaluation. Each function writes one PNG."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,21 +7,22 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
 from sctransformer.files import atomic_write
 
-matplotlib.use("Agg")  # no screen is needed
+matplotlib.use("Agg")  # no display is needed
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 DPI = 120
 
 
-def training_curves(history: pd.DataFrame, target: Path) -> None:
-    """Losses and validation scores over epochs, the chosen epoch marked; those of pretraining in a panel of their own.
+def plot_training_curves(history: pd.DataFrame, target: Path) -> None:
+    """Losses and validation scores over epochs, with the chosen epoch marked; pretraining has a panel of its own.
 
     Args:
-        history: one row an epoch, with the fields of `EpochReport` as columns.
+        history: one row per epoch, with the fields of `EpochReport` as columns.
         target: the file to write.
     """
     parts = [part for phase in ("pretraining", "supervised") if len(part := history[history["phase"] == phase])]
@@ -42,60 +43,59 @@ def training_curves(history: pd.DataFrame, target: Path) -> None:
     _save(figure, target)
 
 
-def risk_coverage(curves: Mapping[str, Sequence[Mapping[str, float]]], threshold: float, target: Path) -> None:
-    """Share of wrong labels over the share of cells that get one; what the threshold gives is marked.
+def plot_risk_coverage(curves: Mapping[str, Sequence[Mapping[str, float]]], threshold: float, target: Path) -> None:
+    """Share of wrong labels against the share of cells with a label; the rejection threshold is marked.
 
     Args:
-        curves: by the name of the cells, see `calibration.risk_coverage`.
-        threshold: in force.
+        curves: curve by name of the cells, see `calibration.risk_coverage`.
+        threshold: the rejection threshold.
         target: the file to write.
     """
     figure, axes = plt.subplots(figsize=(5.5, 4), layout="constrained")
     for name, curve in curves.items():
         (line,) = axes.plot([point["coverage"] for point in curve], [point["risk"] for point in curve], label=name)
-        held = [point for point in curve if point["threshold"] >= threshold]
-        if held:
-            axes.plot(held[-1]["coverage"], held[-1]["risk"], "o", color=line.get_color())
+        accepted = [point for point in curve if point["threshold"] >= threshold]
+        if accepted:
+            axes.plot(accepted[-1]["coverage"], accepted[-1]["risk"], "o", color=line.get_color())
     axes.set(xlabel="share of cells with a label", ylabel="share of wrong labels", xlim=(0, 1), ylim=(0, None))
     axes.legend(title=f"threshold {threshold:.3g} marked", frameon=False)
     _save(figure, target)
 
 
-def confusion_matrix(
+def plot_confusion_matrix(
     labels_N: NDArray[np.int64], predicted_N: NDArray[np.int64], names: Sequence[str], target: Path
 ) -> None:
-    """Share of each true class by predicted class, cells written into the squares."""
+    """Number of cells by true and predicted class; colours are shares of the true class."""
     size = len(names)
-    counts_CC = np.bincount(labels_N * size + predicted_N, minlength=size**2).reshape(size, size)
+    counts_CC = confusion_matrix(labels_N, predicted_N, labels=range(size))
     share_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
     side = 3.5 + 0.45 * size
     figure, axes = plt.subplots(figsize=(side + 1.5, side), layout="constrained")
-    image = axes.imshow(share_CC, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(size), names, rotation=60, ha="right")
-    axes.set_yticks(range(size), names)
+    display = ConfusionMatrixDisplay(share_CC, display_labels=list(names))
+    display.plot(ax=axes, cmap="Blues", colorbar=False, im_kw={"vmin": 0, "vmax": 1}, text_kw={"fontsize": 8})
+    for (row, column), text in np.ndenumerate(display.text_):
+        text.set_text(counts_CC[row, column] or "")  # a matrix of zeros is hard to read
     axes.set(xlabel="predicted", ylabel="true", title="test cells")
-    for row, column in zip(*np.nonzero(counts_CC), strict=True):
-        colour = "white" if share_CC[row, column] > 0.5 else "black"
-        axes.text(column, row, counts_CC[row, column], ha="center", va="center", color=colour, fontsize=8)
-    figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
+    plt.setp(axes.get_xticklabels(), rotation=60, ha="right", rotation_mode="anchor")
+    figure.colorbar(display.im_, ax=axes, shrink=0.7, label="share of the true class")
     _save(figure, target)
 
 
-def embedding_umap(embedding_NE: NDArray[np.floating], labels: Sequence[str], seed: int, target: Path) -> None:
-    """UMAP of cell embeddings, coloured by label."""
-    import scanpy as sc  # slow to import, and needed here only
+def plot_embedding(embedding_NE: NDArray[np.floating], labels: Sequence[str], seed: int, target: Path) -> None:
+    """UMAP of the cell embedding, coloured by label."""
+    import scanpy as sc  # slow to import, and only needed here
     from anndata import AnnData
 
     cells = AnnData(np.asarray(embedding_NE, dtype=np.float32))
     sc.pp.neighbors(cells, n_neighbors=min(15, max(2, len(cells) - 1)), use_rep="X", random_state=seed)
     sc.tl.umap(cells, random_state=seed)
-    where = cells.obsm["X_umap"]
+    coordinates = cells.obsm["X_umap"]
     label_N = np.asarray(labels)
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     colours = plt.get_cmap("tab20")
     for index, name in enumerate(sorted(set(labels))):
         members = label_N == name
-        axes.scatter(*where[members].T, s=9, color=colours(index % 20), label=f"{name} ({members.sum()})")
+        axes.scatter(*coordinates[members].T, s=9, color=colours(index % 20), label=f"{name} ({members.sum()})")
     axes.set(xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[], title="cell embedding")
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _save(figure, target)
@@ -103,5 +103,5 @@ def embedding_umap(embedding_NE: NDArray[np.floating], labels: Sequence[str], se
 
 def _save(figure: Figure, target: Path) -> None:
     with atomic_write(target) as temporary:
-        figure.savefig(temporary, dpi=DPI, metadata={"Software": None})  # the same bytes for the same figure
+        figure.savefig(temporary, dpi=DPI, metadata={"Software": None})  # equal plots give equal bytes
     plt.close(figure)
