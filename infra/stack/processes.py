@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from sctransformer.errors import UserError
+from sctransformer.processes import ProcessIdentity
 
 START_SECONDS = 120.0
 STOP_SECONDS = 20.0
@@ -60,8 +61,7 @@ def start(
             cwd=folder,
             start_new_session=True,
         )
-    content = {"pid": process.pid, "started": psutil.Process(process.pid).create_time()}
-    _pid_file(name, folder).write_text(json.dumps(content))
+    _pid_file(name, folder).write_text(json.dumps(ProcessIdentity.of(process.pid).to_dict()))
     deadline = time.monotonic() + START_SECONDS
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -72,15 +72,12 @@ def start(
 
 
 def running(name: str, folder: Path) -> psutil.Process | None:
-    """The process of a service; None: it does not run."""
-    file = _pid_file(name, folder)
+    """The process of a service, or None if the service is not running."""
     try:
-        content = json.loads(file.read_text())
-        process = psutil.Process(int(content["pid"]))
-        alive = abs(process.create_time() - content["started"]) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
-    except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
+        identity = ProcessIdentity.from_json(_pid_file(name, folder).read_text())
+        return psutil.Process(identity.pid) if identity.is_alive() else None
+    except (OSError, ValueError, psutil.NoSuchProcess):
         return None
-    return process if alive else None
 
 
 def stop(name: str, folder: Path) -> bool:

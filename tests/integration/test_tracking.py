@@ -117,7 +117,7 @@ def test_the_default_store_is_absolute_and_the_variable_wins(project: Path, monk
     assert stores.tracking_uri() == f"sqlite:///{project / 'other.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert stores.tracking_uri() == "http://127.0.0.1:5000"
-    assert stores.shown("http://me:secret@host/x") == "http://***@host/x"
+    assert stores.redact_credentials("http://me:secret@host/x") == "http://***@host/x"
 
 
 def test_a_server_that_is_not_there_is_one_sentence(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

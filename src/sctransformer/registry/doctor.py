@@ -111,12 +111,12 @@ def _locks(client: MlflowClient, name: str, repair: bool) -> Iterator[Finding]:
         for holder in release_dead(client, name):
             yield Finding(name, "repaired", f"removed the lock of {holder}, which had ended.")
     for holder in holders(client, name):
-        dead = holder.is_dead()
-        if dead:
+        alive = holder.process.is_alive()
+        if alive is False:
             yield Finding(
                 name, "problem", f"{holder} died while it held the lock; the next decision, or --repair, removes it."
             )
-        elif dead is None:
+        elif alive is None:
             yield Finding(
                 name,
                 "problem",

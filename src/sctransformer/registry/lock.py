@@ -7,7 +7,6 @@ tag is removed by its own name, so breaking the lock of a command that died cann
 
 import contextlib
 import json
-import platform
 import random
 import sys
 import time
@@ -15,13 +14,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-import psutil
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from sctransformer.errors import UserError
+from sctransformer.processes import ProcessIdentity
 from sctransformer.registry.lineage import utc_now, who
 from sctransformer.registry.names import LOCK_TAG
 
@@ -34,27 +32,15 @@ _TOLD_AFTER = 2.0
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds, or held, the lock."""
+    """A command that holds the lock or waits for it."""
 
     tag: str
     who: str
-    host: str
     when: str
-    pid: int
-    started: float
-    process_table: str
+    process: ProcessIdentity
 
     def __str__(self) -> str:
-        return f"{self.who} on {self.host} (process {self.pid}, {self.when})"
-
-    def is_dead(self) -> bool | None:
-        """Whether its process has ended; None: it runs on another machine, where nobody here can look."""
-        if self.process_table != _process_table():
-            return None
-        try:
-            return abs(psutil.Process(self.pid).create_time() - self.started) > 1.0
-        except psutil.NoSuchProcess:
-            return True
+        return f"{self.who} on {self.process.host} (process {self.process.pid}, {self.when})"
 
 
 @contextmanager
@@ -97,7 +83,7 @@ def holders(client: MlflowClient, name: str) -> list[Holder]:
 
 def release_dead(client: MlflowClient, name: str) -> list[Holder]:
     """Remove the locks of processes of this machine that have ended; gives whose they were."""
-    dead = [holder for holder in holders(client, name) if holder.is_dead()]
+    dead = [holder for holder in holders(client, name) if holder.process.is_alive() is False]
     for holder in dead:
         _remove(client, name, holder.tag)
     return dead
@@ -134,11 +120,11 @@ def _acquire(client: MlflowClient, name: str, mine: str) -> None:
 
 
 def _is_gone(holder: Holder, first_seen: dict[str, float]) -> bool:
-    dead = holder.is_dead()
-    if dead is None:
+    alive = holder.process.is_alive()
+    if alive is None:
         since = first_seen.setdefault(holder.tag, time.monotonic())
         return time.monotonic() - since > LEASE_SECONDS
-    return dead
+    return not alive
 
 
 def _remove(client: MlflowClient, name: str, tag: str) -> None:
@@ -147,30 +133,12 @@ def _remove(client: MlflowClient, name: str, tag: str) -> None:
 
 
 def _content() -> str:
-    own = psutil.Process()
-    return json.dumps(
-        {
-            "who": who(),
-            "host": platform.node(),
-            "when": utc_now(),
-            "pid": own.pid,
-            "started": own.create_time(),
-            "process_table": _process_table(),
-        }
-    )
+    return json.dumps({"who": who(), "when": utc_now(), **ProcessIdentity.current().to_dict()})
 
 
 def _holder(tag: str, content: str) -> Holder:
     try:
-        return Holder(tag=tag, **json.loads(content))
-    except (ValueError, TypeError):  # set by hand, or by a later version
-        return Holder(tag, "somebody", "another machine", "at an unknown time", 0, 0.0, "")
-
-
-def _process_table() -> str:
-    """Names the processes among which a pid means something: this boot of this machine, this container."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}:{Path('/proc/self/ns/pid').stat().st_ino}"
-    except OSError:
-        return platform.node()
+        fields = json.loads(content)
+        return Holder(tag, fields["who"], fields["when"], ProcessIdentity.from_json(fields))
+    except (ValueError, TypeError, KeyError):  # set by hand, or by a later version
+        return Holder(tag, "somebody", "at an unknown time", ProcessIdentity("another machine", 0, 0.0))

@@ -2,20 +2,17 @@
 
 import contextlib
 import json
-import os
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 from mlflow.entities import LifecycleStage, Run
 from mlflow.exceptions import MlflowException
 
 from sctransformer.errors import UserError
+from sctransformer.processes import ProcessIdentity
 from sctransformer.tracking.runs import finish_run
 from sctransformer.tracking.store import connect, one_sentence, redact_credentials, tracking_uri
-from sctransformer.tracking.watchdog import lives
 
 EXPERIMENT = "training"
 """Of the runs of `sctransformer train`."""
@@ -46,7 +43,7 @@ class FoundRun:
 
 def process_tag() -> str:
     """The value of `PROCESS_TAG` for this process."""
-    return json.dumps([socket.gethostname(), os.getpid(), psutil.Process().create_time()])
+    return json.dumps(ProcessIdentity.current().to_dict())
 
 
 @one_sentence
@@ -120,8 +117,10 @@ def _as_it_is(run: Run) -> Run:
     tag = run.data.tags.get(PROCESS_TAG)
     if run.info.status != "RUNNING" or tag is None:
         return run
-    host, pid, created = json.loads(tag)
-    if host != socket.gethostname() or lives(pid, created):
+    try:
+        if ProcessIdentity.from_json(tag).is_alive() is not False:
+            return run
+    except ValueError:  # edited by hand
         return run
     with contextlib.suppress(UserError):
         finish_run(run.info.run_id, "KILLED")

@@ -1,51 +1,44 @@
-"""Says of a run that it was killed, when the process that trains it is no more and could not say so itself.
+"""Marks a run as killed if the process that trains it ends without closing the run.
 
-Run as a program beside the training: `python -m sctransformer.tracking.watchdog RUN_ID PID CREATE_TIME`.
+Runs as a program beside the training: `python -m sctransformer.tracking.watchdog RUN_ID PROCESS`, where PROCESS is a
+`ProcessIdentity` as JSON.
 """
 
 import contextlib
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psutil
+from sctransformer.processes import ProcessIdentity
 
-SECONDS = 1.0
-"""Between two looks at the process."""
+INTERVAL_SECONDS = 1.0
+"""Time between two checks of the process."""
 
 
 @contextmanager
 def watched(run_id: str) -> Iterator[None]:
-    """Have a process of its own watch over this one while the block lasts."""
-    process = psutil.Process()
-    command = [sys.executable, "-m", "sctransformer.tracking.watchdog", run_id, str(process.pid)]
-    command.append(repr(process.create_time()))
-    # a session of its own: Ctrl-C and the end of the terminal are not meant for it
-    guardian = subprocess.Popen(
+    """Run the watchdog for this process while the block lasts."""
+    process = json.dumps(ProcessIdentity.current().to_dict())
+    command = [sys.executable, "-m", "sctransformer.tracking.watchdog", run_id, process]
+    # A session of its own: Ctrl-C and the hang-up of the terminal must not end the watchdog.
+    watchdog = subprocess.Popen(
         command, start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         yield
     finally:
-        guardian.terminate()
-        guardian.wait()
+        watchdog.terminate()
+        watchdog.wait()
 
 
-def lives(pid: int, created: float) -> bool:
-    """Whether the process is there, and is the one that was started then."""
-    try:
-        process = psutil.Process(pid)
-        return process.create_time() == created and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
-
-
-def watch(run_id: str, pid: int, created: float) -> None:
-    """Wait for the end of a process; if its run is still open then, close it as killed."""
-    while lives(pid, created):
-        time.sleep(SECONDS)
+def watch(run_id: str, process: ProcessIdentity) -> None:
+    """Wait until a process ends; if its run is still open then, mark the run as killed."""
+    while process.is_alive() is not False:
+        time.sleep(INTERVAL_SECONDS)
+    # Imported only now: MLflow would hold memory during the whole training.
     from sctransformer.errors import UserError
     from sctransformer.tracking import outbox, queries
 
@@ -56,4 +49,4 @@ def watch(run_id: str, pid: int, created: float) -> None:
 
 
 if __name__ == "__main__":
-    watch(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
+    watch(sys.argv[1], ProcessIdentity.from_json(sys.argv[2]))

@@ -1,16 +1,13 @@
 """Runs that began and have not ended well: what they began with, whether they still train, how they are found."""
 
 import dataclasses
-import os
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from sctransformer.errors import UserError
+from sctransformer.processes import ProcessIdentity
 from sctransformer.training.run_folder import RunFolder, runs_in
 
 RESUME_VARIABLE = "SCTRANSFORMER_RESUME"
@@ -23,7 +20,7 @@ _PREFIX = "train-"
 
 
 def _this_process() -> dict[str, Any]:
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
+    return ProcessIdentity.current().to_dict()
 
 
 @dataclass(frozen=True)
@@ -41,17 +38,12 @@ class RunManifest:
     dvc_lock: str | None = None
     """Content of dvc.lock, whose digest stands in the lineage; None: there was no such file."""
     process: dict[str, Any] = field(default_factory=_this_process)
-    """The one that trains: host, pid, and when it started, for pids are used again."""
+    """The process that trains it; see `ProcessIdentity`."""
 
     @property
     def trains_here(self) -> bool:
-        """Whether the process still lives on this machine; of one elsewhere nothing is known."""
-        if self.process["host"] != socket.gethostname():
-            return False
-        try:
-            return psutil.Process(self.process["pid"]).create_time() == self.process["started"]
-        except psutil.Error:
-            return False
+        """Whether the process that trains this run is known to be running on this machine."""
+        return ProcessIdentity.from_json(self.process).is_alive() is True
 
     def taken_up(self) -> "RunManifest":
         """The same, with this process as the one that trains."""
