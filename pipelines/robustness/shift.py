@@ -19,12 +19,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sctransformer import layout
 from sctransformer.annotation.genes import fill_absent, match_genes
 from sctransformer.annotation.session import ScoringSession
 from sctransformer.data.arrays import CellArrays
 from sctransformer.errors import run_reporting
 from sctransformer.export.bundle import Bundle, read_bundle
-from sctransformer.pipeline import layout
 from sctransformer.training.thinning import thin
 
 BATCH = 256

@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sctransformer import layout
 from sctransformer.data.arrays import CellArrays
 from sctransformer.errors import UserError, run_reporting
 from sctransformer.params import Params, load_params
-from sctransformer.pipeline import layout
 
 FEWEST = 20
 """With fewer validation cells of the type that is left out, its training cells are scored too."""

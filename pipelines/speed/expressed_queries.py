@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from pipelines.study.config import with_overrides
+from sctransformer import layout
 from sctransformer.annotation.stream import BATCH_CELLS
 from sctransformer.data.cells import CellFile
 from sctransformer.data.genes import identify, read_gene_map
@@ -37,7 +38,6 @@ from sctransformer.errors import UserError, run_reporting
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.model.layers import RegulationLayer
 from sctransformer.params import Params, load_params
-from sctransformer.pipeline import layout
 from sctransformer.prior.bias import allowed_pairs, mask_bias
 from sctransformer.prior.readers import read_any
 

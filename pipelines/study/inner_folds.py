@@ -23,6 +23,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from pipelines.study.config import with_overrides
 from pipelines.study.pool import parallel_map
+from sctransformer import layout
 from sctransformer._constants import OBS
 from sctransformer.data.cells import CellFile, read_cells
 from sctransformer.data.panel import choose_panel
@@ -33,7 +34,6 @@ from sctransformer.errors import run_reporting
 from sctransformer.evaluation.baselines import logistic_regression
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.params import Params, load_params
-from sctransformer.pipeline import layout
 from sctransformer.prior.network import read_network
 from sctransformer.training.build import new_model, train_config
 from sctransformer.training.loop import fit

@@ -9,10 +9,10 @@ import yaml
 from anndata import AnnData
 from safetensors.numpy import save_file
 
+from sctransformer import layout
 from sctransformer._constants import OBS
 from sctransformer.errors import UserError
 from sctransformer.files import write_json
-from sctransformer.pipeline import layout
 from sctransformer.pipeline.artefacts import trained_model
 from sctransformer.pipeline.stages import prepare, prior, train
 from tests.conftest import EDGES, GENES, simulated_cells, small_model

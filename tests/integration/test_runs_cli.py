@@ -138,7 +138,7 @@ def test_figures_are_kept_while_the_server_is_down_and_sent_in_order(
     (kept,) = (project / "mlartifacts").rglob("curve.png")
     assert kept.read_bytes() == b"first"
     assert outbox.unsent(run_id) == 0
-    assert list(outbox.KEPT.iterdir()) == []
+    assert list(outbox.UNSENT.iterdir()) == []
 
 
 def test_an_artifact_that_is_not_there(store: MlflowClient, project: Path) -> None:

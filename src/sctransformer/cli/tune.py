@@ -8,11 +8,8 @@ from typing import Annotated
 import typer
 
 from sctransformer.cli.stopping import run_stoppable
+from sctransformer.layout import SEARCH_SPACE, SEARCHES
 
-SPACE = Path("pipelines/tuning/space.yaml")
-"""What is searched unless a file is given."""
-FOLDER = Path("outputs/tuning")
-"""Holds a folder for each search."""
 TARGET = "register"
 """The stage the refit ends with: a version in the registry, with the alias candidate."""
 
@@ -20,7 +17,7 @@ TARGET = "register"
 def tune(
     space: Annotated[
         Path, typer.Argument(help="YAML: parameters, and the values each may take; see pipelines/tuning/space.yaml.")
-    ] = SPACE,
+    ] = SEARCH_SPACE,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Most trials; overrides the file.")] = None,
     minutes: Annotated[
         float | None, typer.Option("--minutes", min=0.1, help="Budget of the search; overrides the file.")
@@ -48,11 +45,11 @@ def tune(
     if not Path("dvc.yaml").is_file():
         raise UserError("dvc.yaml: no such file here; run from the project's folder.")
     load_space(space, load_params())
-    folder = FOLDER / experiment_name(name, unique=False)
+    folder = SEARCHES / experiment_name(name, unique=False)
     if folder.exists() and not resume:
         raise UserError(f"{folder}: there is a search of that name; go on with --resume, or give another --name.")
     if resume and not folder.exists():
-        raise UserError(f"{folder}: there is no search of that name to resume; see {FOLDER}.")
+        raise UserError(f"{folder}: there is no search of that name to resume; see {SEARCHES}.")
     command = [sys.executable, "-m", "sctransformer.pipeline.tune", str(space), str(folder)]
     command += [f"--trials={trials}"] if trials is not None else []
     command += [f"--minutes={minutes}"] if minutes is not None else []

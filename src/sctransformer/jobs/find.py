@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from sctransformer.errors import UserError
+from sctransformer.layout import JOBS
 
-FOLDER = Path("pipelines/jobs")
 SUFFIXES = (".yaml", ".yml")
 
 
@@ -23,7 +23,7 @@ def find_job(name: str) -> Path:
             raise UserError(f"{path}: no such job file.")
         return path
     for suffix in SUFFIXES:
-        if (FOLDER / f"{name}{suffix}").is_file():
-            return FOLDER / f"{name}{suffix}"
-    there = sorted(file.stem for file in FOLDER.glob("*.y*ml")) if FOLDER.is_dir() else []
-    raise UserError(f"{name}: no such job (in {FOLDER}: {', '.join(there) or 'none'}).")
+        if (JOBS / f"{name}{suffix}").is_file():
+            return JOBS / f"{name}{suffix}"
+    there = sorted(file.stem for file in JOBS.glob("*.y*ml")) if JOBS.is_dir() else []
+    raise UserError(f"{name}: no such job (in {JOBS}: {', '.join(there) or 'none'}).")

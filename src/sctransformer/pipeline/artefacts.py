@@ -2,10 +2,10 @@
 
 from safetensors.torch import load_file
 
+from sctransformer import layout
 from sctransformer.errors import UserError
 from sctransformer.files import read_json
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
-from sctransformer.pipeline import layout
 
 
 def trained_model() -> PriorBiasedTransformer:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from sctransformer import layout
 from sctransformer.errors import UserError, run_reporting
 from sctransformer.files import read_json
 from sctransformer.params import load_params
-from sctransformer.pipeline import layout
 from sctransformer.pipeline.stage import TIMINGS_VARIABLE
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sctransformer import layout
 from sctransformer.data.prepared import class_names
 from sctransformer.errors import UserError
 from sctransformer.files import read_json, sha256_file
 from sctransformer.params import Params
-from sctransformer.pipeline import layout
 from sctransformer.pipeline.training_task import FILES
 from sctransformer.registry.lineage import collect_lineage
 from sctransformer.tracking import outbox, runs

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from safetensors.torch import load_file
 
+from sctransformer import layout
 from sctransformer._constants import UNLABELLED
 from sctransformer.data.arrays import TrainingCells
 from sctransformer.data.cells import CellFile
@@ -16,7 +17,6 @@ from sctransformer.errors import UserError
 from sctransformer.files import read_json
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.params import Params
-from sctransformer.pipeline import layout
 from sctransformer.training.cluster import Task, Workers
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.execution import Execution

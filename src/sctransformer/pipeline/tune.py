@@ -12,10 +12,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from sctransformer import layout
 from sctransformer.errors import UserError, run_reporting
 from sctransformer.files import write_json
 from sctransformer.params import load_params
-from sctransformer.pipeline import layout
 from sctransformer.tracking import runs
 from sctransformer.training.ray_connection import on_cluster
 from sctransformer.training.run_folder import RunFolder

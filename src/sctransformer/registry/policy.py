@@ -5,10 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from sctransformer import layout
 from sctransformer.errors import UserError
 from sctransformer.typed_yaml import first_problem, read_yaml
-
-POLICY_PATH = Path("registry/policy.yaml")
 
 
 class _Section(BaseModel):
@@ -129,7 +128,7 @@ class Policy(_Section):
     gates: Gates = Gates()
 
 
-def load_policy(path: Path = POLICY_PATH) -> Policy:
+def load_policy(path: Path = layout.POLICY) -> Policy:
     """Read and check a policy.
 
     Raises:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from sctransformer.errors import UserError
+from sctransformer.layout import UNSENT
 from sctransformer.tracking import runs
 
-KEPT = Path("outputs/unsent")
-"""In the current folder: a file for each run of which something was not sent, a line for each call."""
 RETRY_SECONDS = 30.0
 """After a failure so long nothing is tried, for a server that is down costs seconds each time."""
 
@@ -82,7 +81,7 @@ def send_kept(run_id: str) -> int:
 
 def send_all() -> dict[str, int]:
     """Send what is kept for all runs; how many calls are still kept, for those with any."""
-    left = {file.stem: send_kept(file.stem) for file in sorted(KEPT.glob("*.jsonl"))}
+    left = {file.stem: send_kept(file.stem) for file in sorted(UNSENT.glob("*.jsonl"))}
     return {run_id: number for run_id, number in left.items() if number}
 
 
@@ -102,17 +101,17 @@ def _deliver(run_id: str, call: str, **details: Any) -> None:
             )
     if call == "artifact":
         details["path"] = str(_copied(run_id, Path(details["path"])))
-    KEPT.mkdir(parents=True, exist_ok=True)
+    UNSENT.mkdir(parents=True, exist_ok=True)
     with _file(run_id).open("a") as stream:
         stream.write(json.dumps({"call": call, **details}) + "\n")
 
 
 def _file(run_id: str) -> Path:
-    return KEPT / f"{run_id}.jsonl"
+    return UNSENT / f"{run_id}.jsonl"
 
 
 def _copies(run_id: str) -> Path:
-    return KEPT / f"{run_id}.files"
+    return UNSENT / f"{run_id}.files"
 
 
 def _copied(run_id: str, path: Path) -> Path:

@@ -11,9 +11,9 @@ import yaml
 from markupsafe import escape
 from scipy import sparse
 
+from sctransformer import layout
 from sctransformer._constants import OBS
 from sctransformer.errors import UserError
-from sctransformer.pipeline import layout
 from sctransformer.pipeline.stages import validate
 from tests.conftest import EDGES, simulated_cells
 

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from sctransformer import layout
 from sctransformer.data.cells import read_cells
 from sctransformer.data.prepared import labels_of, split_arrays
 from sctransformer.evaluation.paired import NEGLIGIBLE, compare, disagreement
@@ -12,7 +13,6 @@ from sctransformer.evaluation.scoring import score_cells
 from sctransformer.files import read_json, write_json
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.params import Params, load_params
-from sctransformer.pipeline import layout
 from sctransformer.pipeline.stage import run_stage
 from sctransformer.pipeline.training_task import training_task
 from sctransformer.prior.bias import prior_matrix

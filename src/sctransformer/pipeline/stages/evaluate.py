@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
+from sctransformer import layout
 from sctransformer.data.cells import CellFile, read_cells
 from sctransformer.data.h5ad_writer import growing_cells
 from sctransformer.evaluation import plots
 from sctransformer.evaluation.evaluate import Evaluation, evaluate
 from sctransformer.files import atomic_write, read_json, write_json
 from sctransformer.params import load_params
-from sctransformer.pipeline import layout
 from sctransformer.pipeline.artefacts import trained_model
 from sctransformer.pipeline.stage import run_stage
 from sctransformer.tracking import outbox

@@ -2,11 +2,11 @@
 
 import shutil
 
+from sctransformer import layout
 from sctransformer.data.example_data import example_cells
 from sctransformer.data.genes import packaged_gene_map
 from sctransformer.data.h5ad_writer import growing_cells
 from sctransformer.files import atomic_write
-from sctransformer.pipeline import layout
 from sctransformer.pipeline.stage import run_stage
 
 

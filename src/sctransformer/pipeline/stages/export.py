@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from sctransformer import layout
 from sctransformer._constants import BUNDLE, OBS
 from sctransformer.data.catalogue import read_catalogue
 from sctransformer.data.cells import read_cells
@@ -17,7 +18,6 @@ from sctransformer.export.parity import measure_parity, measure_speed
 from sctransformer.export.variants import kept_variants
 from sctransformer.files import read_json
 from sctransformer.params import Params, load_params
-from sctransformer.pipeline import layout
 from sctransformer.pipeline.artefacts import trained_model
 from sctransformer.pipeline.stage import run_stage
 from sctransformer.registry.card import card_page, described, render_card

@@ -1,11 +1,11 @@
 """Read the chosen cells, find counts and genes, write them under the data contract, keep some back as new cells."""
 
+from sctransformer import layout
 from sctransformer.data.cells import CellFile
 from sctransformer.data.genes import identify, read_gene_map
 from sctransformer.data.ingest import Columns, ingest
 from sctransformer.files import write_json
 from sctransformer.params import load_params
-from sctransformer.pipeline import layout
 from sctransformer.pipeline.stage import run_stage
 from sctransformer.progress import cells_bar
 

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from sctransformer import layout
 from sctransformer._constants import UNLABELLED
 from sctransformer.data.cells import CellFile
 from sctransformer.data.genes import ensembl_ids, read_gene_map
@@ -10,7 +11,6 @@ from sctransformer.data.prepared import training_moments, write_prepared
 from sctransformer.data.split_choice import choose_splits
 from sctransformer.files import atomic_write, write_json
 from sctransformer.params import load_params
-from sctransformer.pipeline import layout
 from sctransformer.pipeline.stage import run_stage
 from sctransformer.prior.network import read_network
 from sctransformer.progress import cells_bar

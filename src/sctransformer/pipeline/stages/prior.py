@@ -3,10 +3,10 @@
 import pandas as pd
 from safetensors.numpy import save_file
 
+from sctransformer import layout
 from sctransformer.errors import UserError
 from sctransformer.files import atomic_write, write_json
 from sctransformer.params import load_params
-from sctransformer.pipeline import layout
 from sctransformer.pipeline.stage import run_stage
 from sctransformer.prior.bias import prior_matrix
 from sctransformer.prior.controls import control_network

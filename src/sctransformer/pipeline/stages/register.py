@@ -2,9 +2,9 @@
 
 import dataclasses
 
+from sctransformer import layout
 from sctransformer.files import read_json, write_json
 from sctransformer.params import load_params
-from sctransformer.pipeline import layout
 from sctransformer.pipeline.stage import run_stage
 from sctransformer.registry.models import register_bundle
 

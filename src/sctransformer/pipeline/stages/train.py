@@ -10,12 +10,12 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from safetensors.torch import save_file
 
+from sctransformer import layout
 from sctransformer.errors import UserError
 from sctransformer.evaluation.plots import plot_training_curves
 from sctransformer.files import atomic_write, read_json, write_json
 from sctransformer.model import ModelConfig
 from sctransformer.params import Params, load_params
-from sctransformer.pipeline import layout
 from sctransformer.pipeline.stage import run_stage
 from sctransformer.pipeline.training_run import LOG, TrainingRun, begin_run, take_up_run
 from sctransformer.pipeline.training_task import batch_names, in_memory, model_config, training_task, workers_of

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from sctransformer import layout
 from sctransformer.data.cells import CellFile
 from sctransformer.data.statistics import count_statistics
 from sctransformer.data.validation.tables import network_tables, training_tables
@@ -11,7 +12,6 @@ from sctransformer.data.validation.validate import run_suites
 from sctransformer.errors import UserError
 from sctransformer.files import write_json
 from sctransformer.params import Params, load_params
-from sctransformer.pipeline import layout
 from sctransformer.pipeline.stage import run_stage
 from sctransformer.prior.network import read_network
 from sctransformer.progress import cells_bar

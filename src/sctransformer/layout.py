@@ -1,4 +1,4 @@
-"""Where each artefact of the pipeline lies, relative to the project's folder. dvc.yaml names the same paths."""
+"""Paths of the artifacts of a project, relative to its folder. dvc.yaml names the same paths."""
 
 from pathlib import Path
 
@@ -53,3 +53,13 @@ REGISTRATION = Path("outputs/registration.json")
 
 CARD_TEMPLATE = Path("registry/model_card.md.j2")
 POLICY = Path("registry/policy.yaml")
+
+SEARCHES = Path("outputs/tuning")
+"""Holds a folder for each hyperparameter search."""
+SEARCH_SPACE = Path("pipelines/tuning/space.yaml")
+UNSENT = Path("outputs/unsent")
+"""Calls to MLflow that could not be sent yet, a file for each run."""
+NETWORKS = Path("data/networks")
+"""Where `-S prior=NAME` looks for NAME.tsv."""
+JOBS = Path("pipelines/jobs")
+"""Job files of `sctransformer batch`."""
