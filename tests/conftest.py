@@ -17,7 +17,7 @@ from scipy import sparse
 
 from sctransformer._constants import OBS
 from sctransformer.data.arrays import CellArrays
-from sctransformer.export.bundle import label_table, write_bundle
+from sctransformer.export.bundle import BundleContents, label_table, write_bundle
 from sctransformer.export.graph import ScoringGraph, export_onnx
 from sctransformer.export.parity import measure_parity
 from sctransformer.files import sha256_file, sha256_json
@@ -126,8 +126,7 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     weights, lock = (folder.with_name(name) for name in ("weights.safetensors", "dvc.lock"))
     lock.write_text("schema: '2.0'\nstages: {}\n")
     save_file(model.state_dict(), weights)
-    write_bundle(
-        folder,
+    contents = BundleContents(
         config=model.config.to_dict(),
         vocabulary=pd.DataFrame(
             {
@@ -178,4 +177,5 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "speed": {"cells_per_second": 5000.0},
         },
     )
+    write_bundle(folder, contents)
     yield folder

@@ -11,7 +11,7 @@ from scipy import sparse
 from sctransformer._constants import OBS
 from sctransformer.annotation.stream import BATCH_CELLS
 from sctransformer.data.normalise import log1p_cp10k
-from sctransformer.export.bundle import label_table, write_bundle
+from sctransformer.export.bundle import BundleContents, label_table, write_bundle
 from sctransformer.params import Params
 
 TYPES = 10
@@ -81,8 +81,7 @@ def draw_bundle(cells: AnnData, params: Params, folder: Path, panel_genes: int, 
     graph = ScoringGraph(model, temperature=1.0)
     weights = folder.with_name("weights.safetensors")
     save_file(model.state_dict(), weights)
-    write_bundle(
-        folder,
+    contents = BundleContents(
         config=config.to_dict(),
         vocabulary=vocabulary,
         prior=prior.assign(sign=1, confidence=1.0),
@@ -98,6 +97,7 @@ def draw_bundle(cells: AnnData, params: Params, folder: Path, panel_genes: int, 
             graph, path, CellArrays(few, sizes_N, np.zeros(len(few), dtype=np.int64)), params.export.parity_tolerance
         ),
     )
+    write_bundle(folder, contents)
 
 
 def make_model(config: Any, prior: pd.DataFrame, vocabulary: pd.DataFrame) -> Any:

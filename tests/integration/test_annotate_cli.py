@@ -169,7 +169,7 @@ def test_sums_that_lack_genes_are_noted(
 def test_models_that_are_none_are_refused(annotate: Call, cells: AnnData, bundle_folder: Path, tmp_path: Path) -> None:
     refused(annotate(cells, model=tmp_path / "nowhere"), tmp_path / "out", "nowhere: no such folder")
     (tmp_path / "empty").mkdir()
-    refused(annotate(cells, model=tmp_path / "empty"), tmp_path / "out", "is no model bundle")
+    refused(annotate(cells, model=tmp_path / "empty"), tmp_path / "out", "is not a model bundle")
     copy = shutil.copytree(bundle_folder, tmp_path / "copy")
     (copy / "labels.tsv").write_text("name\tcell_type_ontology_term_id\nbeta\t\nalpha\t\ngamma\t\n")
     refused(annotate(cells, model=copy), tmp_path / "out", "labels.tsv: does not match its checksum")

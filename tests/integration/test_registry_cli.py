@@ -191,7 +191,7 @@ def test_lineage_of_what_holds_no_record(project: Path) -> None:
         "plain.parquet": "its schema has no metadata 'sctransformer'",
         "cut.parquet": "is not a readable Parquet file",
         "out.csv": r"is CSV, .*ask the model itself .*--format parquet",
-        "folder": "is no model bundle .* and no readable zarr folder",
+        "folder": "is neither a model bundle .* nor a readable zarr folder",
     }.items():
         with pytest.raises(UserError, match=message):
             typed("lineage", str(project / name))

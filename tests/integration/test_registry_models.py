@@ -172,7 +172,7 @@ def test_no_store_no_model_no_bundle(project: Path, bundle_folder: Path) -> None
         resolve("celltype@champion")
     with pytest.raises(UserError, match="is no name for a model"):
         register_bundle(bundle_folder, "../celltype")
-    with pytest.raises(UserError, match="is no model bundle"):
+    with pytest.raises(UserError, match="is not a model bundle"):
         register_bundle(project, "celltype")
     assert list(project.iterdir()) == []
 

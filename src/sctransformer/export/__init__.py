@@ -1,1 +1,1 @@
-"""The ONNX graph, its parity with torch, and the model bundle that is registered and scored."""
+"""Export a trained model: the ONNX graph and its variants, parity with torch, the model bundle."""

@@ -1,4 +1,4 @@
-"""The model bundle: a folder with everything scoring needs, verified before anything is loaded. No torch here."""
+"""The model bundle: a folder with everything scoring needs, verified before anything is loaded. Needs no torch."""
 
 import hashlib
 import re
@@ -12,12 +12,11 @@ import pandas as pd
 
 from sctransformer._constants import BUNDLE, OBS, VARIANTS
 from sctransformer.errors import UserError
-from sctransformer.export.bundle_checks import require_agreement, require_lock
+from sctransformer.export.bundle_checks import require_consistent, require_lock
 from sctransformer.files import atomic_write, read_json, sha256_file, write_json
 
 FORMAT = 1
-"""Raised when an older reader could not make sense of the files."""
-_UNHASHED = (BUNDLE.checksums,)
+"""Increased when an older reader could not read the files."""
 _ADDED_LATER = (BUNDLE.page, BUNDLE.lock)
 """Members that bundles of this format may lack."""
 _OBJECTS = (
@@ -34,29 +33,28 @@ _IDENTITY = (BUNDLE.weights, BUNDLE.config, BUNDLE.vocabulary, BUNDLE.prior, BUN
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a bundle says of itself; the graph and the weights stay on disk."""
+    """The contents of a bundle, verified; the graph and the weights stay on disk."""
 
     folder: Path
     config: dict[str, Any]
-    """`format` and the sizes of the model."""
+    """`format` and the configuration of the model."""
     vocabulary: pd.DataFrame
-    """One row a gene in the order of the graph's input: gene, is_regulator, criterion, mean, std."""
+    """One row per gene in the order of the graph's input: gene, is_regulator, criterion, mean, std."""
     prior: pd.DataFrame
-    """Edges among the vocabulary: regulator, target, sign, confidence."""
+    """Edges between genes of the vocabulary: regulator, target, sign, confidence."""
     labels: pd.DataFrame
-    """One row a class in the order of the graph's output: name, cell_type_ontology_term_id ('' if unknown)."""
+    """One row per class in the order of the graph's output: name, cell_type_ontology_term_id ('' if unknown)."""
     calibration: dict[str, Any]
-    """temperature (already inside the graph), rejection_threshold, and what it stands for on validation cells:
+    """temperature (already part of the graph), rejection_threshold, and how it was chosen on validation cells:
     rejection_error, withheld_share, rejected_share, risk_coverage (a curve, see `evaluation.calibration`)."""
     reference: dict[str, Any]
-    """Statistics of the training cells; `profile` is what the watch over drift holds batches against, see
-    `evaluation.reference`."""
+    """Statistics of the training cells, see `evaluation.reference`; drift reports compare batches with `profile`."""
     metrics: dict[str, Any]
-    """Figures of the evaluation on the test cells, and of the baseline on the same cells."""
+    """Metrics on the test cells, and those of the baseline on the same cells."""
     parity: dict[str, Any]
-    """How far onnxruntime is from torch on the validation cells."""
+    """Differences between onnxruntime and torch on the validation cells."""
     lineage: dict[str, Any]
-    """Where the model comes from."""
+    """Code, data, network, parameters and run that the model was made with."""
 
     @property
     def graph_path(self) -> Path:
@@ -64,20 +62,20 @@ class Bundle:
         return self.folder / BUNDLE.graph
 
     def variant_path(self, kind: str) -> Path:
-        """The ONNX file of a form of the graph: `float32`, or one of VARIANTS.
+        """The ONNX file of a variant of the graph: `float32`, or one of VARIANTS.
 
         Raises:
-            UserError: the bundle has no such form.
+            UserError: the bundle does not have this variant.
         """
         if kind == "float32":
             return self.graph_path
         path = self.folder / VARIANTS[kind]
         if path.is_file():
             return path
-        there = ", ".join(["float32", *(name for name, file in VARIANTS.items() if (self.folder / file).is_file())])
-        said = self.parity.get("variants", {}).get(kind)
-        why = "it was not within its tolerance" if said else "see export.variants in params.yaml"
-        raise UserError(f"{self.folder}: has no graph in {kind} ({why}); it has {there}.")
+        available = ", ".join(["float32", *(name for name, file in VARIANTS.items() if (self.folder / file).is_file())])
+        measured = kind in self.parity.get("variants", {})
+        why = "it was not within its tolerance" if measured else "see export.variants in params.yaml"
+        raise UserError(f"{self.folder}: has no {kind} graph ({why}); available: {available}.")
 
     @property
     def genes(self) -> list[str]:
@@ -88,64 +86,61 @@ class Bundle:
     def identity(self) -> str:
         """SHA-256 over weights, config, vocabulary, prior, labels and calibration.
 
-        Two bundles with the same identity label every cell alike, whenever and by whomever they were made.
+        Bundles with the same identity give every cell the same label, no matter when and by whom they were made.
         """
         return _digest_of_files(self.folder, _IDENTITY)
 
 
-def write_bundle(
-    target: Path,
-    *,
-    config: dict[str, Any],
-    vocabulary: pd.DataFrame,
-    prior: pd.DataFrame,
-    labels: pd.DataFrame,
-    calibration: dict[str, Any],
-    reference: dict[str, Any],
-    metrics: dict[str, Any],
-    lineage: dict[str, Any],
-    card: str,
-    page: str | None = None,
-    dvc_lock: Path | None = None,
-    weights: Path,
-    write_graph: Callable[[Path], None],
-    measure_parity: Callable[[Path], dict[str, Any]],
-    write_variants: Callable[[Path], dict[str, Any]] = lambda folder: {},
-) -> None:
-    """Write a bundle, whole or not at all; an older one at `target` is replaced.
+@dataclass(frozen=True)
+class BundleContents:
+    """What `write_bundle` writes; see `Bundle` for the tables and JSON objects."""
 
-    Args:
-        target: folder of the bundle.
-        weights: safetensors file to copy.
-        write_graph: writes the graph at the path it is given.
-        measure_parity: gives the content of parity.json for the graph at the path it is given.
-        write_variants: writes other forms of the graph into the folder it is given, beside the graph, and gives what
-            parity.json says of them under `variants`.
-        card: Markdown.
-        page: the same as HTML.
-        dvc_lock: file to copy, of the digest that the lineage has.
-        The rest: contents, see `Bundle`.
-    """
+    config: dict[str, Any]
+    vocabulary: pd.DataFrame
+    prior: pd.DataFrame
+    labels: pd.DataFrame
+    calibration: dict[str, Any]
+    reference: dict[str, Any]
+    metrics: dict[str, Any]
+    lineage: dict[str, Any]
+    card: str
+    """The model card in Markdown."""
+    weights: Path
+    """safetensors file to copy."""
+    write_graph: Callable[[Path], None]
+    """Writes the graph to the given file."""
+    measure_parity: Callable[[Path], dict[str, Any]]
+    """Returns the content of parity.json for the given graph."""
+    write_variants: Callable[[Path], dict[str, Any]] = lambda folder: {}
+    """Writes variants of the graph to the given folder and returns their parity, for `variants` in parity.json."""
+    page: str | None = None
+    """The model card as HTML."""
+    dvc_lock: Path | None = None
+    """dvc.lock to copy, the one whose digest is in the lineage."""
+
+
+def write_bundle(target: Path, contents: BundleContents) -> None:
+    """Write a bundle atomically; an existing folder `target` is replaced."""
     with atomic_write(target) as folder:
         folder.mkdir()
-        shutil.copyfile(weights, folder / BUNDLE.weights)
-        write_graph(folder / BUNDLE.graph)
-        write_json(folder / BUNDLE.config, {"format": FORMAT, **config})
-        vocabulary.to_parquet(folder / BUNDLE.vocabulary, index=False)
-        prior.to_parquet(folder / BUNDLE.prior, index=False)
-        labels.to_csv(folder / BUNDLE.labels, sep="\t", index=False)
-        write_json(folder / BUNDLE.calibration, calibration)
-        write_json(folder / BUNDLE.reference, reference)
-        write_json(folder / BUNDLE.metrics, metrics)
-        parity = measure_parity(folder / BUNDLE.graph)
-        variants = write_variants(folder)
+        shutil.copyfile(contents.weights, folder / BUNDLE.weights)
+        contents.write_graph(folder / BUNDLE.graph)
+        write_json(folder / BUNDLE.config, {"format": FORMAT, **contents.config})
+        contents.vocabulary.to_parquet(folder / BUNDLE.vocabulary, index=False)
+        contents.prior.to_parquet(folder / BUNDLE.prior, index=False)
+        contents.labels.to_csv(folder / BUNDLE.labels, sep="\t", index=False)
+        write_json(folder / BUNDLE.calibration, contents.calibration)
+        write_json(folder / BUNDLE.reference, contents.reference)
+        write_json(folder / BUNDLE.metrics, contents.metrics)
+        parity = contents.measure_parity(folder / BUNDLE.graph)
+        variants = contents.write_variants(folder)
         write_json(folder / BUNDLE.parity, {**parity, "variants": variants} if variants else parity)
-        write_json(folder / BUNDLE.lineage, lineage)
-        (folder / BUNDLE.card).write_text(card)
-        if page is not None:
-            (folder / BUNDLE.page).write_text(page)
-        if dvc_lock is not None:
-            shutil.copyfile(dvc_lock, folder / BUNDLE.lock)
+        write_json(folder / BUNDLE.lineage, contents.lineage)
+        (folder / BUNDLE.card).write_text(contents.card)
+        if contents.page is not None:
+            (folder / BUNDLE.page).write_text(contents.page)
+        if contents.dvc_lock is not None:
+            shutil.copyfile(contents.dvc_lock, folder / BUNDLE.lock)
         members = sorted(path.name for path in folder.iterdir())
         lines = [f"{sha256_file(folder / name)}  {name}\n" for name in members]
         (folder / BUNDLE.checksums).write_text("".join(lines))
@@ -155,8 +150,8 @@ def read_bundle(folder: Path) -> Bundle:
     """Verify a bundle and read it.
 
     Raises:
-        UserError: as `verify_bundle`, the bundle was written in a format this version does not know, a member is not
-            readable, or members do not fit one another (see `require_agreement`).
+        UserError: see `verify_bundle`; also if this version does not know the format of the bundle, a file cannot be
+            read, or files do not match each other (see `require_consistent`).
     """
     verify_bundle(folder)
     objects = {name: _read_object(folder / name) for name in _OBJECTS}
@@ -166,7 +161,7 @@ def read_bundle(folder: Path) -> Bundle:
             f"{folder / BUNDLE.config}: format is {config.get('format')!r}, expected {FORMAT}; update sctransformer."
         )
     tables = {name: _read_table(folder / name) for name in (BUNDLE.vocabulary, BUNDLE.prior, BUNDLE.labels)}
-    require_agreement(folder, config, tables, objects[BUNDLE.calibration])
+    require_consistent(folder, config, tables, objects[BUNDLE.calibration])
     require_lock(folder / BUNDLE.lock, objects[BUNDLE.lineage])
     return Bundle(
         folder=folder,
@@ -186,18 +181,18 @@ def verify_bundle(folder: Path) -> None:
     """Compare every file with checksums.txt.
 
     Raises:
-        UserError: the folder is no bundle, its list is none, or a file is missing, unlisted or not what was written.
+        UserError: the folder is not a bundle, checksums.txt is invalid, or a file is missing, unlisted or changed.
     """
     listing = folder / BUNDLE.checksums
     if not listing.is_file():
-        raise UserError(f"{folder}: is no model bundle (it has no {BUNDLE.checksums}).")
+        raise UserError(f"{folder}: is not a model bundle (it has no {BUNDLE.checksums}).")
     expected = _listed(listing)
-    there = {path.name for path in folder.iterdir()} - set(_UNHASHED)
-    for name in sorted(set(BUNDLE) - {*_UNHASHED, *_ADDED_LATER} - set(expected)):
+    present = {path.name for path in folder.iterdir()} - {BUNDLE.checksums}
+    for name in sorted(set(BUNDLE) - {BUNDLE.checksums, *_ADDED_LATER} - set(expected)):
         raise UserError(f"{listing}: does not list {name}; the bundle is incomplete.")
-    for name in sorted(set(expected) - there):
+    for name in sorted(set(expected) - present):
         raise UserError(f"{folder / name}: is missing from the bundle.")
-    for name in sorted(there - set(expected)):
+    for name in sorted(present - set(expected)):
         raise UserError(
             f"{folder / name}: is not listed in {BUNDLE.checksums}; the bundle was changed after it was written."
         )
@@ -207,12 +202,12 @@ def verify_bundle(folder: Path) -> None:
 
 
 def label_table(names: list[str], ontology: dict[str, str]) -> pd.DataFrame:
-    """The content of labels.tsv: class names, and Cell Ontology ids where known."""
+    """The content of labels.tsv: class names and Cell Ontology ids ('' if unknown)."""
     return pd.DataFrame({"name": names, OBS.ontology_term: [ontology.get(name, "") for name in names]})
 
 
 def _listed(listing: Path) -> dict[str, str]:
-    """Digest of each file that checksums.txt lists."""
+    """SHA-256 of each file, as listed in checksums.txt."""
     expected = {}
     for number, line in enumerate(listing.read_text(errors="replace").splitlines(), start=1):
         found = _CHECKSUM.fullmatch(line)
@@ -240,8 +235,8 @@ def _read_table(path: Path) -> pd.DataFrame:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:  # pyarrow's and pandas' own errors are among these
-        raise UserError(f"{path}: is no readable table ({error}); export the bundle again.") from error
+    except (OSError, ValueError) as error:  # includes the errors of pyarrow and pandas
+        raise UserError(f"{path}: cannot be read as a table ({error}); export the bundle again.") from error
 
 
 def _digest_of_files(folder: Path, names: tuple[str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Whether the members of a bundle fit one another; checksums only say that each is whole."""
+"""Check that the files of a bundle match each other; checksums only show that each file is unchanged."""
 
 import math
 from collections import Counter
@@ -19,23 +19,23 @@ _TABLES = {
     BUNDLE.prior: ("regulator", "target"),
     BUNDLE.labels: ("name", OBS.ontology_term),
 }
-"""Columns that scoring or a reader of the bundle asks for."""
+"""Columns that scoring or a reader of the bundle needs."""
 
 
-def require_agreement(
+def require_consistent(
     folder: Path, config: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], calibration: Mapping[str, Any]
 ) -> None:
-    """Hold vocabulary, prior, labels and calibration against the sizes in config.json.
+    """Check vocabulary, prior, labels and calibration against the sizes in config.json.
 
-    The graph is held against them when a session is built, see `require_ports`.
+    The graph is checked when a scoring session is created, see `require_ports`.
 
     Args:
-        folder: of the bundle, for the sentences.
-        config, calibration: contents of the members of these names.
-        tables: vocabulary, prior and labels by the name of their member.
+        folder: folder of the bundle, for error messages.
+        config, calibration: contents of config.json and calibration.json.
+        tables: vocabulary, prior and labels, by file name.
 
     Raises:
-        UserError: two members do not fit; the sentence names the file, what it holds and what was expected.
+        UserError: two files do not match; the message names the file, what it holds and what was expected.
     """
     for name in _SIZES:
         size = config.get(name)
@@ -59,7 +59,7 @@ def require_agreement(
     gene, times = Counter(vocabulary["gene"]).most_common(1)[0]
     if times > 1:
         raise UserError(
-            f"{folder / BUNDLE.vocabulary}: names the gene {gene!r} {times} times, expected once; {_AGAIN}."
+            f"{folder / BUNDLE.vocabulary}: holds the gene {gene!r} {times} times, expected once; {_AGAIN}."
         )
     unknown = sorted({str(name) for name in [*prior["regulator"], *prior["target"]]} - set(vocabulary["gene"]))
     if unknown:
@@ -75,10 +75,10 @@ def require_agreement(
 
 
 def require_lock(path: Path, lineage: Mapping[str, Any]) -> None:
-    """Hold the bundle's dvc.lock, where it has one, against the digest in its lineage.
+    """Check the bundle's dvc.lock, if it has one, against the digest in its lineage.
 
     Raises:
-        UserError: the file is another one.
+        UserError: the digests differ.
     """
     recorded = lineage.get("dvc_lock_sha256")
     if path.is_file() and (found := sha256_file(path)) != recorded:
@@ -91,11 +91,12 @@ def require_lock(path: Path, lineage: Mapping[str, Any]) -> None:
 def require_ports(
     path: Path, config: Mapping[str, Any], inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Sequence[Any]]
 ) -> None:
-    """Hold the graph's inputs and outputs against the sizes in config.json.
+    """Check names and shapes of the graph's inputs and outputs against the sizes in config.json.
 
     Args:
-        path: of the graph, for the sentences.
-        inputs, outputs: shape by name; where the graph leaves a size open it is no number, and is not asked about.
+        path: file of the graph, for error messages.
+        config: content of config.json.
+        inputs, outputs: shape by name; a dynamic size is not an int, and is not checked.
 
     Raises:
         UserError: a name or a size is not the expected one.
@@ -108,13 +109,13 @@ def require_ports(
         if set(found) != set(wanted):
             raise UserError(f"{path}: has the {kind} {_listed(found)}, expected {_listed(wanted)}; {_AGAIN}.")
         for name, shape in wanted.items():
-            stated = [size if isinstance(size, int) else None for size in found[name]]
-            fits = len(stated) == len(shape) and all(
-                one is None or other is None or one == other for one, other in zip(stated, shape, strict=True)
+            actual = [size if isinstance(size, int) else None for size in found[name]]
+            fits = len(actual) == len(shape) and all(
+                one is None or other is None or one == other for one, other in zip(actual, shape, strict=True)
             )
             if not fits:
                 raise UserError(
-                    f"{path}: {name} has the shape {_shape(stated)}, but by {BUNDLE.config} it is {_shape(shape)}; "
+                    f"{path}: {name} has the shape {_shape(actual)}, expected {_shape(shape)} ({BUNDLE.config}); "
                     f"{_AGAIN}."
                 )
 
@@ -124,4 +125,4 @@ def _listed(names: Mapping[str, Any]) -> str:
 
 
 def _shape(sizes: Sequence[int | None]) -> str:
-    return " x ".join("cells" if size is None else str(size) for size in sizes) or "of one number"
+    return " x ".join("cells" if size is None else str(size) for size in sizes) or "scalar"

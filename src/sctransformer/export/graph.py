@@ -20,7 +20,7 @@ OUTPUTS = ("probabilities", "embedding")
 
 
 class ScoringGraph(nn.Module):
-    """What is exported: the model, its calibration and softmax. Normalisation is part of the model."""
+    """The exported computation: the model (with normalisation), calibration and softmax."""
 
     def __init__(self, model: PriorBiasedTransformer, temperature: float) -> None:
         super().__init__()
@@ -28,18 +28,18 @@ class ScoringGraph(nn.Module):
         self.temperature = temperature
 
     def forward(self, counts_NG: Tensor, library_size_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Raw counts and whole-cell counts to calibrated probabilities (cells x classes) and embedding (cells x E)."""
+        """Calibrated probabilities (cells x classes) and embedding (cells x E) from raw counts and library sizes."""
         output = self.model(counts_NG, library_size_N)
         return torch.softmax(output.logits_NC / self.temperature, dim=-1), output.embedding_NE
 
 
 def export_onnx(graph: ScoringGraph, target: Path, opset: int) -> None:
-    """Write the graph, with the number of cells left open.
+    """Write the ONNX graph; the number of cells is dynamic.
 
     Attention becomes the standard `Attention` operator (ONNX opset 23); its fourth input is the prior bias, a constant.
 
     Raises:
-        UserError: the exporter took attention apart instead.
+        UserError: the exporter split attention into smaller operators.
     """
     graph = copy.deepcopy(graph).eval().requires_grad_(False)
     graph.model.fold_scales()
@@ -62,28 +62,28 @@ def export_onnx(graph: ScoringGraph, target: Path, opset: int) -> None:
             verbose=False,
         )
     if program is None:
-        raise UserError("the ONNX exporter gave no graph.")
+        raise UserError("the ONNX exporter returned no graph.")
     found = sum(is_attention(node, with_bias=config.uses_edges) for node in program.model_proto.graph.node)
     if found < config.depth:
         kind = " with a bias" if config.uses_edges else ""
         raise UserError(
-            f"the ONNX graph holds {found} Attention operators{kind}; expected {config.depth}, one a layer."
+            f"the ONNX graph holds {found} Attention operators{kind}; expected {config.depth}, one per layer."
         )
     with atomic_write(target) as temporary:
         onnx.save(_without_traces(program.model_proto), temporary)
 
 
 def is_attention(node: onnx.NodeProto, with_bias: bool) -> bool:
-    """Whether a node is the standard Attention operator, and, if asked, has its fourth input, the bias, in use."""
+    """Whether a node is the standard Attention operator; with `with_bias`, its fourth input (the bias) must be set."""
     biased = len(node.input) > 3 and node.input[3] != ""
     return node.op_type == "Attention" and node.domain in ("", "ai.onnx") and (biased or not with_bias)
 
 
 def _without_traces(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop the exporter's notes on its own source lines: they hold paths of this machine and change nothing."""
+    """Remove the exporter's source locations: they contain local paths and do not affect the computation."""
     graph = proto.graph
     del graph.metadata_props[:], proto.metadata_props[:]
-    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        del part.metadata_props[:]
-        part.doc_string = ""
+    for item in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del item.metadata_props[:]
+        item.doc_string = ""
     return proto

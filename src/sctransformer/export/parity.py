@@ -1,4 +1,4 @@
-"""Parity: whether onnxruntime says what torch says."""
+"""Parity of the ONNX graph in onnxruntime with the torch model, and the speed of the graph."""
 
 import os
 import time
@@ -13,7 +13,7 @@ from sctransformer.data.arrays import CellArrays
 from sctransformer.export.graph import OUTPUTS, ScoringGraph
 
 SPEED_CELLS = 512
-"""Cells of the measurement of speed, and of one run of the graph; real ones, repeated if there are fewer."""
+"""Cells of one run of the graph in the speed measurement; cells are repeated if there are fewer."""
 SPEED_SECONDS = 1.0
 
 
@@ -21,8 +21,9 @@ def measure_parity(graph: ScoringGraph, onnx_path: Path, cells: CellArrays, tole
     """Compare the graph in onnxruntime (CPU) with torch on the same cells.
 
     Returns:
-        cells; labels_equal (number of cells with the same label); largest difference of a probability and of an
-        embedding value; tolerance; and `passed`: every label the same, no probability further apart than the tolerance.
+        cells; labels_equal (number of cells with the same label); max_probability_difference;
+        max_embedding_difference; tolerance; and `passed`: all labels are equal and no probability differs by more than
+        the tolerance.
     """
     session = onnxruntime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
     feeds = {"counts": cells.counts_NG, "library_size": cells.library_size_N}
@@ -43,18 +44,18 @@ def measure_parity(graph: ScoringGraph, onnx_path: Path, cells: CellArrays, tole
 
 
 def measure_speed(onnx_path: Path, cells: CellArrays) -> dict[str, Any]:
-    """Cells a second of the graph in onnxruntime on this machine's CPU, without reading and writing files.
+    """Throughput of the graph in onnxruntime on this machine's CPU, without reading and writing files.
 
     Returns:
-        cells_per_second (the fastest of the runs of about a second: other work on the machine only makes it slower),
-        cells of a run, cpus, and the version of onnxruntime.
+        cells_per_second (of the fastest run within about one second, because other load only slows runs down), cells
+        per run, cpus, and the version of onnxruntime.
     """
     session = onnxruntime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
     rows_N = np.arange(SPEED_CELLS) % len(cells)
     feeds = {"counts": cells.counts_NG[rows_N], "library_size": cells.library_size_N[rows_N]}
     session.run(list(OUTPUTS), feeds)
-    fastest, begun = float("inf"), time.perf_counter()
-    while fastest == float("inf") or time.perf_counter() - begun < SPEED_SECONDS:
+    fastest, first_start = float("inf"), time.perf_counter()
+    while fastest == float("inf") or time.perf_counter() - first_start < SPEED_SECONDS:
         started = time.perf_counter()
         session.run(list(OUTPUTS), feeds)
         fastest = min(fastest, time.perf_counter() - started)

@@ -1,6 +1,6 @@
-"""Other forms of the scoring graph: attention as an operator of onnxruntime, half precision, 8-bit weights.
+"""Variants of the scoring graph: attention as an operator of onnxruntime, half precision, 8-bit weights.
 
-Each is made of the float32 graph, says the same within a tolerance of its own, and is kept only if it does.
+Each variant is made from the float32 graph, and is kept only if its predictions are within a tolerance.
 """
 
 import logging
@@ -19,11 +19,11 @@ from sctransformer.files import atomic_write
 from sctransformer.model import ModelConfig
 
 _PREPARED = "Clip"
-"""The last of these ends normalisation, which needs float32: counts times 10,000 leave the range of float16."""
+"""The last `Clip` ends normalisation, which stays in float32: counts times 10,000 exceed the range of float16."""
 
 
 class Tolerance(NamedTuple):
-    """How far a variant may be from the float32 graph on validation cells."""
+    """How much a variant may differ from the float32 graph on validation cells."""
 
     labels_equal: float
     """Smallest share of equal labels."""
@@ -45,7 +45,7 @@ def make_variant(kind: str, source: Path, target: Path, config: ModelConfig) -> 
         kind: one of VARIANTS.
         source: the float32 graph.
         target: file of the variant.
-        config: of the model.
+        config: configuration of the model.
     """
     makers: dict[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
         "mha": lambda proto: with_multi_head_attention(proto, config),
@@ -59,9 +59,9 @@ def make_variant(kind: str, source: Path, target: Path, config: ModelConfig) -> 
 
 
 def with_multi_head_attention(proto: onnx.ModelProto, config: ModelConfig) -> onnx.ModelProto:
-    """Put `com.microsoft.MultiHeadAttention` in place of each `Attention`; the prior becomes its `attention_bias`.
+    """Replace each `Attention` with `com.microsoft.MultiHeadAttention`; the prior becomes its `attention_bias`.
 
-    For versions of onnxruntime, and for its other execution providers, that have no kernel for the standard operator.
+    For versions and execution providers of onnxruntime that have no kernel for the standard operator.
     """
     graph, nodes, seen = proto.graph, [], 0
     width = np.array([0, 0, -1], dtype=np.int64)
@@ -70,7 +70,7 @@ def with_multi_head_attention(proto: onnx.ModelProto, config: ModelConfig) -> on
         if node.op_type != "Attention" or node.domain not in ("", "ai.onnx"):
             nodes.append(node)
             continue
-        heads = config.heads if seen < config.depth else 1  # the readout's queries are its length, not its heads
+        heads = config.heads if seen < config.depth else 1  # the readout has one head and many queries
         name, seen = f"mha_{seen}", seen + 1
         split = np.array([0, 0, heads, -1], dtype=np.int64)
         graph.initializer.append(numpy_helper.from_array(split, f"{name}_split"))
@@ -95,7 +95,7 @@ def with_multi_head_attention(proto: onnx.ModelProto, config: ModelConfig) -> on
 
 
 def _half_precision(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """float16 from tokens to class scores; normalisation and softmax stay float32, and so do in- and outputs."""
+    """float16 from tokens to class scores; normalisation, softmax, inputs and outputs stay float32."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     for index, node in enumerate(proto.graph.node):
@@ -115,27 +115,27 @@ def _half_precision(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _own_constants(proto: onnx.ModelProto, names: set[str]) -> None:
-    """Give each of these nodes copies of its constants: the converter would cast a shared one twice, by one name."""
+    """Give each of these nodes its own copy of its constants: the converter would cast a shared one twice."""
     constants = {constant.name: constant for constant in proto.graph.initializer}
     for node in proto.graph.node:
-        for place, value in enumerate(node.input if node.name in names else ()):
+        for index, value in enumerate(node.input if node.name in names else ()):
             if value in constants:
                 own = onnx.TensorProto()
                 own.CopyFrom(constants[value])
-                own.name = f"{node.name}_{place}_{value}"
+                own.name = f"{node.name}_{index}_{value}"
                 proto.graph.initializer.append(own)
-                node.input[place] = own.name
+                node.input[index] = own.name
 
 
 def _eight_bits(source: Path, target: Path) -> None:
-    """Weights of matrix products as 8-bit integers, activations quantised as they come."""
+    """Weights of matrix products as 8-bit integers, activations quantised dynamically."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     proto = onnx.load(source)
-    del proto.graph.value_info[:]  # shapes are inferred anew, and differ in names of dimensions
+    del proto.graph.value_info[:]  # shapes are inferred again, with other names of dimensions
     root = logging.getLogger()
     level = root.level
-    root.setLevel(logging.ERROR)  # it advises, at the root logger, what does not apply
+    root.setLevel(logging.ERROR)  # its advice on the root logger does not apply here
     try:
         quantize_dynamic(proto, target, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul"])
     finally:
@@ -143,18 +143,18 @@ def _eight_bits(source: Path, target: Path) -> None:
 
 
 def measure_variant(reference: Path, variant: Path, cells: CellArrays, tolerance: Tolerance) -> dict[str, Any]:
-    """Hold a variant against the float32 graph, both in onnxruntime on the CPU.
+    """Compare a variant with the float32 graph, both in onnxruntime on the CPU.
 
     Returns:
-        cells, labels_equal (share), max_probability_difference, the tolerances, and `passed`; `error` where
-        onnxruntime cannot run the variant.
+        cells, labels_equal (share), max_probability_difference, the tolerances, and `passed`; `error` if onnxruntime
+        cannot run the variant.
     """
     import onnxruntime
 
     feeds = {"counts": cells.counts_NG, "library_size": cells.library_size_N}
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    told = {"labels_equal_minimum": tolerance.labels_equal, "tolerance": tolerance.probability, "cells": len(cells)}
+    summary = {"labels_equal_minimum": tolerance.labels_equal, "tolerance": tolerance.probability, "cells": len(cells)}
 
     def probabilities(path: Path) -> np.ndarray:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -163,33 +163,33 @@ def measure_variant(reference: Path, variant: Path, cells: CellArrays, tolerance
     try:
         expected_NC, found_NC = probabilities(reference), probabilities(variant)
     except Exception as error:  # onnxruntime has no public base class for its errors
-        return {**told, "error": one_line(error), "passed": False}
+        return {**summary, "error": one_line(error), "passed": False}
     equal = float((expected_NC.argmax(axis=1) == found_NC.argmax(axis=1)).mean())
     difference = float(np.abs(expected_NC - found_NC).max())
     passed = equal >= tolerance.labels_equal and difference <= tolerance.probability
-    return {**told, "labels_equal": equal, "max_probability_difference": difference, "passed": bool(passed)}
+    return {**summary, "labels_equal": equal, "max_probability_difference": difference, "passed": bool(passed)}
 
 
 def kept_variants(
     kinds: tuple[str, ...], folder: Path, graph: str, config: ModelConfig, cells: CellArrays
 ) -> dict[str, dict[str, Any]]:
-    """Make variants beside a graph and remove those that do not pass.
+    """Make variants of a graph and remove those that do not pass.
 
     Args:
-        kinds: of VARIANTS.
-        folder: with the float32 graph, for the files.
-        graph: name of that.
-        config: of the model.
+        kinds: names from VARIANTS.
+        folder: folder of the float32 graph, where the variants are written.
+        graph: file name of the float32 graph.
+        config: configuration of the model.
         cells: validation cells.
 
     Returns:
-        What `measure_variant` says of each, kept or not.
+        The result of `measure_variant` for each variant, kept or not.
     """
-    found = {}
+    results = {}
     for kind in kinds:
         path = folder / VARIANTS[kind]
         make_variant(kind, folder / graph, path, config)
-        found[kind] = measure_variant(folder / graph, path, cells, TOLERANCES[kind])
-        if not found[kind]["passed"]:
+        results[kind] = measure_variant(folder / graph, path, cells, TOLERANCES[kind])
+        if not results[kind]["passed"]:
             path.unlink()
-    return found
+    return results

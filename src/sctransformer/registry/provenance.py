@@ -76,7 +76,7 @@ def _in_zarr(path: Path) -> Any:
         root = zarr.open_group(path, mode="r")
     except Exception as error:  # zarr raises whatever it stumbles over
         raise UserError(
-            f"{path}: is no model bundle (it has no {BUNDLE.checksums}), and no readable zarr folder."
+            f"{path}: is neither a model bundle (it has no {BUNDLE.checksums}) nor a readable zarr folder."
         ) from error
     return _in_tree(root, path)
 

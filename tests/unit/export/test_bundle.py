@@ -1,4 +1,4 @@
-"""A bundle is read only when every file is what was written, and all of them fit one another."""
+"""A bundle is only read if its files are unchanged and match each other."""
 
 import shutil
 from collections.abc import Callable
@@ -47,8 +47,8 @@ def test_an_extra_file_is_refused(bundle_folder: Path, tmp_path: Path) -> None:
         read_bundle(copy)
 
 
-def renewed(bundle_folder: Path, target: Path, change: Callable[[Path], object]) -> Path:
-    """A copy with something changed and checksums that fit."""
+def modified(bundle_folder: Path, target: Path, change: Callable[[Path], object]) -> Path:
+    """A copy with a change and matching checksums."""
     copy = shutil.copytree(bundle_folder, target)
     change(copy)
     names = sorted(path.name for path in copy.iterdir() if path.name != BUNDLE.checksums)
@@ -76,7 +76,7 @@ def text(name: str, content: bytes) -> Callable[[Path], object]:
             r"labels\.tsv: holds 2 labels, but n_classes in config\.json is 3",
         ),
         (text(BUNDLE.labels, b"label\nalpha\n"), r"labels\.tsv: has no column 'name', 'cell_type_ontology_term_id'"),
-        (text(BUNDLE.labels, b""), r"labels\.tsv: is no readable table"),
+        (text(BUNDLE.labels, b""), r"labels\.tsv: cannot be read as a table"),
         (
             table(BUNDLE.vocabulary, lambda rows: rows.iloc[:-5]),
             r"vocabulary\.parquet: holds 19 genes, but n_genes .* 24",
@@ -87,9 +87,9 @@ def text(name: str, content: bytes) -> Callable[[Path], object]:
         ),
         (
             table(BUNDLE.vocabulary, lambda rows: rows.assign(gene=["GENE0", "GENE0", *rows["gene"][2:]])),
-            r"vocabulary\.parquet: names the gene 'GENE0' 2 times",
+            r"vocabulary\.parquet: holds the gene 'GENE0' 2 times",
         ),
-        (text(BUNDLE.vocabulary, b"PAR1 nothing"), r"vocabulary\.parquet: is no readable table"),
+        (text(BUNDLE.vocabulary, b"PAR1 nothing"), r"vocabulary\.parquet: cannot be read as a table"),
         (
             table(BUNDLE.prior, lambda rows: rows.replace({"target": {"GENE4": "OTHER"}})),
             r"prior\.parquet: 1 of its genes are not in vocabulary\.parquet \(OTHER\)",
@@ -105,19 +105,19 @@ def text(name: str, content: bytes) -> Callable[[Path], object]:
         (text(BUNDLE.lineage, b"\xff\xfe"), r"lineage\.json: is not UTF-8 text"),
     ],
 )
-def test_members_that_do_not_fit_are_refused(
+def test_files_that_do_not_match_are_refused(
     bundle_folder: Path, tmp_path: Path, change: Callable[[Path], object], message: str
 ) -> None:
-    copy = renewed(bundle_folder, tmp_path / "bundle", change)
+    copy = modified(bundle_folder, tmp_path / "bundle", change)
     with pytest.raises(UserError, match=message):
         read_bundle(copy)
 
 
-def test_a_graph_of_other_sizes_is_refused(bundle_folder: Path, tmp_path: Path) -> None:
-    """Its sizes are known to onnxruntime alone, so whoever scores finds out."""
+def test_a_graph_with_other_sizes_is_refused(bundle_folder: Path, tmp_path: Path) -> None:
+    """Only onnxruntime knows the sizes of a graph, so they are checked when a scoring session is created."""
     require_scorable(read_bundle(bundle_folder))
-    copy = renewed(bundle_folder, tmp_path / "bundle", member(BUNDLE.config, embedding=9))
-    with pytest.raises(UserError, match=r"model\.onnx: embedding has the shape cells x 8, but .* it is cells x 9"):
+    copy = modified(bundle_folder, tmp_path / "bundle", member(BUNDLE.config, embedding=9))
+    with pytest.raises(UserError, match=r"model\.onnx: embedding has the shape cells x 8, expected cells x 9"):
         require_scorable(read_bundle(copy))
     inputs = {"counts": ["cells", 24]}
     with pytest.raises(UserError, match=r"has the inputs counts, expected counts, library_size"):
@@ -125,7 +125,7 @@ def test_a_graph_of_other_sizes_is_refused(bundle_folder: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("content", ["nonsense\n", "0123  model.onnx\n", "\n", b"\xff\xfe"])
-def test_a_list_that_is_none_is_refused(bundle_folder: Path, tmp_path: Path, content: str | bytes) -> None:
+def test_invalid_checksums_are_refused(bundle_folder: Path, tmp_path: Path, content: str | bytes) -> None:
     copy = shutil.copytree(bundle_folder, tmp_path / "bundle")
     (copy / BUNDLE.checksums).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError, match=r"checksums\.txt: line 1 is .*, expected a SHA-256"):

@@ -1,4 +1,4 @@
-"""Other forms of the graph: what each says, what keeps one out of the bundle, and how it is asked for."""
+"""Variants of the graph: their predictions, when they are left out of the bundle, how they are selected."""
 
 import shutil
 from pathlib import Path
@@ -23,7 +23,7 @@ KINDS = ("mha", "float16", "int8")
 
 @pytest.fixture(scope="module")
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A graph with every branch open, and its variants."""
+    """A graph without zero weights, and its variants."""
     folder = tmp_path_factory.mktemp("graphs")
     model = opened(small_model())
     export_onnx(ScoringGraph(model, 1.3), folder / "model.onnx", opset=23)
@@ -33,16 +33,16 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_variant_says_what_the_graph_says(graphs: Path, kind: str) -> None:
+def test_a_variant_agrees_with_the_graph(graphs: Path, kind: str) -> None:
     found = measure_variant(
         graphs / "model.onnx", graphs / VARIANTS[kind], arrays(simulated_cells(200)), TOLERANCES[kind]
     )
     assert "error" not in found, found
-    assert found["labels_equal"] >= 0.9  # labels of random weights are close to one another
+    assert found["labels_equal"] >= 0.9  # with random weights the probabilities of the classes are close
     assert found["max_probability_difference"] <= TOLERANCES[kind].probability
 
 
-def test_attention_becomes_the_operator_of_onnxruntime_with_the_prior_as_its_bias(graphs: Path) -> None:
+def test_attention_becomes_multi_head_attention_with_the_prior_as_bias(graphs: Path) -> None:
     proto = onnx.load(graphs / VARIANTS["mha"])
     assert not any(is_attention(node, with_bias=False) for node in proto.graph.node)
     layers = [node for node in proto.graph.node if node.op_type == "MultiHeadAttention"]
@@ -51,7 +51,7 @@ def test_attention_becomes_the_operator_of_onnxruntime_with_the_prior_as_its_bia
     assert [len(node.input) == 6 and node.input[5] in constants for node in layers] == [True, True, False]
 
 
-def test_a_variant_that_is_too_far_off_is_left_out(
+def test_a_variant_outside_its_tolerance_is_left_out(
     graphs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(graphs / "model.onnx", tmp_path / "model.onnx")
@@ -71,11 +71,11 @@ def test_a_variant_that_does_not_run_is_left_out(graphs: Path, tmp_path: Path) -
     assert found["error"]
 
 
-def test_a_session_runs_the_form_that_is_asked_for(bundle_folder: Path, tmp_path: Path) -> None:
+def test_a_session_runs_the_selected_variant(bundle_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(bundle_folder, tmp_path / "bundle")
     cells, config = arrays(simulated_cells(60)), small_model().config
     with pytest.raises(
-        UserError, match=r"has no graph in float16 \(see export.variants in params.yaml\); it has float32"
+        UserError, match=r"has no float16 graph \(see export.variants in params.yaml\); available: float32"
     ):
         ScoringSession(read_bundle(folder), variant="float16")
     kept_variants(("mha",), folder, "model.onnx", config, cells)
@@ -89,7 +89,7 @@ def test_a_session_runs_the_form_that_is_asked_for(bundle_folder: Path, tmp_path
     np.testing.assert_allclose(other.embedding_NE, plain.embedding_NE, atol=1e-5)
 
 
-def test_a_large_file_is_worth_a_calibration(bundle_folder: Path) -> None:
+def test_the_batch_size_is_calibrated_for_large_files(bundle_folder: Path) -> None:
     bundle = read_bundle(bundle_folder)
     assert fastest_batch(ScoringSession(bundle, threads=1), 24) in BATCHES
     scorer = LocalScorer(bundle, DEFAULTS)

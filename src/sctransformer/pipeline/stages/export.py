@@ -3,20 +3,23 @@
 from typing import Any
 
 import pandas as pd
+from anndata import AnnData
 
 from sctransformer import layout
 from sctransformer._constants import BUNDLE, OBS
+from sctransformer.data.arrays import CellArrays
 from sctransformer.data.catalogue import read_catalogue
 from sctransformer.data.cells import read_cells
 from sctransformer.data.prepared import labels_of, ontology_of, split_arrays
 from sctransformer.evaluation.calibration import probabilities
 from sctransformer.evaluation.reference import reference_profile, reference_statistics
 from sctransformer.evaluation.scoring import score_cells
-from sctransformer.export.bundle import label_table, read_bundle, write_bundle
+from sctransformer.export.bundle import BundleContents, label_table, read_bundle, write_bundle
 from sctransformer.export.graph import ScoringGraph, export_onnx
 from sctransformer.export.parity import measure_parity, measure_speed
 from sctransformer.export.variants import kept_variants
 from sctransformer.files import read_json
+from sctransformer.model import PriorBiasedTransformer
 from sctransformer.params import Params, load_params
 from sctransformer.pipeline.artefacts import trained_model
 from sctransformer.pipeline.stage import run_stage
@@ -27,48 +30,48 @@ from sctransformer.tracking.store import redact_credentials
 def main() -> None:
     """Run the stage."""
     params = load_params()
-    cells = read_cells(layout.PREPARED_CELLS)
+    contents = bundle_contents(params, read_cells(layout.PREPARED_CELLS), trained_model())
+    write_bundle(layout.BUNDLE_FOLDER, contents)
+    print_parity(read_bundle(layout.BUNDLE_FOLDER).parity)
+
+
+def bundle_contents(params: Params, cells: AnnData, model: PriorBiasedTransformer) -> BundleContents:
+    """Collect the contents of the bundle from the model and from the files of the stages before.
+
+    Args:
+        params: all parameters.
+        cells: the prepared cells.
+        model: the trained model.
+    """
     training, validation = (split_arrays(cells, split) for split in ("train", "validation"))
-    model = trained_model()
-    calibration = read_json(layout.CALIBRATION)
-    graph = ScoringGraph(model, calibration["temperature"])
-    metrics = collected_metrics()
-    if model.scales_LH is not None:
-        metrics["prior_scales"] = model.scales_LH.tolist()
-    lineage = read_json(layout.LINEAGE)
-    metrics["control"] = read_json(layout.CONTROL)
-    labels = label_table(labels_of(cells), ontology_of(cells))
-    prior = pd.read_parquet(layout.EDGES)
+    training_cells = cells[(cells.obs[OBS.split] == "train").to_numpy()]
+    calibration, lineage = read_json(layout.CALIBRATION), read_json(layout.LINEAGE)
+    labels, prior = label_table(labels_of(cells), ontology_of(cells)), pd.read_parquet(layout.EDGES)
+    metrics, config = collect_metrics(model), model.config.to_dict()
     card = render_card(
         layout.CARD_TEMPLATE,
         name=params.registration.name,
-        config=model.config.to_dict(),
+        config=config,
         labels=labels,
         metrics=metrics,
         calibration=calibration,
         lineage=lineage,
         prior_edges=len(prior),
         training_cells=len(training),
-        dataset=of_catalogue(params),
-        described=described(cells[(cells.obs[OBS.split] == "train").to_numpy()].obs),
+        dataset=catalogue_entry(params),
+        described=described(training_cells.obs),
     )
-    reference = reference_statistics(training, cells[cells.obs[OBS.split] == "train"])
-    confidence_N = probabilities(score_cells(model, validation)[0], calibration["temperature"]).max(axis=1)
-    reference["profile"] = reference_profile(
-        training,
-        score_cells(model, training)[1],
-        labels_of(cells),
-        confidence_N,
-        calibration["rejection_threshold"],
-    )
-    write_bundle(
-        layout.BUNDLE_FOLDER,
-        config=model.config.to_dict(),
+    graph = ScoringGraph(model, calibration["temperature"])
+    return BundleContents(
+        config=config,
         vocabulary=pd.read_parquet(layout.PANEL),
         prior=prior,
         labels=labels,
         calibration=calibration,
-        reference=reference,
+        reference={
+            **reference_statistics(training, training_cells),
+            "profile": training_profile(model, training, validation, labels["name"].tolist(), calibration),
+        },
         metrics=metrics,
         lineage=lineage,
         card=card,
@@ -84,39 +87,63 @@ def main() -> None:
             params.export.variants, folder, BUNDLE.graph, model.config, validation
         ),
     )
-    parity = read_bundle(layout.BUNDLE_FOLDER).parity
+
+
+def collect_metrics(model: PriorBiasedTransformer) -> dict[str, Any]:
+    """The metrics of evaluation, control and network coverage, as the bundle stores them."""
+    metrics, classes, test_cells = (read_json(path) for path in (layout.METRICS, layout.CLASSES, layout.TEST_CELLS))
+    for part in ("test", "baseline"):
+        metrics[part] |= {"per_class": classes[part], "macro_f1_ci": test_cells["macro_f1_ci"][part]}
+    metrics["test"]["by_donor"] = classes["by_donor"]
+    if model.scales_LH is not None:
+        metrics["prior_scales"] = model.scales_LH.tolist()
+    return metrics | {
+        "test_cells_sha256": test_cells["test_cells_sha256"],
+        "coverage": read_json(layout.COVERAGE),
+        "control": read_json(layout.CONTROL),
+    }
+
+
+def training_profile(
+    model: PriorBiasedTransformer,
+    training: CellArrays,
+    validation: CellArrays,
+    names: list[str],
+    calibration: dict[str, Any],
+) -> dict[str, Any]:
+    """Profile of the training cells, with which drift reports compare later batches."""
+    validation_NC = probabilities(score_cells(model, validation)[0], calibration["temperature"])
+    _, embedding_NE = score_cells(model, training)
+    threshold = calibration["rejection_threshold"]
+    return reference_profile(training, embedding_NE, names, validation_NC.max(axis=1), threshold)
+
+
+def catalogue_entry(params: Params) -> dict[str, str | None]:
+    """Source and licence of the cells according to the catalogue; empty if they are not in it."""
+    entry = read_catalogue().get(params.data.name)
+    if entry is None or entry.cells != params.data.cells.as_posix():
+        return {}
+    fields = entry.model_dump(include={"url", "citation", "license", "description", "organism"})
+    return fields | {"url": redact_credentials(entry.url) if entry.url else None}
+
+
+def print_parity(parity: dict[str, Any]) -> None:
+    """Print how well the graph and its variants agree with torch."""
     print(
         f"{layout.BUNDLE_FOLDER}: onnxruntime and torch agree on {parity['labels_equal']} of {parity['cells']} labels, "
         f"probabilities within {parity['max_probability_difference']:.1e}"
     )
-    for kind, said in parity.get("variants", {}).items():
-        print(f"{kind}: {describe(said)}")
+    for kind, result in parity.get("variants", {}).items():
+        print(f"{kind}: {describe_variant(result)}")
 
 
-def of_catalogue(params: Params) -> dict[str, str | None]:
-    """What the catalogue says of the cells; nothing where it has no entry for them."""
-    entry = read_catalogue().get(params.data.name)
-    if entry is None or entry.cells != params.data.cells.as_posix():
-        return {}
-    said = entry.model_dump(include={"url", "citation", "license", "description", "organism"})
-    return said | {"url": redact_credentials(entry.url) if entry.url else None}
-
-
-def describe(said: dict[str, Any]) -> str:
-    """What a variant's parity is, in a phrase."""
-    if "error" in said:
-        return f"left out, onnxruntime cannot run it ({said['error']})"
-    found = f"{said['labels_equal']:.2%} equal labels, probabilities within {said['max_probability_difference']:.1e}"
-    return f"{found}{'' if said['passed'] else ', which is too far: left out'}"
-
-
-def collected_metrics() -> dict[str, object]:
-    """Figures of evaluation and coverage as the bundle keeps them."""
-    metrics, classes, cells = (read_json(path) for path in (layout.METRICS, layout.CLASSES, layout.TEST_CELLS))
-    for part in ("test", "baseline"):
-        metrics[part] |= {"per_class": classes[part], "macro_f1_ci": cells["macro_f1_ci"][part]}
-    metrics["test"]["by_donor"] = classes["by_donor"]
-    return metrics | {"test_cells_sha256": cells["test_cells_sha256"], "coverage": read_json(layout.COVERAGE)}
+def describe_variant(result: dict[str, Any]) -> str:
+    """Summarise the parity of a variant in a phrase."""
+    if "error" in result:
+        return f"left out, onnxruntime cannot run it ({result['error']})"
+    difference = f"probabilities within {result['max_probability_difference']:.1e}"
+    outcome = "" if result["passed"] else "; left out, because this exceeds its tolerance"
+    return f"{result['labels_equal']:.2%} equal labels, {difference}{outcome}"
 
 
 if __name__ == "__main__":
