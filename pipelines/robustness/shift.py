@@ -128,9 +128,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     from sctransformer.data.cells import read_cells
-    from sctransformer.data.prepared import split_arrays
+    from sctransformer.data.prepared import select_split
 
-    cells = split_arrays(read_cells(layout.PREPARED_CELLS), "validation")
+    cells = select_split(read_cells(layout.PREPARED_CELLS), "validation")
     found: dict[str, Any] = measure(read_bundle(options.bundle), cells, options.seed)
     print(json.dumps({"cells": len(cells), "seed": options.seed, "figures": found}))
     print(f"{'validation cells':<34}{'accuracy':>10}{'macro-F1':>10}{'rejected':>10}{'wrong among given':>19}")

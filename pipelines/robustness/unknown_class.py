@@ -60,14 +60,14 @@ def leave_out(
     from pipelines.study.models import train
     from sctransformer.evaluation import calibration
     from sctransformer.evaluation.scoring import score_cells
-    from sctransformer.prior.network import read_network
+    from sctransformer.prior.network import read_network_table
     from sctransformer.training.build import new_model, train_config
 
     known_training, known = without(training, label), without(validation, label)
     unknown = of_type(validation, label)
     if len(unknown) < FEWEST:
         unknown = of_type(training, label)
-    network = read_network(params.prior.network, params.prior.confidence)
+    network = read_network_table(params.prior.network, params.prior.confidence)
     model = new_model(panel, network, params, int(training.labels_N.max()), params.seed)
     none = CellArrays(training.counts_NG[:0], training.library_size_N[:0], training.labels_N[:0])
     train(model, known_training, none, train_config(params, params.seed))
@@ -105,12 +105,12 @@ def main() -> None:
     options = parser.parse_args()
     from pipelines.study.config import with_overrides
     from sctransformer.data.cells import read_cells
-    from sctransformer.data.prepared import labels_of, split_arrays
+    from sctransformer.data.prepared import class_names, select_split
 
     params = with_overrides(load_params(), options.set)
     cells = read_cells(layout.PREPARED_CELLS)
-    names = labels_of(cells)
-    training, validation = (split_arrays(cells, split) for split in ("train", "validation"))
+    names = class_names(cells)
+    training, validation = (select_split(cells, split) for split in ("train", "validation"))
     for wanted in options.types or []:
         if wanted not in names:
             raise UserError(f"--types {wanted}: no such cell type (there are {', '.join(names)}).")

@@ -35,7 +35,7 @@ from scipy import sparse
 from pipelines.speed.own_peak import own_peak_mib
 from pipelines.speed.synthetic import draw_bundle, draw_cells, make_model
 from sctransformer._constants import OBS
-from sctransformer.data.h5ad_writer import growing_cells
+from sctransformer.data.h5ad_writer import open_h5ad_writer
 from sctransformer.export.bundle import Bundle, read_bundle
 from sctransformer.params import Params, load_params
 
@@ -49,7 +49,7 @@ Work = Callable[[], object]
 
 def write_cells(cells: AnnData, n_cells: int, target: Path) -> None:
     """A file of so many cells, made of few: what it costs to read and score them is the same."""
-    with growing_cells(target, cells.var_names.tolist()) as file:
+    with open_h5ad_writer(target, cells.var_names.tolist()) as file:
         for start in range(0, n_cells, cells.n_obs):
             file.append(cells.X[: min(cells.n_obs, n_cells - start)])
         rows = np.arange(n_cells) % cells.n_obs

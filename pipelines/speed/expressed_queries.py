@@ -39,7 +39,7 @@ from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.model.layers import RegulationLayer
 from sctransformer.params import Params, load_params
 from sctransformer.prior.bias import allowed_pairs, mask_bias
-from sctransformer.prior.readers import read_any
+from sctransformer.prior.readers import read_network
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def read_panel(cells: Path, network: Path, budget: int) -> PanelCounts:
     Raises:
         UserError: cells or network cannot be read, or do not fit each other.
     """
-    pairs = read_any(network).pairs
+    pairs = read_network(network).pairs
     with CellFile(cells) as file:
         identity = identify(file.var, read_gene_map(), str(cells))
         sizes = choose_library_sizes(file.obs, None, str(cells))

@@ -11,8 +11,8 @@ from pipelines.speed.model import Case, make_model
 from pipelines.speed.synthetic import TYPES, draw_cells
 from sctransformer._constants import OBS
 from sctransformer.data.arrays import TrainingCells
-from sctransformer.data.h5ad_writer import growing_cells
-from sctransformer.data.prepared import load_training_arrays, open_training_cells
+from sctransformer.data.h5ad_writer import open_h5ad_writer
+from sctransformer.data.prepared import load_training_cells, open_training_cells
 from sctransformer.model import PriorBiasedTransformer
 from sctransformer.training.cluster import Task
 from sctransformer.training.config import TrainConfig
@@ -28,7 +28,7 @@ def write_cells(path: Path, n_cells: int, n_genes: int) -> None:
     """A prepared file; of each block the last cells are for validation. Memory does not grow with cells."""
     genes = [f"GENE{index}" for index in range(n_genes)]
     tables = []
-    with growing_cells(path, genes) as file:
+    with open_h5ad_writer(path, genes) as file:
         for start in range(0, n_cells, BLOCK):
             block = draw_cells(min(BLOCK, n_cells - start), n_genes, seed=start)
             file.append(block.X)
@@ -43,7 +43,7 @@ def write_cells(path: Path, n_cells: int, n_genes: int) -> None:
 
 def load(in_memory: bool, files: Mapping[str, Path]) -> TrainingCells:
     """The cells, in memory or on disk."""
-    return load_training_arrays(files["cells"]) if in_memory else open_training_cells(files["cells"])
+    return load_training_cells(files["cells"]) if in_memory else open_training_cells(files["cells"])
 
 
 def model(case: Case, files: Mapping[str, Path]) -> PriorBiasedTransformer:

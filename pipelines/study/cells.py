@@ -16,12 +16,12 @@ from sctransformer._constants import OBS, UNLABELLED
 from sctransformer.data.arrays import NO_LABEL, CellArrays
 from sctransformer.data.cells import CellFile, read_cells, require_unique_names
 from sctransformer.data.genes import GeneMap, identify, read_gene_map
-from sctransformer.data.h5ad_writer import growing_cells
+from sctransformer.data.h5ad_writer import open_h5ad_writer
 from sctransformer.data.ingest import Columns, ingest
 from sctransformer.data.library_size import choose_library_sizes
 from sctransformer.data.moments import GeneMoments
 from sctransformer.data.panel import choose_panel
-from sctransformer.data.prepared import labels_of, training_moments
+from sctransformer.data.prepared import class_names, training_moments
 from sctransformer.data.split_table import read_split_table, table_splits
 from sctransformer.data.splits import (
     TEST,
@@ -38,8 +38,8 @@ from sctransformer.errors import UserError
 from sctransformer.files import atomic_write, sha256_file, sha256_json
 from sctransformer.params import PriorParams
 from sctransformer.prior.merging import vote, votes_needed
-from sctransformer.prior.network import Network, read_network, write_network
-from sctransformer.prior.readers import read_any
+from sctransformer.prior.network import Network, read_network_table, write_network
+from sctransformer.prior.readers import read_network
 
 CELLS, MORE_CELLS, NETWORK, PANEL = "cells.h5ad", "unlabelled.h5ad", "network.tsv", "panel.parquet"
 
@@ -128,9 +128,9 @@ def read_networks(section: NetworkSection) -> Network:
     Raises:
         UserError: a file is no such network, or the merge does not fit.
     """
-    present_of = read_gene_map().alias_of
+    aliases = read_gene_map().alias_of
     networks = {
-        name: read_any(one.file, name=name, kind=one.format, levels=one.levels, present_of=present_of)
+        name: read_network(one.file, name=name, kind=one.format, levels=one.levels, aliases=aliases)
         for name, one in section.files.items()
     }
     votes = votes_needed(section.merge, len(networks), section.min_votes)
@@ -164,14 +164,14 @@ def panel_cells(cells_folder: Path, panel_folder: Path) -> PanelCells:
     return PanelCells(
         cells=all_genes(cells_folder)[:, panel["gene"].tolist()].copy(),
         panel=panel,
-        network=read_network(panel_folder / NETWORK, PriorParams().confidence),
+        network=read_network_table(panel_folder / NETWORK, PriorParams().confidence),
         more=read_cells(more) if more.is_file() else None,
     )
 
 
 def labelled_arrays(cells: AnnData, rows_N: NDArray[np.bool_]) -> CellArrays:
     """Some of the cells, with their labels."""
-    position = {name: index for index, name in enumerate(labels_of(cells))}
+    position = {name: index for index, name in enumerate(class_names(cells))}
     return _arrays(cells[rows_N], cells.obs.loc[rows_N, OBS.cell_type].map(position).to_numpy(dtype=np.int64))
 
 
@@ -229,7 +229,7 @@ def _write_panel(
             panel = choose_panel(moments, [genes[index] for index in shared_G], pairs, study.gene_budget)
             sizes = choose_library_sizes(more.obs, None, str(study.dataset.unlabelled))
             columns, library_sizes = identity.genes.get_indexer(pd.Index(panel["gene"])), []
-            with growing_cells(folder / MORE_CELLS, panel["gene"].tolist()) as cells:
+            with open_h5ad_writer(folder / MORE_CELLS, panel["gene"].tolist()) as cells:
                 for start, chunk in more.chunks():
                     cells.append(identity.gather(chunk)[:, columns])
                     library_sizes.append(sizes.of_chunk(start, chunk))

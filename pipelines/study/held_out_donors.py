@@ -33,7 +33,7 @@ from pipelines.study.config import StudyConfig, load_study
 from pipelines.study.models import train
 from sctransformer._constants import OBS
 from sctransformer.data.normalise import log1p_cp10k
-from sctransformer.data.prepared import labels_of
+from sctransformer.data.prepared import class_names
 from sctransformer.data.splits import TRAIN
 from sctransformer.errors import UserError, run_reporting
 from sctransformer.evaluation.scoring import score_cells
@@ -85,7 +85,7 @@ def of_estimator(estimator: Any, expression_NG: NDArray[np.float32], labels_N: N
 
 def of_model(study: StudyConfig, point: int, prepared: PanelCells, split: pd.Categorical) -> Method:
     """The study's first arm at a point of its search, over the panel."""
-    params, n_classes = study.params_of(next(iter(study.arms)), point), len(labels_of(prepared.cells))
+    params, n_classes = study.params_of(next(iter(study.arms)), point), len(class_names(prepared.cells))
 
     def method(training_N: NDArray[np.bool_], scored_N: NDArray[np.bool_]) -> NDArray[np.int64]:
         model = new_model(prepared.panel, prepared.network, params, n_classes, SEED)

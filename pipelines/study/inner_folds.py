@@ -27,14 +27,14 @@ from sctransformer import layout
 from sctransformer._constants import OBS
 from sctransformer.data.cells import CellFile, read_cells
 from sctransformer.data.panel import choose_panel
-from sctransformer.data.prepared import split_arrays, training_moments, write_prepared
+from sctransformer.data.prepared import select_split, training_moments, write_prepared
 from sctransformer.data.split_choice import choose_splits
 from sctransformer.data.splits import TEST, TRAIN, VALIDATION, as_splits, validation_from_training
 from sctransformer.errors import run_reporting
 from sctransformer.evaluation.baselines import logistic_regression
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.params import Params, load_params
-from sctransformer.prior.network import read_network
+from sctransformer.prior.network import read_network_table
 from sctransformer.training.build import new_model, train_config
 from sctransformer.training.loop import fit
 from sctransformer.training.scores import accuracy_and_macro_f1
@@ -59,7 +59,7 @@ def predict_fold(
 ) -> tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None]:
     """Repeat, labels of the fold, and what the model and, if asked, logistic regression say of it."""
     params, with_baseline, folds, repeat, fold = task
-    network = read_network(params.prior.network, params.prior.confidence)
+    network = read_network_table(params.prior.network, params.prior.confidence)
     with tempfile.TemporaryDirectory() as folder:
         with CellFile(layout.CELLS) as file:
             split = fold_split(file.obs, params, folds, repeat, fold)
@@ -67,7 +67,7 @@ def predict_fold(
             panel = choose_panel(moments, file.genes.tolist(), network.pairs, params.prepare.gene_budget)
             write_prepared(file, split, panel, Path(folder) / "cells.h5ad")
         cells = read_cells(Path(folder) / "cells.h5ad")
-    training, validation, test = (split_arrays(cells, side) for side in (TRAIN, VALIDATION, TEST))
+    training, validation, test = (select_split(cells, side) for side in (TRAIN, VALIDATION, TEST))
     baseline_N = None
     if with_baseline:
         baseline_N, _ = logistic_regression(training, test, params.evaluate.baseline_folds, repeat)

@@ -25,7 +25,7 @@ from pipelines.study.grid import CELLTYPIST_GENES, Task
 from pipelines.study.models import pretrain, train
 from sctransformer._constants import OBS
 from sctransformer.data.arrays import CellArrays
-from sctransformer.data.prepared import labels_of
+from sctransformer.data.prepared import class_names
 from sctransformer.data.splits import TEST, TRAIN, TRAINED_ON, VALIDATION, validation_from_training
 from sctransformer.evaluation.baselines import fitted_celltypist, fitted_logistic_regression
 from sctransformer.evaluation.metrics import classification_metrics
@@ -89,7 +89,7 @@ def _pretraining(task: Task, study: StudyConfig, sources: Sources, out: Path) ->
     prepared = panel_cells(sources.cells, sources.panels[task.seed])
     split = sides(study, prepared.cells.obs, max(study.percents), task.seed)
     params = study.params_of(task.name, task.point)
-    model = new_model(prepared.panel, prepared.network, params, len(labels_of(prepared.cells)), task.seed)
+    model = new_model(prepared.panel, prepared.network, params, len(class_names(prepared.cells)), task.seed)
     started = time.perf_counter()
     checkpoint = pretrain(model, unlabelled_arrays(prepared, split), train_config(params, task.seed))
     seconds = time.perf_counter() - started
@@ -111,7 +111,7 @@ def _trained_and_scored(
     task: Task, study: StudyConfig, prepared: PanelCells, rows: _Rows, out: Path
 ) -> tuple[dict[str, Any], dict[str, float], NDArray[np.int64]]:
     """Figures of the cells that are scored, times, and the labels said."""
-    params, names = study.params_of(task.name, task.point), labels_of(prepared.cells)
+    params, names = study.params_of(task.name, task.point), class_names(prepared.cells)
     model = new_model(prepared.panel, prepared.network, params, len(names), task.seed)
     pretrained = None if task.after is None else load_checkpoint(task.after.weights(out))
     training, scored = (labelled_arrays(prepared.cells, rows_N) for rows_N in rows[1:])
@@ -145,7 +145,7 @@ def _baseline(task: Task, study: StudyConfig, sources: Sources, out: Path) -> di
         label, chosen = fitted_logistic_regression(training, study.inner_folds, task.seed, wide=True)
     training_seconds = time.perf_counter() - started
     seconds, said_N = _fastest(lambda: label(test), SCORED)
-    figures = classification_metrics(test.labels_N, said_N, labels_of(cells), task.seed)
+    figures = classification_metrics(test.labels_N, said_N, class_names(cells), task.seed)
     times = {"training": training_seconds, "scoring": seconds}
     return _tested(cells, split, training, test, said_N, figures) | {"chosen": chosen, "seconds": times}
 
@@ -164,7 +164,7 @@ def _tested(
         "test_cells_sha256": sha256_json(names),
         "labels": numbers(test.labels_N),
         "predicted": numbers(said_N),
-        "classes": labels_of(cells),
+        "classes": class_names(cells),
     }
 
 

@@ -336,12 +336,12 @@ def test_whatever_bytes_are_changed_there_is_a_sentence_or_a_result(data: st.Dat
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     other = tmp_path / "changed.h5ad"
     other.write_bytes(content)
-    from sctransformer.data.check import look_at
+    from sctransformer.data.check import inspect_cells
     from sctransformer.data.genes import GeneMap
     from sctransformer.data.ingest import Columns
 
     try:
-        found = look_at(other, GeneMap({}, {}, frozenset(SYMBOLS)), Columns(library_size=None))
+        found = inspect_cells(other, GeneMap({}, {}, frozenset(SYMBOLS)), Columns(library_size=None))
     except UserError as error:
         assert str(error).startswith(str(other))
     else:

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from sctransformer.errors import DEBUG_VARIABLE
 from sctransformer.prior import fetch as fetch_module
-from sctransformer.prior.network import read_network
+from sctransformer.prior.network import read_network_table
 from tests.integration.conftest import Call
 
 COLLECTRI = "source\ttarget\tweight\nA\tB\t1\nA\tC\t-1\nB\tC\t1\nA\tA\t1\nNFKB\tA\t1\n"
@@ -37,7 +37,7 @@ def call(call: Call) -> Call:
 
 def edges(path: str) -> dict[tuple[str, str], tuple[int, float, str]]:
     """Pair -> sign, confidence, sources of a written network."""
-    network = read_network(Path(path), {})
+    network = read_network_table(Path(path), {})
     table = network.edges
     values = zip(table["sign"], table["confidence"].round(3), table["sources"], strict=True)
     return dict(zip(network.pairs, values, strict=True))

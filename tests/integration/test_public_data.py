@@ -12,7 +12,7 @@ from sctransformer.data.panel import choose_panel
 from sctransformer.data.prepared import training_moments
 from sctransformer.prior.coverage import coverage
 from sctransformer.prior.network import Network
-from sctransformer.prior.readers import read_any
+from sctransformer.prior.readers import read_network
 from tests.conftest import reference_folder
 
 NETWORKS = {
@@ -37,7 +37,7 @@ EXPECTED = {
 @pytest.fixture(scope="module")
 def networks() -> dict[str, Network]:
     folder = reference_folder() / "prior"
-    return {name: read_any(folder / file, levels=levels) for name, (file, levels) in NETWORKS.items()}
+    return {name: read_network(folder / file, levels=levels) for name, (file, levels) in NETWORKS.items()}
 
 
 @pytest.mark.parametrize(("cells", "n_cells"), [("muscat_kang_se", 12261), ("mudan_sorted_pbmc", 2140)])

@@ -13,7 +13,7 @@ import pytest
 from sctransformer._constants import OBS, UNS
 from sctransformer.data.simulated_network import SimulationConfig
 from sctransformer.errors import DEBUG_VARIABLE
-from sctransformer.prior.network import read_network
+from sctransformer.prior.network import read_network_table
 from tests.integration.conftest import Call
 
 SCTRANSFORMER = (sys.executable, "-m", "sctransformer.cli.main")
@@ -35,7 +35,7 @@ def test_what_is_written_and_what_to_do_next_is_said(call: Call, tmp_path: Path)
     )
     assert (outcome.code, outcome.err) == (0, "")
     cells = anndata.read_h5ad(tmp_path / "data/simulated/cells.h5ad")
-    network = read_network(tmp_path / "data/simulated/cells.edges.tsv", {})
+    network = read_network_table(tmp_path / "data/simulated/cells.edges.tsv", {})
     assert cells.shape == (300, 80)
     assert cells.obs[OBS.cell_type].nunique() == 3
     assert cells.obs[OBS.donor].nunique() == 2

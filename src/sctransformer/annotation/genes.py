@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sctransformer._constants import TARGET_SUM
-from sctransformer.data.genes import GeneMap, best_names, read_aliases
+from sctransformer.data.genes import GeneMap, choose_gene_names, read_aliases
 from sctransformer.errors import UserError
 
 MIN_COVERAGE = 0.8
@@ -100,7 +100,7 @@ def named_by_symbol(vocabulary: pd.DataFrame, var: pd.DataFrame, source: str) ->
     there = set(genes)
     aliases = {former: now for former, now in read_aliases().items() if now in there and former not in there}
     known = GeneMap(symbol_of, aliases, frozenset(genes))
-    place, names, _ = best_names(var, known, source)
+    place, names, _ = choose_gene_names(var, known, source)
     return pd.Index([known.symbol(name) or name for name in names], dtype=object), place
 
 

@@ -73,7 +73,7 @@ def look(
         UserError: the file cannot be used, or a critical expectation failed.
     """
     from sctransformer._constants import OBS
-    from sctransformer.data.check import look_at
+    from sctransformer.data.check import inspect_cells
     from sctransformer.data.genes import read_gene_map
     from sctransformer.data.ingest import Columns
     from sctransformer.progress import cells_bar
@@ -84,7 +84,7 @@ def look(
     if bundle is not None and counts is None:
         counts = _read_by(bundle, file)
     with cells_bar("Checking") as on_progress:
-        found = look_at(file, read_gene_map(), columns, counts, gene_column, on_progress)
+        found = inspect_cells(file, read_gene_map(), columns, counts, gene_column, on_progress)
     lines = list(_described(found))
     width = max(len(name) for name, _ in lines)
     typer.echo("\n".join(f"{name:<{width}}  {value}" for name, value in lines))
@@ -149,12 +149,12 @@ def _described(found: CellCheck) -> Iterator[tuple[str, str]]:
 def _as_training(found: CellCheck, network: Path | None, data_docs: Path | None) -> Report:
     from sctransformer.data.check import run_training_suites
     from sctransformer.params import Params, load_params
-    from sctransformer.prior.network import read_network
+    from sctransformer.prior.network import read_network_table
 
     params = load_params() if Path("params.yaml").is_file() else Params()
     if network is None:
         return run_training_suites(found, params.validation, data_docs=data_docs)
-    edges = read_network(network, params.prior.confidence)
+    edges = read_network_table(network, params.prior.confidence)
     return run_training_suites(found, params.validation, edges.edges, edges.repairs.counts(), data_docs, network)
 
 

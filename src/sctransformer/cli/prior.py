@@ -124,7 +124,7 @@ def coverage(
         )
     if outdir is None:
         return
-    from sctransformer.prior.picture import coverage_picture
+    from sctransformer.prior.plots import plot_coverage
 
     targets, distribution = degrees(prior, names), degree_distribution(prior, names)
     tables = {
@@ -135,7 +135,7 @@ def coverage(
     for file, content in tables.items():
         with atomic_write(outdir / file) as temporary:
             content.to_csv(temporary, sep="\t", index=False)
-    coverage_picture(figures, distribution, targets, outdir / "coverage.png")
+    plot_coverage(figures, distribution, targets, outdir / "coverage.png")
     typer.echo(f"{outdir}: {', '.join(tables)}, coverage.png")
 
 
@@ -175,12 +175,12 @@ def fetch(
     Example: sctransformer prior fetch dorothea --levels A,B,C -o data/networks/dorothea.tsv
     """
     from sctransformer.prior.fetch import fetch as fetched
-    from sctransformer.prior.network import with_present_symbols, write_network
+    from sctransformer.prior.network import with_approved_symbols, write_network
 
     _check_output(output, force)
     with _busy(f"Fetching {name.value}"):
         chosen = [level.strip() for level in levels.split(",")] if levels else ()
-        network = with_present_symbols(fetched(name.value, chosen), _present_symbols())
+        network = with_approved_symbols(fetched(name.value, chosen), _present_symbols())
     _say(name.value, network)
     write_network(network, output)
     typer.echo(f"{output}: {_size(network)}")
@@ -325,9 +325,9 @@ def _genes_of(path: Path, gene_column: str | None) -> list[str]:
 
 def _read(path: Path, **how: Any) -> "Network":
     """A network of any format, its genes called as cells' genes are."""
-    from sctransformer.prior.readers import read_any
+    from sctransformer.prior.readers import read_network
 
-    return read_any(path, present_of=_present_symbols(), **how)
+    return read_network(path, aliases=_present_symbols(), **how)
 
 
 @cache

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sctransformer.data.arrays import CellArrays
-from sctransformer.data.obs_table import small_cache
+from sctransformer.data.obs_table import limit_metadata_cache
 from sctransformer.errors import UserError, one_line
 
 CHUNK = 512
@@ -55,7 +55,7 @@ class SparseCells:
         return SparseCells(self._counts_NG[part], self._library_size_N[part], self.labels_N[part])
 
 
-class StoredCells:
+class BackedCells:
     """Some cells of a prepared file, h5ad or zarr, in the order of the file.
 
     The file is opened when the first cell is asked for, once in each process that holds these cells. In memory are the
@@ -131,7 +131,7 @@ def _open_matrix(path: Path) -> Any:
 
         return sparse_dataset(zarr.open_group(path, mode="r")["X"])
     file = h5py.File(path, "r")
-    small_cache(file)
+    limit_metadata_cache(file)
     return sparse_dataset(file["X"])
 
 

@@ -12,9 +12,9 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from sctransformer.data.counts import check_counts, fault_of
+from sctransformer.data.counts import check_counts, find_fault
 from sctransformer.data.matrix import RowMatrix, Starts, open_matrix
-from sctransformer.data.obs_table import read_table, small_cache
+from sctransformer.data.obs_table import limit_metadata_cache, read_table
 from sctransformer.errors import BusyError, UserError, one_line
 
 CHUNK_CELLS = 4096
@@ -127,7 +127,7 @@ class CellFile:
         """Why a sample of what stands there is no counts; None for counts."""
         with self._damage_named(f"{_shown(place)} cannot be read"):
             sample = self._open(place).sample()
-            fault = fault_of(sample)
+            fault = find_fault(sample)
         if fault is not None:
             return fault[1]
         return None if sample.any() else "zeros only"
@@ -215,7 +215,7 @@ def _open(path: Path) -> tuple[Any, h5py.File | None]:
         raise BusyError(f"{path}: another process is writing it now; try again when it is done.") from error
     except OSError as error:
         raise UserError(f"{path}: is not a readable h5ad file; {_why_unreadable(path, error)}.") from error
-    small_cache(file)
+    limit_metadata_cache(file)
     return file, file
 
 

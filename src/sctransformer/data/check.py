@@ -34,7 +34,7 @@ class CellCheck:
     library_size_source: str
 
 
-def look_at(
+def inspect_cells(
     path: Path,
     known: GeneMap,
     columns: Columns,

@@ -18,7 +18,7 @@ LOG_CEILING = 30.0
 """log1p of any real count stays under this; larger fractional values are no log."""
 
 
-def fault_of(values: NDArray[Any]) -> tuple[NDArray[np.bool_], str, str] | None:
+def find_fault(values: NDArray[Any]) -> tuple[NDArray[np.bool_], str, str] | None:
     """Why values are no raw counts.
 
     Returns:
@@ -59,7 +59,7 @@ def check_counts(
     Raises:
         UserError: with the first offending cell and gene, its value, and what the matrix looks like.
     """
-    fault = fault_of(counts.data)
+    fault = find_fault(counts.data)
     if fault is None:
         return
     bad, found, advice = fault

@@ -96,7 +96,7 @@ class GeneIdentity:
         parts.append(f"{len(self.lost):,} lost{f' ({_some(self.lost)})' if self.lost else ''}")
         return f"{len(self.genes):,} genes found: " + "; ".join(parts)
 
-    def figures(self) -> dict[str, int | str]:
+    def metrics(self) -> dict[str, int | str]:
         """The same as plain numbers, for metrics."""
         return {
             "columns": len(self.gene_of_column_F),
@@ -179,7 +179,7 @@ def identify(var: pd.DataFrame, known: GeneMap, source: str, column: str | None 
             column was named.
     """
     symbols = known.symbols
-    chosen, names, recognised = best_names(var, known, source, column)
+    chosen, names, recognised = choose_gene_names(var, known, source, column)
     _refuse_other_species(names, symbols, source)
     if recognised == 0 and column is None:
         places = _listed(list(_candidates(var, column, source)))
@@ -196,7 +196,9 @@ def identify(var: pd.DataFrame, known: GeneMap, source: str, column: str | None 
     return _identity(names, chosen, known, symbols)
 
 
-def best_names(var: pd.DataFrame, known: GeneMap, source: str, column: str | None = None) -> tuple[str, list[str], int]:
+def choose_gene_names(
+    var: pd.DataFrame, known: GeneMap, source: str, column: str | None = None
+) -> tuple[str, list[str], int]:
     """The gene names of a file: where they stand, the names as they stand there, and how many of them are known.
 
     Args and errors as `identify`.

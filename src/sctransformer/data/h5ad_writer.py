@@ -11,14 +11,14 @@ from anndata import AnnData
 from anndata.io import sparse_dataset, write_elem
 from scipy import sparse
 
-from sctransformer.data.obs_table import small_cache, write_table
+from sctransformer.data.obs_table import limit_metadata_cache, write_table
 from sctransformer.files import atomic_write
 
 BLOCK = 65_536
 """Stored values a compressed block of the file holds."""
 
 
-class GrowingCells:
+class H5adWriter:
     """An h5ad file that grows by rows."""
 
     def __init__(self, file: h5py.File, genes: Sequence[str]) -> None:
@@ -45,7 +45,7 @@ class GrowingCells:
 
 
 @contextmanager
-def growing_cells(target: Path, genes: Sequence[str]) -> Iterator[GrowingCells]:
+def open_h5ad_writer(target: Path, genes: Sequence[str]) -> Iterator[H5adWriter]:
     """Write an h5ad row by row, whole or not at all, the same bytes for the same cells.
 
     Args:
@@ -53,5 +53,5 @@ def growing_cells(target: Path, genes: Sequence[str]) -> Iterator[GrowingCells]:
         genes: names of the columns.
     """
     with atomic_write(target) as temporary, h5py.File(temporary, "w") as file:
-        small_cache(file)
-        yield GrowingCells(file, genes)
+        limit_metadata_cache(file)
+        yield H5adWriter(file, genes)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sctransformer._constants import CELLXGENE_FIELDS, OBS
 from sctransformer.data.cells import CellFile, require_unique_names
 from sctransformer.data.genes import GeneIdentity
-from sctransformer.data.h5ad_writer import growing_cells
+from sctransformer.data.h5ad_writer import open_h5ad_writer
 from sctransformer.data.library_size import choose_library_sizes
 from sctransformer.errors import UserError
 
@@ -66,11 +66,11 @@ def ingest(
     source = str(file.path)
     obs = contract_columns(file.obs, columns, source)
     library_sizes = choose_library_sizes(file.obs, columns.library_size, source)
-    away_N = kept_back(obs[OBS.cell_type], new_fraction, seed)
+    away_N = choose_held_out(obs[OBS.cell_type], new_fraction, seed)
     genes = identity.genes.tolist()
     with ExitStack() as stack:
-        sides = [(~away_N, stack.enter_context(growing_cells(kept, genes)))]
-        sides.append((away_N, stack.enter_context(growing_cells(new, genes))))
+        sides = [(~away_N, stack.enter_context(open_h5ad_writer(kept, genes)))]
+        sides.append((away_N, stack.enter_context(open_h5ad_writer(new, genes))))
         library_size_N = np.zeros(len(obs))
         for start, chunk in file.chunks():
             part = slice(start, start + chunk.shape[0])
@@ -105,7 +105,7 @@ def contract_columns(obs: pd.DataFrame, columns: Columns, source: str) -> pd.Dat
     return contract
 
 
-def kept_back(labels: pd.Series, fraction: float, seed: int) -> NDArray[np.bool_]:
+def choose_held_out(labels: pd.Series, fraction: float, seed: int) -> NDArray[np.bool_]:
     """Which cells to keep back: a stratified share, seeded; a type always keeps at least one cell on the other side.
 
     Args:

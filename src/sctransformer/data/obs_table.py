@@ -14,7 +14,7 @@ _KNOWN_VERSION = "0.2.0"
 _CACHE_BYTES = 2**20
 
 
-def small_cache(file: h5py.File) -> None:
+def limit_metadata_cache(file: h5py.File) -> None:
     """Let HDF5 keep a megabyte of what it has read beside the values, in place of up to 32: texts are among that."""
     settings = file.id.get_mdc_config()
     settings.set_initial_size, settings.initial_size = True, _CACHE_BYTES
@@ -41,10 +41,10 @@ def write_table(file: h5py.File, name: str, table: pd.DataFrame, rows: int = ROW
     """Write a table of texts, categories and numbers; HDF5 is given a copy of each text, so not of all at once."""
     write_elem(file, name, table.iloc[:rows], dataset_kwargs={"maxshape": (None,)})
     for start in range(rows, len(table), rows):
-        lengthen_table(file[name], table.iloc[start : start + rows])
+        append_rows(file[name], table.iloc[start : start + rows])
 
 
-def lengthen_table(group: h5py.Group, table: pd.DataFrame) -> None:
+def append_rows(group: h5py.Group, table: pd.DataFrame) -> None:
     """Add rows to a table that was written with `maxshape=(None,)`; categories are those it has."""
     _lengthen(group[group.attrs["_index"]], table.index.to_numpy(dtype=object))
     for name, column in table.items():

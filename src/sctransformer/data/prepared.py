@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from sctransformer._constants import OBS, UNLABELLED
 from sctransformer.data.arrays import NO_LABEL, CellArrays, TrainingCells
-from sctransformer.data.backed_cells import StoredCells
+from sctransformer.data.backed_cells import BackedCells
 from sctransformer.data.cells import CellFile, read_cells
-from sctransformer.data.h5ad_writer import growing_cells
+from sctransformer.data.h5ad_writer import open_h5ad_writer
 from sctransformer.data.moments import GeneMoments
 
-SIDES = ("train", "validation", UNLABELLED)
+TRAINING_SPLITS = ("train", "validation", UNLABELLED)
 """The splits that training sees, in the order of `TrainingCells`."""
-MOST_IN_MEMORY = 2**29
+MAX_BYTES_IN_MEMORY = 2**29
 """Bytes of the dense counts that a worker holds; what is larger is streamed."""
 
 
@@ -43,25 +43,25 @@ def write_prepared(
 ) -> None:
     """Write the columns of the panel, in its order, with the obs of the file and `obs["split"]` (categorical)."""
     columns = file.genes.get_indexer(pd.Index(panel["gene"]))
-    with growing_cells(target, panel["gene"].tolist()) as cells:
+    with open_h5ad_writer(target, panel["gene"].tolist()) as cells:
         for start, chunk in file.chunks():
             cells.append(chunk[:, columns])
             on_progress(start + chunk.shape[0], file.n_cells)
         cells.finish(file.obs.assign(**{OBS.split: split}))
 
 
-def labels_of(cells: AnnData) -> list[str]:
+def class_names(cells: AnnData) -> list[str]:
     """Names of the classes, sorted: position i is class i of the model."""
     return sorted(cells.obs[OBS.cell_type].cat.categories)
 
 
-def class_names(path: Path) -> list[str]:
+def read_class_names(path: Path) -> list[str]:
     """The same of a prepared file, of which only the table of cells is read."""
     with CellFile(path) as file:
         return sorted(file.obs[OBS.cell_type].cat.categories)
 
 
-def ontology_of(cells: AnnData) -> dict[str, str]:
+def ontology_ids(cells: AnnData) -> dict[str, str]:
     """Cell Ontology id of each class whose cells all carry the same one; empty where the cells carry none."""
     if OBS.ontology_term not in cells.obs:
         return {}
@@ -70,10 +70,10 @@ def ontology_of(cells: AnnData) -> dict[str, str]:
     return dict(zip(alone[OBS.cell_type], alone[OBS.ontology_term], strict=True))
 
 
-def split_arrays(cells: AnnData, split: str) -> CellArrays:
+def select_split(cells: AnnData, split: str) -> CellArrays:
     """The cells of one split as arrays, in file order; the labels of unlabelled cells are not given away."""
     part = cells[(cells.obs[OBS.split] == split).to_numpy()]
-    position = {name: index for index, name in enumerate(labels_of(cells))}
+    position = {name: index for index, name in enumerate(class_names(cells))}
     if split == UNLABELLED:
         labels_N = np.full(part.n_obs, NO_LABEL, dtype=np.int64)
     else:
@@ -85,10 +85,10 @@ def split_arrays(cells: AnnData, split: str) -> CellArrays:
     )
 
 
-def load_training_arrays(path: Path) -> TrainingCells:
+def load_training_cells(path: Path) -> TrainingCells:
     """The cells of a prepared file that training sees, in memory."""
     cells = read_cells(path)
-    return TrainingCells(*(split_arrays(cells, split) for split in SIDES))
+    return TrainingCells(*(select_split(cells, split) for split in TRAINING_SPLITS))
 
 
 def open_training_cells(path: Path) -> TrainingCells:
@@ -103,15 +103,15 @@ def open_training_cells(path: Path) -> TrainingCells:
     labels_N = np.array([position.get(label, NO_LABEL) for label in obs[OBS.cell_type]], dtype=np.int64)
     library_size_N = obs[OBS.library_size].to_numpy(dtype=np.float32)
     sides = []
-    for split in SIDES:
+    for split in TRAINING_SPLITS:
         places_N = np.flatnonzero((obs[OBS.split] == split).to_numpy())
         own_N = labels_N[places_N]
         if split == UNLABELLED:
             own_N = np.full_like(own_N, NO_LABEL)
-        sides.append(StoredCells(path, places_N, library_size_N[places_N], own_N, n_genes))
+        sides.append(BackedCells(path, places_N, library_size_N[places_N], own_N, n_genes))
     return TrainingCells(*sides)
 
 
 def fits_in_memory(n_cells: int, n_genes: int) -> bool:
     """Whether so many cells are better read once, as a dense matrix, than again in every epoch."""
-    return n_cells * n_genes * 4 <= MOST_IN_MEMORY
+    return n_cells * n_genes * 4 <= MAX_BYTES_IN_MEMORY

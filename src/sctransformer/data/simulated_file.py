@@ -10,7 +10,7 @@ import pandas as pd
 from anndata.io import sparse_dataset, write_elem
 
 from sctransformer._constants import UNS
-from sctransformer.data.obs_table import lengthen_table
+from sctransformer.data.obs_table import append_rows
 from sctransformer.data.simulator import BLOCK, SimulatedCells, Simulation
 from sctransformer.errors import UserError, one_line
 from sctransformer.files import atomic_write
@@ -135,4 +135,4 @@ def _create(file: h5py.File, obs: pd.DataFrame, cells: SimulatedCells, compressi
 
 def _append(file: h5py.File, obs: pd.DataFrame, cells: SimulatedCells) -> None:
     sparse_dataset(file["X"]).append(cells.counts_NG)
-    lengthen_table(file["obs"], obs)
+    append_rows(file["obs"], obs)

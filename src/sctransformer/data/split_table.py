@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sctransformer._constants import OBS, SPLITS, UNLABELLED
-from sctransformer.data.splits import SIDES, TEST, TRAIN, as_splits
+from sctransformer.data.splits import ALL_SPLITS, TEST, TRAIN, as_splits
 from sctransformer.errors import UserError, one_line
 
 PERCENT = 100
@@ -64,11 +64,11 @@ def table_splits(
     table = table.loc[cells]
     if OBS.split in table:
         values = table[OBS.split].astype("string").str.strip()
-        wrong = ~values.isin(SIDES)
+        wrong = ~values.isin(ALL_SPLITS)
         if wrong.any():
             raise UserError(
                 f"{source}: cell {table.index[int(wrong.to_numpy().argmax())]!r} has the split "
-                f"{values[wrong].iloc[0]!r}; expected one of {', '.join(SIDES)}."
+                f"{values[wrong].iloc[0]!r}; expected one of {', '.join(ALL_SPLITS)}."
             )
         return as_splits(values.to_numpy(dtype=object)), bool((values == UNLABELLED).any())
     test_N = _flags(table, ["test", f"test_s{seed}"], source)

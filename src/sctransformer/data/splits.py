@@ -10,7 +10,7 @@ from sctransformer._constants import SPLITS, UNLABELLED
 from sctransformer.errors import UserError
 
 TRAIN, VALIDATION, TEST = SPLITS
-SIDES = [*SPLITS, UNLABELLED]
+ALL_SPLITS = [*SPLITS, UNLABELLED]
 TRAINED_ON = (TRAIN, VALIDATION, UNLABELLED)
 LEAST_LABELLED = 2
 """Cells of a type that keep their label, however small the fraction."""
@@ -171,7 +171,7 @@ def require_every_type_in_training(split: pd.Categorical, labels: pd.Series) -> 
     """
     split_N, names_N = np.asarray(split, dtype=object), _names(labels)
     learned = set(_types(names_N[split_N == TRAIN]))
-    for name in _types(names_N[np.isin(split_N, SIDES)]):
+    for name in _types(names_N[np.isin(split_N, ALL_SPLITS)]):
         if name not in learned:
             held = int(((names_N == name) & np.isin(split_N, [VALIDATION, TEST])).sum())
             hidden = int(((names_N == name) & (split_N == UNLABELLED)).sum())
@@ -185,9 +185,9 @@ def require_every_type_in_training(split: pd.Categorical, labels: pd.Series) -> 
 def as_splits(split_N: NDArray[np.object_]) -> pd.Categorical:
     """The side of each cell as a categorical with all sides as categories."""
     code_N = np.full(len(split_N), -1, dtype=np.int8)
-    for code, side in enumerate(SIDES):
+    for code, side in enumerate(ALL_SPLITS):
         code_N[split_N == side] = code
-    sides: pd.Index = pd.Index(SIDES)
+    sides: pd.Index = pd.Index(ALL_SPLITS)
     return pd.Categorical.from_codes(code_N, sides)
 
 

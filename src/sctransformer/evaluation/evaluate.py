@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sctransformer._constants import OBS
 from sctransformer.data.arrays import CellArrays
-from sctransformer.data.prepared import labels_of, split_arrays
+from sctransformer.data.prepared import class_names, select_split
 from sctransformer.evaluation.baselines import logistic_regression
 from sctransformer.evaluation.calibration import (
     expected_calibration_error,
@@ -63,8 +63,8 @@ def evaluate(model: PriorBiasedTransformer, cells: AnnData, params: EvaluatePara
         params: rejection rules and folds of the baseline.
         seed: seed of the bootstrap and of the folds.
     """
-    names = labels_of(cells)
-    training, validation, test = (split_arrays(cells, split) for split in ("train", "validation", "test"))
+    names = class_names(cells)
+    training, validation, test = (select_split(cells, split) for split in ("train", "validation", "test"))
     calibration = calibrate(model, validation, params)
     temperature, threshold = calibration["temperature"], calibration["rejection_threshold"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sctransformer import layout
-from sctransformer.data.prepared import class_names
+from sctransformer.data.prepared import read_class_names
 from sctransformer.errors import UserError
 from sctransformer.files import read_json, sha256_file
 from sctransformer.params import Params
@@ -171,7 +171,7 @@ def _tags(params: Params) -> dict[str, str]:
 
 
 def _class_names() -> list[str]:
-    return class_names(layout.PREPARED_CELLS)
+    return read_class_names(layout.PREPARED_CELLS)
 
 
 def _logged_inputs(run_id: str, params: Params, content: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,13 @@ from sctransformer import layout
 from sctransformer._constants import UNLABELLED
 from sctransformer.data.arrays import TrainingCells
 from sctransformer.data.cells import CellFile
-from sctransformer.data.prepared import SIDES, class_names, fits_in_memory, load_training_arrays, open_training_cells
+from sctransformer.data.prepared import (
+    TRAINING_SPLITS,
+    fits_in_memory,
+    load_training_cells,
+    open_training_cells,
+    read_class_names,
+)
 from sctransformer.errors import UserError
 from sctransformer.files import read_json
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
@@ -35,7 +41,7 @@ def make_model(config: ModelConfig, files: Mapping[str, Path]) -> PriorBiasedTra
 
 def load_cells(in_memory: bool, files: Mapping[str, Path]) -> TrainingCells:
     """The prepared cells, in memory or on disk."""
-    return load_training_arrays(files["cells"]) if in_memory else open_training_cells(files["cells"])
+    return load_training_cells(files["cells"]) if in_memory else open_training_cells(files["cells"])
 
 
 def in_memory(params: Params) -> bool:
@@ -43,7 +49,7 @@ def in_memory(params: Params) -> bool:
     if params.train.cells != "auto":
         return params.train.cells == "memory"
     figures = read_json(layout.PANEL_SUMMARY)
-    return fits_in_memory(sum(figures["cells"].get(side, 0) for side in SIDES), figures["genes"])
+    return fits_in_memory(sum(figures["cells"].get(split, 0) for split in TRAINING_SPLITS), figures["genes"])
 
 
 def model_config(params: Params) -> ModelConfig:
@@ -53,7 +59,7 @@ def model_config(params: Params) -> ModelConfig:
         return ModelConfig(
             n_genes=len(panel),
             n_regulators=int(panel["is_regulator"].sum()),
-            n_classes=len(class_names(layout.PREPARED_CELLS)),
+            n_classes=len(read_class_names(layout.PREPARED_CELLS)),
             **params.model.model_dump(),
         )
     except ValueError as error:

@@ -20,7 +20,7 @@ SIGNS = {"1": 1, "+1": 1, "-1": -1, "0": 0}
 
 LONGEST_EDGE = 120
 """Letters of an edge that a message names."""
-EMBEDDED_NETWORK = Path(str(files("sctransformer.prior") / "immune_network.tsv"))
+IMMUNE_NETWORK = Path(str(files("sctransformer.prior") / "immune_network.tsv"))
 """Transcription factor -> target edges of human blood and immune cells, written for this package."""
 
 
@@ -98,20 +98,20 @@ def repaired(lines: pd.DataFrame, label: str, repairs: Repairs) -> Network:
     return Network(merged.edges, record)
 
 
-def with_present_symbols(network: Network, present_of: Mapping[str, str]) -> Network:
+def with_approved_symbols(network: Network, aliases: Mapping[str, str]) -> Network:
     """Rename genes that go by a former symbol, as the cells' genes are renamed; edges that become one are merged.
 
     Args:
         network: any.
-        present_of: former symbol -> present symbol.
+        aliases: former symbol -> present symbol.
     """
     named = network.edges[["regulator", "target"]]
-    former = named.isin(list(present_of))
+    former = named.isin(list(aliases))
     if not former.to_numpy().any():
         return network
     edges = network.edges.copy()
     for column in ("regulator", "target"):
-        edges[column] = edges[column].map(dict(present_of)).fillna(edges[column])
+        edges[column] = edges[column].map(dict(aliases)).fillna(edges[column])
     itself = (edges["regulator"] == edges["target"]).to_numpy()
     merged = merge_pairs(edges[~itself], "highest")
     before = network.repairs
@@ -126,7 +126,7 @@ def with_present_symbols(network: Network, present_of: Mapping[str, str]) -> Net
     return Network(merged.edges, repairs)
 
 
-def read_network(path: Path, confidence: Mapping[str, float], name: str | None = None) -> Network:
+def read_network_table(path: Path, confidence: Mapping[str, float], name: str | None = None) -> Network:
     """Read the project's own tab-separated table of edges (plain, gzipped or Parquet).
 
     Args:
@@ -165,7 +165,7 @@ def read_network(path: Path, confidence: Mapping[str, float], name: str | None =
 
 
 def write_network(network: Network, path: Path) -> None:
-    """Write the project's own table, with sources; `read_network` gives back the same edges.
+    """Write the project's own table, with sources; `read_network_table` gives back the same edges.
 
     Raises:
         UserError: the folder cannot be written.

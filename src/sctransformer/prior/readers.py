@@ -15,9 +15,9 @@ from sctransformer.prior.network import (
     REQUIRED_COLUMNS,
     Network,
     name_of,
-    read_network,
+    read_network_table,
     repaired,
-    with_present_symbols,
+    with_approved_symbols,
 )
 from sctransformer.prior.regulons import TARGETS, regulon_network, regulon_table
 from sctransformer.prior.repairs import SHOWN, Repairs, counted
@@ -44,14 +44,14 @@ _WITHOUT_LEVELS = ("table", "gmt", "regulons", "base-grn")
 _TEXT_ONLY = ("gmt", "regulons")
 
 
-def read_any(
+def read_network(
     path: Path,
     *,
     name: str | None = None,
     kind: str = "auto",
     levels: Collection[str] = (),
     confidence: Mapping[str, float] | None = None,
-    present_of: Mapping[str, str] | None = None,
+    aliases: Mapping[str, str] | None = None,
 ) -> Network:
     """Read a network in any of the formats of FORMATS, put right as `network.repaired` says.
 
@@ -61,7 +61,7 @@ def read_any(
         kind: one of FORMATS.
         levels: DoRothEA levels (A to E) to keep; empty keeps all.
         confidence: weight of each confidence word; None takes the defaults of prior.confidence.
-        present_of: former symbol -> present symbol, see `with_present_symbols`; the project's own table, which the
+        aliases: former symbol -> present symbol, see `with_approved_symbols`; the project's own table, which the
             pipeline reads as it is, stays as it is.
 
     Raises:
@@ -83,7 +83,7 @@ def read_any(
     if parquet and found in _TEXT_ONLY:
         raise UserError(f"{path}: is Parquet, but {found} is a text format; leave the format to auto.")
     if found == "table":
-        return read_network(path, words, source)
+        return read_network_table(path, words, source)
     if found == "gmt":
         network = gmt_network(path, text, source)
     elif found == "regulons":
@@ -96,7 +96,7 @@ def read_any(
         names = _TRRUST if found == "trrust" and _is_raw_trrust(header) else None
         table = parquet_table(path) if parquet else text_table(path, text, separator, names)
         network = network_of(table, source, found, levels, words)
-    return with_present_symbols(network, present_of or {})
+    return with_approved_symbols(network, aliases or {})
 
 
 def network_of(table: Table, source: str, kind: str, levels: Collection[str], words: Mapping[str, float]) -> Network:

@@ -8,9 +8,9 @@ import pandas as pd
 import torch
 
 from sctransformer.data.cells import read_cells
-from sctransformer.data.prepared import labels_of, load_training_arrays
+from sctransformer.data.prepared import class_names, load_training_cells
 from sctransformer.params import Params, with_values
-from sctransformer.prior.network import read_network
+from sctransformer.prior.network import read_network_table
 from sctransformer.training.build import new_model, train_config
 from sctransformer.training.checkpoint import Checkpoint
 from sctransformer.training.loop import fit
@@ -35,9 +35,9 @@ def run_trial(
         files = shared_in.shared(files)
     torch.set_num_threads(1)
     chosen = with_values(params, values)
-    cells = load_training_arrays(files["cells"])
-    n_classes = len(labels_of(read_cells(files["cells"])))
-    network = read_network(files["network"], chosen.prior.confidence)
+    cells = load_training_cells(files["cells"])
+    n_classes = len(class_names(read_cells(files["cells"])))
+    network = read_network_table(files["network"], chosen.prior.confidence)
     model = new_model(pd.read_parquet(files["panel"]), network, chosen, n_classes, chosen.seed)
 
     def on_epoch(epoch: EpochReport, state: Checkpoint) -> None:

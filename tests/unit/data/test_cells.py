@@ -279,7 +279,7 @@ def test_tables_in_blocks_are_those_that_anndata_writes_and_reads(
     monkeypatch.setattr(obs_table, "ROWS", rows)
     table = TABLE.rename_axis(index=name)
     with h5py.File(tmp_path / "tables.h5", "w") as file:
-        obs_table.small_cache(file)
+        obs_table.limit_metadata_cache(file)
         obs_table.write_table(file, "obs", table, rows)
         write_elem(file, "whole", table)
         for element in ("obs", "whole"):

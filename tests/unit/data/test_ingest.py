@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sctransformer._constants import OBS
 from sctransformer.data.cells import CellFile, read_cells
 from sctransformer.data.genes import GeneMap, identify
-from sctransformer.data.ingest import Columns, contract_columns, ingest, kept_back
+from sctransformer.data.ingest import Columns, choose_held_out, contract_columns, ingest
 from sctransformer.errors import UserError
 from sctransformer.files import sha256_file
 
@@ -134,6 +134,6 @@ def test_repeated_cell_names_are_refused(cells: AnnData, tmp_path: Path) -> None
 @given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=5), fraction=st.floats(0, 0.99), seed=st.integers(0, 9))
 def test_every_type_keeps_a_cell(sizes: list[int], fraction: float, seed: int) -> None:
     labels = pd.Series([f"t{index}" for index, size in enumerate(sizes) for _ in range(size)], dtype="category")
-    away_N = kept_back(labels, fraction, seed)
+    away_N = choose_held_out(labels, fraction, seed)
     assert set(labels[~away_N]) == set(labels)
-    assert np.array_equal(away_N, kept_back(labels, fraction, seed))
+    assert np.array_equal(away_N, choose_held_out(labels, fraction, seed))

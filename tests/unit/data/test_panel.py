@@ -12,7 +12,7 @@ from sctransformer._constants import OBS
 from sctransformer.data.cells import CellFile, read_cells
 from sctransformer.data.normalise import log1p_cp10k
 from sctransformer.data.panel import choose_panel
-from sctransformer.data.prepared import labels_of, split_arrays, training_moments, write_prepared
+from sctransformer.data.prepared import class_names, select_split, training_moments, write_prepared
 from sctransformer.data.splits import stratified_splits
 from sctransformer.errors import UserError
 from sctransformer.files import sha256_file
@@ -62,10 +62,10 @@ def test_prepared_cells_follow_the_panel_and_the_split(cells: AnnData, tmp_path:
     assert sha256_file(tmp_path / "one.h5ad") == sha256_file(tmp_path / "two.h5ad")
     prepared = read_cells(tmp_path / "one.h5ad")
     assert list(prepared.var_names) == panel["gene"].tolist()
-    part = split_arrays(prepared, "test")
+    part = select_split(prepared, "test")
     chosen = cells[np.asarray(split == "test")]
     assert np.array_equal(part.counts_NG, chosen[:, panel["gene"]].X.toarray())
-    assert [labels_of(prepared)[label] for label in part.labels_N] == chosen.obs[OBS.cell_type].tolist()
+    assert [class_names(prepared)[label] for label in part.labels_N] == chosen.obs[OBS.cell_type].tolist()
     logged = log1p_cp10k(cells[training].X, cells[training].obs[OBS.library_size].to_numpy()).toarray()
     by_gene = dict(zip(GENES, logged.mean(axis=0), strict=True))
     np.testing.assert_allclose(panel["mean"], [by_gene[gene] for gene in panel["gene"]])

@@ -19,7 +19,7 @@ from sctransformer.data.simulated_file import ROWS, edges_path, estimated_bytes,
 from sctransformer.data.simulated_network import SimulationConfig, random_network, random_programs
 from sctransformer.data.simulator import BLOCK, SimulatedCells, Simulation, sample_counts
 from sctransformer.errors import UserError
-from sctransformer.prior.network import read_network
+from sctransformer.prior.network import read_network_table
 
 SMALL = SimulationConfig(cells=700, genes=60, regulators=8, types=3, donors=2, seed=1)
 NO_EDGES_CORRELATION = 0.01
@@ -349,7 +349,7 @@ def test_the_projects_own_reader_takes_the_file(written: Path) -> None:
 
 
 def test_the_true_edges_are_a_network_table(written: Path) -> None:
-    network, true = read_network(edges_path(written), {}), simulation(SMALL).network
+    network, true = read_network_table(edges_path(written), {}), simulation(SMALL).network
     names = SMALL.symbols
     signs = {
         (names[source], names[target]): int(np.sign(weight))

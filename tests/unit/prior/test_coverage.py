@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from sctransformer.prior.coverage import coverage, degree_distribution, degrees
 from sctransformer.prior.network import Network, repaired
-from sctransformer.prior.picture import coverage_picture
+from sctransformer.prior.plots import plot_coverage
 from sctransformer.prior.repairs import Repairs
 from tests.unit.prior.prior_strategies import GENES, frame, networks
 
@@ -37,7 +37,7 @@ def test_coverage_of_a_panel_without_edges_is_zero_not_an_error() -> None:
 @pytest.mark.parametrize("genes", [["A", "B", "C"], ["Q"]])
 def test_the_picture_is_drawn_whatever_is_covered(genes: list[str], tmp_path: Path) -> None:
     target = tmp_path / "coverage.png"
-    coverage_picture(coverage(NETWORK, genes), degree_distribution(NETWORK, genes), degrees(NETWORK, genes), target)
+    plot_coverage(coverage(NETWORK, genes), degree_distribution(NETWORK, genes), degrees(NETWORK, genes), target)
     assert target.read_bytes().startswith(b"\x89PNG")
     assert list(tmp_path.iterdir()) == [target]
 

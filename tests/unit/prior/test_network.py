@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sctransformer.errors import UserError
 from sctransformer.params import PriorParams
-from sctransformer.prior.network import EMBEDDED_NETWORK, Network, read_network, repaired, write_network
+from sctransformer.prior.network import IMMUNE_NETWORK, Network, read_network_table, repaired, write_network
 from sctransformer.prior.repairs import Repairs
 from tests.unit.prior.prior_strategies import frame, lines, networks
 
@@ -26,7 +26,7 @@ def network_file(tmp_path: Path, content: str) -> Path:
 
 
 def read(tmp_path: Path, content: str) -> Network:
-    return read_network(network_file(tmp_path, content), LEVELS)
+    return read_network_table(network_file(tmp_path, content), LEVELS)
 
 
 def test_signs_and_confidences_are_read(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_byte_order_mark_line_ends_of_windows_and_gzip_are_no_matter(tmp_path:
     plain, packed = tmp_path / "network.tsv", tmp_path / "network.tsv.gz"
     plain.write_bytes(content)
     packed.write_bytes(gzip.compress(content))
-    assert read_network(plain, LEVELS).pairs == read_network(packed, LEVELS).pairs == [("A", "B")]
+    assert read_network_table(plain, LEVELS).pairs == read_network_table(packed, LEVELS).pairs == [("A", "B")]
 
 
 def test_cells_missing_at_the_end_of_a_line_are_empty(tmp_path: Path) -> None:
@@ -156,13 +156,13 @@ def test_a_broken_table_is_refused_in_one_sentence(tmp_path: Path, content: str,
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
-        read_network(tmp_path / "absent.tsv", LEVELS)
+        read_network_table(tmp_path / "absent.tsv", LEVELS)
     with pytest.raises(UserError, match="cannot be read"):
-        read_network(tmp_path, LEVELS)
+        read_network_table(tmp_path, LEVELS)
 
 
 def test_the_embedded_network_needs_no_repair() -> None:
-    network = read_network(EMBEDDED_NETWORK, PriorParams().confidence)
+    network = read_network_table(IMMUNE_NETWORK, PriorParams().confidence)
     assert len(network) > 300
     assert network.repairs.sentences() == []
 
@@ -173,7 +173,7 @@ def test_what_is_written_is_read_again_the_same(network: Network) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "network.tsv"
         write_network(network, path)
-        again = read_network(path, {})
+        again = read_network_table(path, {})
     pd.testing.assert_frame_equal(again.edges, network.edges)
     assert again.repairs.sentences() == []
 

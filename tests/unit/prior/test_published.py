@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from sctransformer.prior.comparison import compare
-from sctransformer.prior.network import Network, read_network, write_network
-from sctransformer.prior.readers import read_any
+from sctransformer.prior.network import Network, read_network_table, write_network
+from sctransformer.prior.readers import read_network
 from tests.unit.prior.test_immune_network import reference_folder
 
 SECONDS = 120
@@ -18,7 +18,7 @@ SECONDS = 120
 def read(file: str, name: str, **options: object) -> Network:
     path = reference_folder() / file
     start = time.perf_counter()
-    network = read_any(path, name=name, **options)  # type: ignore[arg-type]
+    network = read_network(path, name=name, **options)  # type: ignore[arg-type]
     seconds = time.perf_counter() - start
     print(f"\n{file}: {seconds:.2f} s; {network.repairs}")
     assert seconds < SECONDS
@@ -75,4 +75,4 @@ def test_collectri_holds_most_of_trrust_and_shares_little_with_remap(tmp_path: P
     assert compare(collectri, trrust)["sign_agreement"] > 0.9
     assert 1_500 < compare(collectri, remap)["edges_shared"] < 3_000
     write_network(collectri, tmp_path / "collectri.tsv")
-    pd.testing.assert_frame_equal(read_network(tmp_path / "collectri.tsv", {}).edges, collectri.edges)
+    pd.testing.assert_frame_equal(read_network_table(tmp_path / "collectri.tsv", {}).edges, collectri.edges)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sctransformer.errors import UserError
 from sctransformer.prior.gene_sets import regulator_and_sign
 from sctransformer.prior.network import Network, write_network
-from sctransformer.prior.readers import FORMATS, network_of_frame, read_any
+from sctransformer.prior.readers import FORMATS, network_of_frame, read_network
 from tests.unit.prior.prior_strategies import networks
 
 CTX = (
@@ -71,21 +71,21 @@ TWO = {("MYC", "TERT"): (1, 1.0), ("SPI1", "MYC"): (-1, 1.0)}
 )
 def test_signed_tables_are_read_whatever_their_columns_and_separators(written: Written, content: str) -> None:
     path = written(content)
-    assert edges_of(read_any(path)) == TWO
-    assert edges_of(read_any(path, kind="collectri", name="collectri")) == TWO
-    assert set(read_any(path, name="collectri").edges["sources"]) == {"collectri"}
+    assert edges_of(read_network(path)) == TWO
+    assert edges_of(read_network(path, kind="collectri", name="collectri")) == TWO
+    assert set(read_network(path, name="collectri").edges["sources"]) == {"collectri"}
 
 
 @pytest.mark.parametrize("separator", [",", ";"])
 def test_the_projects_own_columns_are_read_with_other_separators(written: Written, separator: str) -> None:
     rows = (["regulator", "target", "sign", "confidence"], ["MYC", "TERT", "1", "high"], ["SPI1", "MYC", "-1", "1"])
-    assert edges_of(read_any(written("\n".join(separator.join(row) for row in rows), "mine.csv"))) == TWO
+    assert edges_of(read_network(written("\n".join(separator.join(row) for row in rows), "mine.csv"))) == TWO
 
 
 def test_former_symbols_are_renamed_and_said(written: Written) -> None:
     path = written("tf\ttarget\tmor\nMLL\tCTGF\t1\nKMT2A\tCCN2\t-1\nKMT2A\tMLL\t1\nMYC\tTERT\t1\n")
-    present_of = {"MLL": "KMT2A", "CTGF": "CCN2", "IGJ": "JCHAIN"}
-    network = read_any(path, present_of=present_of)
+    aliases = {"MLL": "KMT2A", "CTGF": "CCN2", "IGJ": "JCHAIN"}
+    network = read_network(path, aliases=aliases)
     assert edges_of(network) == {("KMT2A", "CCN2"): (0, 1.0), ("MYC", "TERT"): (1, 1.0)}
     assert network.repairs.counts() == {
         "lines": 4,
@@ -96,25 +96,28 @@ def test_former_symbols_are_renamed_and_said(written: Written) -> None:
         "renamed": 2,
     }
     assert "2 former symbols renamed." in network.repairs.sentences()
-    assert edges_of(read_any(path, present_of={})) == edges_of(read_any(path))
+    assert edges_of(read_network(path, aliases={})) == edges_of(read_network(path))
     own = written("regulator\ttarget\tsign\tconfidence\nMLL\tCTGF\t1\t1\n")  # the pipeline reads it as it is
-    assert read_any(own, present_of=present_of).pairs == [("MLL", "CTGF")]
+    assert read_network(own, aliases=aliases).pairs == [("MLL", "CTGF")]
 
 
 def test_omnipath_signs_without_a_consensus_are_not_known(written: Written) -> None:
     header = "source_genesymbol\ttarget_genesymbol\tis_stimulation\tis_inhibition\n"
-    assert edges_of(read_any(written(header + "A\tB\t1\t1\nA\tC\t0\t0\n"))) == {("A", "B"): (0, 1), ("A", "C"): (0, 1)}
+    assert edges_of(read_network(written(header + "A\tB\t1\t1\nA\tC\t0\t0\n"))) == {
+        ("A", "B"): (0, 1),
+        ("A", "C"): (0, 1),
+    }
 
 
 def test_dorothea_levels_weigh_and_are_chosen(written: Written) -> None:
     path = written("tf\tconfidence\ttarget\tmor\nX\tA\tP\t1\nX\tB\tQ\t-1\nX\tE\tR\t1\nY\tD\tP\t1\n")
-    assert edges_of(read_any(path)) == {
+    assert edges_of(read_network(path)) == {
         ("X", "P"): (1, 1.0),
         ("X", "Q"): (-1, 0.5),
         ("X", "R"): (1, 0.2),
         ("Y", "P"): (1, 0.25),
     }
-    chosen = read_any(path, levels=["A", "B"])
+    chosen = read_network(path, levels=["A", "B"])
     assert chosen.pairs == [("X", "P"), ("X", "Q")]
     assert "2 edges of level D, E left out." in chosen.repairs.sentences()
 
@@ -129,14 +132,14 @@ def test_decouplers_dorothea_weighs_the_same_as_dorotheas_own() -> None:
 
 def test_trrust_is_read_with_and_without_a_header(written: Written) -> None:
     expected = {("AATF", "BAX"): (-1, 1.0), ("AATF", "CDKN1A"): (0, 1.0), ("ABL1", "BAX"): (1, 1.0)}
-    assert edges_of(read_any(written(TRRUST_RAW, "trrust_rawdata.human.tsv"))) == expected
+    assert edges_of(read_network(written(TRRUST_RAW, "trrust_rawdata.human.tsv"))) == expected
     header = "tf\ttarget\tmor\tpubmed_id\n"
     table = header + "AATF\tBAX\t-1.0\t2\nAATF\tCDKN1A\t0.0\t3\nABL1\tBAX\t1.0\t4\n"
-    assert edges_of(read_any(written(table), kind="trrust")) == expected
+    assert edges_of(read_network(written(table), kind="trrust")) == expected
 
 
 def test_a_chip_table_has_no_signs(written: Written) -> None:
-    network = read_any(written("tf\ttarget\twhich_chip_seq\nA\tB\tremap\nA\tA\tremap\n"), kind="chip")
+    network = read_network(written("tf\ttarget\twhich_chip_seq\nA\tB\tremap\nA\tA\tremap\n"), kind="chip")
     assert edges_of(network) == {("A", "B"): (0, 1.0)}
     said = network.repairs.sentences()
     assert "1 column not used: which_chip_seq." in said
@@ -145,7 +148,7 @@ def test_a_chip_table_has_no_signs(written: Written) -> None:
 
 def test_adjacencies_weigh_by_the_rank_of_their_importance(written: Written) -> None:
     path = written("TF\ttarget\timportance\nA\tB\t300.0\nA\tC\t0.1\nB\tC\t0.1\nB\tA\t1e-9\n")
-    assert edges_of(read_any(path)) == {
+    assert edges_of(read_network(path)) == {
         ("A", "B"): (0, 1.0),
         ("A", "C"): (0, 0.75),
         ("B", "C"): (0, 0.75),
@@ -159,7 +162,7 @@ def test_regulons_of_ctx_are_read_with_their_header_of_three_lines(written: Writ
     if separator == "\t":
         rows = pd.read_csv(written(CTX, "x.csv"), header=None, dtype=str, keep_default_na=False)
         content = rows.to_csv(sep="\t", header=False, index=False)
-    network = read_any(written(content, "reg.csv"))
+    network = read_network(written(content, "reg.csv"))
     assert edges_of(network) == {
         ("Bcl6", "Ccl2"): (-1, 0.25),
         ("Irf1", "Gbp2"): (1, 0.75),
@@ -191,7 +194,11 @@ def test_the_name_of_a_gene_set_says_regulator_and_sign(name: str, expected: tup
 
 def test_gene_sets_are_read(written: Written) -> None:
     path = written("Irf1(+)\tfrom ctx\tStat1\tGbp2\t\t\nBcl6(-)\t\tCcl2\n", "regulons.gmt")
-    assert edges_of(read_any(path)) == {("Irf1", "Stat1"): (1, 1), ("Irf1", "Gbp2"): (1, 1), ("Bcl6", "Ccl2"): (-1, 1)}
+    assert edges_of(read_network(path)) == {
+        ("Irf1", "Stat1"): (1, 1),
+        ("Irf1", "Gbp2"): (1, 1),
+        ("Bcl6", "Ccl2"): (-1, 1),
+    }
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv", "csv.gz", "tsv"])
@@ -209,7 +216,7 @@ def test_base_grns_are_read_from_parquet_and_text(tmp_path: Path, ending: str) -
         table.to_parquet(path)
     else:
         table.to_csv(path, sep="\t" if ending == "tsv" else ",")  # with the index, as CellOracle's users write it
-    network = read_any(path)
+    network = read_network(path)
     assert edges_of(network) == {("Nanog", "Sox2"): (0, 1.0), ("Sox2", "Mrpl15"): (0, 1.0)}
     assert (network.repairs.merged, network.repairs.self_edges, network.repairs.lines) == (1, 1, 4)
 
@@ -223,17 +230,17 @@ def test_wide_base_grns_are_read_in_pieces(tmp_path: Path) -> None:
     table.insert(0, "peak_id", "peak")
     table.to_parquet(tmp_path / "base.parquet", index=False)
     table.to_csv(tmp_path / "base.csv", index=False)
-    from_parquet, from_text = read_any(tmp_path / "base.parquet"), read_any(tmp_path / "base.csv", name="base")
+    from_parquet, from_text = read_network(tmp_path / "base.parquet"), read_network(tmp_path / "base.csv", name="base")
     assert set(from_parquet.pairs) == {(factors[column], f"GENE{row}") for row, column in np.argwhere(binds)}
     pd.testing.assert_frame_equal(from_parquet.edges, from_text.edges)
 
 
 def test_the_projects_own_table_and_one_with_more_columns_are_read(written: Written) -> None:
     own = "regulator\ttarget\tsign\tconfidence\nA\tB\t-1\tmedium\n"
-    assert read_any(written(own)).repairs.format == "table"
-    assert edges_of(read_any(written(own))) == {("A", "B"): (-1, 0.7)}
+    assert read_network(written(own)).repairs.format == "table"
+    assert edges_of(read_network(written(own))) == {("A", "B"): (-1, 0.7)}
     more = "regulator\ttarget\tsign\tconfidence\tcurator\nA\tB\t-1\tmedium\tme\n"
-    network = read_any(written(more))
+    network = read_network(written(more))
     assert edges_of(network) == {("A", "B"): (-1, 0.7)}
     assert network.repairs.sentences() == ["1 column not used: curator."]
 
@@ -282,7 +289,7 @@ BROKEN: list[tuple[str, str, str]] = [
 @pytest.mark.parametrize(("what", "content", "message"), BROKEN, ids=[each[0] for each in BROKEN])
 def test_a_broken_network_is_refused_in_one_sentence(written: Written, what: str, content: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        read_any(written(content))
+        read_network(written(content))
     assert "network.tsv" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -299,7 +306,7 @@ def test_a_broken_network_is_refused_in_one_sentence(written: Written, what: str
 )
 def test_broken_gene_sets_are_refused_in_one_sentence(written: Written, content: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        read_any(written(content, "sets.gmt"))
+        read_network(written(content, "sets.gmt"))
 
 
 @pytest.mark.parametrize(
@@ -319,17 +326,17 @@ def test_damaged_files_are_refused_in_one_sentence(tmp_path: Path, content: byte
     path = tmp_path / "network.tsv"
     path.write_bytes(content)
     with pytest.raises(UserError, match=message) as caught:
-        read_any(path)
+        read_network(path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_parquet_file_cut_in_the_middle_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "network.parquet"
     pd.DataFrame({"tf": [f"A{index}" for index in range(999)], "target": "B"}).to_parquet(path)
-    assert len(read_any(path)) == 999
+    assert len(read_network(path)) == 999
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(UserError, match="damaged Parquet file"):
-        read_any(path)
+        read_network(path)
 
 
 def test_a_parquet_file_with_changed_bytes_gives_a_network_or_a_sentence(tmp_path: Path) -> None:
@@ -349,7 +356,7 @@ def test_missing_values_of_parquet_are_named_with_their_row(tmp_path: Path) -> N
     path = tmp_path / "network.parquet"
     pd.DataFrame({"tf": ["A", None], "target": ["B", "C"]}).to_parquet(path)
     with pytest.raises(UserError, match="row 2 has tf ''; expected a gene symbol"):
-        read_any(path)
+        read_network(path)
 
 
 @pytest.mark.parametrize(
@@ -372,7 +379,7 @@ def test_what_was_asked_of_a_file_and_is_not_there_is_said(
     written: Written, content: str, options: dict, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        read_any(written(content), **options)
+        read_network(written(content), **options)
 
 
 def read_bytes(content: bytes, name: str, kind: str) -> Network | None:
@@ -381,7 +388,7 @@ def read_bytes(content: bytes, name: str, kind: str) -> Network | None:
         path = Path(folder) / name
         path.write_bytes(content)
         try:
-            return read_any(path, kind=kind)
+            return read_network(path, kind=kind)
         except UserError as error:
             assert "\n" not in str(error)
             return None
@@ -442,6 +449,6 @@ def test_a_network_comes_back_from_every_form_it_is_written_in(network: Network,
             path.write_text("".join(f"{tf}{ending[sign]}\t-\t" + "\t".join(to) + "\n" for (tf, sign), to in groups))
         if edges.empty:
             return
-        again = read_any(path).edges
+        again = read_network(path).edges
     columns = ["regulator", "target", "sign"] if form == "gmt" else ["regulator", "target", "sign", "confidence"]
     pd.testing.assert_frame_equal(again[columns], edges[columns].reset_index(drop=True))

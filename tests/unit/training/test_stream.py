@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from sctransformer._constants import OBS
 from sctransformer.data.arrays import CellArrays
-from sctransformer.data.backed_cells import StoredCells
-from sctransformer.data.prepared import fits_in_memory, load_training_arrays, open_training_cells
+from sctransformer.data.backed_cells import BackedCells
+from sctransformer.data.prepared import fits_in_memory, load_training_cells, open_training_cells
 from sctransformer.errors import UserError
 from sctransformer.training import stream
 from sctransformer.training.batches import batches, steps_a_pass
@@ -43,7 +43,7 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def test_stored_cells_are_those_in_memory(stored: Path) -> None:
     rng = np.random.default_rng(0)
-    for here, there in zip(load_training_arrays(stored), open_training_cells(stored), strict=True):
+    for here, there in zip(load_training_cells(stored), open_training_cells(stored), strict=True):
         assert (len(here), here.n_genes, there.in_memory) == (len(there), there.n_genes, False)
         np.testing.assert_array_equal(here.labels_N, there.labels_N)
         rows = rng.permutation(len(here))[:50]
@@ -107,13 +107,13 @@ def test_every_cell_once_whoever_reads_it(
         assert not mine & others
 
 
-def lazy(cells: CellArrays, path: Path) -> StoredCells:
+def lazy(cells: CellArrays, path: Path) -> BackedCells:
     """Cells of `simulated_cells` on disk."""
-    return StoredCells(path, np.arange(len(cells)), cells.library_size_N, cells.labels_N, cells.n_genes)
+    return BackedCells(path, np.arange(len(cells)), cells.library_size_N, cells.labels_N, cells.n_genes)
 
 
 @pytest.fixture
-def on_disk(tmp_path: Path) -> StoredCells:
+def on_disk(tmp_path: Path) -> BackedCells:
     """3,000 cells, sorted by type as files often are."""
     cells = simulated_cells(3000)
     cells = cells[np.argsort(cells.obs[OBS.cell_type].cat.codes, kind="stable")].copy()
@@ -122,7 +122,7 @@ def on_disk(tmp_path: Path) -> StoredCells:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_batches_are_the_same_for_any_number_of_processes(on_disk: StoredCells, size: int) -> None:
+def test_batches_are_the_same_for_any_number_of_processes(on_disk: BackedCells, size: int) -> None:
     """Cells, hidden genes and sizes; the order within a batch is whoever's part it is."""
     whole = list(batches([on_disk], 64, 0.3, (0, 1), World(), thinning=0.5))
     assert len(whole) == steps_a_pass(3000, 64)
@@ -141,7 +141,7 @@ def test_batches_are_the_same_for_any_number_of_processes(on_disk: StoredCells, 
             np.testing.assert_array_equal(share_.cells.labels_N, on_disk.labels_N[share_.rows_N])
 
 
-def test_batches_mix_a_sorted_file_and_differ_between_epochs(on_disk: StoredCells) -> None:
+def test_batches_mix_a_sorted_file_and_differ_between_epochs(on_disk: BackedCells) -> None:
     first, again, other = (
         [batch.rows_N for batch in batches([on_disk], 64, 0.0, (0, epoch), World())] for epoch in (0, 0, 1)
     )
@@ -151,7 +151,7 @@ def test_batches_mix_a_sorted_file_and_differ_between_epochs(on_disk: StoredCell
         assert np.bincount(on_disk.labels_N[rows], minlength=3).min() > 64 / 3 * 0.5
 
 
-def test_a_stream_is_taken_up_at_any_step(on_disk: StoredCells) -> None:
+def test_a_stream_is_taken_up_at_any_step(on_disk: BackedCells) -> None:
     whole = list(batches([on_disk], 64, 0.3, (0, 1), World(1, 2), thinning=0.5))
     for first in (1, 20, len(whole) - 1):
         left = list(batches([on_disk], 64, 0.3, (0, 1), World(1, 2), first, thinning=0.5))

@@ -42,7 +42,7 @@ def parameters_of(expectation: Mapping[str, Any]) -> set[str]:
     return {name for value in values for name in _NAME.findall(value["$PARAMETER"])}
 
 
-def checkable(suite: Mapping[str, Any], columns: set[str]) -> dict[str, Any]:
+def applicable(suite: Mapping[str, Any], columns: set[str]) -> dict[str, Any]:
     """The suite without the expectations on columns that are not there.
 
     What must be there is said by an `expect_column_to_exist`; every other expectation holds where its columns are.

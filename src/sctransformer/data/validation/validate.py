@@ -10,7 +10,7 @@ import pandas as pd
 
 from sctransformer.data.validation.page import write_summary
 from sctransformer.data.validation.report import Report, read_result
-from sctransformer.data.validation.suites import checkable, read_suite
+from sctransformer.data.validation.suites import applicable, read_suite
 from sctransformer.files import atomic_write
 
 Tables = Mapping[str, pd.DataFrame]
@@ -48,7 +48,7 @@ def run_suites(
         source = context.data_sources.add_pandas("tables")
         report = Report([], [])
         for name, table in tables.items():
-            content = checkable(read_suite(name), set(table.columns))
+            content = applicable(read_suite(name), set(table.columns))
             suite = context.suites.add(gx.ExpectationSuite(**content))
             batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("whole")
             definition = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))

@@ -7,7 +7,7 @@ import torch
 
 from sctransformer import layout
 from sctransformer.data.cells import read_cells
-from sctransformer.data.prepared import labels_of, split_arrays
+from sctransformer.data.prepared import class_names, select_split
 from sctransformer.evaluation.paired import NEGLIGIBLE, compare, disagreement
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.files import read_json, write_json
@@ -49,7 +49,7 @@ def figures_of_control(params: Params, config: ModelConfig) -> dict[str, Any]:
         execution=task.execution,
     )
     prepared = read_cells(layout.PREPARED_CELLS)
-    names, test = labels_of(prepared), split_arrays(prepared, "test")
+    names, test = class_names(prepared), select_split(prepared, "test")
     logits_NC, _ = score_cells(model, test)
     ours = pd.read_csv(layout.PREDICTIONS, dtype=str, keep_default_na=False)
     control_N = [names[index] for index in logits_NC.argmax(axis=1)]

@@ -5,7 +5,7 @@ import shutil
 from sctransformer import layout
 from sctransformer.data.example_data import example_cells
 from sctransformer.data.genes import packaged_gene_map
-from sctransformer.data.h5ad_writer import growing_cells
+from sctransformer.data.h5ad_writer import open_h5ad_writer
 from sctransformer.files import atomic_write
 from sctransformer.pipeline.stage import run_stage
 
@@ -13,7 +13,7 @@ from sctransformer.pipeline.stage import run_stage
 def main() -> None:
     """Run the stage."""
     cells = example_cells()
-    with growing_cells(layout.EXAMPLE_CELLS, cells.var_names) as file:
+    with open_h5ad_writer(layout.EXAMPLE_CELLS, cells.var_names) as file:
         file.append(cells.X)
         file.finish(cells.obs)
     with atomic_write(layout.EXAMPLE_GENE_MAP) as temporary:

@@ -10,7 +10,7 @@ from sctransformer._constants import BUNDLE, OBS
 from sctransformer.data.arrays import CellArrays
 from sctransformer.data.catalogue import read_catalogue
 from sctransformer.data.cells import read_cells
-from sctransformer.data.prepared import labels_of, ontology_of, split_arrays
+from sctransformer.data.prepared import class_names, ontology_ids, select_split
 from sctransformer.evaluation.calibration import probabilities
 from sctransformer.evaluation.reference import reference_profile, reference_statistics
 from sctransformer.evaluation.scoring import score_cells
@@ -43,10 +43,10 @@ def bundle_contents(params: Params, cells: AnnData, model: PriorBiasedTransforme
         cells: the prepared cells.
         model: the trained model.
     """
-    training, validation = (split_arrays(cells, split) for split in ("train", "validation"))
+    training, validation = (select_split(cells, split) for split in ("train", "validation"))
     training_cells = cells[(cells.obs[OBS.split] == "train").to_numpy()]
     calibration, lineage = read_json(layout.CALIBRATION), read_json(layout.LINEAGE)
-    labels, prior = label_table(labels_of(cells), ontology_of(cells)), pd.read_parquet(layout.EDGES)
+    labels, prior = label_table(class_names(cells), ontology_ids(cells)), pd.read_parquet(layout.EDGES)
     metrics, config = collect_metrics(model), model.config.to_dict()
     card = render_card(
         layout.CARD_TEMPLATE,

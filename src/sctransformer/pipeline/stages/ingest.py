@@ -27,7 +27,7 @@ def main() -> None:
             params.seed,
             on_progress,
         )
-    write_json(layout.GENE_SUMMARY, identity.figures() | {"counts_in": file.counts_in})
+    write_json(layout.GENE_SUMMARY, identity.metrics() | {"counts_in": file.counts_in})
     print(f"counts in {file.counts_in}; {identity.summary()}")
     print(f"{kept:,} cells -> {layout.CELLS}; {new:,} new cells, without labels -> {layout.NEW_CELLS}")
 

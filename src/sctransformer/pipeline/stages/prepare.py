@@ -12,14 +12,14 @@ from sctransformer.data.split_choice import choose_splits
 from sctransformer.files import atomic_write, write_json
 from sctransformer.params import load_params
 from sctransformer.pipeline.stage import run_stage
-from sctransformer.prior.network import read_network
+from sctransformer.prior.network import read_network_table
 from sctransformer.progress import cells_bar
 
 
 def main() -> None:
     """Run the stage."""
     params = load_params()
-    network = read_network(params.prior.network, params.prior.confidence)
+    network = read_network_table(params.prior.network, params.prior.confidence)
     with CellFile(layout.CELLS) as cells, cells_bar("Preparing cells") as on_progress:
         way, split = choose_splits(cells.obs, params.prepare, params.seed)
         training_N = (split == "train") | (split == UNLABELLED)

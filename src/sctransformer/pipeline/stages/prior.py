@@ -11,14 +11,14 @@ from sctransformer.pipeline.stage import run_stage
 from sctransformer.prior.bias import prior_matrix
 from sctransformer.prior.controls import control_network
 from sctransformer.prior.coverage import coverage, degree_distribution, degrees
-from sctransformer.prior.network import read_network
-from sctransformer.prior.picture import coverage_picture
+from sctransformer.prior.network import read_network_table
+from sctransformer.prior.plots import plot_coverage
 
 
 def main() -> None:
     """Run the stage."""
     params = load_params()
-    network = read_network(params.prior.network, params.prior.confidence)
+    network = read_network_table(params.prior.network, params.prior.confidence)
     panel = pd.read_parquet(layout.PANEL)
     genes = panel["gene"].tolist()
     n_regulators = int(panel["is_regulator"].sum())
@@ -47,7 +47,7 @@ def main() -> None:
     table = degrees(network, genes)
     with atomic_write(layout.DEGREES) as temporary:
         table.to_csv(temporary, index=False)
-    coverage_picture(figures, degree_distribution(network, genes), table, layout.COVERAGE_PLOT)
+    plot_coverage(figures, degree_distribution(network, genes), table, layout.COVERAGE_PLOT)
     write_json(layout.COVERAGE, figures)
     for sentence in dict.fromkeys([*network.repairs.sentences(), *kept.repairs.sentences()]):
         print(f"{params.prior.network}: {sentence}")

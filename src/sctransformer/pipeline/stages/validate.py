@@ -13,7 +13,7 @@ from sctransformer.errors import UserError
 from sctransformer.files import write_json
 from sctransformer.params import Params, load_params
 from sctransformer.pipeline.stage import run_stage
-from sctransformer.prior.network import read_network
+from sctransformer.prior.network import read_network_table
 from sctransformer.progress import cells_bar
 
 
@@ -24,7 +24,7 @@ def collect_tables(params: Params) -> dict[Path, dict[str, pd.DataFrame]]:
         statistics = count_statistics(cells.chunks(), cells.genes, lambda done: on_progress(done, total))
         training = training_tables(cells.obs, cells.genes, statistics)
         genes = cells.genes
-    network = read_network(params.prior.network, params.prior.confidence)
+    network = read_network_table(params.prior.network, params.prior.confidence)
     of_network = network_tables(network.edges, genes, network.repairs.counts())
     return {params.data.cells: training, params.prior.network: of_network}
 

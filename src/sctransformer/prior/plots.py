@@ -19,7 +19,7 @@ LINEAR_UP_TO = 10
 """Degrees up to this stand apart; larger ones are drawn on a logarithmic scale."""
 
 
-def coverage_picture(
+def plot_coverage(
     figures: Mapping[str, float], distribution: pd.DataFrame, regulators: pd.DataFrame, target: Path
 ) -> None:
     """Draw three panels: shares, degree distribution, and the regulators with most targets.
