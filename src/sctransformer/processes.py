@@ -1,9 +1,11 @@
-"""Identity of a process, and whether that process is still running."""
+"""Processes: the identity of one, whether it is still running, and running a command that can be interrupted."""
 
 import json
 import os
+import signal
 import socket
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -86,6 +88,28 @@ class ProcessIdentity:
             return False
         except psutil.AccessDenied:
             return None
+
+
+def run_interruptible(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a command until it ends; stopping this process interrupts the command first.
+
+    The command gets a process group of its own. In the group of the terminal its processes would receive Ctrl-C twice,
+    and the second one would break off their clean-up. Stopping a second time kills them.
+
+    Returns:
+        The exit code of the command.
+    """
+    with subprocess.Popen(command, env=environment, process_group=0) as process:
+        try:
+            return process.wait()
+        except (KeyboardInterrupt, SystemExit):
+            os.killpg(process.pid, signal.SIGINT)
+            try:
+                process.wait()
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+            raise
 
 
 @cache

@@ -51,11 +51,11 @@ def _lineage_of(source: str) -> dict[str, Any]:
     return {"model": name, **content, "decisions": decisions_on(name)}
 
 
-def _lines(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _lines(value, f"{prefix}{key}.")
-        elif isinstance(value, list):
-            yield from ((f"{prefix}{key}", one) for one in value or ["none"])
+def _lines(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    from flatten_dict import flatten
+
+    for name, value in flatten(content, "dot").items():
+        if isinstance(value, list):
+            yield from ((name, one) for one in value or ["none"])
         else:
-            yield f"{prefix}{key}", value
+            yield name, value

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sctransformer.cli.stopping import run_stoppable
 from sctransformer.layout import SEARCH_SPACE, SEARCHES
+from sctransformer.processes import run_interruptible
 
 TARGET = "register"
 """The stage the refit ends with: a version in the registry, with the alias candidate."""
@@ -36,14 +36,15 @@ def tune(
 
     For example: `sctransformer tune --minutes 30`, `sctransformer tune myspace.yaml --name wide --trials 50`.
     """
-    from sctransformer.cli.train import experiment_name, launch, override
     from sctransformer.errors import UserError
     from sctransformer.files import read_json
     from sctransformer.params import load_params
+    from sctransformer.pipeline.experiment import experiment_name, require_project, run_stages
+    from sctransformer.pipeline.overrides import override
+    from sctransformer.training.resume import NAME_VARIABLE
     from sctransformer.tuning.space import load_space
 
-    if not Path("dvc.yaml").is_file():
-        raise UserError("dvc.yaml: no such file here; run from the project's folder.")
+    require_project()
     load_space(space, load_params())
     folder = SEARCHES / experiment_name(name, unique=False)
     if folder.exists() and not resume:
@@ -53,11 +54,11 @@ def tune(
     command = [sys.executable, "-m", "sctransformer.pipeline.tune", str(space), str(folder)]
     command += [f"--trials={trials}"] if trials is not None else []
     command += [f"--minutes={minutes}"] if minutes is not None else []
-    if run_stoppable(command, os.environ):
+    if run_interruptible(command, os.environ):
         raise UserError(f"the search did not end well; `sctransformer tune --name {name!r} --resume` goes on with it.")
     best = read_json(folder / "best.json")
     typer.echo(f"best trial: validation macro-F1 {best['score']:.3f}")
     if refit:
         overrides = [override(key, value) for key, value in best["values"].items()]
-        launch(overrides, TARGET, f"{name} best", {"SCTRANSFORMER_RUN_NAME": f"{name} best"})
+        run_stages(overrides, TARGET, f"{name} best", {NAME_VARIABLE: f"{name} best"})
         typer.echo("registered as candidate; `sctransformer promote` decides whether it becomes champion.")

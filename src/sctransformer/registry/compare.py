@@ -1,7 +1,9 @@
 """What two models differ in: figures, cell types, data, network, parameters. Pure: bundles in, rows out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple
+
+from flatten_dict import flatten
 
 from sctransformer.export.bundle import Bundle
 from sctransformer.registry.evidence import evidence_of
@@ -50,7 +52,7 @@ def differences(one: Bundle, other: Bundle) -> list[Row]:
         if pair[0] != pair[1]:
             rows.append(Row(what, *pair))
     for section in ("params", "packages"):
-        flat = [dict(_flat(bundle.lineage.get(section) or {})) for bundle in (one, other)]
+        flat = [flatten(bundle.lineage.get(section) or {}, "dot") for bundle in (one, other)]
         for name in sorted(flat[0].keys() | flat[1].keys()):
             if flat[0].get(name) != flat[1].get(name):
                 rows.append(Row(name, flat[0].get(name), flat[1].get(name)))
@@ -67,11 +69,3 @@ def _of_classes(one: Bundle, other: Bundle) -> Iterator[Row]:
         ]
         if values != [None, None]:
             yield Row(f"F1, {name}", *values)
-
-
-def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

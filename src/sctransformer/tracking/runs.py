@@ -4,10 +4,11 @@ import getpass
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from flatten_dict import flatten
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param
 from mlflow.exceptions import MlflowException
@@ -56,7 +57,10 @@ def start_run(experiment: str, name: str, params: Mapping[str, Any], tags: Mappi
     client = connect()
     tags = {"mlflow.user": _user(), **tags}
     run = client.create_run(experiment_id(client, experiment), run_name=name, tags=tags)
-    flat = [Param(_allowed(key), value[:_LONGEST_PARAM]) for key, value in _flattened(params)]
+    flat = [
+        Param(_allowed(key), (value if isinstance(value, str) else json.dumps(value, default=str))[:_LONGEST_PARAM])
+        for key, value in flatten(params, "dot", keep_empty_types=(dict,)).items()
+    ]
     for start in range(0, len(flat), _PARAMS_A_CALL):
         client.log_batch(run.info.run_id, params=flat[start : start + _PARAMS_A_CALL])
     run_id: str = run.info.run_id
@@ -234,14 +238,6 @@ def _client_of(run_id: str) -> MlflowClient:
     if run.info.lifecycle_stage == LifecycleStage.DELETED:
         raise UserError(f"{store}: run {run_id} was deleted; restore it in MLflow.")
     return client
-
-
-def _flattened(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in params.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flattened(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _named(metrics: Mapping[str, float]) -> dict[str, float]:

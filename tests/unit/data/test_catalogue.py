@@ -8,7 +8,6 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sctransformer.cli.train import EMBEDDED_NETWORK, expanded, quoted
 from sctransformer.data.catalogue import (
     Dataset,
     dataset,
@@ -21,6 +20,7 @@ from sctransformer.data.catalogue import (
 from sctransformer.data.versioned import checked_url, dvc_sentence, find_tracked, is_url
 from sctransformer.errors import UserError
 from sctransformer.params import DataParams, load_params
+from sctransformer.pipeline.overrides import BUILT_IN_NETWORK, expanded, quoted
 
 ROOT = Path(__file__).parents[3]
 
@@ -253,11 +253,11 @@ def test_an_unknown_dataset_stops_training_before_dvc(catalogue: Path) -> None:
 def test_cells_that_are_not_here_stop_training_unless_a_stage_makes_them(catalogue: Path) -> None:
     cells = catalogue / "data" / "raw" / "kang.h5ad"
     cells.unlink()
-    with pytest.raises(UserError, match="not here; add them again"):
+    with pytest.raises(UserError, match="are missing; add them again"):
         expanded(["data=kang"])
     pointer = cells.with_name("kang.h5ad.dvc")
     pointer.write_text("outs:\n- md5: " + "0" * 32 + "\n  size: 3\n  path: kang.h5ad\n")
-    with pytest.raises(UserError, match=r"not here; run `dvc pull data/raw/kang\.h5ad\.dvc`"):
+    with pytest.raises(UserError, match=r"are missing; run `dvc pull data/raw/kang\.h5ad\.dvc`"):
         expanded(["data=kang"])
     pointer.unlink()
     lock = {"stages": {"make": {"cmd": "x", "outs": [{"path": "data/raw/kang.h5ad", "md5": "1" * 32, "size": 3}]}}}
@@ -266,8 +266,8 @@ def test_cells_that_are_not_here_stop_training_unless_a_stage_makes_them(catalog
 
 
 def test_prior_name_expands_to_a_file(catalogue: Path) -> None:
-    assert expanded([f"prior={EMBEDDED_NETWORK}"]) == ["prior.network='src/sctransformer/prior/immune_network.tsv'"]
-    with pytest.raises(UserError, match=r"collectri\.tsv: no such network; networks here: embedded \("):
+    assert expanded([f"prior={BUILT_IN_NETWORK}"]) == ["prior.network='src/sctransformer/prior/immune_network.tsv'"]
+    with pytest.raises(UserError, match=r"collectri\.tsv: no such network; available networks: embedded \("):
         expanded(["prior=collectri"])
     (catalogue / "data" / "networks").mkdir()
     (catalogue / "data" / "networks" / "collectri.tsv").touch()
@@ -275,7 +275,7 @@ def test_prior_name_expands_to_a_file(catalogue: Path) -> None:
         "prior.network='data/networks/collectri.tsv'",
         "prior.min_coverage=0",
     ]
-    with pytest.raises(UserError, match="networks here: embedded, collectri"):
+    with pytest.raises(UserError, match="available networks: embedded, collectri"):
         expanded(["prior=../raw/kang"])
 
 
