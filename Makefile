@@ -33,8 +33,7 @@ demo: $(INSTALLED)  ## Run the whole road on real example cells and print what c
 
 test: $(INSTALLED)  ## Run all tests, two files at a time (TEST_WORKERS=4: four)
 	@# in the order of the folders, so that the short tests of units come last and fill what long ones leave
-	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "not forks"
-	@$(BIN)/python -m pytest -m forks
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)  ## Check style, types and the import contracts
 	@$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Commands and servers in processes of their own, killed where a test says; commands fork, for imports cost seconds."""
+"""Servers in processes of their own, and children that are killed at a chosen call."""
 
 import os
 import shutil
@@ -9,10 +9,8 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
-import pytest
 from mlflow import MlflowClient
 
 CHANGING = (
@@ -29,41 +27,8 @@ CHANGING = (
 """Calls by which a decision changes a store."""
 
 
-STUCK_SECONDS = 180
-
-
-def forked(work: Callable[[], None], folder: Path) -> int:
-    """Run `work` in a child of this process; gives its pid.
-
-    A SQLite store is opened anew there, under another name of the same folder: connections do not outlive a fork.
-    """
-    other_name = folder.with_name(f"{folder.name}-child-{os.urandom(4).hex()}")
-    if "MLFLOW_TRACKING_URI" not in os.environ:
-        other_name.symlink_to(folder)
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    signal.alarm(STUCK_SECONDS)  # a child that inherits a lock would wait for ever
-    try:
-        if other_name.exists():
-            os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{other_name / 'mlflow.db'}"
-        work()
-        code = 0
-    except BaseException as error:
-        with suppress(OSError):
-            (folder / f"error-{os.getpid()}").write_text(repr(error))
-    finally:
-        os._exit(code)
-
-
-def ended(pid: int) -> int:
-    """Wait for a child; its exit code, negative for a signal."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def die_before(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process be killed, as by `kill -9`, before the so-manieth call that changes the store."""
+def die_before(call: int) -> None:
+    """Let this child process be killed, as by `kill -9`, before the call of that number that changes the store."""
     seen = 0
 
     def deadly(method: Callable[..., object]) -> Callable[..., object]:
@@ -77,7 +42,7 @@ def die_before(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
         return wrapped
 
     for name in CHANGING:
-        monkeypatch.setattr(MlflowClient, name, deadly(getattr(MlflowClient, name)))
+        setattr(MlflowClient, name, deadly(getattr(MlflowClient, name)))
 
 
 class MlflowServer:

@@ -16,11 +16,10 @@ from sctransformer.registry.models import register_bundle, resolve
 from sctransformer.registry.names import LOCK_TAG
 from sctransformer.registry.policy import Policy, load_policy
 from sctransformer.tracking.store import DATABASE, connect
+from tests.children import ended, forked
 from tests.conftest import labelled_test_cells
-from tests.integration.processes import die_before, ended, forked
+from tests.integration.processes import die_before
 from tests.integration.test_registry_models import changed
-
-pytestmark = pytest.mark.forks
 
 POLICY = Policy.model_validate({"gates": {"prior_edges": {"minimum": 10}}})  # the fixture's network has 20 edges
 CELLS = Path("test_cells.h5ad")
@@ -196,9 +195,9 @@ def test_a_model_that_is_made_again_has_passed_no_gates(
 
 
 def test_what_a_command_left_open_about_an_earlier_model_is_undone(
-    versions: MlflowClient, project: Path, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch
+    versions: MlflowClient, project: Path, bundle_folder: Path
 ) -> None:
-    assert killed(project, monkeypatch, 3, lambda: promotion.promote("celltype", 1, policy=POLICY, first=True))
+    assert killed(project, 3, lambda: promotion.promote("celltype", 1, policy=POLICY, first=True))
     assert promotion.history("celltype")[0].outcome == "open"
     versions.delete_registered_model("celltype")
     register_bundle(changed(bundle_folder, project / "new", calibration={"rejection_threshold": 0.8}), "celltype")
@@ -315,11 +314,11 @@ def test_a_decision_that_is_gone_from_the_ledger_is_missed(
     assert problems() == ["decisions 2 are gone from the ledger; restore them from a backup."]
 
 
-def killed(project: Path, monkeypatch: pytest.MonkeyPatch, call: int, work: Callable[[], Decision]) -> bool:
+def killed(project: Path, call: int, work: Callable[[], Decision]) -> bool:
     """Whether a command died before its so-manieth change of the store; False: it had fewer, and ended well."""
 
     def dying() -> None:
-        die_before(call, monkeypatch)
+        die_before(call)
         work()
 
     code = ended(forked(dying, project))
@@ -345,7 +344,6 @@ def roll_back() -> Decision:
 def test_a_kill_between_any_two_steps(
     versions: MlflowClient,
     project: Path,
-    monkeypatch: pytest.MonkeyPatch,
     before: object,
     work: Callable[[], Decision],
     after: object,
@@ -354,7 +352,7 @@ def test_a_kill_between_any_two_steps(
     promoted(3, 1)
     for call in itertools.count(1):
         assert aliases(versions) == before
-        if not killed(project, monkeypatch, call, work):
+        if not killed(project, call, work):
             break
         if call > 1:  # before the first there is nothing to find; later a dead lock, at least
             assert problems()
@@ -378,11 +376,9 @@ def test_a_kill_between_any_two_steps(
     assert problems() == []
 
 
-def test_the_next_promotion_settles_what_was_left(
-    versions: MlflowClient, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_next_promotion_settles_what_was_left(versions: MlflowClient, project: Path) -> None:
     promoted(1)
-    assert killed(project, monkeypatch, 4, promote_2)  # lock, entry, previous; then killed
+    assert killed(project, 4, promote_2)  # lock, entry, previous; then killed
     assert promotion.history("celltype")[0].outcome == "open"
     decision = promotion.promote("celltype", 3, policy=POLICY, cells=CELLS)
     assert (decision.from_version, decision.number) == (1, 3)

@@ -32,11 +32,12 @@ from sctransformer.registry import doctor, promotion
 from sctransformer.registry.models import register_bundle, resolve
 from sctransformer.registry.policy import Policy
 from sctransformer.tracking.store import connect
+from tests.children import ended, forked
 from tests.conftest import GENES, LABELS, labelled_test_cells, simulated_cells
-from tests.integration.processes import die_before, ended, forked
+from tests.integration.processes import die_before
 from tests.integration.test_registry_models import changed
 
-pytestmark = [pytest.mark.slow, pytest.mark.forks]
+pytestmark = pytest.mark.slow
 
 POLICY = Policy.model_validate({"gates": {"prior_edges": {"minimum": 10}}})
 CELLS = Path("test_cells.h5ad")
@@ -75,9 +76,7 @@ def champion(name: str) -> int:
     return int(connect().get_registered_model(name).aliases["champion"])
 
 
-def test_promotions_at_once_and_killed_ones(
-    team: Stack, versions: str, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_promotions_at_once_and_killed_ones(team: Stack, versions: str, project: Path) -> None:
     def to(version: int) -> None:
         promotion.promote(versions, version, policy=POLICY, cells=CELLS)
 
@@ -95,7 +94,7 @@ def test_promotions_at_once_and_killed_ones(
         target = next(version for version in (1, 2, 3) if version != before)
 
         def dying(call: int = call, target: int = target) -> None:
-            die_before(call, monkeypatch)
+            die_before(call)
             to(target)
 
         assert ended(forked(dying, project)) == -9

@@ -8,7 +8,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from sctransformer.annotation.shards import Shard, ShardPlan, ShardStore
 from sctransformer.annotation.summary import AnnotationSummary
 from sctransformer.errors import BusyError, OutputError, UserError
 from sctransformer.export.bundle import read_bundle
+from tests.children import context
 from tests.conftest import simulated_cells
 
 KILLS = 24
@@ -293,13 +293,12 @@ def test_killed_at_any_point_the_next_run_ends_as_if_nothing_had_happened(
     bundle_folder: Path, source: Path, tmp_path: Path, annotate: Callable[..., AnnotationSummary]
 ) -> None:
     """Half of the kills come at a random time, half before a random file operation; several in a row, then a run."""
-    context, rng = get_context("forkserver"), np.random.default_rng(0)
-    context.set_forkserver_preload(["sctransformer.annotation.pipeline", __name__])
+    rng = np.random.default_rng(0)
     before = source.read_bytes()
 
     def start(outdir: Path, fatal: int) -> tuple[Any, Any]:
-        here, there = context.Pipe()
-        process = context.Process(target=_annotate_until_killed, args=(bundle_folder, source, outdir, fatal, there))
+        here, there = context().Pipe()
+        process = context().Process(target=_annotate_until_killed, args=(bundle_folder, source, outdir, fatal, there))
         process.start()
         assert here.recv() == "ready"
         return process, here
