@@ -1,6 +1,7 @@
 """Overrides of params.yaml in the grammar of DVC, which is that of Hydra."""
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from sctransformer.errors import UserError
 from sctransformer.layout import NETWORKS
 from sctransformer.params import DataParams, PriorParams
 
-BUILT_IN_NETWORK = "embedded"
+BUILT_IN_NETWORK = "immune"
 """Name of the network that comes with the package."""
+FORMER_NAME = "embedded"
+"""The built-in network's name in earlier versions; still accepted."""
 _BY_NAME = ("data", "prior")
 """Parameters that may be set to the name of a dataset or network, which stands for several parameters."""
 
@@ -77,7 +80,9 @@ def _dataset(name: str) -> list[str]:
 
 
 def _network(name: str) -> Path:
-    if name == BUILT_IN_NETWORK:
+    if name == FORMER_NAME:
+        print(f"Note: -S prior={FORMER_NAME} is now -S prior={BUILT_IN_NETWORK}.", file=sys.stderr)
+    if name in (BUILT_IN_NETWORK, FORMER_NAME):
         return Path(PriorParams.model_fields["network"].default)
     file = NETWORKS / f"{name}.tsv"
     found = [path.stem for path in sorted(NETWORKS.glob("*.tsv"))]

@@ -265,9 +265,14 @@ def test_cells_that_are_not_here_stop_training_unless_a_stage_makes_them(catalog
     assert expanded(["data=kang"])
 
 
+def test_the_former_name_of_the_built_in_network_still_works(capsys: pytest.CaptureFixture[str]) -> None:
+    assert expanded(["prior=embedded"]) == expanded(["prior=immune"])
+    assert capsys.readouterr().err == "Note: -S prior=embedded is now -S prior=immune.\n"
+
+
 def test_prior_name_expands_to_a_file(catalogue: Path) -> None:
     assert expanded([f"prior={BUILT_IN_NETWORK}"]) == ["prior.network='src/sctransformer/prior/immune_network.tsv'"]
-    with pytest.raises(UserError, match=r"collectri\.tsv: no such network; available networks: embedded \("):
+    with pytest.raises(UserError, match=r"collectri\.tsv: no such network; available networks: immune \("):
         expanded(["prior=collectri"])
     (catalogue / "data" / "networks").mkdir()
     (catalogue / "data" / "networks" / "collectri.tsv").touch()
@@ -275,7 +280,7 @@ def test_prior_name_expands_to_a_file(catalogue: Path) -> None:
         "prior.network='data/networks/collectri.tsv'",
         "prior.min_coverage=0",
     ]
-    with pytest.raises(UserError, match="available networks: embedded, collectri"):
+    with pytest.raises(UserError, match="available networks: immune, collectri"):
         expanded(["prior=../raw/kang"])
 
 

@@ -161,7 +161,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         read_network_table(tmp_path, LEVELS)
 
 
-def test_the_embedded_network_needs_no_repair() -> None:
+def test_the_built_in_network_needs_no_repair() -> None:
     network = read_network_table(IMMUNE_NETWORK, PriorParams().confidence)
     assert len(network) > 300
     assert network.repairs.sentences() == []
