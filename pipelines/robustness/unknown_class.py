@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sctransformer import layout
 from sctransformer.data.arrays import CellArrays
 from sctransformer.errors import UserError, run_reporting
-from sctransformer.params import Params, load_params
+from sctransformer.params import Params, load_params, with_overrides
 
 FEWEST = 20
 """With fewer validation cells of the type that is left out, its training cells are scored too."""
@@ -61,14 +61,14 @@ def leave_out(
     from sctransformer.evaluation import calibration
     from sctransformer.evaluation.scoring import score_cells
     from sctransformer.prior.network import read_network_table
-    from sctransformer.training.build import new_model, train_config
+    from sctransformer.training.build import build_from_params, train_config
 
     known_training, known = without(training, label), without(validation, label)
     unknown = of_type(validation, label)
     if len(unknown) < FEWEST:
         unknown = of_type(training, label)
     network = read_network_table(params.prior.network, params.prior.confidence)
-    model = new_model(panel, network, params, int(training.labels_N.max()), params.seed)
+    model = build_from_params(params, panel, network, int(training.labels_N.max()), params.seed)
     none = CellArrays(training.counts_NG[:0], training.library_size_N[:0], training.labels_N[:0])
     train(model, known_training, none, train_config(params, params.seed))
 
@@ -103,7 +103,6 @@ def main() -> None:
     parser.add_argument("--types", action="append", help="a cell type to leave out; all unless given")
     parser.add_argument("-S", "--set", action="append", default=[], metavar="SECTION.NAME=VALUE")
     options = parser.parse_args()
-    from pipelines.study.config import with_overrides
     from sctransformer.data.cells import read_cells
     from sctransformer.data.prepared import class_names, select_split
 

@@ -37,7 +37,7 @@ from pipelines.speed.synthetic import draw_bundle, draw_cells, make_model
 from sctransformer._constants import OBS
 from sctransformer.data.h5ad_writer import open_h5ad_writer
 from sctransformer.export.bundle import Bundle, read_bundle
-from sctransformer.params import Params, load_params
+from sctransformer.params import Params, load_params, with_overrides
 
 BUNDLE = "bundle"
 TORCH_CELLS, DENSE_CELLS = 256, 16
@@ -190,7 +190,6 @@ def main() -> None:
     parser.add_argument("-S", "--set", action="append", default=[], metavar="SECTION.NAME=VALUE")
     options = parser.parse_args()
     n_cells = options.cells if options.cells is not None else (0 if options.memory else 4000)
-    from pipelines.study.config import with_overrides  # imports torch, which is not to count in what others need
 
     params = with_overrides(load_params(), options.set)
     figures = measure(n_cells, options.genes, params, options.repeats, options.memory)

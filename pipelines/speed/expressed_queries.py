@@ -26,7 +26,6 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from pipelines.study.config import with_overrides
 from sctransformer import layout
 from sctransformer.annotation.stream import BATCH_CELLS
 from sctransformer.data.cells import CellFile
@@ -37,9 +36,10 @@ from sctransformer.data.panel import choose_panel
 from sctransformer.errors import UserError, run_reporting
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.model.layers import RegulationLayer
-from sctransformer.params import Params, load_params
+from sctransformer.params import Params, load_params, with_overrides
 from sctransformer.prior.bias import allowed_pairs, mask_bias
 from sctransformer.prior.readers import read_network
+from sctransformer.training.build import build_model
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,9 @@ def make_model(found: PanelCounts, params: Params) -> PriorBiasedTransformer:
     """A model over the panel whose branches are open: at their first weights, zero, any two ways would agree."""
     genes, n_regulators = found.panel["gene"].tolist(), int(found.panel["is_regulator"].sum())
     sizes = params.model.model_dump() | {"mode": "mask", "depth": 1}
-    torch.manual_seed(0)
     config = ModelConfig(n_genes=len(genes), n_regulators=n_regulators, n_classes=2, **sizes)
-    model = PriorBiasedTransformer(config, torch.from_numpy(mask_bias(allowed_pairs(found.pairs, genes, n_regulators))))
-    model.set_expression_statistics(found.panel["mean"].to_numpy(), found.panel["std"].to_numpy())
+    prior_HGS = torch.from_numpy(mask_bias(allowed_pairs(found.pairs, genes, n_regulators)))
+    model = build_model(config, prior_HGS, 0, found.panel)
     with torch.no_grad():
         for parameter in model.layers.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)

@@ -43,7 +43,7 @@ from sctransformer.annotation.stream import BATCH_CELLS
 from sctransformer.annotation.summary import AnnotationSummary
 from sctransformer.data.normalise import log1p_cp10k
 from sctransformer.export.bundle import Bundle, read_bundle
-from sctransformer.params import Params, load_params
+from sctransformer.params import Params, load_params, with_overrides
 
 CELLS, BUNDLE = "cells.h5ad", "bundle"
 TAUGHT = 300
@@ -186,7 +186,6 @@ def main() -> None:
     parser.add_argument("--no-memory", action="store_true", help="leave the memory of each way out")
     parser.add_argument("-S", "--set", action="append", default=[], metavar="SECTION.NAME=VALUE")
     options = parser.parse_args()
-    from pipelines.study.config import with_overrides  # imports torch, which is not to count in what others need
 
     params = with_overrides(load_params(), options.set)
     panel = options.genes if options.panel is None else options.panel

@@ -48,7 +48,6 @@ def draw_cells(n_cells: int, n_genes: int, seed: int = 0) -> AnnData:
 
 def draw_bundle(cells: AnnData, params: Params, folder: Path, panel_genes: int, seed: int = 0) -> None:
     """A bundle of the model of params.yaml over some of the genes, with random weights and a random network."""
-    import torch
     from safetensors.torch import save_file
 
     from sctransformer.data.arrays import CellArrays
@@ -76,8 +75,7 @@ def draw_bundle(cells: AnnData, params: Params, folder: Path, panel_genes: int, 
             "std": expression_NG.std(axis=0),
         }
     )
-    torch.manual_seed(seed)
-    model = make_model(config, prior.assign(sign=1, confidence=1.0), vocabulary)
+    model = make_model(config, prior.assign(sign=1, confidence=1.0), vocabulary, seed)
     graph = ScoringGraph(model, temperature=1.0)
     weights = folder.with_name("weights.safetensors")
     save_file(model.state_dict(), weights)
@@ -100,15 +98,10 @@ def draw_bundle(cells: AnnData, params: Params, folder: Path, panel_genes: int, 
     write_bundle(folder, contents)
 
 
-def make_model(config: Any, prior: pd.DataFrame, vocabulary: pd.DataFrame) -> Any:
+def make_model(config: Any, prior: pd.DataFrame, vocabulary: pd.DataFrame, seed: int = 0) -> Any:
     """The model of a bundle in torch."""
-    import torch
+    from sctransformer.prior.network import Network
+    from sctransformer.training.build import build_model, network_prior
 
-    from sctransformer.model import PriorBiasedTransformer
-    from sctransformer.prior.bias import prior_matrix
-
-    genes = vocabulary["gene"].tolist()
-    prior_HGS = prior_matrix(config.mode, prior.to_dict("list"), genes, config.n_regulators, config.heads)
-    model = PriorBiasedTransformer(config, None if prior_HGS is None else torch.from_numpy(prior_HGS))
-    model.set_expression_statistics(vocabulary["mean"].to_numpy(), vocabulary["std"].to_numpy())
-    return model.eval()
+    prior_HGS = network_prior(config, Network(prior), vocabulary["gene"].tolist())
+    return build_model(config, prior_HGS, seed, vocabulary).eval()

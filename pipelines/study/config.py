@@ -2,12 +2,10 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from ruamel.yaml import YAML
 
 from sctransformer.errors import UserError
 from sctransformer.model import ModelConfig
@@ -20,8 +18,8 @@ Baseline = Literal["logistic_regression", "celltypist"]
 Overrides = dict[str, Any]
 """`section.name` of params.yaml -> value; a study may set the parameters of model and train, and prior.control."""
 
-_FREE_SECTIONS = ("model", "train")
-_FREE_NAMES = ("prior.control",)
+_ARM_SECTIONS = ("model", "train")
+_ARM_NAMES = ("prior.control",)
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -134,7 +132,7 @@ class StudyConfig(_Section):
 
     def params_of(self, arm: str, point: int) -> Params:
         """Parameters of an arm at a point of the search; those that the study does not set have their defaults."""
-        return overridden(Params(), {**self.shared, **self.search[point], **self.arms[arm]})
+        return with_arm_values(Params(), {**self.shared, **self.search[point], **self.arms[arm]})
 
 
 def load_study(path: Path) -> StudyConfig:
@@ -161,40 +159,19 @@ def load_study(path: Path) -> StudyConfig:
     return study
 
 
-def overridden(params: Params, overrides: Mapping[str, Any], free: Sequence[str] = _FREE_SECTIONS) -> Params:
-    """Parameters with those of `section.name` replaced.
-
-    Args:
-        params: to start from.
-        overrides: `section.name` -> value.
-        free: sections that may be changed, beside prior.control.
+def with_arm_values(params: Params, values: Overrides) -> Params:
+    """Copy parameters with those replaced that an arm may set.
 
     Raises:
-        UserError: there is no such parameter, it is not free, or its value is out of range.
+        UserError: there is no such parameter, a study cannot set it, or its value is out of range.
     """
-    known = params.model_dump(by_alias=True)
-    for key in overrides:
-        section, _, name = key.partition(".")
-        if not isinstance(known.get(section), dict) or name not in known[section]:
-            raise UserError(f"{key}: is no section.name of params.yaml.")
-        if section not in free and key not in _FREE_NAMES:
-            raise UserError(f"{key}: cannot be set here, only {', '.join(free)} and {', '.join(_FREE_NAMES)}.")
-    return with_values(params, overrides)
-
-
-def with_overrides(params: Params, overrides: Sequence[str]) -> Params:
-    """Parameters changed by `section.name=value` words, values as in YAML; every parameter may be set.
-
-    Raises:
-        UserError: as `overridden`, or a word has no `=`.
-    """
-    values = {}
-    for override in overrides:
-        key, sign, value = override.partition("=")
-        if not sign:
-            raise UserError(f"{override}: expected section.name=value with a parameter of params.yaml.")
-        values[key] = YAML(typ="safe", pure=True).load(value)
-    return overridden(params, values, free=tuple(params.model_dump(by_alias=True)))
+    changed = with_values(params, values)
+    for name in values:
+        if name.partition(".")[0] not in _ARM_SECTIONS and name not in _ARM_NAMES:
+            raise UserError(
+                f"{name}: cannot be set in a study, only {', '.join(_ARM_SECTIONS)} and {', '.join(_ARM_NAMES)}."
+            )
+    return changed
 
 
 def _with_variables(content: Any, path: Path) -> Any:

@@ -37,7 +37,7 @@ from sctransformer.data.prepared import class_names
 from sctransformer.data.splits import TRAIN
 from sctransformer.errors import UserError, run_reporting
 from sctransformer.evaluation.scoring import score_cells
-from sctransformer.training.build import new_model, train_config
+from sctransformer.training.build import build_from_params, train_config
 
 SEED = 0
 COMPONENTS = 100
@@ -88,7 +88,7 @@ def of_model(study: StudyConfig, point: int, prepared: PanelCells, split: pd.Cat
     params, n_classes = study.params_of(next(iter(study.arms)), point), len(class_names(prepared.cells))
 
     def method(training_N: NDArray[np.bool_], scored_N: NDArray[np.bool_]) -> NDArray[np.int64]:
-        model = new_model(prepared.panel, prepared.network, params, n_classes, SEED)
+        model = build_from_params(params, prepared.panel, prepared.network, n_classes, SEED)
         training, scored = (labelled_arrays(prepared.cells, rows_N) for rows_N in (training_N, scored_N))
         unlabelled = unlabelled_arrays(prepared, split, but_N=training_N | scored_N)
         train(model, training, unlabelled, train_config(params, SEED))

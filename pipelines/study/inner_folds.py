@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.progress import track
 from sklearn.model_selection import StratifiedKFold
 
-from pipelines.study.config import with_overrides
 from pipelines.study.pool import parallel_map
 from sctransformer import layout
 from sctransformer._constants import OBS
@@ -33,9 +32,9 @@ from sctransformer.data.splits import TEST, TRAIN, VALIDATION, as_splits, valida
 from sctransformer.errors import run_reporting
 from sctransformer.evaluation.baselines import logistic_regression
 from sctransformer.evaluation.scoring import score_cells
-from sctransformer.params import Params, load_params
+from sctransformer.params import Params, load_params, with_overrides
 from sctransformer.prior.network import read_network_table
-from sctransformer.training.build import new_model, train_config
+from sctransformer.training.build import build_from_params, train_config
 from sctransformer.training.loop import fit
 from sctransformer.training.scores import accuracy_and_macro_f1
 
@@ -73,7 +72,7 @@ def predict_fold(
         baseline_N, _ = logistic_regression(training, test, params.evaluate.baseline_folds, repeat)
 
     n_classes = len(cells.obs[OBS.cell_type].cat.categories)
-    model = new_model(panel, network, params, n_classes, repeat)
+    model = build_from_params(params, panel, network, n_classes, repeat)
     settings = train_config(params, repeat)
     fit(model, training, validation, settings, on_epoch=lambda report, state: None)
     logits_NC, _ = score_cells(model, test)

@@ -31,7 +31,7 @@ from sctransformer.evaluation.baselines import fitted_celltypist, fitted_logisti
 from sctransformer.evaluation.metrics import classification_metrics
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.files import atomic_write, read_json, sha256_json
-from sctransformer.training.build import new_model, train_config
+from sctransformer.training.build import build_from_params, train_config
 from sctransformer.training.checkpoint import load_checkpoint, save_checkpoint
 from sctransformer.training.loop import NonFiniteLossError
 
@@ -89,7 +89,7 @@ def _pretraining(task: Task, study: StudyConfig, sources: Sources, out: Path) ->
     prepared = panel_cells(sources.cells, sources.panels[task.seed])
     split = sides(study, prepared.cells.obs, max(study.percents), task.seed)
     params = study.params_of(task.name, task.point)
-    model = new_model(prepared.panel, prepared.network, params, len(class_names(prepared.cells)), task.seed)
+    model = build_from_params(params, prepared.panel, prepared.network, len(class_names(prepared.cells)), task.seed)
     started = time.perf_counter()
     checkpoint = pretrain(model, unlabelled_arrays(prepared, split), train_config(params, task.seed))
     seconds = time.perf_counter() - started
@@ -112,7 +112,7 @@ def _trained_and_scored(
 ) -> tuple[dict[str, Any], dict[str, float], NDArray[np.int64]]:
     """Figures of the cells that are scored, times, and the labels said."""
     params, names = study.params_of(task.name, task.point), class_names(prepared.cells)
-    model = new_model(prepared.panel, prepared.network, params, len(names), task.seed)
+    model = build_from_params(params, prepared.panel, prepared.network, len(names), task.seed)
     pretrained = None if task.after is None else load_checkpoint(task.after.weights(out))
     training, scored = (labelled_arrays(prepared.cells, rows_N) for rows_N in rows[1:])
     unlabelled = unlabelled_arrays(prepared, rows.split, but_N=rows.training_N)

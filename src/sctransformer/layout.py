@@ -17,8 +17,6 @@ PANEL_SUMMARY = Path("outputs/prepared/panel.json")
 
 EDGES = Path("outputs/prior/edges.parquet")
 BIAS = Path("outputs/prior/bias.safetensors")
-PRIOR_TENSOR = "prior_HGS"
-"""Name of the tensor in BIAS; the file holds none in the modes that use no edges."""
 COVERAGE = Path("outputs/prior/coverage.json")
 DEGREES = Path("outputs/prior/degrees.csv")
 COVERAGE_PLOT = Path("outputs/prior/coverage.png")
@@ -56,7 +54,6 @@ POLICY = Path("registry/policy.yaml")
 
 SEARCHES = Path("outputs/tuning")
 """Holds a folder for each hyperparameter search."""
-SEARCH_SPACE = Path("pipelines/tuning/space.yaml")
 UNSENT = Path("outputs/unsent")
 """Calls to MLflow that could not be sent yet, a file for each run."""
 NETWORKS = Path("data/networks")

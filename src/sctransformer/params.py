@@ -1,10 +1,11 @@
 """params.yaml, typed: every parameter of the pipeline with its meaning and its default."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
 
 from sctransformer._constants import Variant
 from sctransformer.errors import UserError
@@ -262,20 +263,41 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 
 
 def with_values(params: Params, values: Mapping[str, Any]) -> Params:
-    """The parameters with some of them set.
+    """Copy parameters with some of them replaced.
 
     Args:
-        params: of params.yaml.
-        values: by dotted name.
+        params: to start from.
+        values: `section.name` -> value.
 
     Raises:
-        UserError: a value is out of its range.
+        UserError: there is no such parameter, or a value is out of its range.
     """
     content = params.model_dump(mode="json", by_alias=True)
     for name, value in values.items():
         section, _, field = name.partition(".")
+        if not isinstance(content.get(section), dict) or field not in content[section]:
+            raise UserError(f"{name}: is not a parameter of params.yaml; expected section.name.")
         content[section][field] = value
     try:
         return Params.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{first_problem(error)}.") from error
+
+
+def with_overrides(params: Params, overrides: Sequence[str]) -> Params:
+    """Copy parameters with some of them replaced by `section.name=value` words, values as in YAML.
+
+    Raises:
+        UserError: a word has no `=`, there is no such parameter, or a value is out of its range.
+
+    Examples:
+        >>> with_overrides(Params(), ["train.epochs=3", "model.mode=bias"]).train.epochs
+        3
+    """
+    values = {}
+    for override in overrides:
+        name, equals, value = override.partition("=")
+        if not equals:
+            raise UserError(f"{override}: expected section.name=value with a parameter of params.yaml.")
+        values[name] = YAML(typ="safe", pure=True).load(value)
+    return with_values(params, values)

@@ -13,8 +13,9 @@ from sctransformer import layout
 from sctransformer._constants import OBS
 from sctransformer.errors import UserError
 from sctransformer.files import write_json
-from sctransformer.pipeline.artefacts import trained_model
 from sctransformer.pipeline.stages import prepare, prior, train
+from sctransformer.prior.bias import PRIOR_TENSOR
+from sctransformer.training.build import load_trained_model
 from tests.conftest import EDGES, GENES, simulated_cells, small_model
 
 
@@ -162,13 +163,13 @@ def test_weights_of_another_vocabulary(project: Path) -> None:
     layout.BIAS.parent.mkdir(parents=True)
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     save_file(weights, layout.WEIGHTS)
-    save_file({layout.PRIOR_TENSOR: weights["prior_HQS"]}, layout.BIAS)
+    save_file({PRIOR_TENSOR: weights["prior_HQS"]}, layout.BIAS)
     write_json(layout.MODEL_CONFIG, model.config.to_dict())
-    assert trained_model().config == model.config
+    assert load_trained_model(layout.MODEL_CONFIG, layout.BIAS, layout.WEIGHTS).config == model.config
     write_json(layout.MODEL_CONFIG, model.config.to_dict() | {"n_genes": 23})
     with pytest.raises(UserError, match=r"model.json.*dvc repro"):
-        trained_model()
+        load_trained_model(layout.MODEL_CONFIG, layout.BIAS, layout.WEIGHTS)
     write_json(layout.MODEL_CONFIG, model.config.to_dict())
     save_file({name: tensor for name, tensor in weights.items() if "score" not in name}, layout.WEIGHTS)
     with pytest.raises(UserError, match=r"does not fit .*dvc repro"):
-        trained_model()
+        load_trained_model(layout.MODEL_CONFIG, layout.BIAS, layout.WEIGHTS)

@@ -20,7 +20,7 @@ from sctransformer.errors import UserError
 from sctransformer.training.checkpoint import PROGRESS
 from sctransformer.training.ray_connection import connection
 from sctransformer.training.run_folder import RunFolder
-from sctransformer.tuning.search import TIME, Report
+from sctransformer.tuning.search import EPOCH, Report
 from tests.integration.test_ray_training import CONFIG, bare_run, load_cells
 
 pytestmark = pytest.mark.slow
@@ -95,10 +95,12 @@ def load_shipped(files: Mapping[str, Path]) -> TrainingCells:
     return load_cells(files)
 
 
-def trial_elsewhere(values: dict[str, Any], report: Report, files: Mapping[str, Path], shared_in: RunFolder) -> None:
-    """A trial that needs a file of the machine that began the search."""
-    load_shipped(shared_in.shared(files))
-    report({TIME: 1, "val_macro_f1": values["train.lr"]})
+def trial_elsewhere(
+    values: dict[str, Any], report: Report, files: Mapping[str, Path], shared_folder: RunFolder
+) -> None:
+    """A trial that needs a file of the machine that runs the search."""
+    load_shipped(shared_folder.shared(files))
+    report({EPOCH: 1, "val_macro_f1": values["train.lr"]})
 
 
 DRIVER = """
@@ -109,7 +111,7 @@ from pathlib import Path
 from sctransformer.training.cluster import Workers, fit_on_ray
 from sctransformer.training.ray_connection import connection, nodes
 from sctransformer.training.run_folder import RunFolder
-from sctransformer.tuning.search import search
+from sctransformer.tuning.search import SearchPlan, search
 from sctransformer.tuning.space import SearchSpace
 from tests.integration.test_ray_cluster import TESTS, load_shipped, trial_elsewhere
 from tests.integration.test_ray_training import TASK
@@ -128,10 +130,11 @@ def on_epoch(report):
 with connection(code=[TESTS]):
     while nodes() < 2:
         time.sleep(0.5)
-    shared_in = RunFolder(url, "search")
-    shared_in.share({"note": note})
-    trial = partial(trial_elsewhere, files={"note": note}, shared_in=shared_in)
-    found = search(trial, SPACE, {"train.lr": 0.1}, 1, 0, here / "search", Journal(here / "trials"), [TESTS])
+    shared_folder = RunFolder(url, "search")
+    shared_folder.share({"note": note})
+    trial = partial(trial_elsewhere, files={"note": note}, shared_folder=shared_folder)
+    plan = SearchPlan(SPACE, {"train.lr": 0.1}, 1)
+    found = search(trial, plan, here / "search", Journal(here / "trials"), [TESTS])
     print("searched", all(trial.score == trial.values["train.lr"] for trial in found), len(found), flush=True)
     task = replace(TASK, load_cells=load_shipped, files={"note": note})
     workers = Workers(count=2, minimum=1, placement="SPREAD", max_restarts=4)

@@ -1,4 +1,4 @@
-"""The search on Ray Tune: it goes on where it was killed, stops what does worse, and keeps to its space."""
+"""Search on Ray Tune: resumed after a kill, early stopping, values within the search space."""
 
 import json
 import signal
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sctransformer.tuning.search import TIME, Report, Trial, search
+from sctransformer.tuning.search import EPOCH, Report, SearchPlan, Trial, search
 from sctransformer.tuning.space import SearchSpace
 
 pytestmark = pytest.mark.slow
@@ -25,31 +25,32 @@ SPACE = SearchSpace.model_validate(
 )
 FIRST = {"train.lr": 1e-3, "model.mode": "mask"}
 EPOCHS = 4
+PLAN = SearchPlan(SPACE, FIRST, EPOCHS)
 
 
 class Journal:
-    """Writes what becomes of trials to a file; kills this process when so many have ended."""
+    """Writes the events of a search to a file; kills this process after a number of finished trials."""
 
     def __init__(self, file: Path, kill_after: int | None = None) -> None:
-        self.file, self.kill_after, self.over = file, kill_after, 0
+        self.file, self.kill_after, self.finished = file, kill_after, 0
 
     def _write(self, *what: Any) -> None:
         with self.file.open("a") as stream:
             stream.write(json.dumps(what) + "\n")
 
-    def started(self, trial: str, values: dict[str, Any]) -> None:
-        """A trial begins."""
-        self._write("started", trial, values)
+    def on_trial_start(self, trial_id: str, values: dict[str, Any]) -> None:
+        """Write the values of a trial."""
+        self._write("started", trial_id, values)
 
-    def reported(self, trial: str, epoch: int, figures: dict[str, float]) -> None:
-        """A trial has ended an epoch."""
-        self._write("reported", trial, epoch, figures["val_macro_f1"])
+    def on_epoch_end(self, trial_id: str, epoch: int, metrics: dict[str, float]) -> None:
+        """Write the score of an epoch."""
+        self._write("reported", trial_id, epoch, metrics["val_macro_f1"])
 
-    def ended(self, trial: str, error: bool) -> None:
-        """A trial is over."""
-        self._write("ended", trial, error)
-        self.over += 1
-        if self.over == self.kill_after:
+    def on_trial_end(self, trial_id: str, failed: bool) -> None:
+        """Write how a trial ended."""
+        self._write("ended", trial_id, failed)
+        self.finished += 1
+        if self.finished == self.kill_after:
             signal.raise_signal(signal.SIGKILL)
 
 
@@ -58,15 +59,15 @@ def toy(values: dict[str, Any], report: Report) -> None:
     if values["model.mode"] == "bias":
         raise ValueError("this trial fails")
     for epoch in range(EPOCHS):
-        time.sleep(0.5)  # what is over is noted once a second
-        report({TIME: epoch + 1, "val_macro_f1": values["train.lr"] * 50 + epoch / 1000, "val_loss": 1.0})
+        time.sleep(0.5)  # finished trials are recorded once per second
+        report({EPOCH: epoch + 1, "val_macro_f1": values["train.lr"] * 50 + epoch / 1000, "val_loss": 1.0})
 
 
 def run_search(folder: Path, journal: Journal) -> list[Trial]:
-    return search(toy, SPACE, FIRST, EPOCHS, 0, folder, journal, [Path(__file__).parents[1]])
+    return search(toy, PLAN, folder, journal, [Path(__file__).parents[1]])
 
 
-def test_a_search_that_was_killed_goes_on(tmp_path: Path) -> None:
+def test_a_killed_search_is_resumed(tmp_path: Path) -> None:
     folder, file = tmp_path / "search", tmp_path / "journal.jsonl"
     code = (
         "import sys; from pathlib import Path; from tests.integration.test_search import Journal, run_search; "
@@ -75,14 +76,14 @@ def test_a_search_that_was_killed_goes_on(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(folder), str(file)], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     before = [json.loads(line) for line in file.read_text().splitlines()]
-    over = {line[1] for line in before if line[0] == "ended"}
-    assert len(over) == 4
+    finished = {line[1] for line in before if line[0] == "ended"}
+    assert len(finished) == 4
     found = run_search(folder, Journal(file))
     after = [json.loads(line) for line in file.read_text().splitlines()][len(before) :]
     assert len(found) == SPACE.trials
     assert {json.dumps(trial.values) for trial in found} >= {json.dumps(FIRST)}
-    first_over = next(line[1] for line in before if line[0] == "ended" and not line[2])
-    assert first_over not in {line[1] for line in after}  # what was over is not computed again
+    first_finished = next(line[1] for line in before if line[0] == "ended" and not line[2])
+    assert first_finished not in {line[1] for line in after}  # finished trials are not run again
     for trial in found:
         lr, mode = trial.values["train.lr"], trial.values["model.mode"]
         assert 1e-4 <= lr <= 1e-2

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from pipelines.speed import scoring, synthetic
-from pipelines.study.config import with_overrides
 from sctransformer._constants import OBS
-from sctransformer.params import ModelParams, Params
+from sctransformer.params import ModelParams, Params, with_overrides
 
 
 @pytest.fixture(scope="module")

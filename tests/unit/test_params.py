@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from sctransformer.errors import UserError
-from sctransformer.params import Params, load_params
+from sctransformer.params import Params, load_params, with_overrides
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,3 +42,22 @@ def test_a_wrong_parameter_is_named(tmp_path: Path, content: str, message: str) 
 def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run from the project's folder"):
         load_params(tmp_path / "params.yaml")
+
+
+def test_overrides_set_any_parameter() -> None:
+    params = with_overrides(Params(), ["train.epochs=3", "prepare.gene_budget=64", "model.mode=dense"])
+    assert (params.train.epochs, params.prepare.gene_budget, params.model.mode) == (3, 64, "dense")
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("train.epochs", r"expected section\.name=value"),
+        ("train.epoch=3", r"train\.epoch: is not a parameter of params\.yaml"),
+        ("seed=3", "seed: is not a parameter"),
+        ("train.epochs=0", r"train\.epochs is 0"),
+    ],
+)
+def test_wrong_overrides_are_refused(word: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        with_overrides(Params(), [word])

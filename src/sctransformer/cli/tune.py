@@ -1,4 +1,4 @@
-"""`sctransformer tune`: a search for parameters, whose best trial is refitted and becomes a candidate."""
+"""`sctransformer tune`: search for parameters, train the best ones again and register the model as candidate."""
 
 import os
 import sys
@@ -7,32 +7,35 @@ from typing import Annotated
 
 import typer
 
-from sctransformer.layout import SEARCH_SPACE, SEARCHES
+from sctransformer.layout import SEARCHES
 from sctransformer.processes import run_interruptible
 
 TARGET = "register"
-"""The stage the refit ends with: a version in the registry, with the alias candidate."""
+"""Stage up to which the best parameters are run: a registered version with the alias candidate."""
 
 
 def tune(
     space: Annotated[
-        Path, typer.Argument(help="YAML: parameters, and the values each may take; see pipelines/tuning/space.yaml.")
-    ] = SEARCH_SPACE,
-    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Most trials; overrides the file.")] = None,
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", min=0.1, help="Budget of the search; overrides the file.")
+        Path | None,
+        typer.Argument(help="YAML file of parameters and their values; by default the search space of this package."),
     ] = None,
-    name: Annotated[str, typer.Option("--name", "-n", help="Of the search; a new one needs a new name.")] = "search",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search of that name.")] = False,
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="Maximum number of trials; overrides the file.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.1, help="Time limit of the search; overrides the file.")
+    ] = None,
+    name: Annotated[str, typer.Option("--name", "-n", help="Name of the search, unique unless resumed.")] = "search",
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the search with this name.")] = False,
     refit: Annotated[
-        bool, typer.Option("--refit/--no-refit", help="Train the best again through all stages and register it.")
+        bool, typer.Option("--refit/--no-refit", help="Train the best parameters again and register the model.")
     ] = True,
 ) -> None:
-    """Search for parameters with Ray Tune, then refit the best and offer it as candidate.
+    """Search for parameters with Ray Tune, then train the best ones again and register the model as candidate.
 
-    Trials run beside one another, one CPU each; those that do worse are stopped early (ASHA). The first has the
-    parameters of params.yaml, so the best is no worse than what there is, on validation cells. Trials are child runs in
-    the MLflow experiment `tuning`: `sctransformer runs -e tuning`. A search that was interrupted goes on with --resume.
+    Trials run in parallel, one CPU each; ASHA stops the worse ones early. The first trial uses params.yaml as it is, so
+    the best trial is at least as good on validation cells. Trials are child runs in the MLflow experiment `tuning`:
+    `sctransformer runs -e tuning`. `--resume` continues an interrupted search.
 
     For example: `sctransformer tune --minutes 30`, `sctransformer tune myspace.yaml --name wide --trials 50`.
     """
@@ -42,20 +45,21 @@ def tune(
     from sctransformer.pipeline.experiment import experiment_name, require_project, run_stages
     from sctransformer.pipeline.overrides import override
     from sctransformer.training.resume import NAME_VARIABLE
-    from sctransformer.tuning.space import load_space
+    from sctransformer.tuning.space import DEFAULT_SPACE, load_space
 
     require_project()
+    space = space or DEFAULT_SPACE
     load_space(space, load_params())
     folder = SEARCHES / experiment_name(name, unique=False)
     if folder.exists() and not resume:
-        raise UserError(f"{folder}: there is a search of that name; go on with --resume, or give another --name.")
+        raise UserError(f"{folder}: a search with this name exists; add --resume, or choose another --name.")
     if resume and not folder.exists():
-        raise UserError(f"{folder}: there is no search of that name to resume; see {SEARCHES}.")
+        raise UserError(f"{folder}: no search with this name exists; see {SEARCHES}.")
     command = [sys.executable, "-m", "sctransformer.pipeline.tune", str(space), str(folder)]
     command += [f"--trials={trials}"] if trials is not None else []
     command += [f"--minutes={minutes}"] if minutes is not None else []
     if run_interruptible(command, os.environ):
-        raise UserError(f"the search did not end well; `sctransformer tune --name {name!r} --resume` goes on with it.")
+        raise UserError(f"the search failed; `sctransformer tune --name {name!r} --resume` resumes it.")
     best = read_json(folder / "best.json")
     typer.echo(f"best trial: validation macro-F1 {best['score']:.3f}")
     if refit:

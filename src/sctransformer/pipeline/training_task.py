@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from safetensors.torch import load_file
 
 from sctransformer import layout
 from sctransformer._constants import UNLABELLED
@@ -23,20 +22,17 @@ from sctransformer.errors import UserError
 from sctransformer.files import read_json
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.params import Params
+from sctransformer.training import build
 from sctransformer.training.cluster import Task, Workers
-from sctransformer.training.config import TrainConfig
 from sctransformer.training.execution import Execution
 
 FILES = {"cells": layout.PREPARED_CELLS, "bias": layout.BIAS, "panel": layout.PANEL}
 """What workers read."""
 
 
-def make_model(config: ModelConfig, files: Mapping[str, Path]) -> PriorBiasedTransformer:
+def make_model(config: ModelConfig, seed: int, files: Mapping[str, Path]) -> PriorBiasedTransformer:
     """A model with fresh weights over the prepared panel and its prior."""
-    panel = pd.read_parquet(files["panel"])
-    model = PriorBiasedTransformer(config, load_file(files["bias"]).get(layout.PRIOR_TENSOR))
-    model.set_expression_statistics(panel["mean"].to_numpy(), panel["std"].to_numpy())
-    return model
+    return build.build_model(config, build.load_prior(files["bias"]), seed, pd.read_parquet(files["panel"]))
 
 
 def load_cells(in_memory: bool, files: Mapping[str, Path]) -> TrainingCells:
@@ -54,13 +50,9 @@ def in_memory(params: Params) -> bool:
 
 def model_config(params: Params) -> ModelConfig:
     """Sizes from params.yaml and the prepared cells."""
-    panel = pd.read_parquet(layout.PANEL)
     try:
-        return ModelConfig(
-            n_genes=len(panel),
-            n_regulators=int(panel["is_regulator"].sum()),
-            n_classes=len(read_class_names(layout.PREPARED_CELLS)),
-            **params.model.model_dump(),
+        return build.model_config(
+            params.model, pd.read_parquet(layout.PANEL), len(read_class_names(layout.PREPARED_CELLS))
         )
     except ValueError as error:
         raise UserError(f"params.yaml: model: {error}.") from error
@@ -68,15 +60,14 @@ def model_config(params: Params) -> ModelConfig:
 
 def training_task(params: Params) -> Task:
     """What the workers need: files by absolute path, for they run in folders of their own."""
-    shared = {field.name for field in dataclasses.fields(TrainConfig)} - {"seed"}
     switches = {field.name for field in dataclasses.fields(Execution)}
     try:
-        config = TrainConfig(seed=params.seed, **params.train.model_dump(include=shared))
+        config = build.train_config(params, params.seed)
         execution = Execution(**params.train.model_dump(include=switches))
     except ValueError as error:
         raise UserError(f"params.yaml: train: {error}.") from error
     return Task(
-        make_model=functools.partial(make_model, model_config(params)),
+        make_model=functools.partial(make_model, model_config(params), params.seed),
         load_cells=functools.partial(load_cells, in_memory(params)),
         config=config,
         execution=execution,

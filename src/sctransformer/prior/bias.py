@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 CLOSED = -1e4
 """Bias of a closed pair. Finite: -inf and finfo.min mean different things to torch and onnxruntime."""
+PRIOR_TENSOR = "prior_HGS"
+"""Name of the prior in its safetensors file, which holds no tensor in the modes that use no edges."""
 
 
 def allowed_pairs(edges: Iterable[tuple[str, str]], genes: Sequence[str], n_regulators: int) -> NDArray[np.bool_]:

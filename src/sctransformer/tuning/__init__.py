@@ -1,1 +1,1 @@
-"""The search for parameters: its space, one trial, the runs it leaves, the refit of the best."""
+"""Hyperparameter search: the search space, the search on Ray Tune, one trial, and the runs in MLflow."""

@@ -1,4 +1,4 @@
-"""Search on Ray Tune: trials, early stopping, budget, going on after an interruption."""
+"""Hyperparameter search on Ray Tune: trials, early stopping, time budget, resuming."""
 
 import logging
 import os
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the caller shows what happens
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")  # how often it is noted which trials are over
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the caller prints the progress
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")  # interval at which finished trials are recorded
 
 import ray.tune
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
@@ -21,133 +21,148 @@ from sctransformer.training.ray_connection import connection  # before ray is im
 from sctransformer.tuning.space import SearchSpace, Values
 
 METRIC = "val_macro_f1"
-"""By which trials are judged: the best epoch of each counts."""
-TIME = "supervised_epochs"
-"""By which they are compared: pretraining counts for nothing."""
+"""Trials are compared by the best value of this metric over their epochs."""
+EPOCH = "supervised_epochs"
+"""Epochs of classification so far; early stopping compares trials at the same number. Pretraining is not counted."""
 
 Report = Callable[[dict[str, float]], None]
-"""Called by a trial after each epoch; the trial may be ended in it."""
+"""Called by a trial after each epoch with its metrics; it does not return if the trial is stopped early."""
 
 
-class Watcher(Protocol):
-    """Hears in the calling process what becomes of trials."""
+class SearchCallback(Protocol):
+    """Events of a search, in the process that called `search`."""
 
-    def started(self, trial: str, values: dict[str, Any]) -> None:
-        """A trial begins, or begins again after an interruption."""
+    def on_trial_start(self, trial_id: str, values: dict[str, Any]) -> None:
+        """A trial starts, or starts again after an interruption."""
 
-    def reported(self, trial: str, epoch: int, figures: dict[str, float]) -> None:
-        """A trial has ended an epoch."""
+    def on_epoch_end(self, trial_id: str, epoch: int, metrics: dict[str, float]) -> None:
+        """A trial has finished an epoch."""
 
-    def ended(self, trial: str, error: bool) -> None:
-        """A trial is over, stopped early or not, or has failed."""
+    def on_trial_end(self, trial_id: str, failed: bool) -> None:
+        """A trial has finished, was stopped early, or has failed."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of a trial."""
+    """The result of a trial."""
 
     values: dict[str, Any]
     score: float | None
-    """Best validation macro-F1; None if it failed or never came so far."""
+    """Best validation macro-F1; None if the trial failed or reported no epoch."""
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """Everything that decides which trials a search runs."""
+
+    space: SearchSpace
+    first: dict[str, Any]
+    """Parameter values of the first trial."""
+    max_epochs: int
+    """Epochs of classification in a trial that is not stopped early."""
+    seed: int = 0
+    """Random seed for the sampled values."""
 
 
 def search(
     train: Callable[[dict[str, Any], Report], None],
-    space: SearchSpace,
-    first: dict[str, Any],
-    epochs: int,
-    seed: int,
+    plan: SearchPlan,
     folder: Path,
-    watcher: Watcher,
+    callback: SearchCallback,
     code: Sequence[Path] = (),
 ) -> list[Trial]:
-    """Run trials until the budget is spent.
+    """Run a search, or resume the one whose state is in `folder`.
+
+    A resumed search keeps finished trials and restarts the others.
 
     Args:
-        train: one trial, from its values; runs in a process of its own with one CPU.
-        space: what is searched, and the budget.
-        first: values of the first trial.
-        epochs: most epochs of classification.
-        seed: of the values drawn.
-        folder: of this search; if it is there, the search goes on: trials that ended stay, others begin again.
-        watcher: hears of it.
-        code: folders of packages that are shipped to a cluster beside sctransformer.
+        train: trains with the given values and reports each epoch; runs in the process of a trial.
+        plan: the trials.
+        folder: state of the search.
+        callback: see `SearchCallback`.
+        code: folders of packages that are shipped to a cluster in addition to sctransformer.
 
     Raises:
-        UserError: the folder holds no search that can go on.
+        UserError: the folder holds a search that cannot be resumed.
     """
     with connection(code=code):
         trainable = ray.tune.with_resources(ray.tune.with_parameters(_trial, train=train), {"cpu": 1})
-        if (folder / "tuner.pkl").exists():
-            try:
-                tuner = Tuner.restore(str(folder), trainable, resume_unfinished=True, restart_errored=True)
-            except Exception as error:
-                raise UserError(
-                    f"{folder}: holds no search that can go on; remove it or give another --name."
-                ) from error
-        else:
-            tuner = Tuner(
-                trainable,
-                param_space={name: _distribution(values) for name, values in space.parameters.items()},
-                tune_config=TuneConfig(
-                    metric=METRIC,
-                    mode="max",
-                    num_samples=space.trials,
-                    reuse_actors=True,  # a process that has torch imported takes the next trial
-                    time_budget_s=None if space.minutes is None else space.minutes * 60,
-                    search_alg=BasicVariantGenerator(points_to_evaluate=[first], random_state=seed),
-                    scheduler=AsyncHyperBandScheduler(
-                        time_attr=TIME,
-                        max_t=epochs,
-                        grace_period=min(space.grace_epochs, epochs),
-                        reduction_factor=space.reduction,
-                    ),
-                ),
-                run_config=RunConfig(
-                    name=folder.name,
-                    storage_path=str(folder.parent.absolute()),
-                    failure_config=FailureConfig(max_failures=0),
-                    checkpoint_config=CheckpointConfig(num_to_keep=1),
-                    callbacks=[_Telling()],
-                    verbose=0,
-                ),
-            )
-        _WATCHING.watcher = watcher
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what failed is said once, by the watcher
-        results = _results_of(tuner)
+        tuner = _restored(folder, trainable) if (folder / "tuner.pkl").exists() else _new(folder, trainable, plan)
+        _ACTIVE.callback = callback
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the callback reports failed trials
+        results = _fit_interruptibly(tuner)
     return [_as_trial(result) for result in results]
 
 
-class _Watching:
-    """Ray pickles callbacks with the state of a search; what they tell is not part of it."""
+def _new(folder: Path, trainable: Any, plan: SearchPlan) -> Tuner:
+    space = plan.space
+    return Tuner(
+        trainable,
+        param_space={name: _distribution(values) for name, values in space.parameters.items()},
+        tune_config=TuneConfig(
+            metric=METRIC,
+            mode="max",
+            num_samples=space.trials,
+            reuse_actors=True,  # a process that has imported torch runs the next trial
+            time_budget_s=None if space.minutes is None else space.minutes * 60,
+            search_alg=BasicVariantGenerator(points_to_evaluate=[plan.first], random_state=plan.seed),
+            scheduler=AsyncHyperBandScheduler(
+                time_attr=EPOCH,
+                max_t=plan.max_epochs,
+                grace_period=min(space.grace_epochs, plan.max_epochs),
+                reduction_factor=space.reduction,
+            ),
+        ),
+        run_config=RunConfig(
+            name=folder.name,
+            storage_path=str(folder.parent.absolute()),
+            failure_config=FailureConfig(max_failures=0),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+            callbacks=[_ForwardEvents()],
+            verbose=0,
+        ),
+    )
 
-    watcher: Watcher | None = None
+
+def _restored(folder: Path, trainable: Any) -> Tuner:
+    try:
+        return Tuner.restore(str(folder), trainable, resume_unfinished=True, restart_errored=True)
+    except Exception as error:
+        raise UserError(
+            f"{folder}: holds a search that cannot be resumed; remove it or give another --name."
+        ) from error
 
 
-_WATCHING = _Watching()
+class _Active:
+    """The callback of this process. Ray pickles its own callbacks with the search, so they must not hold it."""
+
+    callback: SearchCallback | None = None
 
 
-class _Telling(Callback):
-    """Tells the watcher of this process."""
+_ACTIVE = _Active()
+
+
+class _ForwardEvents(Callback):
+    """Forwards the events of Ray Tune to the callback of this process."""
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if _WATCHING.watcher is not None:
-            _WATCHING.watcher.started(trial.trial_id, dict(trial.config))
+        if _ACTIVE.callback is not None:
+            _ACTIVE.callback.on_trial_start(trial.trial_id, dict(trial.config))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        if _WATCHING.watcher is not None and METRIC in result:
-            figures = {name: value for name, value in result.items() if name.startswith(("val_", "train_"))}
-            _WATCHING.watcher.reported(trial.trial_id, int(result[TIME]) - 1, figures)
+        if _ACTIVE.callback is not None and METRIC in result:
+            metrics = {name: value for name, value in result.items() if name.startswith(("val_", "train_"))}
+            _ACTIVE.callback.on_epoch_end(trial.trial_id, int(result[EPOCH]) - 1, metrics)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if _WATCHING.watcher is not None:
-            _WATCHING.watcher.ended(trial.trial_id, error=False)
+        if _ACTIVE.callback is not None:
+            _ACTIVE.callback.on_trial_end(trial.trial_id, failed=False)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if _WATCHING.watcher is not None:
-            _WATCHING.watcher.ended(trial.trial_id, error=True)
+        if _ACTIVE.callback is not None:
+            _ACTIVE.callback.on_trial_end(trial.trial_id, failed=True)
 
 
 def _trial(values: dict[str, Any], train: Callable[[dict[str, Any], Report], None]) -> None:
@@ -155,8 +170,8 @@ def _trial(values: dict[str, Any], train: Callable[[dict[str, Any], Report], Non
     train(values, ray.tune.report)
 
 
-def _results_of(tuner: Tuner) -> Any:
-    """The results, with Ctrl-C heard in this thread: Tune would take it for a wish to save and end well."""
+def _fit_interruptibly(tuner: Tuner) -> Any:
+    """Run the search in a thread: in the main thread Ray Tune handles Ctrl-C itself, saves and reports success."""
     outcome: list[Any] = []
 
     def run() -> None:

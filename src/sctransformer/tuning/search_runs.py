@@ -1,4 +1,4 @@
-"""A search in MLflow: one parent run, under it a run for each trial, none twice however often the search goes on."""
+"""A search in MLflow: a parent run with one child run per trial, also after the search was resumed."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ EXPERIMENT = "tuning"
 SEARCH_TAG, TRIAL_TAG = "tuning.folder", "tuning.trial"
 
 
-class SearchRecord:
-    """The runs of one search.
+class SearchRuns:
+    """The runs of one search; a `sctransformer.tuning.search.SearchCallback`.
 
     Args:
-        name: of the search.
-        folder: where it keeps its state; by it the parent run is found again.
-        space: what is searched.
-        params: all parameters, those that are searched included.
+        name: name of the search.
+        folder: state of the search; a resumed search finds its parent run by it.
+        space: the search space.
+        params: all parameters.
     """
 
     def __init__(self, name: str, folder: str, space: SearchSpace, params: Params) -> None:
@@ -34,31 +34,31 @@ class SearchRecord:
         }
         self._best: dict[str, float] = {}
 
-    def started(self, trial: str, values: dict[str, Any]) -> None:
-        """Open the run of a trial, or open it again."""
-        if trial in self._runs:
-            runs.reopen_run(self._runs[trial])
+    def on_trial_start(self, trial_id: str, values: dict[str, Any]) -> None:
+        """Start the run of a trial, or reopen it."""
+        if trial_id in self._runs:
+            runs.reopen_run(self._runs[trial_id])
             return
-        tags = {runs.PARENT_TAG: self.parent, TRIAL_TAG: trial}
-        self._runs[trial] = runs.start_run(EXPERIMENT, f"trial {len(self._runs) + 1}", values, tags)
+        tags = {runs.PARENT_TAG: self.parent, TRIAL_TAG: trial_id}
+        self._runs[trial_id] = runs.start_run(EXPERIMENT, f"trial {len(self._runs) + 1}", values, tags)
 
-    def reported(self, trial: str, epoch: int, figures: dict[str, float]) -> None:
+    def on_epoch_end(self, trial_id: str, epoch: int, metrics: dict[str, float]) -> None:
         """Log an epoch of a trial."""
-        self._best[trial] = max(self._best.get(trial, -1.0), figures["val_macro_f1"])
-        outbox.log_epoch(self._runs[trial], epoch, figures)
+        self._best[trial_id] = max(self._best.get(trial_id, -1.0), metrics["val_macro_f1"])
+        outbox.log_epoch(self._runs[trial_id], epoch, metrics)
 
-    def ended(self, trial: str, error: bool) -> None:
-        """Close the run of a trial."""
-        number = list(self._runs).index(trial) + 1
-        if trial in self._best:
-            outbox.log_metrics(self._runs[trial], {"best_val_macro_f1": self._best[trial]})
-            print(f"trial {number}: validation macro-F1 {self._best[trial]:.3f}", flush=True)
+    def on_trial_end(self, trial_id: str, failed: bool) -> None:
+        """Finish the run of a trial."""
+        number = list(self._runs).index(trial_id) + 1
+        if trial_id in self._best:
+            outbox.log_metrics(self._runs[trial_id], {"best_val_macro_f1": self._best[trial_id]})
+            print(f"trial {number}: validation macro-F1 {self._best[trial_id]:.3f}", flush=True)
         else:
-            print(f"trial {number} failed; its log is under {self._folder}", flush=True)
-        outbox.finish_run(self._runs[trial], "FAILED" if error else "FINISHED")
+            print(f"trial {number} failed; its log is in {self._folder}", flush=True)
+        outbox.finish_run(self._runs[trial_id], "FAILED" if failed else "FINISHED")
 
     def close(self, status: runs.Status, best: float | None = None) -> None:
-        """Close the parent, and trials that were under way."""
+        """Finish the parent run and the trials that were still running."""
         for run in runs.find_runs(EXPERIMENT, {runs.PARENT_TAG: self.parent}):
             if run.status == "RUNNING":
                 outbox.finish_run(run.run_id, "KILLED")

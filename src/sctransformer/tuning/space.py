@@ -1,5 +1,6 @@
-"""What a search may change, as a typed YAML file: parameters, and the values each may take."""
+"""Search spaces: a typed YAML file of parameters and the values that each may take."""
 
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,8 +10,10 @@ from sctransformer.errors import UserError
 from sctransformer.params import ModelParams, Params, TrainParams, with_values
 from sctransformer.typed_yaml import first_problem, read_yaml
 
+DEFAULT_SPACE = Path(str(files("sctransformer.tuning") / "default_space.yaml"))
+"""The search space that is used when no file is given."""
 SECTIONS: dict[str, type[BaseModel]] = {"model": ModelParams, "train": TrainParams}
-"""Those of params.yaml that a search may change: with the others cells or network would not stay the same."""
+"""Sections of params.yaml that can be searched; the others would change the cells or the network."""
 NOT_SEARCHED = frozenset(
     "train." + name
     for name in (
@@ -29,22 +32,22 @@ NOT_SEARCHED = frozenset(
         "accumulate",
     )
 )
-"""They decide on what is computed, not what."""
+"""Parameters of `train` that say how training is executed; they do not change its result."""
 
 
 class Values(BaseModel):
-    """What one parameter may be. Exactly one of the fields is given."""
+    """The values that one parameter may take. Exactly one field is given."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     choice: list[Any] | None = Field(default=None, min_length=1)
-    """One of these."""
+    """One of these values."""
     uniform: tuple[float, float] | None = None
-    """Any number between these."""
+    """Any number in this range, uniformly."""
     log: tuple[float, float] | None = None
-    """Any number between these, each order of magnitude as likely as the others."""
+    """Any number in this range, log-uniformly."""
     integer: tuple[int, int] | None = None
-    """Any whole number from the first to the second."""
+    """Any integer in this range, both ends included."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -65,35 +68,39 @@ class Values(BaseModel):
 
 
 class SearchSpace(BaseModel):
-    """A search: how long, by what, over what."""
+    """A search: its parameters, its budget and its early stopping."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     trials: int = Field(default=20, ge=1)
-    """Most trials; the first one has the parameters of params.yaml."""
+    """Maximum number of trials; the first one uses the parameters of params.yaml."""
     minutes: float | None = Field(default=None, gt=0.0)
-    """No trial starts, and none goes on, after so long; null: no limit."""
+    """Time limit of the search; running trials are stopped then. null: no limit."""
     grace_epochs: int = Field(default=2, ge=1)
-    """No trial is stopped before so many epochs of classification."""
+    """Epochs of classification before a trial may be stopped early."""
     reduction: int = Field(default=3, ge=2)
-    """Of so many trials at a halving one goes on (ASHA, Li et al., arXiv 1810.05934)."""
+    """Reduction factor of ASHA: one in this many trials passes each rung (Li et al. 2018, arXiv 1810.05934)."""
     parameters: dict[str, Values] = Field(min_length=1)
-    """By dotted name, as in `train.lr`."""
+    """Values of each parameter, by dotted name, for example `train.lr`."""
 
 
 def load_space(path: Path, params: Params) -> SearchSpace:
-    """Read a search space and check every value that it allows against params.yaml.
+    """Read a search space and check every value that it allows.
+
+    Args:
+        path: YAML file.
+        params: the parameters that are not searched.
 
     Raises:
-        UserError: the file is absent, no YAML, names unknown parameters, or allows values that no run can have.
+        UserError: the file cannot be read, names an unknown parameter, or allows a value that is out of range.
     """
-    content = read_yaml(path, "expected a search space (see pipelines/tuning/space.yaml)") or {}
+    content = read_yaml(path, f"expected a search space (for example {DEFAULT_SPACE})") or {}
     try:
         space = SearchSpace.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{path}: {first_problem(error)}.") from error
     for name, values in space.parameters.items():
-        _require_known(path, name)
+        _require_searchable(path, name)
         for value in values.extremes:
             try:
                 with_values(params, {name: value})
@@ -104,16 +111,14 @@ def load_space(path: Path, params: Params) -> SearchSpace:
     return space
 
 
-def current(space: SearchSpace, params: Params) -> dict[str, Any]:
-    """What params.yaml has for the parameters of a space."""
+def current_values(space: SearchSpace, params: Params) -> dict[str, Any]:
+    """The current values of the parameters of a search space."""
     content = params.model_dump(mode="json", by_alias=True)
     return {name: content[name.partition(".")[0]][name.partition(".")[2]] for name in space.parameters}
 
 
-def _require_known(path: Path, name: str) -> None:
+def _require_searchable(path: Path, name: str) -> None:
     known = [f"{section}.{field}" for section, model in SECTIONS.items() for field in model.model_fields]
-    searched = [own for own in known if own not in NOT_SEARCHED]
-    if name not in searched:
-        raise UserError(
-            f"{path}: parameters.{name} is none that can be searched; expected one of {', '.join(searched)}."
-        )
+    searchable = [own for own in known if own not in NOT_SEARCHED]
+    if name not in searchable:
+        raise UserError(f"{path}: parameters.{name} cannot be searched; expected one of {', '.join(searchable)}.")

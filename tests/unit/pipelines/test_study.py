@@ -23,9 +23,8 @@ from pipelines.study.cells import (
     unlabelled_arrays,
 )
 from pipelines.study.command import make_grid, run_study, undone
-from pipelines.study.config import load_study, overridden
+from pipelines.study.config import load_study, with_arm_values
 from pipelines.study.grid import Filter, Grid
-from pipelines.study.inner_folds import with_overrides
 from pipelines.study.models import pretrain, train
 from pipelines.study.pool import alone_in, parallel_map
 from pipelines.study.record import Record
@@ -35,7 +34,6 @@ from sctransformer.data.cells import CellFile
 from sctransformer.errors import UserError
 from sctransformer.evaluation.baselines import fitted_celltypist, fitted_logistic_regression
 from sctransformer.files import write_json
-from sctransformer.params import Params
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.loop import fit
 from tests.conftest import arrays, reference_folder, simulated_cells, small_model
@@ -47,8 +45,11 @@ from tests.unit.pipelines.study_files import SYMBOLS, study_content, write_study
     [
         ({"percents": [0]}, "percents: 0.0 is no percentage"),
         ({"percents": [1, 1]}, "percents: a percentage stands there twice"),
-        ({"arms": {"a": {"model.widht": 8}}}, "arm a, point 0 of the search: model.widht: is no section.name"),
-        ({"arms": {"a": {"prepare.gene_budget": 8}}}, "cannot be set here, only model, train and prior.control"),
+        (
+            {"arms": {"a": {"model.widht": 8}}},
+            "arm a, point 0 of the search: model.widht: is not a parameter",
+        ),
+        ({"arms": {"a": {"prepare.gene_budget": 8}}}, "cannot be set in a study, only model, train and prior.control"),
         ({"arms": {"a": {"model.width": -1}}}, "model.width is -1"),
         ({"arms": {"a": {"model.width": 9}}}, "width 9 is not a multiple of heads 2"),
         ({"arms": {"celltypist": {}}, "baselines": ["celltypist"]}, "an arm cannot be called celltypist"),
@@ -93,14 +94,7 @@ def test_arms_differ_in_what_they_set_and_in_nothing_else(tmp_path: Path) -> Non
     study = load_study(write_study(tmp_path, search=[{"train.lr": 0.1}, {"train.lr": 0.2}]))
     mask, dense = study.params_of("mask", 1), study.params_of("dense", 1)
     assert mask.train.lr == dense.train.lr == 0.2
-    assert overridden(mask, {"model.mode": "dense"}) == dense
-
-
-def test_inner_folds_take_any_parameter() -> None:
-    params = with_overrides(Params(), ["train.epochs=3", "prepare.gene_budget=64", "model.mode=dense"])
-    assert (params.train.epochs, params.prepare.gene_budget, params.model.mode) == (3, 64, "dense")
-    with pytest.raises(UserError, match=r"expected section\.name=value"):
-        with_overrides(Params(), ["train.epochs"])
+    assert with_arm_values(mask, {"model.mode": "dense"}) == dense
 
 
 def test_every_donor_is_labelled_by_a_method_that_never_saw_it(

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pandas as pd
-import torch
 
 from sctransformer import layout
 from sctransformer.data.cells import read_cells
@@ -15,9 +14,9 @@ from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.params import Params, load_params
 from sctransformer.pipeline.stage import run_stage
 from sctransformer.pipeline.training_task import training_task
-from sctransformer.prior.bias import prior_matrix
 from sctransformer.prior.controls import changed_share, shuffled
 from sctransformer.prior.network import Network
+from sctransformer.training.build import build_model, network_prior
 from sctransformer.training.loop import fit
 
 
@@ -27,10 +26,7 @@ def shuffled_model(config: ModelConfig, seed: int) -> tuple[PriorBiasedTransform
     genes = panel["gene"].tolist()
     network = Network(pd.read_parquet(layout.EDGES))
     control = shuffled(network, genes, seed)
-    prior_HGS = prior_matrix(config.mode, control.edges.to_dict("list"), genes, config.n_regulators, config.heads)
-    torch.manual_seed(seed)
-    model = PriorBiasedTransformer(config, None if prior_HGS is None else torch.from_numpy(prior_HGS))
-    model.set_expression_statistics(panel["mean"].to_numpy(), panel["std"].to_numpy())
+    model = build_model(config, network_prior(config, control, genes), seed, panel)
     return model, changed_share(network, control)
 
 

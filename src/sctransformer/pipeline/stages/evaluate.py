@@ -9,15 +9,16 @@ from sctransformer.evaluation import plots
 from sctransformer.evaluation.evaluate import Evaluation, evaluate
 from sctransformer.files import atomic_write, read_json, write_json
 from sctransformer.params import load_params
-from sctransformer.pipeline.artefacts import trained_model
 from sctransformer.pipeline.stage import run_stage
 from sctransformer.tracking import outbox
+from sctransformer.training.build import load_trained_model
 
 
 def main() -> None:
     """Run the stage."""
     params = load_params()
-    evaluation = evaluate(trained_model(), read_cells(layout.PREPARED_CELLS), params.evaluate, params.seed)
+    model = load_trained_model(layout.MODEL_CONFIG, layout.BIAS, layout.WEIGHTS)
+    evaluation = evaluate(model, read_cells(layout.PREPARED_CELLS), params.evaluate, params.seed)
     write_results(evaluation)
     write_test_cells(evaluation.predictions["cell"].tolist())
     write_plots(evaluation, params.seed)

@@ -21,16 +21,18 @@ from sctransformer.export.variants import kept_variants
 from sctransformer.files import read_json
 from sctransformer.model import PriorBiasedTransformer
 from sctransformer.params import Params, load_params
-from sctransformer.pipeline.artefacts import trained_model
 from sctransformer.pipeline.stage import run_stage
 from sctransformer.registry.card import card_page, described, render_card
 from sctransformer.tracking.store import redact_credentials
+from sctransformer.training.build import load_trained_model
 
 
 def main() -> None:
     """Run the stage."""
     params = load_params()
-    contents = bundle_contents(params, read_cells(layout.PREPARED_CELLS), trained_model())
+    contents = bundle_contents(
+        params, read_cells(layout.PREPARED_CELLS), load_trained_model(layout.MODEL_CONFIG, layout.BIAS, layout.WEIGHTS)
+    )
     write_bundle(layout.BUNDLE_FOLDER, contents)
     print_parity(read_bundle(layout.BUNDLE_FOLDER).parity)
 

@@ -8,7 +8,7 @@ from sctransformer.errors import UserError
 from sctransformer.files import atomic_write, write_json
 from sctransformer.params import load_params
 from sctransformer.pipeline.stage import run_stage
-from sctransformer.prior.bias import prior_matrix
+from sctransformer.prior.bias import PRIOR_TENSOR, prior_matrix
 from sctransformer.prior.controls import control_network
 from sctransformer.prior.coverage import coverage, degree_distribution, degrees
 from sctransformer.prior.network import read_network_table
@@ -43,7 +43,7 @@ def main() -> None:
     with atomic_write(layout.EDGES) as temporary:
         kept.edges.to_parquet(temporary, index=False)
     with atomic_write(layout.BIAS) as temporary:
-        save_file({} if prior_HGS is None else {layout.PRIOR_TENSOR: prior_HGS}, temporary)
+        save_file({} if prior_HGS is None else {PRIOR_TENSOR: prior_HGS}, temporary)
     table = degrees(network, genes)
     with atomic_write(layout.DEGREES) as temporary:
         table.to_csv(temporary, index=False)
