@@ -1,4 +1,4 @@
-"""The MLflow run and the folder of one training: begun or taken up again, closed whatever happens."""
+"""The MLflow run and the checkpoint folder of a training: started or resumed, and always closed."""
 
 import json
 import logging
@@ -28,45 +28,45 @@ from sctransformer.training.resume import RunManifest
 from sctransformer.training.run_folder import RunFolder
 
 LOG = logging.getLogger("sctransformer.run")
-"""What happens to the run, for its log."""
+"""Log of the run; it is stored with the run."""
 BEST = ("val_macro_f1", "val_accuracy", "val_loss")
-"""Figures of the chosen epoch that are logged for the run as a whole."""
+"""Metrics of the chosen epoch that are logged for the run as a whole."""
 
 
 class TrainingRun:
-    """One training in MLflow and in its folder."""
+    """A training: its MLflow run and its checkpoint folder."""
 
-    def __init__(self, beginning: RunManifest, folder: RunFolder, class_names: Sequence[str]) -> None:
+    def __init__(self, manifest: RunManifest, folder: RunFolder, class_names: Sequence[str]) -> None:
         self._class_names = class_names
         self.folder = folder
-        self.run_id = beginning.run_id
-        self.lineage = beginning.lineage
-        self.dvc_lock = beginning.dvc_lock
+        self.run_id = manifest.run_id
+        self.lineage = manifest.lineage
+        self.dvc_lock = manifest.dvc_lock
 
     def log_epoch(self, report: EpochReport) -> None:
-        """Log an epoch, unless it is there."""
+        """Log an epoch, unless it is logged already."""
         LOG.info("epoch %d of %d, %s: %s", report.epoch + 1, report.epochs, report.phase, json.dumps(report.metrics()))
         outbox.log_epoch(self.run_id, report.epoch, report.metrics(self._class_names))
 
     def epochs_before(self) -> list[EpochReport]:
-        """Epochs that were done before this process took the run up."""
-        found = self.folder.newest_checkpoint()
-        return [] if found is None else [EpochReport(**fields) for fields in found[1].history]
+        """Epochs that were completed before this process resumed the run."""
+        newest = self.folder.newest_checkpoint()
+        return [] if newest is None else [EpochReport(**fields) for fields in newest[1].history]
 
     def last_checkpoint(self) -> str:
-        """What is left to go on from, in words."""
-        kept = self.folder.newest_checkpoint()
-        if kept is None:
+        """The newest checkpoint and the command that resumes from it, as part of a sentence."""
+        newest = self.folder.newest_checkpoint()
+        if newest is None:
             return "there is no checkpoint yet"
-        progress = kept[1].progress
+        progress = newest[1].progress
         where = f"epoch {progress.epochs_done}" + (f", step {progress.steps_done}" if progress.steps_done else "")
         return (
-            f"the last good checkpoint, of the beginning of {where}, is {kept[0]} "
-            f"(`sctransformer train --resume {self.run_id[:8]}` goes on from it)"
+            f"the last checkpoint, at the start of {where}, is {newest[0]} "
+            f"(`sctransformer train --resume {self.run_id[:8]}` resumes from it)"
         )
 
     def keep_results(self, best: EpochReport) -> None:
-        """Log what belongs to the run as a whole, once the outputs are written; then no checkpoint is needed."""
+        """Log the results of the run, and remove its checkpoints. Call this once the outputs are written."""
         for path in (layout.LINEAGE, layout.CURVES, layout.HISTORY, layout.VALIDATION, layout.DATA_DOCS / "index.html"):
             outbox.log_artifact(self.run_id, path)
         metrics = best.metrics()
@@ -75,56 +75,61 @@ class TrainingRun:
 
 
 @contextmanager
-def begin_run(params: Params) -> Iterator[TrainingRun]:
-    """A new run, with its params and data inputs; folders that no run will ask for are removed.
+def start_run(params: Params) -> Iterator[TrainingRun]:
+    """Start a run and log its parameters and inputs; folders of runs that cannot be resumed are removed.
 
     Raises:
-        UserError: the store or the storage cannot be used.
+        UserError: the tracking store or the checkpoint storage cannot be used.
     """
     storage = params.train.storage
     folder = resume.folder_of(storage, "probe")
     folder.require_writable()
     folder.remove()
-    for left in resume.remove_orphans(storage, _has_ended):
-        print(f"Note: run {left.run_id[:8]} ({left.name}) was interrupted; `sctransformer train --resume "
-              f"{left.run_id[:8]}` goes on with it.")  # fmt: skip
+    for interrupted in resume.remove_orphans(storage, _has_ended):
+        run_id = interrupted.run_id[:8]
+        command = f"sctransformer train --resume {run_id}"
+        print(f"Note: run {run_id} ({interrupted.name}) was interrupted; `{command}` resumes it.")
     content = params.model_dump(mode="json", by_alias=True)
     name = os.environ.get(resume.NAME_VARIABLE) or f"{params.model.mode} seed {params.seed}"
     run_id = runs.start_run(EXPERIMENT, name, content, _tags(params))
     with _closed(run_id):
         lineage = _logged_inputs(run_id, params, content)
         lock = layout.LOCK.read_bytes().decode() if lineage["dvc_lock_sha256"] else None
-        beginning = RunManifest(run_id, name, content, lineage, _input_digests(), lock)
+        manifest = RunManifest(run_id, name, content, lineage, _input_digests(), lock)
         folder = resume.folder_of(storage, run_id)
-        resume.write_beginning(folder, beginning)
-        yield TrainingRun(beginning, folder, _class_names())
+        resume.write_beginning(folder, manifest)
+        yield TrainingRun(manifest, folder, _class_names())
 
 
 @contextmanager
-def take_up_run(params: Params, wanted: str) -> Iterator[TrainingRun]:
-    """A run that was interrupted, to go on with.
+def resume_run(params: Params, wanted: str) -> Iterator[TrainingRun]:
+    """Resume an interrupted run.
+
+    Args:
+        params: all parameters.
+        wanted: ID of the run, the start of its ID, or its name.
 
     Raises:
-        UserError: there is no such run, it has ended, or what it read has changed.
+        UserError: there is no such run, it has ended, or its inputs have changed.
     """
-    folder, beginning = resume.find_begun(params.train.storage, wanted)
+    folder, manifest = resume.find_begun(params.train.storage, wanted)
     for name, digest in _input_digests().items():
-        if beginning.inputs.get(name) != digest:
+        if manifest.inputs.get(name) != digest:
             raise UserError(
-                f"{FILES[name]}: is not what run {wanted!r} began with; bring back the cells, network and parameters "
-                "of that time, or train anew."
+                f"{FILES[name]}: has changed since run {wanted!r} was started; restore the cells, network and "
+                "parameters it was started with, or start a new run."
             )
-    beginning = beginning.taken_up()
-    resume.write_beginning(folder, beginning)
-    runs.reopen_run(beginning.run_id)
-    runs.set_tags(beginning.run_id, _tags(params))
-    with _closed(beginning.run_id):
-        yield TrainingRun(beginning, folder, _class_names())
+    manifest = manifest.taken_up()
+    resume.write_beginning(folder, manifest)
+    runs.reopen_run(manifest.run_id)
+    runs.set_tags(manifest.run_id, _tags(params))
+    with _closed(manifest.run_id):
+        yield TrainingRun(manifest, folder, _class_names())
 
 
 @contextmanager
 def _closed(run_id: str) -> Iterator[None]:
-    """Close the run with what became of it, whatever that is; its log is kept with it."""
+    """Close the run with its status, also after an error or an interruption, and store its log."""
     status: runs.Status = "FAILED"
     with watched(run_id), _logged(layout.LOGS / f"{run_id}.log") as file:
         try:
@@ -145,7 +150,7 @@ def _closed(run_id: str) -> Iterator[None]:
 
 @contextmanager
 def _logged(file: Path) -> Iterator[Path]:
-    """Write what happens to a file; a run that is taken up goes on in the same."""
+    """Write the log of the run to a file; a resumed run appends to it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -160,7 +165,7 @@ def _logged(file: Path) -> Iterator[Path]:
 
 
 def _tags(params: Params) -> dict[str, str]:
-    """By which runs are found."""
+    """Tags that runs can be searched by."""
     tags = {"stage": "train", "data": params.data.name, "network": params.prior.network.stem, "mode": params.model.mode}
     tags[PROCESS_TAG] = process_tag()
     if experiment := os.environ.get("DVC_EXP_NAME"):
@@ -175,7 +180,7 @@ def _class_names() -> list[str]:
 
 
 def _logged_inputs(run_id: str, params: Params, content: dict[str, Any]) -> dict[str, Any]:
-    """Record cells and network as inputs of the run; the lineage of the model to come."""
+    """Record cells and network as inputs of the run; the lineage of the model that it trains."""
     cells, network = params.data.cells, params.prior.network
     data_sha256, prior_sha256 = sha256_file(layout.CELLS), sha256_file(network)
     counts, coverage = read_json(layout.PANEL_SUMMARY)["cells"], read_json(layout.COVERAGE)

@@ -1,4 +1,4 @@
-"""Train on Ray, tracked as one MLflow run."""
+"""Train the model with Ray Train, tracked as one MLflow run."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from sctransformer.files import atomic_write, read_json, write_json
 from sctransformer.model import ModelConfig
 from sctransformer.params import Params, load_params
 from sctransformer.pipeline.stage import run_stage
-from sctransformer.pipeline.training_run import LOG, TrainingRun, begin_run, take_up_run
+from sctransformer.pipeline.training_run import LOG, TrainingRun, resume_run, start_run
 from sctransformer.pipeline.training_task import batch_names, in_memory, model_config, training_task, workers_of
 from sctransformer.training.checkpoint import Checkpoint
 from sctransformer.training.cluster import Task, fit_on_ray
@@ -26,11 +26,16 @@ from sctransformer.training.report import EpochReport, NonFiniteLossError
 from sctransformer.training.resume import RESUME_VARIABLE
 
 FEW_CELLS = 300
-"""With 150 labelled cells of nine types the search of pipelines/study chose frozen weights in every arm and seed."""
+"""With fewer labelled cells frozen weights are suggested: with 150 cells of nine types, the search of the study chose
+them in every arm and seed."""
 
 
 def fit_with_progress(task: Task, params: Params, run: TrainingRun) -> tuple[Checkpoint, list[EpochReport]]:
-    """Train on Ray, showing and logging each epoch as it comes; the last checkpoint, and all epochs."""
+    """Train on Ray; show and log each epoch when it ends.
+
+    Returns:
+        The last checkpoint, and the reports of all epochs.
+    """
     columns = (
         TextColumn("training"),
         BarColumn(),
@@ -42,21 +47,20 @@ def fit_with_progress(task: Task, params: Params, run: TrainingRun) -> tuple[Che
     )
     with Progress(*columns) as progress:
         bar = progress.add_task("starting workers", total=None)
-        heard: set[int] = set()
+        logged: set[int] = set()
 
         def on_epoch(report: EpochReport) -> None:
-            heard.add(report.epoch)
+            logged.add(report.epoch)
             run.log_epoch(report)
             progress.update(bar, completed=report.epoch + 1, total=report.epochs, description=report.summary())
 
         for report in run.epochs_before():
-            on_epoch(report)  # the last one may have been committed and not logged
+            on_epoch(report)  # the process may have ended between the last checkpoint and its log entry
         checkpoint = fit_on_ray(task, workers_of(params), run.folder, on_epoch, resume=True)
         history = [EpochReport(**fields) for fields in checkpoint.history]
         for report in history:
-            if (
-                report.epoch not in heard
-            ):  # workers that outlived a killed process ended it, and there was nobody to tell
+            # workers that outlive a killed process finish their epoch, and nobody logs it
+            if report.epoch not in logged:
                 run.log_epoch(report)
     return checkpoint, history
 
@@ -64,7 +68,7 @@ def fit_with_progress(task: Task, params: Params, run: TrainingRun) -> tuple[Che
 def write_outputs(
     checkpoint: Checkpoint, history: list[EpochReport], config: ModelConfig, lineage: object, dvc_lock: str | None
 ) -> None:
-    """Write the stage's folder, whole or not at all."""
+    """Write the folder of the stage atomically."""
     table = pd.DataFrame([report.row() for report in history])
     with atomic_write(layout.TRAINING) as folder:
         folder.mkdir()
@@ -81,25 +85,31 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     params = load_params()
     task, workers = training_task(params), workers_of(params)
-    labelled = int(read_json(layout.PANEL_SUMMARY)["cells"]["train"])
-    if labelled < FEW_CELLS and params.train.finetune == "all":
-        print(f"Note: there are {labelled} labelled cells; with so few, -S train.finetune=frozen often does better.")
-    where = "held in memory" if in_memory(params) else "read from disk in chunks, each worker its share"
-    said = f"cells of the panel are {where}; {workers.count} workers"
-    print(said)
+    note_few_cells(params)
+    source = "held in memory" if in_memory(params) else "streamed from disk"
+    setup = f"{workers.count} workers; cells are {source}"
+    print(setup)
     with connection():
         require_resources(workers.minimum or workers.count, workers.cpus, workers.gpus)
         resumed = os.environ.get(RESUME_VARIABLE)
-        with take_up_run(params, resumed) if resumed else begin_run(params) as run:
-            LOG.info("%s", said)
-            checkpoint, history = _fitted(task, params, run)
+        with resume_run(params, resumed) if resumed else start_run(params) as run:
+            LOG.info("%s", setup)
+            checkpoint, history = fit_or_explain(task, params, run)
             write_outputs(checkpoint, history, model_config(params), run.lineage, run.dvc_lock)
             best = history[checkpoint.progress.best_epoch]
             run.keep_results(best)
     print(f"best epoch {best.epoch}: {best.summary()}, accuracy {best.val_accuracy:.3f}; run {run.run_id}")
 
 
-def _fitted(task: Task, params: Params, run: TrainingRun) -> tuple[Checkpoint, list[EpochReport]]:
+def note_few_cells(params: Params) -> None:
+    """Suggest frozen weights if there are few labelled cells."""
+    labelled = int(read_json(layout.PANEL_SUMMARY)["cells"]["train"])
+    if labelled < FEW_CELLS and params.train.finetune == "all":
+        print(f"Note: with only {labelled} labelled cells, -S train.finetune=frozen is often better.")
+
+
+def fit_or_explain(task: Task, params: Params, run: TrainingRun) -> tuple[Checkpoint, list[EpochReport]]:
+    """Train; errors name the last checkpoint and how to resume."""
     try:
         return fit_with_progress(task, params, run)
     except NonFiniteLossError as error:
@@ -112,17 +122,17 @@ def _fitted(task: Task, params: Params, run: TrainingRun) -> tuple[Checkpoint, l
 
 
 def _non_finite(error: NonFiniteLossError, params: Params, run: TrainingRun) -> str:
-    """Which step, which cells, and what is left."""
+    """Error message: the step, the cells of its batch, and the last checkpoint."""
     cells = ""
     if error.rows:
         names = batch_names(error.rows, pretraining=error.epoch < params.train.pretrain_epochs)
         write_json(layout.FAILED_BATCH, {"epoch": error.epoch, "step": error.step, "cells": names})
-        cells = f", whose batch holds {', '.join(map(repr, names[:3]))} and others (all: {layout.FAILED_BATCH})"
+        cells = f", whose batch contains {', '.join(map(repr, names[:3]))} and others (all: {layout.FAILED_BATCH})"
     return f"training stopped: {error}{cells}; lower train.lr or check these cells; {run.last_checkpoint()}."
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
-    """A scheduler that stops the job is to this stage what Ctrl-C is."""
+    """SIGTERM, by which schedulers stop a job, is handled like Ctrl-C."""
     raise KeyboardInterrupt
 
 
