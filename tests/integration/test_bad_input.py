@@ -90,7 +90,7 @@ def test_a_network_with_no_edge_in_the_panel(project: Path, min_coverage: float)
 def test_a_panel_with_no_regulator(project: Path) -> None:
     prepare.main()
     pd.read_parquet(layout.PANEL).assign(is_regulator=False).to_parquet(layout.PANEL)
-    refused(prior, "panel.parquet: names no regulator", "dvc repro")
+    refused(prior, "panel.parquet: has no regulator", "dvc repro")
     refused(train, "n_regulators is 0; it must lie in 1..n_genes (24)")
 
 

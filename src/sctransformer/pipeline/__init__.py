@@ -1,1 +1,1 @@
-"""The DVC stages, where their files lie, and what runs them."""
+"""The pipeline that DVC runs: its stages, the tracked training run, experiments, search and the demo."""

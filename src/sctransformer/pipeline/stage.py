@@ -1,4 +1,4 @@
-"""What every stage script does around its work: report errors in one sentence, note how long it took."""
+"""Shared by all stage scripts: report errors in one sentence, record the duration."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import psutil
 from sctransformer.errors import run_reporting
 
 TIMINGS_VARIABLE = "SCTRANSFORMER_STAGE_TIMINGS"
-"""Names a file to which each stage appends a line {"stage": name, "seconds": seconds} when it has ended well."""
+"""Environment variable with a file to which each stage appends {"stage": name, "seconds": seconds} when it succeeds."""
 
 
 def run_stage(name: str, main: Callable[[], None]) -> None:
@@ -19,6 +19,6 @@ def run_stage(name: str, main: Callable[[], None]) -> None:
     run_reporting(main)
     timings = os.environ.get(TIMINGS_VARIABLE)
     if timings:
-        seconds = time.time() - psutil.Process().create_time()  # imports are part of what a person waits for
+        seconds = time.time() - psutil.Process().create_time()  # imports count, too
         with Path(timings).open("a") as stream:
             stream.write(json.dumps({"stage": name, "seconds": seconds}) + "\n")

@@ -1,8 +1,9 @@
-"""The same training with a shuffled network in the real one's place: what the gate `shuffled_network` asks for."""
+"""Train the same model with a shuffled network, for the gate `shuffled_network`."""
 
 from typing import Any
 
 import pandas as pd
+from anndata import AnnData
 
 from sctransformer import layout
 from sctransformer.data.cells import read_cells
@@ -21,7 +22,7 @@ from sctransformer.training.loop import fit
 
 
 def shuffled_model(config: ModelConfig, seed: int) -> tuple[PriorBiasedTransformer, float]:
-    """The model with fresh weights over a shuffled network, and the share of its edges that the real one lacks."""
+    """A model with fresh weights and a shuffled network, and the share of edges that are not in the real network."""
     panel = pd.read_parquet(layout.PANEL)
     genes = panel["gene"].tolist()
     network = Network(pd.read_parquet(layout.EDGES))
@@ -30,8 +31,12 @@ def shuffled_model(config: ModelConfig, seed: int) -> tuple[PriorBiasedTransform
     return model, changed_share(network, control)
 
 
-def figures_of_control(params: Params, config: ModelConfig) -> dict[str, Any]:
-    """Train and measure the control; macro-F1 on the test cells, and the real model's lead over it."""
+def train_control(params: Params, config: ModelConfig) -> tuple[PriorBiasedTransformer, float]:
+    """Train a model with a shuffled network, exactly as the real model was trained.
+
+    Returns:
+        The trained model, and the share of its edges that are not in the real network.
+    """
     task = training_task(params)
     model, changed = shuffled_model(config, params.seed)
     cells = task.load_cells(task.files)
@@ -44,47 +49,68 @@ def figures_of_control(params: Params, config: ModelConfig) -> dict[str, Any]:
         unlabelled=cells.unlabelled,
         execution=task.execution,
     )
-    prepared = read_cells(layout.PREPARED_CELLS)
-    names, test = class_names(prepared), select_split(prepared, "test")
-    logits_NC, _ = score_cells(model, test)
-    ours = pd.read_csv(layout.PREDICTIONS, dtype=str, keep_default_na=False)
-    control_N = [names[index] for index in logits_NC.argmax(axis=1)]
-    ours_N = ours["predicted"].tolist()
-    paired = compare(ours["cell_type"].tolist(), ours_N, control_N, params.seed)
+    return model, changed
+
+
+def compare_with_control(
+    control: PriorBiasedTransformer, cells: AnnData, predictions: pd.DataFrame, seed: int
+) -> dict[str, Any]:
+    """Compare the real model with the control on the test cells.
+
+    Args:
+        control: the trained control.
+        cells: prepared cells.
+        predictions: predictions of the real model, one row per test cell.
+        seed: seed of the bootstrap.
+
+    Returns:
+        macro_f1 of the control; difference (real model minus control) with its 95 % interval; changed_labels_share,
+        the share of test cells that the two models label differently.
+    """
+    names, test = class_names(cells), select_split(cells, "test")
+    logits_NC, _ = score_cells(control, test)
+    by_control = [names[index] for index in logits_NC.argmax(axis=1)]
+    by_model = predictions["predicted"].tolist()
+    paired = compare(predictions["cell_type"].tolist(), by_model, by_control, seed)
     return {
-        "kind": "shuffled",
-        "changed_edges_share": changed,
         "macro_f1": paired.other,
         "difference": paired.difference,
         "difference_ci": [paired.low, paired.high],
-        "changed_labels_share": disagreement(ours_N, control_N),
+        "changed_labels_share": disagreement(by_model, by_control),
     }
+
+
+def reason_to_skip(params: Params, config: ModelConfig) -> str | None:
+    """Why no control is trained; None if one is."""
+    if not params.control.enabled:
+        return "control.enabled is false"
+    if not config.uses_edges:
+        return f"mode {config.mode} uses no edges"
+    if params.prior.control != "none":
+        return f"the model itself is a control: prior.control is {params.prior.control}"
+    return None
 
 
 def main() -> None:
     """Run the stage."""
     params = load_params()
     config = ModelConfig(**read_json(layout.MODEL_CONFIG))
-    reason = None
-    if not params.control.enabled:
-        reason = "switched off by control.enabled"
-    elif not config.uses_edges:
-        reason = f"mode {config.mode} uses no edges"
-    elif params.prior.control != "none":
-        reason = f"the model itself is a control: prior.control is {params.prior.control}"
-    if reason:
+    if reason := reason_to_skip(params, config):
         write_json(layout.CONTROL, {"kind": None, "reason": reason})
         print(f"no control was trained: {reason}")
         return
-    figures = figures_of_control(params, config)
-    write_json(layout.CONTROL, figures)
-    low, high = figures["difference_ci"]
+    control, changed = train_control(params, config)
+    predictions = pd.read_csv(layout.PREDICTIONS, dtype=str, keep_default_na=False)
+    comparison = compare_with_control(control, read_cells(layout.PREPARED_CELLS), predictions, params.seed)
+    write_json(layout.CONTROL, {"kind": "shuffled", "changed_edges_share": changed, **comparison})
+    low, high = comparison["difference_ci"]
     print(
-        f"shuffled network: macro-F1 {figures['macro_f1']:.3f}; the real one is {figures['difference']:+.3f} ahead "
-        f"({low:+.3f} to {high:+.3f}), and {figures['changed_labels_share']:.1%} of test cells get another label"
+        f"macro-F1 with a shuffled network: {comparison['macro_f1']:.3f}; with the real network "
+        f"{comparison['difference']:+.3f} ({low:+.3f} to {high:+.3f}); the two models label "
+        f"{comparison['changed_labels_share']:.1%} of the test cells differently"
     )
-    if figures["changed_labels_share"] < NEGLIGIBLE:
-        print("Note: what the layers read from the network decides nothing in this model.")
+    if comparison["changed_labels_share"] < NEGLIGIBLE:
+        print("Note: the network has almost no effect on the labels of this model.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write what comes with the packages: scanpy's cells under the data contract, CellTypist's gene map."""
+"""Write the example data of other packages: scanpy's cells under the data contract, CellTypist's gene map."""
 
 import shutil
 

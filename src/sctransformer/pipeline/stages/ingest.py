@@ -1,4 +1,4 @@
-"""Read the chosen cells, find counts and genes, write them under the data contract, keep some back as new cells."""
+"""Read the cells, find counts and genes, write them under the data contract, set some aside as new cells."""
 
 from sctransformer import layout
 from sctransformer.data.cells import CellFile

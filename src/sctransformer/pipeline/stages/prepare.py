@@ -1,4 +1,6 @@
-"""Split the cells, choose the gene panel on the training cells, write the panel's columns."""
+"""Split the cells, choose the gene panel on the training cells, write the cells with the genes of the panel."""
+
+from typing import Any
 
 import pandas as pd
 
@@ -21,7 +23,7 @@ def main() -> None:
     params = load_params()
     network = read_network_table(params.prior.network, params.prior.confidence)
     with CellFile(layout.CELLS) as cells, cells_bar("Preparing cells") as on_progress:
-        way, split = choose_splits(cells.obs, params.prepare, params.seed)
+        method, split = choose_splits(cells.obs, params.prepare, params.seed)
         training_N = (split == "train") | (split == UNLABELLED)
         moments = training_moments(cells, training_N, on_progress)
         panel = choose_panel(moments, cells.genes.tolist(), network.pairs, params.prepare.gene_budget)
@@ -29,18 +31,24 @@ def main() -> None:
         write_prepared(cells, split, panel, layout.PREPARED_CELLS, on_progress)
     with atomic_write(layout.PANEL) as temporary:
         panel.to_parquet(temporary, index=False)
-    figures = {
+    summary = summarise(panel, split, method)
+    write_json(layout.PANEL_SUMMARY, summary)
+    print(
+        f"panel of {summary['genes']} genes {summary['genes_by_criterion']}, {summary['regulators']} regulators; "
+        f"cells, split by {method}: {summary['cells']}"
+    )
+
+
+def summarise(panel: pd.DataFrame, split: pd.Categorical, method: str) -> dict[str, Any]:
+    """Numbers of genes, regulators and cells, and how the cells were split; the content of panel.json."""
+    cells = pd.Series(split).value_counts().loc[lambda counts: counts > 0].sort_index()
+    return {
         "genes": len(panel),
         "regulators": int(panel["is_regulator"].sum()),
         "genes_by_criterion": panel["criterion"].value_counts().sort_index().to_dict(),
-        "cells": pd.Series(split).value_counts().loc[lambda counts: counts > 0].sort_index().to_dict(),
-        "split": way,
+        "cells": cells.to_dict(),
+        "split": method,
     }
-    write_json(layout.PANEL_SUMMARY, figures)
-    print(
-        f"panel of {figures['genes']} genes {figures['genes_by_criterion']}, {figures['regulators']} regulators; "
-        f"cells, split by {way}: {figures['cells']}"
-    )
 
 
 if __name__ == "__main__":

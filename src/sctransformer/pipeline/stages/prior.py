@@ -1,18 +1,68 @@
-"""Turn the network, or a control in its place, into what attention adds, and report how much the panel can use."""
+"""Turn the prior network, or a control network, into the attention prior of the panel, and report its coverage."""
 
+from dataclasses import dataclass
+
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from sctransformer import layout
 from sctransformer.errors import UserError
 from sctransformer.files import atomic_write, write_json
-from sctransformer.params import load_params
+from sctransformer.params import Params, load_params
 from sctransformer.pipeline.stage import run_stage
 from sctransformer.prior.bias import PRIOR_TENSOR, prior_matrix
 from sctransformer.prior.controls import control_network
 from sctransformer.prior.coverage import coverage, degree_distribution, degrees
-from sctransformer.prior.network import read_network_table
+from sctransformer.prior.network import Network, read_network_table
 from sctransformer.prior.plots import plot_coverage
+
+
+@dataclass(frozen=True)
+class PanelPrior:
+    """The prior network restricted to the panel, as attention uses it."""
+
+    network: Network
+    """Edges between genes of the panel; those of a control if one was asked for."""
+    prior_HGS: NDArray[np.float32] | None
+    """The attention prior; None in the modes that use no edges."""
+    coverage: dict[str, float | int]
+    """How much of the network is in the panel, and how many genes have a regulator; the content of coverage.json."""
+
+
+def panel_prior(network: Network, panel: pd.DataFrame, params: Params) -> PanelPrior:
+    """Restrict a network to a panel and build the attention prior.
+
+    Args:
+        network: the prior network.
+        panel: the gene panel, regulators first.
+        params: sections `prior` and `model`, and the seed of a control network.
+
+    Raises:
+        UserError: the panel has no regulator, no edge of the network is in the panel, or coverage is below
+            prior.min_coverage.
+    """
+    genes, n_regulators = panel["gene"].tolist(), int(panel["is_regulator"].sum())
+    if n_regulators == 0:
+        raise UserError(f"{layout.PANEL}: has no regulator; run `dvc repro -f -s prepare`.")
+    covered = coverage(network, genes)
+    if covered["edges_kept"] == 0:
+        raise UserError(
+            f"{params.prior.network}: none of its {len(network)} edges has both ends among the {len(genes)} genes of "
+            "the panel; check that cells and network use the same gene names, and run `dvc repro`."
+        )
+    if covered["genes_with_regulator_share"] < params.prior.min_coverage:
+        raise UserError(
+            f"{params.prior.network}: {covered['genes_with_regulator']} of {len(genes)} genes of the panel have a "
+            f"regulator, a share of {covered['genes_with_regulator_share']:.3f}; prior.min_coverage in params.yaml "
+            f"asks for {params.prior.min_coverage}: use a larger network or lower it."
+        )
+    kept = network.among(set(genes))
+    if params.prior.control != "none":
+        kept = control_network(params.prior.control, kept, genes[:n_regulators], genes, params.seed)
+    edges = kept.edges.to_dict("list")
+    return PanelPrior(kept, prior_matrix(params.model.mode, edges, genes, n_regulators, params.model.heads), covered)
 
 
 def main() -> None:
@@ -20,40 +70,28 @@ def main() -> None:
     params = load_params()
     network = read_network_table(params.prior.network, params.prior.confidence)
     panel = pd.read_parquet(layout.PANEL)
-    genes = panel["gene"].tolist()
-    n_regulators = int(panel["is_regulator"].sum())
-    if n_regulators == 0:
-        raise UserError(f"{layout.PANEL}: names no regulator; run `dvc repro -f -s prepare`.")
-    figures = coverage(network, genes)
-    if figures["edges_kept"] == 0:
-        raise UserError(
-            f"{params.prior.network}: none of its {len(network)} edges has both ends among the {len(genes)} genes of "
-            "the panel; check that cells and network use the same gene names, and run `dvc repro`."
-        )
-    if figures["genes_with_regulator_share"] < params.prior.min_coverage:
-        raise UserError(
-            f"{params.prior.network}: {figures['genes_with_regulator']} of {len(genes)} genes of the panel have a "
-            f"regulator, a share of {figures['genes_with_regulator_share']:.3f}; prior.min_coverage in params.yaml "
-            f"asks for {params.prior.min_coverage}: use a larger network or lower it."
-        )
-    kept = network.among(set(genes))
-    if params.prior.control != "none":
-        kept = control_network(params.prior.control, kept, genes[:n_regulators], genes, params.seed)
-    prior_HGS = prior_matrix(params.model.mode, kept.edges.to_dict("list"), genes, n_regulators, params.model.heads)
+    prior = panel_prior(network, panel, params)
     with atomic_write(layout.EDGES) as temporary:
-        kept.edges.to_parquet(temporary, index=False)
+        prior.network.edges.to_parquet(temporary, index=False)
     with atomic_write(layout.BIAS) as temporary:
-        save_file({} if prior_HGS is None else {PRIOR_TENSOR: prior_HGS}, temporary)
-    table = degrees(network, genes)
+        save_file({} if prior.prior_HGS is None else {PRIOR_TENSOR: prior.prior_HGS}, temporary)
+    write_json(layout.COVERAGE, prior.coverage)
+    genes = panel["gene"].tolist()
+    targets = degrees(network, genes)
     with atomic_write(layout.DEGREES) as temporary:
-        table.to_csv(temporary, index=False)
-    plot_coverage(figures, degree_distribution(network, genes), table, layout.COVERAGE_PLOT)
-    write_json(layout.COVERAGE, figures)
-    for sentence in dict.fromkeys([*network.repairs.sentences(), *kept.repairs.sentences()]):
+        targets.to_csv(temporary, index=False)
+    plot_coverage(prior.coverage, degree_distribution(network, genes), targets, layout.COVERAGE_PLOT)
+    print_summary(network, prior, params)
+
+
+def print_summary(network: Network, prior: PanelPrior, params: Params) -> None:
+    """Print what was changed in the network, and how much of it is in the panel."""
+    covered = prior.coverage
+    for sentence in dict.fromkeys([*network.repairs.sentences(), *prior.network.repairs.sentences()]):
         print(f"{params.prior.network}: {sentence}")
     print(
-        f"{figures['edges_kept']} of {figures['edges']} edges and {figures['regulators_kept']} of "
-        f"{figures['regulators']} regulators lie in the panel; {figures['genes_with_regulator']} of {len(genes)} genes "
+        f"{covered['edges_kept']} of {covered['edges']} edges and {covered['regulators_kept']} of "
+        f"{covered['regulators']} regulators are in the panel; {covered['genes_with_regulator']} genes of the panel "
         "have a regulator"
     )
 

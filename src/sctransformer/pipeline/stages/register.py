@@ -1,4 +1,4 @@
-"""Register the bundle in MLflow; the same bundle is never registered twice."""
+"""Register the bundle in MLflow; a bundle that is registered already is not registered again."""
 
 import dataclasses
 

@@ -18,23 +18,23 @@ from sctransformer.progress import cells_bar
 
 
 def collect_tables(params: Params) -> dict[Path, dict[str, pd.DataFrame]]:
-    """The tables to check, by the file that a person has to put right."""
+    """The tables to check, by the file to fix if a check fails."""
     with CellFile(layout.CELLS) as cells, cells_bar("Validating") as on_progress:
         total = cells.n_cells
         statistics = count_statistics(cells.chunks(), cells.genes, lambda done: on_progress(done, total))
         training = training_tables(cells.obs, cells.genes, statistics)
         genes = cells.genes
     network = read_network_table(params.prior.network, params.prior.confidence)
-    of_network = network_tables(network.edges, genes, network.repairs.counts())
-    return {params.data.cells: training, params.prior.network: of_network}
+    network_checks = network_tables(network.edges, genes, network.repairs.counts())
+    return {params.data.cells: training, params.prior.network: network_checks}
 
 
 def main() -> None:
     """Run the stage."""
     params = load_params()
     by_file = collect_tables(params)
-    tables = {name: table for of_file in by_file.values() for name, table in of_file.items()}
-    file_of = {name: file for file, of_file in by_file.items() for name in of_file}
+    tables = {name: table for file_tables in by_file.values() for name, table in file_tables.items()}
+    file_of = {name: file for file, file_tables in by_file.items() for name in file_tables}
     report = run_suites(tables, params.validation.model_dump(), layout.DATA_DOCS, file_of)
     write_json(layout.VALIDATION, report.to_json())
     for warning in report.warnings:
