@@ -28,7 +28,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRA),dev]"
 	@touch $@
 
-demo: $(INSTALLED)  ## Run the whole road on real example cells and print what came out
+demo: $(INSTALLED)  ## Run the whole workflow on real example cells and print a summary
 	@$(BIN)/python -m sctransformer.pipeline.demo
 
 test: $(INSTALLED)  ## Run all tests, two files at a time (TEST_WORKERS=4: four)
