@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +24,7 @@ from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.prior.bias import allowed_pairs, mask_bias
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.loop import fit
+from tests.shared import shared_folder
 
 Module = TypeVar("Module", bound=torch.nn.Module)
 
@@ -114,15 +114,20 @@ def cells() -> AnnData:
 
 
 @pytest.fixture(scope="session")
-def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a model trained on simulated cells, which it labels well. Read only: copy before changing."""
+    return shared_folder(tmp_path_factory, "bundle", write_trained_bundle) / "bundle"
+
+
+def write_trained_bundle(parent: Path) -> None:
+    """Train a small model and write `bundle`, with the files it was made from beside it."""
     training = arrays(simulated_cells())
     model = small_model()
     expression_NG = expression(training)
     fit(model, training, training, TrainConfig(epochs=8, batch_size=32, lr=1e-2), on_epoch=lambda report, state: None)
     graph = ScoringGraph(model, temperature=1.0)
     regulators, targets = zip(*EDGES, strict=True)
-    folder = tmp_path_factory.mktemp("bundle") / "bundle"
+    folder = parent / "bundle"
     weights, lock = (folder.with_name(name) for name in ("weights.safetensors", "dvc.lock"))
     lock.write_text("schema: '2.0'\nstages: {}\n")
     save_file(model.state_dict(), weights)
@@ -178,4 +183,3 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         },
     )
     write_bundle(folder, contents)
-    yield folder

@@ -15,14 +15,17 @@ from infra.stack.settings import Ports, Stack, open_stack
 from sctransformer.cli.main import run
 from sctransformer.errors import UserError
 from sctransformer.tracking.store import DATABASE, connect
+from tests.shared import shared_folder
 
 
 @pytest.fixture(scope="session")
 def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store without runs, made once and copied, for it takes seconds."""
-    file = tmp_path_factory.mktemp("store") / DATABASE
-    MlflowClient(f"sqlite:///{file}")
-    return file
+
+    def make(folder: Path) -> None:
+        MlflowClient(f"sqlite:///{folder / DATABASE}")
+
+    return shared_folder(tmp_path_factory, "store", make) / DATABASE
 
 
 @pytest.fixture

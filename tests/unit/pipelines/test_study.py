@@ -38,6 +38,7 @@ from sctransformer.training.config import TrainConfig
 from sctransformer.training.loop import fit
 from tests.conftest import arrays, reference_folder, simulated_cells, small_model
 from tests.unit.pipelines.study_files import SYMBOLS, study_content, write_study
+from tests.unit.pipelines.study_tasks import half
 
 
 @pytest.mark.parametrize(
@@ -268,15 +269,9 @@ def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:
         pass
 
 
-def _half(number: int) -> tuple[float, str | None]:
-    if number == 3:
-        raise ValueError("three")
-    return number / 2, os.environ.get("OMP_NUM_THREADS")
-
-
 def test_a_task_that_fails_leaves_the_others_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    found = dict(parallel_map(_half, [1, 2, 3, 4], processes=2))
+    found = dict(parallel_map(half, [1, 2, 3, 4], processes=2))
     assert isinstance(found.pop(3), ValueError)
     assert found == {1: (0.5, "1"), 2: (1.0, "1"), 4: (2.0, "1")}
     assert "OMP_NUM_THREADS" not in os.environ
@@ -323,7 +318,7 @@ def test_wide_logistic_regression_says_what_it_chose() -> None:
 
 def test_one_pretraining_serves_every_number_of_labels() -> None:
     cells = arrays(simulated_cells())
-    config = TrainConfig(seed=3, epochs=2, batch_size=16, lr=0.01, pretrain_epochs=2)
+    config = TrainConfig(seed=3, epochs=2, batch_size=16, lr=0.01, pretrain_epochs=2, min_steps=0)
     pretrained = pretrain(small_model(), cells, config)
     assert pretrained.progress.epochs_done == 2
     again = pretrain(small_model(), dataclasses.replace(cells, labels_N=np.full(len(cells), -1)), config)
@@ -339,7 +334,7 @@ def test_one_pretraining_serves_every_number_of_labels() -> None:
 
 def test_training_ends_with_the_weights_of_the_last_epoch() -> None:
     cells, model = arrays(simulated_cells()), small_model()
-    config = TrainConfig(seed=3, epochs=3, batch_size=16, lr=0.01)
+    config = TrainConfig(seed=3, epochs=3, batch_size=16, lr=0.01, min_steps=0)
     states = []
     others = arrays(simulated_cells(seed=1))
     fit(small_model(), cells, cells, config, lambda report, state: states.append(state.weights), unlabelled=others)
