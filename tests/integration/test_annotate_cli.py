@@ -318,6 +318,7 @@ def test_annotating_needs_neither_torch_nor_the_rest(cells: AnnData, bundle_fold
     assert (tmp_path / "out" / "cells_annotated.h5ad").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_process_leaves_the_journal_alone(
     cells: AnnData, bundle_folder: Path, tmp_path: Path, sent: signal.Signals, code: int

@@ -176,6 +176,7 @@ def bucket(s3: Any) -> Any:
     return s3
 
 
+@pytest.mark.slow
 def test_cells_behind_a_url_are_labelled_once_and_reads_that_fail_are_tried_again(
     bucket: Any, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

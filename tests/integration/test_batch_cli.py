@@ -145,6 +145,7 @@ def test_a_job_takes_a_pattern_over_folders(project: Path, job_file: Path, store
     ]
 
 
+@pytest.mark.slow
 def test_drift_is_flagged_in_the_file_and_raises_the_alarm_the_second_time(
     project: Path, job_file: Path, store: MlflowClient, call: Call
 ) -> None:
@@ -277,6 +278,7 @@ def test_a_run_that_does_not_start_leaves_a_record(
     assert (run.info.status, run.data.tags["sctransformer.error"]) == ("FAILED", sentence)
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_start_is_sent_later_and_makes_no_store(project: Path, job_file: Path, call: Call) -> None:
     write_job(project, {"model": "celltype@nobody"})
     assert "no registry at" in call("batch", "run", "nightly").err
@@ -286,6 +288,7 @@ def test_a_run_that_does_not_start_is_sent_later_and_makes_no_store(project: Pat
     assert [run.info.status for run in runs_of(connect())] == ["FAILED", "FINISHED"]
 
 
+@pytest.mark.slow
 def test_a_file_that_is_being_written_waits_for_the_next_run(
     project: Path, job_file: Path, store: MlflowClient, call: Call
 ) -> None:
@@ -323,6 +326,7 @@ def test_two_runs_at_once_and_a_run_that_was_killed(
         pass
 
 
+@pytest.mark.slow
 def test_great_expectations_keeps_a_file_from_being_labelled(
     project: Path, job_file: Path, store: MlflowClient, call: Call
 ) -> None:
@@ -390,6 +394,7 @@ def test_job_files_that_are_none(project: Path, job_file: Path, call: Call) -> N
     assert call("batch", "run", "nightly").code == 1
 
 
+@pytest.mark.slow
 def test_no_link_leads_out_of_the_output_folder(project: Path, job_file: Path, store: MlflowClient, call: Call) -> None:
     arrive(project, "a", 1)
     (project / "elsewhere").mkdir()

@@ -153,6 +153,7 @@ def test_a_file_from_outside_is_copied_tracked_and_entered(project: Path, outsid
     assert sorted(path.name for path in Path("data/raw").iterdir()) == [".gitignore", "kang.h5ad", "kang.h5ad.dvc"]
 
 
+@pytest.mark.slow
 def test_a_file_inside_is_used_in_place_and_can_be_entered_twice(project: Path, outside: Path, call: Call) -> None:
     Path("mine").mkdir()
     shutil.copyfile(outside / "good.h5ad", "mine/cells.h5ad")
@@ -164,6 +165,7 @@ def test_a_file_inside_is_used_in_place_and_can_be_entered_twice(project: Path, 
     assert not Path("data/raw").exists()
 
 
+@pytest.mark.slow
 def test_the_output_of_a_stage_is_entered_and_left_to_its_stage(project: Path, outside: Path, call: Call) -> None:
     Path("dvc.yaml").write_text(f"stages:\n  make:\n    cmd: cp {outside}/good.h5ad made.h5ad\n    outs: [made.h5ad]\n")
     dvc("repro")
@@ -176,6 +178,7 @@ def test_the_output_of_a_stage_is_entered_and_left_to_its_stage(project: Path, o
     assert "not here: dvc repro make" in call("data", "show", "made").out
 
 
+@pytest.mark.slow
 def test_a_zarr_folder_is_taken_as_it_is(project: Path, outside: Path, call: Call) -> None:
     human_cells().write_zarr(outside / "cells.zarr")
     outcome = call("data", "add", "z", outside / "cells.zarr", *LABELS)
@@ -254,6 +257,7 @@ def web(outside: Path) -> Iterator[str]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_cells_on_the_web_are_imported(project: Path, outside: Path, web: str, call: Call) -> None:
     url = f"{web}/good.h5ad?version=1"
     assert call("data", "add", "kang", url, *LABELS).code == 0
@@ -262,6 +266,7 @@ def test_cells_on_the_web_are_imported(project: Path, outside: Path, web: str, c
     assert entry("kang").url == url
 
 
+@pytest.mark.slow
 def test_a_file_url_is_imported_from_its_path(project: Path, outside: Path, call: Call) -> None:
     shutil.copyfile(outside / "good.h5ad", outside / "a b.h5ad")
     url = (outside / "a b.h5ad").as_uri()
@@ -282,6 +287,7 @@ def test_a_url_with_a_secret_or_of_an_unknown_kind_is_refused(project: Path, cal
 # ---------------------------------------------------------------------------------------------------- failures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["outside", "inside", "web"])
 @pytest.mark.parametrize(
     ("file", "said"), [("bad.h5ad", "count"), ("short.h5ad", "damaged"), ("few.h5ad", "12"), ("good.h5ad", "no column")]
@@ -315,6 +321,7 @@ def test_what_an_entry_names_must_be_in_the_file(
     assert everything(project) == before
 
 
+@pytest.mark.slow
 def test_a_file_that_git_keeps_is_refused_in_dvcs_words(project: Path, outside: Path, call: Call) -> None:
     shutil.copyfile(outside / "good.h5ad", "kept.h5ad")
     git("add", "kept.h5ad")
@@ -347,6 +354,7 @@ def test_outside_a_project_nothing_is_added(tmp_path: Path, monkeypatch: pytest.
     refused(call("data", "add", "a", "a.h5ad", *LABELS), "run from the project's folder")
 
 
+@pytest.mark.slow
 def test_a_name_is_taken_once_unless_forced(project: Path, outside: Path, call: Call) -> None:
     assert call("data", "add", "kang", outside / "good.h5ad", *LABELS).code == 0
     before = everything(project)
@@ -359,6 +367,7 @@ def test_a_name_is_taken_once_unless_forced(project: Path, outside: Path, call: 
     assert json.loads(dvc("status", "--json")) == {}
 
 
+@pytest.mark.slow
 def test_a_file_in_the_way_is_not_overwritten(project: Path, outside: Path, call: Call) -> None:
     Path("data/raw").mkdir(parents=True)
     shutil.copyfile(outside / "other.h5ad", "data/raw/kang.h5ad")
@@ -437,6 +446,7 @@ def test_a_download_that_is_stopped_leaves_nothing(project: Path) -> None:
 # ------------------------------------------------------------------------------------------------- list and show
 
 
+@pytest.mark.slow
 def test_list_and_show_say_what_is_there_and_what_is_not(project: Path, outside: Path, call: Call) -> None:
     assert "no dataset yet" in call("data", "list").out
     assert call("data", "add", "kang", outside / "good.h5ad", *LABELS, "--license", "CC0 [really]").code == 0

@@ -209,6 +209,7 @@ def test_fetch_writes_the_projects_own_table(call: Call, monkeypatch: pytest.Mon
     assert not list(Path("networks").glob("*.dvc"))
 
 
+@pytest.mark.slow
 def test_fetch_puts_the_table_under_dvc_in_a_dvc_repository(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch_module, "from_server", decouplers)
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}

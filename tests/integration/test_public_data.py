@@ -15,6 +15,8 @@ from sctransformer.prior.network import Network
 from sctransformer.prior.readers import read_network
 from tests.conftest import reference_folder
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = {
     "collectri": ("collectri_human.tsv.gz", ()),
     "dorothea": ("dorothea_human_AE.tsv.gz", ("A", "B", "C")),

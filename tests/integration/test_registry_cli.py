@@ -163,6 +163,7 @@ def test_lineage_of_a_bundle_a_model_and_a_labelled_file(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["h5ad", "zarr", "parquet"])
 def test_lineage_of_every_kind_of_output(
     store: MlflowClient, project: Path, policy: str, bundle_folder: Path, form: str

@@ -92,6 +92,7 @@ def test_an_override_needs_a_reason_and_stays_visible(versions: MlflowClient) ->
     assert "overridden" not in version.description
 
 
+@pytest.mark.slow
 def test_what_was_passed_over_stays_visible_after_a_rollback(versions: MlflowClient) -> None:
     promoted(1)
     promotion.promote("celltype", 2, policy=STRICT, cells=CELLS, overrides=["prior_edges"], reason="small panel")
@@ -122,6 +123,7 @@ def test_an_open_gate_needs_no_override(versions: MlflowClient) -> None:
     assert decision.overridden == []
 
 
+@pytest.mark.slow
 def test_rollbacks_go_back_step_by_step(versions: MlflowClient) -> None:
     promoted(1, 2, 3)
     with pytest.raises(UserError, match="a rollback needs a reason"):
@@ -140,6 +142,7 @@ def test_rollbacks_go_back_step_by_step(versions: MlflowClient) -> None:
     assert problems() == []
 
 
+@pytest.mark.slow
 def test_a_rollback_to_a_named_version(versions: MlflowClient) -> None:
     promoted(1, 2, 3)
     with pytest.raises(UserError, match=r"celltype/4 was never champion \(there were: 1, 2\)"):
@@ -153,6 +156,7 @@ def test_a_rollback_to_a_named_version(versions: MlflowClient) -> None:
     assert [one.number for one in promotion.history("celltype")] == [4, 3, 2, 1]
 
 
+@pytest.mark.slow
 def test_a_rollback_to_a_damaged_bundle_moves_nothing(versions: MlflowClient) -> None:
     promoted(1, 2)
     graph = resolve("celltype/1").folder / "model.onnx"
@@ -171,6 +175,7 @@ def test_a_rollback_to_a_damaged_bundle_moves_nothing(versions: MlflowClient) ->
     assert problems() == []
 
 
+@pytest.mark.slow
 def test_a_model_that_is_made_again_has_passed_no_gates(
     versions: MlflowClient, project: Path, bundle_folder: Path
 ) -> None:
@@ -194,6 +199,7 @@ def test_a_model_that_is_made_again_has_passed_no_gates(
     assert problems() == []
 
 
+@pytest.mark.slow
 def test_what_a_command_left_open_about_an_earlier_model_is_undone(
     versions: MlflowClient, project: Path, bundle_folder: Path
 ) -> None:
@@ -246,6 +252,7 @@ def test_runs_that_are_no_decisions_are_passed_over_and_named(versions: MlflowCl
     assert len(problems()) == 1
 
 
+@pytest.mark.slow
 def test_a_deleted_version_behind_the_alias(versions: MlflowClient) -> None:
     promoted(1, 2)
     versions.delete_model_version("celltype", "2")
@@ -260,6 +267,7 @@ def test_a_deleted_version_behind_the_alias(versions: MlflowClient) -> None:
     assert problems() == []
 
 
+@pytest.mark.slow
 def test_an_alias_moved_by_hand_is_found(versions: MlflowClient) -> None:
     promoted(1)
     versions.set_registered_model_alias("celltype", "champion", "3")
@@ -334,6 +342,7 @@ def roll_back() -> Decision:
     return promotion.rollback("celltype", reason="worse")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "work", "after"),
     [
@@ -376,6 +385,7 @@ def test_a_kill_between_any_two_steps(
     assert problems() == []
 
 
+@pytest.mark.slow
 def test_the_next_promotion_settles_what_was_left(versions: MlflowClient, project: Path) -> None:
     promoted(1)
     assert killed(project, 4, promote_2)  # lock, entry, previous; then killed

@@ -135,6 +135,7 @@ def test_a_deleted_entry_stays_in_the_history(two_versions: None, store: MlflowC
     assert len(promotion.history("celltype")) == 1
 
 
+@pytest.mark.slow
 def test_many_decisions_come_in_pages(two_versions: None, store: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     for version in (1, 2, 1):
         promotion.promote("celltype", version, policy=POLICY, cells=CELLS, first=True)
@@ -169,6 +170,7 @@ def test_cells_are_scored_again_as_they_are_served(project: Path, bundle_folder:
     assert labels_given(bundle, project / "few.h5ad") == served.obs[OBS.predicted_labels].tolist()
 
 
+@pytest.mark.slow
 def test_a_candidate_that_labels_worse_is_refused_by_scoring_both_again(
     store: MlflowClient, project: Path, bundle_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

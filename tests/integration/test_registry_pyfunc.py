@@ -144,6 +144,7 @@ def test_the_example_is_a_cell_that_the_model_takes(model: mlflow.pyfunc.PyFuncM
     assert model.predict(example)[OBS.predicted_labels].iloc[0] in LABELS
 
 
+@pytest.mark.slow
 def test_it_needs_no_training_library_and_no_installed_package(model_folder: Path, tmp_path: Path) -> None:
     """In another process, where `sctransformer` can only come from the model's own folder."""
     script = tmp_path / "serve.py"

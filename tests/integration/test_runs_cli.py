@@ -80,6 +80,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("watched", [True, False])
 def test_a_run_that_was_killed_says_so(store: MlflowClient, call: Call, watched: bool) -> None:
     """Its guardian says so at once; where that died too, as when the machine went down, the next look at it does."""

@@ -129,6 +129,7 @@ def test_a_job_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_speed_table_tells_what_each_step_took_and_how_it_grew(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipelines.speed.preparation", "--cells", "300", "600", "--genes", "600"]
     found = subprocess.run(

@@ -11,6 +11,8 @@ from pipelines.speed import scoring, synthetic
 from sctransformer._constants import OBS
 from sctransformer.params import ModelParams, Params, with_overrides
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

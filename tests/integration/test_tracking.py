@@ -50,6 +50,7 @@ def test_a_run_keeps_parameters_data_and_files(store: MlflowClient, project: Pat
     assert kept == {"curve.png"}
 
 
+@pytest.mark.slow
 def test_an_epoch_is_logged_once_also_by_another_process(store: MlflowClient) -> None:
     run_id = runs.start_run("training", "epochs", {}, {})
     for epoch in range(2):

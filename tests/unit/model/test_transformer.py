@@ -19,6 +19,8 @@ from sctransformer.model.tokens import log_normalise
 from sctransformer.prior.bias import CLOSED, allowed_pairs, mask_bias, prior_matrix, signed_weights
 from tests.conftest import opened
 
+SLOW = pytest.mark.slow
+
 
 def dense_reference(
     attention: RegulationAttention, x_NGD: Tensor, allowed_GG: Tensor, bias_HGS: Tensor | float = 0.0
@@ -96,7 +98,12 @@ def test_a_gene_reads_its_own_module_and_nothing_else(gene: str, readable: set[s
 
 @pytest.mark.parametrize(
     ("gene", "readable"),
-    [("a0", {"a0", "r0"}), ("b1", {"b1", "r1"}), ("r0", {"r0"}), ("lonely", {"lonely"})],
+    [
+        ("a0", {"a0", "r0"}),
+        pytest.param("b1", {"b1", "r1"}, marks=SLOW),
+        pytest.param("r0", {"r0"}, marks=SLOW),
+        pytest.param("lonely", {"lonely"}, marks=SLOW),
+    ],
 )
 def test_the_exported_graph_reads_the_same_modules(gene: str, readable: set[str], tmp_path: Path) -> None:
     """Counts of every other module may be anything: the exported token of a gene stays as it is, to the last bit."""
@@ -244,7 +251,9 @@ def test_folding_the_scales_changes_nothing() -> None:
     assert model.scales_LH is None
 
 
-@pytest.mark.parametrize("mode", ["mask", "bias", "regulators", "dense"])
+@pytest.mark.parametrize(
+    "mode", ["mask", *(pytest.param(mode, marks=SLOW) for mode in ("bias", "regulators", "dense"))]
+)
 def test_every_mode_exports_with_standard_attention_and_agrees(mode: str, tmp_path: Path) -> None:
     model = model_of(mode)
     graph = ScoringGraph(model, temperature=1.3)

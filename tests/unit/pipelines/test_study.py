@@ -98,6 +98,7 @@ def test_arms_differ_in_what_they_set_and_in_nothing_else(tmp_path: Path) -> Non
     assert with_arm_values(mask, {"model.mode": "dense"}) == dense
 
 
+@pytest.mark.slow
 def test_every_donor_is_labelled_by_a_method_that_never_saw_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,6 +270,7 @@ def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_a_task_that_fails_leaves_the_others_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     found = dict(parallel_map(half, [1, 2, 3, 4], processes=2))

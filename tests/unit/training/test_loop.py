@@ -160,6 +160,7 @@ def test_frozen_trains_the_classifier_alone_and_as_if_cells_were_embedded_each_t
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_frozen_model_ends_as_logistic_regression_with_that_penalty() -> None:
     """`head_penalty` is 1/C: scikit-learn, on the embeddings of the same cells, gives the same probabilities."""
     cells = arrays(simulated_cells(60))

@@ -161,6 +161,7 @@ def test_a_stream_is_taken_up_at_any_step(on_disk: BackedCells) -> None:
             np.testing.assert_array_equal(ours.cells.counts_NG, theirs.cells.counts_NG)
 
 
+@pytest.mark.slow
 def test_training_from_disk_learns_and_is_taken_up_in_mid_epoch(tmp_path: Path) -> None:
     """With pretraining, whose cells are of two parts, and validation cells on disk too."""
     config = replace(PRETRAINED, pretrain_epochs=1, epochs=3, min_steps=0)
