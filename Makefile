@@ -3,9 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TEST_WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 # onnxruntime and onnxruntime-gpu install the same module: exactly one is chosen, by whether an NVIDIA driver is there.
 EXTRA ?= $(shell if [ -e /proc/driver/nvidia/version ] || nvidia-smi >/dev/null 2>&1; then echo gpu; else echo cpu; fi)
 INSTALLED := $(VENV)/.installed-$(EXTRA)
+# An environment with this file was made here and may be emptied; any other stays as it is.
+OURS := $(VENV)/.made-by-make
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
@@ -14,26 +17,35 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint stack format clean
+.PHONY: help setup demo test test-all lint stack format clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED)  ## Create .venv with the exact versions of constraints.txt
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else "Python 3.11 or later is needed, this is %d.%d; try: make setup PYTHON=python3.11" % v)'
+	@if [ -L $(VENV) ]; then \
+	  echo "$(VENV) is a link to $$(readlink $(VENV)); make does not rebuild what it points to. Remove the link (rm $(VENV)) and try again."; exit 1; \
+	elif [ -e $(VENV) ] && [ -z "$$(ls $(OURS) $(VENV)/.installed-* 2>/dev/null)" ]; then \
+	  echo "$(VENV) exists and was not made by make; it is left as it is. Move it away and try again."; exit 1; \
+	fi
 	@echo "Installing into $(VENV) with the $(EXTRA) extra; this takes a few minutes."
 	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $(OURS)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRA),dev]"
 	@touch $@
 
 demo: $(INSTALLED)  ## Run the whole workflow on real example cells and print a summary
 	@$(BIN)/python -m sctransformer.pipeline.demo
 
-test: $(INSTALLED)  ## Run all tests, two files at a time (TEST_WORKERS=4: four)
-	@# in the order of the folders, so that the short tests of units come last and fill what long ones leave
-	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+test: $(INSTALLED)  ## Run the fast tests: no server, no cluster; a few minutes
+	@$(PYTEST) -m "not slow"
+	@echo "The fast tests passed. All tests, with servers, Ray and the whole pipeline: make test-all"
+
+test-all: $(INSTALLED)  ## Run all tests (TEST_WORKERS=4: in four processes)
+	@$(PYTEST)
 
 lint: $(INSTALLED)  ## Check style, types and the import contracts
 	@$(BIN)/ruff check .

@@ -40,6 +40,12 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: the others then fill the time that a process has left at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def reference_folder() -> Path:
     """The folder of public cells, networks and splits; the calling test skips where there is none."""
     named = os.environ.get("SCTRANSFORMER_REFERENCE_DATA")
