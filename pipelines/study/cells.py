@@ -130,7 +130,7 @@ def read_networks(section: NetworkSection) -> Network:
     """
     aliases = read_gene_map().alias_of
     networks = {
-        name: read_network(one.file, name=name, kind=one.format, levels=one.levels, aliases=aliases)
+        name: read_network(one.file, name=name, file_format=one.format, levels=one.levels, aliases=aliases)
         for name, one in section.files.items()
     }
     votes = votes_needed(section.merge, len(networks), section.min_votes)

@@ -49,7 +49,7 @@ def test_build_joins_networks_and_says_what_was_put_right(call: Call) -> None:
     assert done.code == 0, done.err
     assert "collectri: read as edges, 5 lines; 8 edges of 7 regulators" in done.out
     assert "1 self-edge dropped" in done.out
-    assert "The complex NFKB became its members NFKB1, NFKB2, REL, RELA, RELB: 1 edge became 5." in done.out
+    assert "The complex NFKB was replaced by its members NFKB1, NFKB2, REL, RELA, RELB: 1 edge became 5." in done.out
     assert "1 edge of level E left out." in done.out
     assert "networks/mine.tsv: 8 edges of 7 regulators" in done.out
     found = edges("networks/mine.tsv")
@@ -83,7 +83,7 @@ def test_build_never_writes_over_a_file_unasked(call: Call) -> None:
         ("-i collectri.tsv -o x.tsv", "expected NAME=FILE or NAME=FILE:LEVELS"),
         ("-i a=collectri.tsv -i a=dorothea.tsv -o x.tsv", "the name 'a' stands twice"),
         ("-i a=absent.tsv -o x.tsv", "absent.tsv: no such file."),
-        ("-i a=dorothea.tsv:A,Z -o x.tsv", "Z is no level of confidence"),
+        ("-i a=dorothea.tsv:A,Z -o x.tsv", "Z is not a confidence level"),
         ("-i a=collectri.tsv:A -o x.tsv", "has no confidence levels A to E"),
         ("-i a=collectri.tsv -o x.parquet", "let its name end in .tsv"),
         ("-i a=collectri.tsv -o .", "is a folder; name a file"),
@@ -91,9 +91,9 @@ def test_build_never_writes_over_a_file_unasked(call: Call) -> None:
         ("-i a=collectri.tsv --weight a=much -o x.tsv", "--weight a=much: expected a number above 0 and up to 1"),
         ("-i a=collectri.tsv --weight a=2 -o x.tsv", "--weight a=2: expected a number above 0"),
         ("-i a=collectri.tsv --weight a -o x.tsv", "--weight a: expected NAME=VALUE"),
-        ("-i a=collectri.tsv --format a=sif -o x.tsv", "there is no format 'sif'"),
+        ("-i a=collectri.tsv --format a=sif -o x.tsv", "unknown format 'sif'"),
         ("-i a=collectri.tsv --merge vote -o x.tsv", "--merge vote needs --min-votes"),
-        ("-i a=collectri.tsv --merge vote --min-votes 2 -o x.tsv", "2 votes were asked for among 1 networks"),
+        ("-i a=collectri.tsv --merge vote --min-votes 2 -o x.tsv", "number of votes is 2 for 1 networks"),
         ("-i a=collectri.tsv -i b=other.tsv --merge intersection -o x.tsv", "no edge stands in 2 of 2 networks"),
     ],
 )
@@ -204,7 +204,7 @@ def test_fetch_writes_the_projects_own_table(call: Call, monkeypatch: pytest.Mon
     monkeypatch.setattr(fetch_module, "from_server", decouplers)
     done = call("prior fetch collectri -o networks/collectri.tsv")
     assert done.code == 0, done.err
-    assert "The complex AP1 became its members" in done.out
+    assert "The complex AP1 was replaced by its members" in done.out
     assert edges("networks/collectri.tsv")["SPI1", "CSF1R"] == (-1, 1.0, "collectri")
     assert not list(Path("networks").glob("*.dvc"))
 
@@ -231,7 +231,7 @@ def test_fetch_without_a_network_names_the_way_with_a_file(call: Call, monkeypat
         monkeypatch.delenv(variable, raising=False)
     failed = call("prior fetch collectri -o collectri_new.tsv")
     assert failed.code == 1
-    assert "collectri could not be fetched from its server" in failed.err
+    assert "collectri could not be downloaded" in failed.err
     assert "prior build -i collectri=FILE -o NETWORK.tsv" in failed.err
     assert failed.err.count("\n") == 1
     assert not Path("collectri_new.tsv").exists()
@@ -240,8 +240,8 @@ def test_fetch_without_a_network_names_the_way_with_a_file(call: Call, monkeypat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("dorothea --levels A,E", "dorothea has no level E to fetch; its levels are: A, B, C, D"),
-        ("collectri --levels A", "collectri has no level A to fetch; its levels are: none"),
+        ("dorothea --levels A,E", "dorothea has no level E; available levels: A, B, C, D"),
+        ("collectri --levels A", "collectri has no level A; available levels: none"),
     ],
 )
 def test_fetch_refuses_levels_that_are_not_there(call: Call, words: str, message: str) -> None:

@@ -82,7 +82,7 @@ def build(
     networks: dict[str, Network] = {}
     for name, path, levels in found:
         with _busy(f"Reading {path}"):
-            networks[name] = _read(path, name=name, kind=named_formats.get(name, "auto"), levels=levels)
+            networks[name] = _read(path, name=name, file_format=named_formats.get(name, "auto"), levels=levels)
         _say(name, networks[name])
     merged = vote(networks, needed, shares)
     if len(merged) == 0:

@@ -1,1 +1,1 @@
-"""Networks in: edges regulator -> target, their coverage of a gene panel, and the attention bias they become."""
+"""Prior networks: reading, merging, coverage of a gene panel, controls, and the attention bias they become."""

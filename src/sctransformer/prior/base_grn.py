@@ -1,4 +1,4 @@
-"""CellOracle's base GRN as a network: a row is a peak of a gene, a column of 0 and 1 a factor that may bind there."""
+"""CellOracle's base GRN as a network: one row per peak of a gene, one column of 0 and 1 per factor."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -20,10 +20,10 @@ _BEYOND = "fields beyond the header"
 
 
 def base_grn_from_parquet(path: Path, names: Sequence[str], source: str) -> Network:
-    """Read a Parquet file some columns at a time: the whole would be gigabytes.
+    """Read a Parquet file in blocks of columns: the whole table would take gigabytes of memory.
 
     Raises:
-        UserError: a value is neither 0 nor 1, a gene has no name, or nothing binds anywhere.
+        UserError: a value is neither 0 nor 1, a gene has no name, or all values are 0.
     """
     target_name = _target_of(path, names)
     factors = _factors_of(path, names)
@@ -40,28 +40,28 @@ def base_grn_from_parquet(path: Path, names: Sequence[str], source: str) -> Netw
 
 
 def base_grn_from_text(path: Path, text: str, separator: str, header: Sequence[str], source: str) -> Network:
-    """Read a text table some rows at a time.
+    """Read a text table in blocks of rows.
 
     Raises:
         UserError: as `base_grn_from_parquet`.
     """
     names = [name or ("row" if index == 0 else f"column {index + 1}") for index, name in enumerate(header)]
     target_name, factors = _target_of(path, names), _factors_of(path, names)
-    before = text[: len(text) - len(text.lstrip("\n"))].count("\n") + 1  # blank lines, and the header
+    skipped = text[: len(text) - len(text.lstrip("\n"))].count("\n") + 1  # blank lines and the header
 
     def blocks() -> Iterator[tuple[pd.Series, pd.DataFrame, int]]:
         reader = pd.read_csv(
             io.StringIO(text),
             sep=separator,
             names=[*names, _BEYOND],
-            skiprows=before,
+            skiprows=skipped,
             chunksize=_ROWS_AT_ONCE,
             keep_default_na=False,
             index_col=False,
             dtype={target_name: str},
             skip_blank_lines=False,
         )
-        first = before + 1
+        first = skipped + 1
         for block in reader:
             beyond = block[_BEYOND].map(lambda value: value == value and str(value).strip() != "").to_numpy(dtype=bool)
             if beyond.any():
@@ -111,7 +111,7 @@ def _network(path: Path, blocks: Iterator[tuple[pd.Series, pd.DataFrame, int]], 
 def _target_of(path: Path, names: Sequence[str]) -> str:
     found = next((name for name in names if name.lower() == TARGET), None)
     if found is None:
-        raise UserError(f"{path}: has no column {TARGET}, which a base GRN of CellOracle has.")
+        raise UserError(f"{path}: has no column {TARGET}, which is expected in a base GRN of CellOracle.")
     return found
 
 
@@ -119,12 +119,12 @@ def _factors_of(path: Path, names: Sequence[str]) -> list[str]:
     apart = {PEAK, TARGET, *_INDEX}
     factors = [name for name in names if name.lower() not in apart and not name.startswith(("__index", "Unnamed:"))]
     if not factors:
-        raise UserError(f"{path}: has no column of a factor beside {PEAK} and {TARGET}.")
+        raise UserError(f"{path}: has no factor columns besides {PEAK} and {TARGET}.")
     if len(set(names)) != len(names):
-        raise UserError(f"{path}: two columns bear the same name; name each factor once.")
+        raise UserError(f"{path}: two columns have the same name; give each factor one column.")
     bad = next((name for name in factors if not is_symbol(name)), None)
     if bad is not None:
-        raise UserError(f"{path}: the header holds {truncated(bad)}; expected a gene symbol.")
+        raise UserError(f"{path}: the header has {truncated(bad)}; expected a gene symbol.")
     return factors
 
 

@@ -1,4 +1,4 @@
-"""From edges to the attention bias. numpy only, for the model imports it."""
+"""Attention bias from the edges of a network. Uses numpy only, because the model imports it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -7,21 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 CLOSED = -1e4
-"""Bias of a closed pair. Finite: -inf and finfo.min mean different things to torch and onnxruntime."""
+"""Bias of a masked pair. Finite, because torch and onnxruntime treat -inf and finfo.min differently."""
 PRIOR_TENSOR = "prior_HGS"
-"""Name of the prior in its safetensors file, which holds no tensor in the modes that use no edges."""
+"""Name of the prior in its safetensors file, which has no tensor in the modes that use no edges."""
 
 
 def allowed_pairs(edges: Iterable[tuple[str, str]], genes: Sequence[str], n_regulators: int) -> NDArray[np.bool_]:
-    """Which gene may read which regulator.
+    """Pairs of gene and regulator between which attention is allowed.
 
     Args:
-        edges: (regulator, target) pairs; those with an end outside `genes` are passed over.
-        genes: the vocabulary, regulators first.
-        n_regulators: how many of `genes` are regulators.
+        edges: (regulator, target) pairs; edges with an end outside `genes` are ignored.
+        genes: the panel, regulators first.
+        n_regulators: number of regulators among `genes`.
 
     Returns:
-        allowed_GR: genes x regulators; row t, column r is True where the network has the edge r -> t.
+        allowed_GR, genes x regulators: row t, column r is True if the network has the edge r -> t.
     """
     position = {gene: index for index, gene in enumerate(genes)}
     allowed_GR = np.zeros((len(genes), n_regulators), dtype=bool)
@@ -33,10 +33,10 @@ def allowed_pairs(edges: Iterable[tuple[str, str]], genes: Sequence[str], n_regu
 
 
 def mask_bias(allowed_GR: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The `mask` mode: open where the network has the edge, closed elsewhere, the sink open for every gene.
+    """Bias of the `mask` mode: 0 where the network has the edge and for the sink, -10,000 elsewhere.
 
     Returns:
-        bias_HGS: 1 x genes x (regulators + 1), the same for every head; the last column is the sink.
+        bias_HGS, 1 x genes x (regulators + 1), the same for all heads; the last column is the sink.
     """
     n_genes, n_regulators = allowed_GR.shape
     bias_HGS = np.zeros((1, n_genes, n_regulators + 1), dtype=np.float32)
@@ -47,20 +47,19 @@ def mask_bias(allowed_GR: NDArray[np.bool_]) -> NDArray[np.float32]:
 def signed_weights(
     edges: Mapping[Any, Sequence[Any]], genes: Sequence[str], n_regulators: int, heads: int
 ) -> NDArray[np.float32]:
-    """The `bias` mode: the confidence of each edge, activating and repressing ones on different heads.
+    """Weights of the `bias` mode: the confidence of each edge, activating and repressing edges on different heads.
 
-    The first half of the heads (the larger half of an odd number) takes the activating edges, the other half the
-    repressing ones; an edge whose sign is not known stands on all heads, and so does every edge of a single head.
+    Activating edges are on the first half of the heads (the larger half of an odd number), repressing edges on the
+    other half, and edges of unknown sign on all heads. With a single head, all edges are on it.
 
     Args:
-        edges: columns regulator, target, sign (1, -1, 0) and confidence; those with an end outside `genes` are passed
-            over.
-        genes: the vocabulary, regulators first.
-        n_regulators: how many of `genes` are regulators.
-        heads: attention heads.
+        edges: columns regulator, target, sign (1, -1, 0) and confidence; edges with an end outside `genes` are ignored.
+        genes: the panel, regulators first.
+        n_regulators: number of regulators among `genes`.
+        heads: number of attention heads.
 
     Returns:
-        weight_HGS: heads x genes x (regulators + 1), 0 to 1; the last column, the sink's, is 0.
+        weight_HGS, heads x genes x (regulators + 1), 0 to 1; the last column, the sink, is 0.
     """
     weight_HGS = np.zeros((heads, len(genes), n_regulators + 1), dtype=np.float32)
     position = {gene: index for index, gene in enumerate(genes)}
@@ -77,9 +76,14 @@ def signed_weights(
 def prior_matrix(
     mode: str, edges: Mapping[Any, Sequence[Any]], genes: Sequence[str], n_regulators: int, heads: int
 ) -> NDArray[np.float32] | None:
-    """What a network adds to the attention scores in a mode of `sctransformer.model.ModelConfig`; None: nothing.
+    """Matrix that the prior adds to the attention scores.
 
-    Args as `signed_weights`.
+    Args:
+        mode: a mode of `sctransformer.model.ModelConfig`.
+        edges, genes, n_regulators, heads: see `signed_weights`.
+
+    Returns:
+        prior_HGS, see `mask_bias` and `signed_weights`; None for a mode without a prior.
     """
     if mode == "mask":
         pairs = zip(edges["regulator"], edges["target"], strict=True)

@@ -1,4 +1,4 @@
-"""Which column of a published network is which, and what its signs and confidences mean."""
+"""Columns of published networks: recognising them by name, and parsing signs and confidences."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ CONSENSUS_STIMULATION, CONSENSUS_INHIBITION = "consensus_stimulation", "consensu
 WEIGHT, IMPORTANCE = "weight", "importance"
 
 LETTERS: Mapping[str, float] = {letter: 1 / rank for rank, letter in enumerate("ABCDE", start=1)}
-"""Weight of DoRothEA's confidence levels: one over the rank, as decoupler's `op.dorothea` weighs them (E continues)."""
+"""Weight of DoRothEA's confidence levels: one over the rank, as in decoupler's `op.dorothea`, continued for E."""
 
 _ACTIVATES = ("1", "+", "activation", "activating", "activates", "activator", "stimulation", "positive", "up")
 _REPRESSES = ("-1", "-", "repression", "repressing", "represses", "repressor", "inhibition", "negative", "down")
@@ -30,32 +30,36 @@ _YES_NO = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0
 
 
 @dataclass(frozen=True)
-class Recognised:
-    """Columns of a table by what they mean; None: there is none."""
+class NetworkColumns:
+    """Names of the columns of a network table; None if there is no such column."""
 
     regulator: str
     target: str
     sign: str | None
     levels: str | None
-    """Confidences: letters, words, or numbers."""
+    """Confidences: letters, words or numbers."""
     weight: str | None
-    """Signed weight: its sign is the sign, its size the confidence unless `levels` has one."""
+    """Signed weight: its sign is the sign of the edge, its size the confidence if there are no levels."""
     importance: str | None
     stimulation: str | None
-    """OmniPath's four columns stand for the sign together; this is the first."""
+    """The first of OmniPath's four columns that together give the sign."""
 
     @property
     def used(self) -> set[str]:
-        """Names of the columns that are read."""
+        """The columns that are read."""
         named = (self.regulator, self.target, self.sign, self.levels, self.weight, self.importance, self.stimulation)
         return {name for name in named if name is not None}
 
 
-def recognise(label: str, names: Sequence[str]) -> Recognised:
-    """Find the columns by their names, whatever their case.
+def recognise(label: str, names: Sequence[str]) -> NetworkColumns:
+    """Recognise the columns by name; case does not matter.
+
+    Args:
+        label: name of the file, for messages.
+        names: names of its columns.
 
     Raises:
-        UserError: none names the regulator, or none the target.
+        UserError: there is no regulator column or no target column.
     """
     by_name = {_plain(name): name for name in reversed(names)}
 
@@ -72,65 +76,72 @@ def recognise(label: str, names: Sequence[str]) -> Recognised:
         wanted += "target (" + ", ".join(TARGET_NAMES) + ")" if target is None else ""
         found = ", ".join(repr(name) for name in names[:12]) + (", ..." if len(names) > 12 else "")
         raise UserError(
-            f"{label}: no column names the {wanted}; columns are {found[:300]}: rename them or add a header."
+            f"{label}: has no column for the {wanted}; columns are {found[:300]}: rename them or add a header."
         )
     sign = first(SIGN_NAMES)
     stimulation = first([STIMULATION]) if first([INHIBITION]) and sign is None else None
-    return Recognised(regulator, target, sign, first(LEVEL_NAMES), first([WEIGHT]), first([IMPORTANCE]), stimulation)
+    return NetworkColumns(
+        regulator, target, sign, first(LEVEL_NAMES), first([WEIGHT]), first([IMPORTANCE]), stimulation
+    )
 
 
-def signs(table: Table, columns: Recognised) -> NDArray[np.int8]:
-    """Sign of each line; 0 everywhere if the table has none.
+def signs(table: Table, columns: NetworkColumns) -> NDArray[np.int8]:
+    """Sign of each row; 0 if the table has no signs.
 
     Raises:
-        UserError: a sign is none of those known.
+        UserError: a sign is not recognised.
     """
     if columns.sign is not None:
         values = table.column(columns.sign)
-        sign_L = _parsed(values, _sign)
-        table.refuse(np.isnan(sign_L), columns.sign, values, "1 (activates), -1 (represses) or 0 (not known)")
+        parsed = _parsed(values, _sign)
+        table.refuse(np.isnan(parsed), columns.sign, values, "1 (activates), -1 (represses) or 0 (unknown)")
     elif columns.stimulation is not None:
-        sign_L = _omnipath_signs(table)
+        parsed = _omnipath_signs(table)
     elif columns.weight is not None:
-        sign_L = np.sign(_weights(table, columns.weight))
+        parsed = np.sign(_weights(table, columns.weight))
     else:
-        sign_L = np.zeros(len(table))
-    return sign_L.astype(np.int8)
+        parsed = np.zeros(len(table))
+    return parsed.astype(np.int8)
 
 
-def confidences(table: Table, columns: Recognised, words: Mapping[str, float]) -> NDArray[np.float64]:
-    """Confidence of each line in (0, 1]: of its level, of its weight's size, of its importance's rank, or 1.
+def confidences(table: Table, columns: NetworkColumns, words: Mapping[str, float]) -> NDArray[np.float64]:
+    """Confidence of each row, in (0, 1]: from its level, its importance, the size of its weight, or else 1.
 
-    Importances (GRNBoost2, GENIE3) come from one regression a target and are heavy-tailed: over the largest of them
-    nearly every edge would weigh nothing. So their ranks are taken: the share of all lines with no greater importance.
+    Importances (GRNBoost2, GENIE3) come from one regression per target and are heavy-tailed; divided by the largest,
+    nearly all would be close to 0. Their ranks are used instead: the fraction of rows with no greater importance.
+
+    Args:
+        table: the table.
+        columns: its columns.
+        words: weight of each confidence word.
 
     Raises:
-        UserError: a value is neither a known level nor a number in range.
+        UserError: a value is neither a known level nor a number in the allowed range.
     """
     if columns.levels is not None:
         values = table.column(columns.levels)
-        confidence_L = _parsed(values, lambda text: _level(text, words))
+        confidence = _parsed(values, lambda text: _level(text, words))
         expected = f"A to E, {', '.join(words)}, or a number above 0 and up to 1"
-        table.refuse(~((confidence_L > 0) & (confidence_L <= 1)), columns.levels, values, expected)
-        return confidence_L
+        table.refuse(~((confidence > 0) & (confidence <= 1)), columns.levels, values, expected)
+        return confidence
     if columns.importance is not None:
         values = table.column(columns.importance)
-        importance_L = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
-        bad = ~(np.isfinite(importance_L) & (importance_L >= 0))
-        table.refuse(bad, columns.importance, values, "a number from 0 up")
-        return rank_share(importance_L)
+        importance = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
+        bad = ~(np.isfinite(importance) & (importance >= 0))
+        table.refuse(bad, columns.importance, values, "a number of at least 0")
+        return rank_share(importance)
     if columns.weight is not None:
         return np.abs(_weights(table, columns.weight))
     return np.ones(len(table))
 
 
-def rank_share(importance_L: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of all values that are no greater: the greatest has 1, even ones the same, none 0."""
-    return pd.Series(importance_L).rank(method="max").to_numpy(dtype=np.float64) / max(1, len(importance_L))
+def rank_share(importance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fraction of values that are not greater, in (0, 1]; equal values have the same rank."""
+    return pd.Series(importance).rank(method="max").to_numpy(dtype=np.float64) / max(1, len(importance))
 
 
-def letters(table: Table, columns: Recognised) -> pd.Series | None:
-    """DoRothEA's level of each line, the best where it has several (`A;D`); None if the table has no such levels."""
+def letters(table: Table, columns: NetworkColumns) -> pd.Series | None:
+    """DoRothEA level of each row, the best of several (`A;D`); None if the table has no such levels."""
     if columns.levels is None:
         return None
     codes, unique = pd.factorize(table.column(columns.levels))
@@ -145,20 +156,20 @@ def _omnipath_signs(table: Table) -> NDArray[np.float64]:
         if name not in by_name:
             return np.zeros(len(table))
         values = table.column(by_name[name])
-        flag_L = _parsed(values, lambda text: _YES_NO.get(text.lower()))
-        table.refuse(np.isnan(flag_L), by_name[name], values, "0 or 1")
-        return flag_L
+        flag = _parsed(values, lambda text: _YES_NO.get(text.lower()))
+        table.refuse(np.isnan(flag), by_name[name], values, "0 or 1")
+        return flag
 
-    plain_L = flags(STIMULATION) - flags(INHIBITION)
-    consensus_L = flags(CONSENSUS_STIMULATION) - flags(CONSENSUS_INHIBITION)
-    return np.where(plain_L != 0, plain_L, np.where(flags(STIMULATION) > 0, consensus_L, 0.0))
+    direct = flags(STIMULATION) - flags(INHIBITION)
+    consensus = flags(CONSENSUS_STIMULATION) - flags(CONSENSUS_INHIBITION)
+    return np.where(direct != 0, direct, np.where(flags(STIMULATION) > 0, consensus, 0.0))
 
 
 def _weights(table: Table, name: str) -> NDArray[np.float64]:
     values = table.column(name)
-    weight_L = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
-    table.refuse(~((np.abs(weight_L) <= 1) & (weight_L != 0)), name, values, "a number from -1 to 1 other than 0")
-    return weight_L
+    weight = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
+    table.refuse(~((np.abs(weight) <= 1) & (weight != 0)), name, values, "a number from -1 to 1 other than 0")
+    return weight
 
 
 def _sign(text: str) -> float | None:
@@ -177,7 +188,7 @@ def _level(text: str, words: Mapping[str, float]) -> float | None:
 
 
 def _parsed(values: pd.Series, parse: Callable[[str], float | None]) -> NDArray[np.float64]:
-    """Parse each distinct value once; what cannot be parsed is NaN."""
+    """Parse each distinct value once; a value that cannot be parsed becomes NaN."""
     codes, unique = pd.factorize(values, use_na_sentinel=False)
     parsed = [parse(str(value)) for value in unique]
     return np.array([np.nan if value is None else value for value in parsed], dtype=np.float64)[codes]

@@ -1,4 +1,4 @@
-"""How far two networks agree: edges, regulators, and signs where both have one."""
+"""Agreement of two networks: shared edges, regulators and targets, and their signs."""
 
 import pandas as pd
 
@@ -6,17 +6,17 @@ from sctransformer.prior.network import Network
 
 
 def compare(first: Network, second: Network) -> dict[str, float | int]:
-    """Figures of two networks beside one another.
+    """Compare two networks.
 
     Returns:
-        edges, regulators and targets of each; shared ones; Jaccard index (shared over either) of edges and of
-        regulators; shared edges with a known sign in both, and the share of those on which the signs agree (0.0 if
-        there are none).
+        Number of edges, regulators and targets of each and shared; Jaccard index (shared over union) of edges and of
+        regulators; signed_edges_shared, shared edges with a known sign in both, and sign_agreement, the fraction of
+        those with the same sign (0.0 if there are none).
     """
     both = first.edges.merge(second.edges, on=["regulator", "target"], suffixes=("_first", "_second"))
     signed = both[(both["sign_first"] != 0) & (both["sign_second"] != 0)]
-    regulators = _shared(first.edges["regulator"], second.edges["regulator"])
-    targets = _shared(first.edges["target"], second.edges["target"])
+    regulators = _sizes(first.edges["regulator"], second.edges["regulator"])
+    targets = _sizes(first.edges["target"], second.edges["target"])
     return {
         "edges_first": len(first),
         "edges_second": len(second),
@@ -34,11 +34,12 @@ def compare(first: Network, second: Network) -> dict[str, float | int]:
     }
 
 
-def _shared(first: pd.Series, second: pd.Series) -> tuple[int, int, int]:
-    ours, theirs = set(first), set(second)
-    return len(ours), len(theirs), len(ours & theirs)
+def _sizes(first: pd.Series, second: pd.Series) -> tuple[int, int, int]:
+    """Distinct values of the first, of the second, and of both."""
+    in_first, in_second = set(first), set(second)
+    return len(in_first), len(in_second), len(in_first & in_second)
 
 
 def _jaccard(shared: int, first: int, second: int) -> float:
-    either = first + second - shared
-    return shared / either if either else 0.0
+    union = first + second - shared
+    return shared / union if union else 0.0

@@ -1,4 +1,4 @@
-"""Names that stand for several genes: which they are, and the edges of their members."""
+"""Protein complexes in a network: names that stand for several genes are replaced by their members."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -11,7 +11,7 @@ COMPLEXES: Mapping[str, tuple[str, ...]] = {
     "AP1": ("FOS", "FOSB", "FOSL1", "FOSL2", "JUN", "JUNB", "JUND"),
     "NFKB": ("NFKB1", "NFKB2", "REL", "RELA", "RELB"),
 }
-"""The two complexes that CollecTRI keeps as names of their own (Müller-Dott et al. 2023, doi 10.1093/nar/gkad841)."""
+"""The two complexes that CollecTRI lists under their own name (Müller-Dott et al. 2023, doi:10.1093/nar/gkad841)."""
 
 _PREFIX = "COMPLEX:"  # OmniPath's
 _BETWEEN = re.compile("[_:]")
@@ -19,10 +19,10 @@ _SYMBOL = re.compile(r"[A-Za-z][A-Za-z0-9-]+")
 
 
 def members_of(name: str, present: Collection[str]) -> tuple[str, ...] | None:
-    """The genes a name stands for, or None when it is a gene's own name.
+    """Genes of a complex, or None if the name is that of a gene.
 
-    AP1 and NFKB (also AP-1, NF-kB, and Ap1 for the mouse) are known. `JUN_FOS` and `JUN:FOS` are complexes where every
-    part also stands alone in the network (`present`): many a gene has an underscore in its name (C4B_2, Y_RNA.1).
+    AP1 and NFKB (also AP-1, NF-kB, and Ap1 for the mouse) are known. `JUN_FOS` and `JUN:FOS` are complexes if each
+    part is also a name of its own in the network (`present`): some gene names contain an underscore (C4B_2, Y_RNA.1).
     """
     known = COMPLEXES.get(name.upper().replace("-", "").replace("_", ""))
     if known:
@@ -35,14 +35,14 @@ def members_of(name: str, present: Collection[str]) -> tuple[str, ...] | None:
 
 
 def expanded(table: pd.DataFrame) -> tuple[pd.DataFrame, tuple[Expansion, ...], tuple[str, ...]]:
-    """Give each complex's edges to its members, whether it regulates or is regulated.
+    """Replace complexes by their members, both as regulators and as targets.
 
     Args:
         table: columns regulator, target and any others, which each member inherits.
 
     Returns:
-        The table with members in the place of complexes; a record a complex, most edges first; and names that look
-        like complexes but were kept, because their parts do not stand alone in the network.
+        The table with members in place of complexes; one record per complex, sorted by edges in descending order; and
+        names that look like complexes but were kept, because their parts are not names of their own in the network.
     """
     names = pd.unique(pd.concat([table["regulator"], table["target"]]))
     parts = _resolved(names)
@@ -68,7 +68,7 @@ def expanded(table: pd.DataFrame) -> tuple[pd.DataFrame, tuple[Expansion, ...], 
 
 
 def _resolved(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Complex -> genes. A part may itself be a complex, and may make further names complexes: go on until none is."""
+    """Genes of each complex. A part may itself be a complex, or make other names complexes: repeat until done."""
     present = set(names)
     direct: dict[str, tuple[str, ...]] = {}
     candidates = present

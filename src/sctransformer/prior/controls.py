@@ -1,4 +1,4 @@
-"""Control networks: the same degrees with other partners, the same density at random, and edges held out."""
+"""Control networks: rewired with the same degrees, random with the same density, and held-out edges."""
 
 import random
 from collections.abc import Collection, Sequence
@@ -25,7 +25,7 @@ Control = Literal["shuffled", "random"]
 def control_network(
     kind: Control, network: Network, regulators: Sequence[str], genes: Sequence[str], seed: int
 ) -> Network:
-    """The control of a name in place of a network: see `shuffled` and `random_network`."""
+    """The control network of a kind, see `shuffled` and `random_network`."""
     return shuffled(network, genes, seed) if kind == "shuffled" else random_network(network, regulators, genes, seed)
 
 
@@ -52,19 +52,19 @@ def shuffled(network: Network, genes: Collection[str] | None, seed: int) -> Netw
     regulators, targets, names = _codes(edges)
     control = edges.assign(target=names[_rewired(regulators, targets, len(names), seed)], sources="shuffled")
     share = changed_share(network, Network(control))
-    note = f"Shuffled {counted(len(edges), 'edge')} with seed {seed}: {share:.1%} were not in the network before."
+    note = f"Shuffled {counted(len(edges), 'edge')} with seed {seed}: {share:.1%} were not in the network."
     return _sorted(control, note)
 
 
 def random_network(network: Network, regulators: Sequence[str], genes: Sequence[str], seed: int) -> Network:
-    """As many edges as the network has from these regulators to these genes, each pair equally likely.
+    """Random network with as many edges as the network has from these regulators to these genes.
 
-    Signs and confidences are those of the network's edges, dealt at random.
+    Each pair is equally likely. Signs and confidences are those of the network's edges, in random order.
 
     Args:
-        network: whose density is matched.
-        regulators: that edges may come from.
-        genes: that edges may go to.
+        network: the network whose number of edges is matched.
+        regulators: possible regulators.
+        genes: possible targets.
         seed: the same seed gives the same network.
 
     Raises:
@@ -75,16 +75,16 @@ def random_network(network: Network, regulators: Sequence[str], genes: Sequence[
     known = network.edges[network.edges["regulator"].isin(sources) & network.edges["target"].isin(targets)]
     if known.empty:
         raise UserError("the network has no edge from these regulators to these genes; check the gene names.")
-    allowed_P = np.flatnonzero(sources[:, None] != targets[None, :])
+    allowed = np.flatnonzero(sources[:, None] != targets[None, :])
     rng = np.random.default_rng(seed)
-    drawn_E = np.sort(rng.choice(allowed_P, len(known), replace=False))
-    dealt = known.iloc[rng.permutation(len(known))]
+    drawn_J = np.sort(rng.choice(allowed, len(known), replace=False))
+    permuted = known.iloc[rng.permutation(len(known))]
     control = pd.DataFrame(
         {
-            "regulator": sources[drawn_E // len(targets)],
-            "target": targets[drawn_E % len(targets)],
-            "sign": dealt["sign"].to_numpy(),
-            "confidence": dealt["confidence"].to_numpy(),
+            "regulator": sources[drawn_J // len(targets)],
+            "target": targets[drawn_J % len(targets)],
+            "sign": permuted["sign"].to_numpy(),
+            "confidence": permuted["confidence"].to_numpy(),
             "sources": "random",
         }
     )
@@ -94,35 +94,35 @@ def random_network(network: Network, regulators: Sequence[str], genes: Sequence[
 
 
 def held_out(network: Network, share: float, seed: int) -> tuple[Network, Network]:
-    """Split edges at random into those to build on and those to recover.
+    """Split the edges at random into those to train with and those held out.
 
     Args:
-        network: to split.
-        share: of its edges that is held out, in (0, 1); at least one edge is on either side.
+        network: the network to split.
+        share: fraction of the edges to hold out, in (0, 1); each part has at least one edge.
         seed: the same seed gives the same split.
 
     Returns:
-        The network without the edges held out, and the edges held out.
+        The network without the held-out edges, and the held-out edges.
 
     Raises:
         UserError: the share is out of range, or there are fewer than two edges.
     """
     if not 0 < share < 1:
-        raise UserError(f"the share of edges to hold out is {share}; expected a number between 0 and 1.")
+        raise UserError(f"the fraction of edges to hold out is {share}; expected a number between 0 and 1.")
     if len(network) < 2:
         raise UserError(f"the network has {counted(len(network), 'edge')}; holding some out needs at least two.")
     number = min(max(1, round(share * len(network))), len(network) - 1)
-    out_E = np.zeros(len(network), dtype=bool)
-    out_E[np.random.default_rng(seed).choice(len(network), number, replace=False)] = True
+    out_J = np.zeros(len(network), dtype=bool)
+    out_J[np.random.default_rng(seed).choice(len(network), number, replace=False)] = True
     edges = network.edges
     return (
-        replace(network, edges=edges[~out_E].reset_index(drop=True)),
-        replace(network, edges=edges[out_E].reset_index(drop=True)),
+        replace(network, edges=edges[~out_J].reset_index(drop=True)),
+        replace(network, edges=edges[out_J].reset_index(drop=True)),
     )
 
 
 def changed_share(network: Network, control: Network) -> float:
-    """Share of the control's edges whose pair the network does not have."""
+    """Fraction of the control's edges that are not in the network."""
     known = pd.MultiIndex.from_frame(network.edges[["regulator", "target"]])
     return float((~pd.MultiIndex.from_frame(control.edges[["regulator", "target"]]).isin(known)).mean())
 

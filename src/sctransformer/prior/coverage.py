@@ -1,18 +1,27 @@
 """How much of a network a gene panel can use."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
+from sctransformer.files import atomic_write
 from sctransformer.prior.network import Network
 
 
 def coverage(network: Network, genes: Sequence[str]) -> dict[str, float | int]:
-    """Figures of a network on a panel.
+    """Coverage metrics of a network on a gene panel.
+
+    An edge is kept if both of its genes are in the panel.
+
+    Args:
+        network: the network.
+        genes: the panel, each gene once.
 
     Returns:
-        edges and regulators of the network; those kept (both ends in the panel); genes of the panel that have a
-        regulator, as a number and as a share; mean regulators of such a gene; share of activating edges kept.
+        genes (panel size); edges and edges_kept; regulators and regulators_kept; genes_with_regulator, a number, and
+        genes_with_regulator_share, a fraction of the panel; regulators_per_regulated_gene, a mean; activating_share,
+        the fraction of kept edges with sign 1.
     """
     kept = network.among(set(genes)).edges
     in_degree = kept["target"].value_counts()
@@ -30,18 +39,22 @@ def coverage(network: Network, genes: Sequence[str]) -> dict[str, float | int]:
 
 
 def degrees(network: Network, genes: Sequence[str]) -> pd.DataFrame:
-    """Targets of each regulator that the panel keeps: columns regulator, targets; most targets first."""
+    """Number of targets of each regulator within a panel.
+
+    Returns:
+        Columns regulator and targets, sorted by targets in descending order.
+    """
     kept = network.among(set(genes)).edges
     counts = kept["regulator"].value_counts().rename_axis("regulator").rename("targets").reset_index()
     return counts.sort_values(["targets", "regulator"], ascending=[False, True], ignore_index=True)
 
 
 def degree_distribution(network: Network, genes: Sequence[str]) -> pd.DataFrame:
-    """How many genes of the panel have how many regulators and targets there.
+    """Degree distribution of the genes of a panel.
 
     Returns:
-        Columns degree (from 0, without gaps), genes_with_in_degree (genes with so many regulators) and
-        genes_with_out_degree (genes with so many targets); each of the two sums to the number of genes.
+        Columns degree (0, 1, 2, ... without gaps), genes_with_in_degree (number of genes with that many regulators) and
+        genes_with_out_degree (with that many targets); each of the two sums to the number of genes.
     """
     panel = pd.Index(pd.unique(pd.Series(list(genes), dtype=object)))
     kept = network.among(set(genes)).edges
@@ -55,3 +68,36 @@ def degree_distribution(network: Network, genes: Sequence[str]) -> pd.DataFrame:
             "genes_with_out_degree": out_degree.value_counts().reindex(degree, fill_value=0),
         }
     ).reset_index()
+
+
+def write_coverage(network: Network, genes: Sequence[str], folder: Path) -> list[str]:
+    """Write coverage.tsv, regulators.tsv, degrees.tsv and coverage.png to a folder.
+
+    Args:
+        network: the network.
+        genes: the panel, each gene once.
+        folder: created if it does not exist.
+
+    Returns:
+        Names of the files.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    from sctransformer.prior.plots import plot_coverage  # matplotlib takes a second to import
+
+    metrics, targets, distribution = (
+        coverage(network, genes),
+        degrees(network, genes),
+        degree_distribution(network, genes),
+    )
+    tables = {
+        "coverage.tsv": pd.DataFrame({"figure": list(metrics), "value": list(metrics.values())}, dtype=object),
+        "regulators.tsv": targets,
+        "degrees.tsv": distribution,
+    }
+    for file, table in tables.items():
+        with atomic_write(folder / file) as temporary:
+            table.to_csv(temporary, sep="\t", index=False)
+    plot_coverage(metrics, distribution, targets, folder / "coverage.png")
+    return [*tables, "coverage.png"]

@@ -1,4 +1,4 @@
-"""Published networks from their servers, through decoupler."""
+"""Download of published networks from their servers, through decoupler."""
 
 from collections.abc import Collection
 from typing import Literal
@@ -7,39 +7,39 @@ import pandas as pd
 
 from sctransformer.errors import UserError, one_line
 from sctransformer.prior.network import Network
-from sctransformer.prior.readers import network_of_frame
+from sctransformer.prior.readers import network_from_frame
 
 Published = Literal["collectri", "dorothea"]
 LEVELS: dict[str, tuple[str, ...]] = {"collectri": (), "dorothea": ("A", "B", "C", "D")}
-"""Levels that a network's server gives."""
+"""Confidence levels that can be downloaded."""
 
 
 def fetch(name: Published, levels: Collection[str] = ()) -> Network:
-    """Fetch CollecTRI or DoRothEA for human genes and put it right as `network.repaired` says.
+    """Download CollecTRI or DoRothEA for human genes and clean it, see `network.repaired`.
 
     Args:
-        name: which network.
-        levels: of DoRothEA; empty takes A, B and C.
+        name: `collectri` or `dorothea`.
+        levels: levels of DoRothEA to keep; empty keeps A, B and C.
 
     Raises:
-        UserError: levels are wrong, the server was not reached, or what it sent is no network.
+        UserError: a level is unknown, the server was not reached, or its answer is not a network.
     """
     wrong = sorted(set(levels) - set(LEVELS[name]))
     if wrong:
         there = ", ".join(LEVELS[name]) or "none"
-        raise UserError(f"{name} has no level {', '.join(wrong)} to fetch; its levels are: {there}.")
+        raise UserError(f"{name} has no level {', '.join(wrong)}; available levels: {there}.")
     try:
         frame = from_server(name, sorted(levels) or ["A", "B", "C"])
     except Exception as error:  # requests, pandas and decoupler each raise their own
         raise UserError(
-            f"{name} could not be fetched from its server ({type(error).__name__}: {one_line(error)}); try again, or "
-            f"take a file from elsewhere: `sctransformer prior build -i {name}=FILE -o NETWORK.tsv`."
+            f"{name} could not be downloaded ({type(error).__name__}: {one_line(error)}); try again, or read a file: "
+            f"`sctransformer prior build -i {name}=FILE -o NETWORK.tsv`."
         ) from error
-    return network_of_frame(f"{name} as fetched", frame, name, name)
+    return network_from_frame(f"{name} (downloaded)", frame, name, name)
 
 
 def from_server(name: Published, levels: list[str]) -> pd.DataFrame:
-    """The table as decoupler gives it: source, target, weight and, for DoRothEA, confidence."""
+    """Table of decoupler: columns source, target, weight and, for DoRothEA, confidence."""
     import decoupler  # type: ignore[import-untyped]  # takes seconds to import
 
     return decoupler.op.collectri() if name == "collectri" else decoupler.op.dorothea(levels=levels)

@@ -1,4 +1,4 @@
-"""Gene sets named after regulators (GMT) as networks."""
+"""Gene sets named after regulators (GMT files) as networks."""
 
 import re
 from pathlib import Path
@@ -19,9 +19,10 @@ _SIGNS = (
 
 
 def regulator_and_sign(name: str) -> tuple[str, int]:
-    """What the name of a gene set says: `Irf1(+)` and `IRF1_up` activate, `Irf1(-)` and `IRF1_dn` repress.
+    """Regulator and sign from the name of a gene set.
 
-    SCENIC's own endings, `_extended` and `(104g)`, are taken away; without an ending the sign is 0, not known.
+    `Irf1(+)` and `IRF1_up` activate, `Irf1(-)` and `IRF1_dn` repress; without such an ending the sign is 0 (unknown).
+    SCENIC's endings `_extended` and `(104g)` are removed.
     """
     name = _EXTENDED.sub("", _COUNT.sub("", name.strip()))
     for pattern, sign in _SIGNS:
@@ -31,12 +32,12 @@ def regulator_and_sign(name: str) -> tuple[str, int]:
 
 
 def gmt_network(path: Path, text: str, source: str) -> Network:
-    """A network from GMT text: a line is the regulator's name, a description, and its targets, separated by tabs.
+    """Network from the text of a GMT file.
 
-    Every edge has confidence 1.
+    A line holds the regulator's name, a description, and its targets, separated by tabs. Each edge has confidence 1.
 
     Raises:
-        UserError: a line has no target, or a name is no gene symbol; the message names the line.
+        UserError: a line has no target or holds an invalid gene symbol; the message names the line.
     """
     regulators: list[str] = []
     targets: list[str] = []
@@ -50,7 +51,7 @@ def gmt_network(path: Path, text: str, source: str) -> Network:
             genes.pop()
         if not genes:
             raise UserError(
-                f"{path}: line {number} ({truncated(name)}) names no target; expected a regulator, a description and "
+                f"{path}: line {number} ({truncated(name)}) has no target; expected a regulator, a description and "
                 "targets, separated by tabs."
             )
         regulator, sign = regulator_and_sign(name)

@@ -1,4 +1,4 @@
-"""Prior networks in memory, how they are put right, and the project's own table of edges."""
+"""The prior network in memory, its cleaning, and the project's own table of edges."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,8 +10,8 @@ import pandas as pd
 from sctransformer.errors import UserError
 from sctransformer.files import atomic_write
 from sctransformer.prior.complexes import expanded
-from sctransformer.prior.pairs import EDGE_COLUMNS, merge_pairs
-from sctransformer.prior.repairs import SHOWN, Repairs, counted
+from sctransformer.prior.pairs import EDGE_COLUMNS, SOURCE_SEPARATOR, merge_pairs
+from sctransformer.prior.repairs import NAMED, Repairs, counted
 from sctransformer.prior.tables import Table, header_of, is_parquet, parquet_table, read_text, text_table
 
 REQUIRED_COLUMNS = ("regulator", "target", "sign", "confidence")
@@ -19,25 +19,39 @@ OPTIONAL_COLUMNS = ("sources", "evidence", "reference")
 SIGNS = {"1": 1, "+1": 1, "-1": -1, "0": 0}
 
 LONGEST_EDGE = 120
-"""Letters of an edge that a message names."""
+"""Longest edge, in characters, that an error message shows."""
 IMMUNE_NETWORK = Path(str(files("sctransformer.prior") / "immune_network.tsv"))
-"""Transcription factor -> target edges of human blood and immune cells, written for this package."""
+"""The built-in network: transcription factor -> target edges of human blood and immune cells."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Network:
-    """Edges of a gene regulatory network: no self-edge, no pair twice.
+    """Edges of a gene regulatory network, without self-edges, each pair once.
 
-    `edges` has the columns regulator (str), target (str), sign (int8: 1 activates, -1 represses, 0 not known),
-    confidence (float64 in (0, 1]) and sources (str, names joined by ";"), sorted by regulator and target.
-    `repairs` says what was put right while it was read.
+    Printing a network shows the number of edges, regulators, targets, signs and sources.
     """
 
     edges: pd.DataFrame
+    """Columns regulator (str), target (str), sign (int8: 1 activates, -1 represses, 0 unknown), confidence (float64 in
+    (0, 1]) and sources (str, names joined by ";"), sorted by regulator and target."""
     repairs: Repairs = field(default_factory=Repairs)
+    """What was changed while the network was read."""
 
     def __len__(self) -> int:
         return len(self.edges)
+
+    def __repr__(self) -> str:
+        sign = self.edges["sign"]
+        sources = self.edges["sources"].str.split(SOURCE_SEPARATOR).explode().value_counts()
+        named = [f"{name} ({number:,})" for name, number in sources.head(NAMED).items()]
+        more = f", {len(sources) - NAMED:,} more" if len(sources) > NAMED else ""
+        return (
+            f"Network: {counted(len(self), 'edge')} from {counted(len(self.regulators), 'regulator')} to "
+            f"{counted(self.edges['target'].nunique(), 'target')}\n"
+            f"    signs: {(sign > 0).sum():,} activating, {(sign < 0).sum():,} repressing, {(sign == 0).sum():,} "
+            f"unknown\n"
+            f"    sources: {', '.join(named) or 'none'}{more}"
+        )
 
     @property
     def regulators(self) -> list[str]:
@@ -54,6 +68,12 @@ class Network:
         """(regulator, target) of each edge."""
         return list(zip(self.edges["regulator"], self.edges["target"], strict=True))
 
+    def size(self) -> str:
+        """Size in one line: `43,178 edges of 1,186 regulators, 54.0% with a known sign`."""
+        signed = (self.edges["sign"] != 0).mean() if len(self) else 0.0
+        regulators = self.edges["regulator"].nunique()
+        return f"{counted(len(self), 'edge')} of {counted(regulators, 'regulator')}, {signed:.1%} with a known sign"
+
     def among(self, genes: Collection[str]) -> "Network":
         """The edges with both ends among `genes`."""
         inside = self.edges["regulator"].isin(genes) & self.edges["target"].isin(genes)
@@ -61,35 +81,35 @@ class Network:
 
 
 def repaired(lines: pd.DataFrame, label: str, repairs: Repairs) -> Network:
-    """A network from lines as they stand in a file; whatever is put right is counted, nothing goes without a word.
+    """Clean the edges of a file; each change is counted in `Network.repairs`.
 
-    1. Complexes (AP1, NFKB, JUN_FOS where JUN and FOS stand alone too) become their members, at either end.
-    2. Self-edges are dropped: a gene keeps itself through the residual path.
-    3. Lines of the same pair become one edge: the highest confidence, the sources of all, and the sign with the
-       greater summed confidence. A tie is 0 (not known); 0 never outvotes a known sign.
+    1. Complexes (AP1, NFKB, and JUN_FOS if JUN and FOS occur alone too) are replaced by their members, at either end.
+    2. Self-edges are dropped: a gene keeps its own value through the residual connection.
+    3. Rows of the same pair are merged into one edge: the highest confidence, the sources of all, and the sign with
+       the greater summed confidence, 0 (unknown) if they tie. Sign 0 never outvotes a known sign.
 
     Args:
         lines: columns regulator, target, sign, confidence, sources; values checked.
-        label: the file, for messages.
-        repairs: what its reader has to say.
+        label: name of the file, for messages.
+        repairs: format and notes of the reader.
 
     Raises:
         UserError: no edge between two different genes is left.
     """
     table, complexes, kept_names = expanded(lines)
-    itself = (table["regulator"] == table["target"]).to_numpy()
-    merged = merge_pairs(table[~itself], "highest")
+    self_edge = (table["regulator"] == table["target"]).to_numpy()
+    merged = merge_pairs(table[~self_edge], "highest")
     if len(merged.edges) == 0:
-        raise UserError(f"{label}: holds no edge between two different genes.")
+        raise UserError(f"{label}: has no edge between two different genes.")
     notes = repairs.notes
     if kept_names:
-        some = ", ".join(kept_names[:SHOWN]) + (", ..." if len(kept_names) > SHOWN else "")
-        notes += (f"{counted(len(kept_names), 'name')} such as a complex has, kept as written ({some}).",)
+        some = ", ".join(kept_names[:NAMED]) + (", ..." if len(kept_names) > NAMED else "")
+        notes += (f"{counted(len(kept_names), 'name')} that may be complexes, kept as written ({some}).",)
     record = replace(
         repairs,
         lines=len(lines),
-        self_edges=int(itself.sum()),
-        merged=int(merged.lines_E.sum()) - len(merged.edges),
+        self_edges=int(self_edge.sum()),
+        merged=int(merged.rows_J.sum()) - len(merged.edges),
         sign_conflicts=merged.sign_conflicts,
         sign_ties=merged.sign_ties,
         complexes=complexes,
@@ -99,10 +119,10 @@ def repaired(lines: pd.DataFrame, label: str, repairs: Repairs) -> Network:
 
 
 def with_approved_symbols(network: Network, aliases: Mapping[str, str]) -> Network:
-    """Rename genes that go by a former symbol, as the cells' genes are renamed; edges that become one are merged.
+    """Rename genes from former to present symbols, as is done for the genes of cells; duplicate edges are merged.
 
     Args:
-        network: any.
+        network: any network.
         aliases: former symbol -> present symbol.
     """
     named = network.edges[["regulator", "target"]]
@@ -112,14 +132,14 @@ def with_approved_symbols(network: Network, aliases: Mapping[str, str]) -> Netwo
     edges = network.edges.copy()
     for column in ("regulator", "target"):
         edges[column] = edges[column].map(dict(aliases)).fillna(edges[column])
-    itself = (edges["regulator"] == edges["target"]).to_numpy()
-    merged = merge_pairs(edges[~itself], "highest")
+    self_edge = (edges["regulator"] == edges["target"]).to_numpy()
+    merged = merge_pairs(edges[~self_edge], "highest")
     before = network.repairs
     repairs = replace(
         before,
         renamed=len(set(named.to_numpy()[former.to_numpy()])),
-        self_edges=before.self_edges + int(itself.sum()),
-        merged=before.merged + int(merged.lines_E.sum()) - len(merged.edges),
+        self_edges=before.self_edges + int(self_edge.sum()),
+        merged=before.merged + int(merged.rows_J.sum()) - len(merged.edges),
         sign_conflicts=before.sign_conflicts + merged.sign_conflicts,
         sign_ties=before.sign_ties + merged.sign_ties,
     )
@@ -127,25 +147,25 @@ def with_approved_symbols(network: Network, aliases: Mapping[str, str]) -> Netwo
 
 
 def read_network_table(path: Path, confidence: Mapping[str, float], name: str | None = None) -> Network:
-    """Read the project's own tab-separated table of edges (plain, gzipped or Parquet).
+    """Read the project's own table of edges; for other formats see `sctransformer.prior.readers.read_network`.
 
     Args:
-        path: columns regulator, target, sign (1, -1, or 0: not known) and confidence (a level, or a number in (0, 1]);
-            sources, evidence and reference may stand beside them.
+        path: tab-separated text, plain or gzipped, or Parquet, with the columns regulator, target, sign (1, -1, or 0:
+            unknown) and confidence (a level, or a number in (0, 1]), and optionally sources, evidence and reference.
         confidence: weight of each confidence level.
-        name: the source of edges that name none; None takes the name of the file.
+        name: source of edges without one; None takes the name of the file.
 
     Returns:
-        The network, put right as `repaired` says.
+        The network, cleaned, see `repaired`.
 
     Raises:
-        UserError: columns are missing or unknown, or a value is none of those allowed; the message names the line.
+        UserError: columns are missing or unknown, or a value is not allowed; the message names the line.
     """
     table = _own_table(path)
     regulator, target = table.symbols("regulator"), table.symbols("target")
     signs = table.column("sign")
     sign = signs.map(SIGNS)
-    table.refuse(sign.isna(), "sign", signs, f"1 or -1, or 0 where it is not known{_edge(regulator, target, sign)}")
+    table.refuse(sign.isna(), "sign", signs, f"1, -1, or 0 if it is unknown{_edge(regulator, target, sign)}")
     weights = table.column("confidence")
     weight = pd.to_numeric(weights.map(confidence).fillna(weights), errors="coerce").astype("float64")
     bad = ~((weight > 0) & (weight <= 1))
@@ -165,7 +185,7 @@ def read_network_table(path: Path, confidence: Mapping[str, float], name: str | 
 
 
 def write_network(network: Network, path: Path) -> None:
-    """Write the project's own table, with sources; `read_network_table` gives back the same edges.
+    """Write the project's own table; `read_network_table` gives the same edges back.
 
     Raises:
         UserError: the folder cannot be written.
@@ -175,12 +195,12 @@ def write_network(network: Network, path: Path) -> None:
 
 
 def name_of(path: Path) -> str:
-    """A file's name without its endings: `collectri_human` for `collectri_human.tsv.gz`."""
+    """File name without extensions: `collectri_human` for `collectri_human.tsv.gz`."""
     return path.name.split(".")[0] or path.name
 
 
 def _edge(regulator: pd.Series, target: pd.Series, parsed: pd.Series) -> str:
-    """The edge of the first value that could not be understood, to stand behind the sentence."""
+    """The edge of the first invalid value, to append to the message."""
     bad = parsed.isna().to_numpy()
     if not bad.any():
         return ""
@@ -198,7 +218,7 @@ def _own_table(path: Path) -> Table:
         if separator != "\t" and set(REQUIRED_COLUMNS) <= set(header):
             raise UserError(
                 f"{path}: columns are separated by {separator!r}; expected a table separated by tabs: "
-                f"`sctransformer prior build -i {name_of(path)}={path} -o FILE` makes one."
+                f"`sctransformer prior build -i {name_of(path)}={path} -o FILE` converts it."
             )
     missing = [column for column in REQUIRED_COLUMNS if column not in table.names]
     unknown = [column for column in table.names if column not in REQUIRED_COLUMNS + OPTIONAL_COLUMNS]
@@ -206,10 +226,10 @@ def _own_table(path: Path) -> Table:
         found = ", ".join(repr(column) for column in table.names[:20]) + (", ..." if len(table.names) > 20 else "")
         raise UserError(
             f"{path}: columns are {found[:500]}; expected {', '.join(REQUIRED_COLUMNS)} "
-            f"(and at most {', '.join(OPTIONAL_COLUMNS)}), separated by tabs: "
+            f"(and optionally {', '.join(OPTIONAL_COLUMNS)}), separated by tabs: "
             f"missing {', '.join(missing) or 'none'}, unknown {', '.join(unknown)[:200] or 'none'}; "
-            f"`sctransformer prior build -i {name_of(path)}={path} -o FILE` makes such a table of a published network."
+            f"`sctransformer prior build -i {name_of(path)}={path} -o FILE` converts a published network."
         )
     if len(table) == 0:
-        raise UserError(f"{path}: holds no edge.")
+        raise UserError(f"{path}: has no edges.")
     return table

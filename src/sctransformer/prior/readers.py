@@ -20,23 +20,23 @@ from sctransformer.prior.network import (
     with_approved_symbols,
 )
 from sctransformer.prior.regulons import TARGETS, regulon_network, regulon_table
-from sctransformer.prior.repairs import SHOWN, Repairs, counted
+from sctransformer.prior.repairs import NAMED, Repairs, counted
 from sctransformer.prior.tables import Table, frame_table, header_of, is_parquet, parquet_table, read_text, text_table
 
 FORMATS: Mapping[str, str] = {
     "auto": "by the file's columns",
-    "table": "the project's own table",
+    "table": "the project's own table: regulator, target, sign, confidence",
     "collectri": "tf or source, target, mor or weight; also OmniPath's columns",
-    "dorothea": "the same, with confidence A to E",
-    "trrust": "tf, target, mor; or TRRUST's own file of four columns without a header",
-    "chip": "tf and target, no sign (ReMap)",
+    "dorothea": "as collectri, with confidence A to E",
+    "trrust": "tf, target, mor; or TRRUST's file of four columns without a header",
+    "chip": "tf and target, without sign (ReMap)",
     "adjacencies": "pySCENIC grn: TF, target, importance",
     "regulons": "pySCENIC ctx: TF, MotifID, ..., TargetGenes",
-    "base-grn": "CellOracle: peak_id, gene_short_name, one column of 0 and 1 a factor",
+    "base-grn": "CellOracle: peak_id, gene_short_name, one column of 0 and 1 per factor",
     "gmt": "gene sets named after regulators",
     "edges": "any table with a column for the regulator and one for the target",
 }
-"""Names of formats, and what each looks like."""
+"""Formats and their columns."""
 
 _TRRUST_MODES = {"Activation", "Repression", "Unknown"}
 _TRRUST = ("tf", "target", "mor", "pubmed_id")
@@ -45,43 +45,58 @@ _TEXT_ONLY = ("gmt", "regulons")
 
 
 def read_network(
-    path: Path,
+    path: str | Path,
     *,
     name: str | None = None,
-    kind: str = "auto",
+    file_format: str = "auto",
     levels: Collection[str] = (),
     confidence: Mapping[str, float] | None = None,
     aliases: Mapping[str, str] | None = None,
 ) -> Network:
-    """Read a network in any of the formats of FORMATS, put right as `network.repaired` says.
+    """Read a gene regulatory network from a published file, in any of the formats of `FORMATS`, and clean it.
+
+    Cleaning replaces protein complexes by their members, drops self-edges and merges rows of the same pair, see
+    `sctransformer.prior.network.repaired`.
 
     Args:
         path: plain or gzipped text (tabs, commas or semicolons), or Parquet.
-        name: the source written beside each edge; None takes the name of the file.
-        kind: one of FORMATS.
+        name: source of the edges; None takes the name of the file.
+        file_format: one of `FORMATS`; `auto` recognises the format by the columns.
         levels: DoRothEA levels (A to E) to keep; empty keeps all.
-        confidence: weight of each confidence word; None takes the defaults of prior.confidence.
-        aliases: former symbol -> present symbol, see `with_approved_symbols`; the project's own table, which the
-            pipeline reads as it is, stays as it is.
+        confidence: weight of each confidence level; None takes the defaults of prior.confidence.
+        aliases: former symbol -> present symbol, see `with_approved_symbols`; None renames no gene. Not used for the
+            project's own table, which the pipeline reads without renaming.
+
+    Returns:
+        The network: edges with sign, confidence and sources, and what was changed.
 
     Raises:
-        UserError: the file is no such network; one sentence that names the line.
+        UserError: the file is missing, or is not a network; the message names the line.
+
+    Examples:
+        >>> network = read_network("dorothea_human_AE.tsv.gz", name="dorothea", levels=["A", "B", "C"])
+        >>> network
+        Network: 13,223 edges from 271 regulators to 5,321 targets
+            signs: 11,173 activating, 2,050 repressing, 0 unknown
+            sources: dorothea (13,223)
+        >>> network.edges[network.edges["regulator"] == "SPI1"]
     """
-    if kind not in FORMATS:
-        raise UserError(f"{path}: there is no format {kind!r}; choose one of {', '.join(FORMATS)}.")
+    path = Path(path)
+    if file_format not in FORMATS:
+        raise UserError(f"{path}: unknown format {file_format!r}; choose one of {', '.join(FORMATS)}.")
     words = PriorParams().confidence if confidence is None else confidence
     source = name or name_of(path)
     wrong = sorted(set(levels) - set(LETTERS))
     if wrong:
-        raise UserError(f"{path}: {', '.join(wrong)} is no level of confidence; choose from {', '.join(LETTERS)}.")
+        raise UserError(f"{path}: {', '.join(wrong)} is not a confidence level; choose from {', '.join(LETTERS)}.")
     parquet = is_parquet(path)
     text = "" if parquet else read_text(path)
     header, separator = (parquet_table(path).names, "") if parquet else header_of(path, text)
-    found = _format_of(path, header, separator, kind)
+    found = _format_of(path, header, separator, file_format)
     if levels and found in _WITHOUT_LEVELS:
-        raise UserError(f"{path}: was read as {found}, which has no levels A to E; name it without levels.")
+        raise UserError(f"{path}: was read as {found}, which has no levels A to E; give it without levels.")
     if parquet and found in _TEXT_ONLY:
-        raise UserError(f"{path}: is Parquet, but {found} is a text format; leave the format to auto.")
+        raise UserError(f"{path}: is a Parquet file, but {found} is a text format; use the format auto.")
     if found == "table":
         return read_network_table(path, words, source)
     if found == "gmt":
@@ -95,19 +110,21 @@ def read_network(
     else:
         names = _TRRUST if found == "trrust" and _is_raw_trrust(header) else None
         table = parquet_table(path) if parquet else text_table(path, text, separator, names)
-        network = network_of(table, source, found, levels, words)
+        network = network_from_table(table, source, found, levels, words)
     return with_approved_symbols(network, aliases or {})
 
 
-def network_of(table: Table, source: str, kind: str, levels: Collection[str], words: Mapping[str, float]) -> Network:
-    """A network from a table with one line an edge.
+def network_from_table(
+    table: Table, source: str, kind: str, levels: Collection[str], words: Mapping[str, float]
+) -> Network:
+    """Network from a table with one row per edge.
 
     Raises:
         UserError: columns are missing, or a value does not fit.
     """
     columns = recognise(table.label, table.names)
     if len(table) == 0:
-        raise UserError(f"{table.label}: holds no edge.")
+        raise UserError(f"{table.label}: has no edges.")
     needs = {
         "collectri": (columns.sign or columns.weight or columns.stimulation, "mor, weight or is_stimulation"),
         "dorothea": (columns.levels, "confidence or dorothea_level"),
@@ -115,7 +132,7 @@ def network_of(table: Table, source: str, kind: str, levels: Collection[str], wo
         "adjacencies": (columns.importance, "importance"),
     }
     if kind in needs and needs[kind][0] is None:
-        raise UserError(f"{table.label}: has no column {needs[kind][1]}, which a file of {kind} has.")
+        raise UserError(f"{table.label}: has no column {needs[kind][1]}, which is expected in the format {kind}.")
     regulator, target = table.symbols(columns.regulator), table.symbols(columns.target)
     lines = pd.DataFrame(
         {
@@ -130,10 +147,10 @@ def network_of(table: Table, source: str, kind: str, levels: Collection[str], wo
     if levels:
         level = letters(table, columns)
         if level is None:
-            raise UserError(f"{table.label}: has no confidence levels A to E to choose from; name it without levels.")
+            raise UserError(f"{table.label}: has no confidence levels A to E; give it without levels.")
         chosen = level.isin(list(levels))
         if not chosen.any():
-            raise UserError(f"{table.label}: holds no edge of level {', '.join(sorted(levels))}.")
+            raise UserError(f"{table.label}: has no edge of level {', '.join(sorted(levels))}.")
         if not chosen.all():
             others = ", ".join(sorted(set(level[~chosen])))
             notes = (f"{counted(int((~chosen).sum()), 'edge')} of level {others} left out.", *notes)
@@ -141,13 +158,13 @@ def network_of(table: Table, source: str, kind: str, levels: Collection[str], wo
     return repaired(lines, table.label, Repairs(format=kind, notes=notes))
 
 
-def network_of_frame(label: str, frame: pd.DataFrame, source: str, kind: str) -> Network:
-    """A network from a table in memory, as decoupler gives it.
+def network_from_frame(label: str, frame: pd.DataFrame, source: str, kind: str) -> Network:
+    """Network from a table in memory, in the columns of decoupler.
 
     Raises:
-        UserError: as `network_of`.
+        UserError: as `network_from_table`.
     """
-    return network_of(frame_table(label, frame), source, kind, (), PriorParams().confidence)
+    return network_from_table(frame_table(label, frame), source, kind, (), PriorParams().confidence)
 
 
 def _format_of(path: Path, header: list[str], separator: str, wanted: str) -> str:
@@ -175,9 +192,9 @@ def _is_raw_trrust(header: Sequence[str]) -> bool:
 
 
 def _unused(table: Table, used: set[str]) -> tuple[str, ...]:
-    """A note on columns that were not read; those of the row's number are no matter."""
-    over = [name for name in table.names if name not in used and not name.startswith(("row", "__index", "Unnamed:"))]
-    if not over:
+    """A note on columns that were not read, apart from row numbers."""
+    unused = [name for name in table.names if name not in used and not name.startswith(("row", "__index", "Unnamed:"))]
+    if not unused:
         return ()
-    some = ", ".join(over[: 2 * SHOWN]) + (", ..." if len(over) > 2 * SHOWN else "")
-    return (f"{counted(len(over), 'column')} not used: {some}.",)
+    some = ", ".join(unused[: 2 * NAMED]) + (", ..." if len(unused) > 2 * NAMED else "")
+    return (f"{counted(len(unused), 'column')} not used: {some}.",)

@@ -1,4 +1,4 @@
-"""Regulons of `pyscenic ctx` as networks: a line is a motif of a factor, with its target genes as a list of pairs."""
+"""Regulons of `pyscenic ctx` as networks: a row is a motif of a factor, with its target genes as a list of pairs."""
 
 import ast
 import re
@@ -14,14 +14,14 @@ from sctransformer.prior.repairs import Repairs, counted
 from sctransformer.prior.tables import Table, header_of, is_symbol, text_table, truncated
 
 FACTOR, TARGETS, CONTEXT = "TF", "TargetGenes", "Context"
-_NUMPY = re.compile(r"np\.float\d+\(([^()]*)\)")  # how numpy 2 writes a number
+_NUMPY = re.compile(r"np\.float\d+\(([^()]*)\)")  # numbers as numpy 2 prints them
 
 
 def regulon_table(path: Path, text: str, separator: str) -> Table:
-    """The table under the header of three lines that pandas writes, or under a plain one.
+    """Table of regulons, with the three-line header that pandas writes, or with a header of one line.
 
     Raises:
-        UserError: the header names no TF or no TargetGenes.
+        UserError: the column TF or TargetGenes is missing.
     """
     lines = text.split("\n")
     names, _ = header_of(path, text)
@@ -43,16 +43,16 @@ def regulon_table(path: Path, text: str, separator: str) -> Table:
 
 
 def regulon_network(table: Table, source: str) -> Network:
-    """A network from the table of `regulon_table`.
+    """Network from the table of `regulon_table`.
 
-    The sign is that of the module (Context says activating or repressing). A target's number is the importance that
-    GRNBoost2 gave it; the confidence is the rank of the highest one of each pair, as for adjacencies.
+    The sign is that of the module (`activating` or `repressing` in the column Context). The number of a target is its
+    importance by GRNBoost2; the confidence of a pair is the rank of its highest importance, as for adjacencies.
 
     Raises:
-        UserError: a line's targets are no list of (gene, importance); the message names the line.
+        UserError: the targets of a row are not a list of (gene, importance); the message names the line.
     """
     if len(table) == 0:
-        raise UserError(f"{table.label}: holds no edge.")
+        raise UserError(f"{table.label}: has no edges.")
     factors = table.symbols(FACTOR)
     contexts = table.column(CONTEXT) if CONTEXT in table.names else pd.Series("", index=factors.index)
     targets = table.column(TARGETS)
@@ -67,18 +67,18 @@ def regulon_network(table: Table, source: str) -> Network:
             )
         rows += [(factor, gene, sign, importance) for gene, importance in pairs]
     if not rows:
-        raise UserError(f"{table.label}: holds no edge.")
-    every = pd.DataFrame(rows, columns=["regulator", "target", "sign", "importance"])
-    highest = every.groupby(["regulator", "target", "sign"], as_index=False, sort=False)["importance"].max()
+        raise UserError(f"{table.label}: has no edges.")
+    table_of_pairs = pd.DataFrame(rows, columns=["regulator", "target", "sign", "importance"])
+    highest = table_of_pairs.groupby(["regulator", "target", "sign"], as_index=False, sort=False)["importance"].max()
     lines = highest.assign(confidence=rank_share(highest["importance"].to_numpy(dtype=np.float64)), sources=source)
     note = (
-        f"{counted(len(rows), 'target')} of {counted(len(table), 'motif')} name {counted(len(lines), 'signed pair')}."
+        f"{counted(len(rows), 'target')} of {counted(len(table), 'motif')} give {counted(len(lines), 'signed pair')}."
     )
     return repaired(lines.drop(columns="importance"), table.label, Repairs(format="regulons", notes=(note,)))
 
 
 def _pairs(text: str) -> list[tuple[str, float]] | None:
-    """The targets of a line, or None when it is no such list."""
+    """The targets of a row, or None if the text is not a list of (gene, importance)."""
     try:
         value = ast.literal_eval(_NUMPY.sub(r"\1", text))
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):

@@ -1,4 +1,4 @@
-"""Tables of text as they come: plain or gzipped, tabs or commas, Parquet. Every cell is text; nothing is dropped."""
+"""Text tables, plain or gzipped, with any separator, and Parquet files; all values are read as text."""
 
 import csv
 import gzip
@@ -18,37 +18,38 @@ SEPARATORS = ("\t", ",", ";", " ")
 _MAGIC = {b"PK\x03\x04": "a zip archive", b"\xfd7zXZ": "an xz archive", b"BZh": "a bzip2 archive"}
 _MAGIC |= {b"\x28\xb5\x2f\xfd": "a zstd archive", b"\x89HDF": "an HDF5 file"}
 _MISSING = frozenset({"", "nan", "NaN", "NA", "N/A", "<NA>", "None", "null", "NULL"})
-_SHOWN = 60
+_LONGEST = 60
 
 
 @dataclass(frozen=True)
 class Table:
-    """Named columns of text.
-
-    `label` names the file in messages, `numbers` what a person calls each row (`unit`: `line` of a text file, `row`
-    otherwise).
-    """
+    """Named columns of text."""
 
     label: str
+    """Name of the file, for messages."""
     names: list[str]
+    """Names of the columns."""
     numbers: NDArray[np.int64]
+    """Number of each row in the file, for messages."""
     unit: str
+    """`line` in a text file, else `row`."""
     load: Callable[[str], Sequence[str] | pd.Series]
+    """Reads a column by its name."""
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def column(self, name: str) -> pd.Series:
-        """One column, spaces around each value taken away.
+        """A column, without spaces around values.
 
         Raises:
-            UserError: a damaged file gives fewer values than it says it has.
+            UserError: the column is shorter than the table, as in a damaged file.
         """
         values = pd.Series([value.strip() for value in self.load(name)], dtype=object)
         if len(values) != len(self):
             raise UserError(
-                f"{self.label}: is damaged: column {name} has {len(values)} values where the file has {len(self)} "
-                f"{self.unit}s; fetch it again."
+                f"{self.label}: is damaged: column {name} has {len(values)} values, but the file has {len(self)} "
+                f"{self.unit}s; download it again."
             )
         return values
 
@@ -56,7 +57,7 @@ class Table:
         """A column of gene symbols.
 
         Raises:
-            UserError: a value is empty, missing, or holds a space or a character that cannot be printed.
+            UserError: a value is empty, or contains a space or an unprintable character.
         """
         values = self.column(name)
         codes, unique = pd.factorize(values, use_na_sentinel=False)
@@ -64,9 +65,12 @@ class Table:
         self.refuse(bad[codes], name, values, "a gene symbol")
         return values
 
-    def refuse(self, bad_L: NDArray[np.bool_] | pd.Series, name: str, values: pd.Series, expected: str) -> None:
-        """Raise for the first bad value, naming file, line, column and what was expected."""
-        mask = np.asarray(bad_L, dtype=bool)
+    def refuse(self, bad: NDArray[np.bool_] | pd.Series, name: str, values: pd.Series, expected: str) -> None:
+        """Raise a UserError for the first bad value, with file, line, column and the expected value.
+
+        Does nothing if no value is bad.
+        """
+        mask = np.asarray(bad, dtype=bool)
         if mask.any():
             position = int(mask.argmax())
             raise UserError(
@@ -76,18 +80,18 @@ class Table:
 
 
 def is_symbol(value: object) -> bool:
-    """Whether a value can be a gene's name: printable, no space in it, no word for a missing value."""
+    """Whether a value can be a gene symbol: printable, without spaces, not a word for a missing value."""
     return isinstance(value, str) and value not in _MISSING and value.isprintable() and " " not in value
 
 
 def truncated(value: object) -> str:
-    """A value as it may stand in a message: quoted, on one line, not endless."""
+    """A value for a message: quoted, on one line, at most 60 characters."""
     text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a file is Parquet, by its first bytes.
+    """Whether a file is in Parquet format, by its first bytes.
 
     Raises:
         UserError: the file cannot be read.
@@ -100,10 +104,10 @@ def is_parquet(path: Path) -> bool:
 
 
 def read_text(path: Path) -> str:
-    """The text of a plain or gzipped file in UTF-8, a byte order mark taken away, line ends made one.
+    """Text of a plain or gzipped UTF-8 file, without byte order mark, with unified line ends.
 
     Raises:
-        UserError: the file is absent, cut, or no text.
+        UserError: the file is missing, truncated, or not text.
     """
     try:
         content = path.read_bytes()
@@ -112,7 +116,9 @@ def read_text(path: Path) -> str:
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file.") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path}: is a cut or damaged gzip file ({one_line(error)}); fetch it again.") from error
+        raise UserError(
+            f"{path}: is a truncated or damaged gzip file ({one_line(error)}); download it again."
+        ) from error
     except OSError as error:
         raise UserError(_unreadable(path, error)) from error
     for magic, what in _MAGIC.items():
@@ -130,17 +136,17 @@ def read_text(path: Path) -> str:
 
 
 def header_of(path: Path, text: str) -> tuple[list[str], str]:
-    """Fields of the first line that is not blank, and the separator that gives most of them.
+    """Fields of the first non-blank line, and the separator that gives the most fields.
 
     Raises:
-        UserError: there is no such line.
+        UserError: all lines are blank.
     """
     first = next((line for line in text.split("\n") if line.strip()), None)
     if first is None:
         raise UserError(f"{path}: is empty.")
     fields = {separator: _fields(first, separator) for separator in SEPARATORS[:3]}
     best = max(fields, key=lambda separator: len(fields[separator]))
-    if len(fields[best]) == 1:  # spaces only where nothing else separates
+    if len(fields[best]) == 1:  # a space only if nothing else separates
         best, fields[" "] = " ", _fields(first, " ")
     return [field.strip() for field in fields[best]], best
 
@@ -148,20 +154,20 @@ def header_of(path: Path, text: str) -> tuple[list[str], str]:
 def text_table(path: Path, text: str, separator: str, header: Sequence[str] | None = None) -> Table:
     """Split text into a table.
 
-    Cells that a line lacks at its end are empty. A first column without a name (R's row names) is called `row`.
+    Missing fields at the end of a line are empty. A first column without a name (row names of R) is called `row`.
 
     Args:
-        path: for messages.
-        text: of the file.
-        separator: of its fields.
+        path: the file, for messages.
+        text: its text.
+        separator: the character between fields.
         header: names of the columns; None takes those of the first line.
 
     Raises:
-        UserError: a line has more fields than the header, a name stands twice, or there is no line.
+        UserError: a line has more fields than the header, a column name is repeated, or the text is empty.
     """
     rows, numbers = _rows(path, text, separator)
     if not rows:
-        raise UserError(f"{path}: is empty; it is not a {_called(separator)} table.")
+        raise UserError(f"{path}: is empty; expected a {_called(separator)} table.")
     if header is None:
         names, numbers = [field.strip() for field in rows.pop(0)], numbers[1:]
     else:
@@ -174,8 +180,8 @@ def text_table(path: Path, text: str, separator: str, header: Sequence[str] | No
     for number, row in zip(numbers, rows, strict=True) if widths != {len(names)} else ():
         if any(field.strip() for field in row[len(names) :]):
             raise UserError(
-                f"{path}: line {number} has {len(row)} fields where the header has {len(names)}; expected a "
-                f"{_called(separator)} table with as many fields in each line."
+                f"{path}: line {number} has {len(row)} fields, but the header has {len(names)}; expected a "
+                f"{_called(separator)} table with the same number of fields in each line."
             )
         row[len(names) :] = []
         row += [""] * (len(names) - len(row))
@@ -184,7 +190,7 @@ def text_table(path: Path, text: str, separator: str, header: Sequence[str] | No
 
 
 def parquet_table(path: Path) -> Table:
-    """A Parquet file as a table; each column is read when it is asked for.
+    """A Parquet file as a table; columns are read on demand.
 
     Raises:
         UserError: the file is damaged.
@@ -194,8 +200,8 @@ def parquet_table(path: Path) -> Table:
     try:
         with pq.ParquetFile(path) as file:
             names, rows = list(file.schema_arrow.names), file.metadata.num_rows
-    except Exception as error:  # pyarrow raises many kinds for damaged bytes
-        raise UserError(f"{path}: is a damaged Parquet file ({one_line(error)}); fetch it again.") from error
+    except Exception as error:  # pyarrow raises many types of errors for damaged files
+        raise UserError(f"{path}: is a damaged Parquet file ({one_line(error)}); download it again.") from error
     _check_names(path, names)
 
     def load(name: str) -> pd.Series:
@@ -205,7 +211,7 @@ def parquet_table(path: Path) -> Table:
 
 
 def parquet_columns(path: Path, names: list[str]) -> pd.DataFrame:
-    """Some columns of a Parquet file as they are.
+    """Some columns of a Parquet file, unchanged.
 
     Raises:
         UserError: the file is damaged.
@@ -216,11 +222,11 @@ def parquet_columns(path: Path, names: list[str]) -> pd.DataFrame:
         with pq.ParquetFile(path) as file:
             return file.read(columns=names, use_pandas_metadata=False).to_pandas(ignore_metadata=True)[names]
     except Exception as error:
-        raise UserError(f"{path}: is a damaged Parquet file ({one_line(error)}); fetch it again.") from error
+        raise UserError(f"{path}: is a damaged Parquet file ({one_line(error)}); download it again.") from error
 
 
 def frame_table(label: str, frame: pd.DataFrame) -> Table:
-    """A table in memory, as another library gives it."""
+    """A table in memory."""
     names = [str(name) for name in frame.columns]
     columns = dict(zip(names, (frame.iloc[:, index] for index in range(len(names))), strict=True))
     return Table(label, names, np.arange(1, len(frame) + 1), "row", lambda name: _as_text(columns[name]))
@@ -229,12 +235,12 @@ def frame_table(label: str, frame: pd.DataFrame) -> Table:
 def _check_names(path: Path, names: Sequence[str]) -> None:
     odd = next((name for name in names if not name.isprintable()), None)
     if odd is not None:
-        raise UserError(
-            f"{path}: the header holds {truncated(odd)}, which is no name of a column; is a quote left open?"
-        )
+        raise UserError(f"{path}: the header has {truncated(odd)}, which is not a column name; is a quote not closed?")
     if len(set(names)) < len(names):
         twice = next(name for index, name in enumerate(names) if name in names[:index])
-        raise UserError(f"{path}: the column {truncated(twice)} stands twice in the header; name each column once.")
+        raise UserError(
+            f"{path}: the column {truncated(twice)} occurs twice in the header; give each column its own name."
+        )
 
 
 def _as_text(values: pd.Series) -> pd.Series:
@@ -243,7 +249,7 @@ def _as_text(values: pd.Series) -> pd.Series:
 
 
 def _rows(path: Path, text: str, separator: str) -> tuple[list[list[str]], list[int]]:
-    """Fields of each line that is not blank, and the number of the line it begins on."""
+    """Fields of each non-blank row, and the number of its first line."""
     reader = csv.reader(io.StringIO(text), delimiter=separator)
     rows: list[list[str]] = []
     ends: list[int] = []

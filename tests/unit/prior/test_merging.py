@@ -86,7 +86,7 @@ def test_an_empty_intersection_is_a_network_without_edges() -> None:
 @pytest.mark.parametrize(
     ("votes", "weights", "message"),
     [
-        (0, {}, "0 votes were asked for among 1 networks"),
+        (0, {}, "number of votes is 0 for 1 networks"),
         (2, {}, "expected 1 to 1"),
         (1, {"y": 0.5}, "a weight names 'y'; the networks are x"),
         (1, {"x": 0.0}, "the weight of x is 0.0; expected a number above 0"),
@@ -104,7 +104,7 @@ def test_a_merge_of_nothing_and_votes_without_a_vote_are_refused() -> None:
         union({})
     with pytest.raises(UserError, match="needs --min-votes"):
         votes_needed("vote", 3, None)
-    with pytest.raises(UserError, match="belongs to --merge vote"):
+    with pytest.raises(UserError, match="needs --merge vote"):
         votes_needed("union", 3, 2)
     assert [votes_needed("union", 3, None), votes_needed("intersection", 3, None), votes_needed("vote", 3, 2)] == [
         1,

@@ -70,7 +70,7 @@ def test_self_edges_are_dropped_and_said(tmp_path: Path) -> None:
     network = read(tmp_path, HEADER + "A\tA\t1\thigh\nA\tB\t1\thigh\n")
     assert network.pairs == [("A", "B")]
     assert network.repairs.self_edges == 1
-    assert network.repairs.sentences() == ["1 self-edge dropped: a gene keeps itself without an edge."]
+    assert network.repairs.sentences() == ["1 self-edge dropped."]
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_complexes_become_their_members_at_either_end_and_it_is_said(tmp_path: P
     assert network.pairs == sorted(expected)
     assert network.repairs.self_edges == 1  # NFKB1 -> NFKB1
     said = " ".join(network.repairs.sentences())
-    assert "The complex NFKB became its members NFKB1, NFKB2, REL, RELA, RELB: 1 edge became 5." in said
-    assert "The complex AP-1 became" in said
+    assert "The complex NFKB was replaced by its members NFKB1, NFKB2, REL, RELA, RELB: 1 edge became 5." in said
+    assert "The complex AP-1 was replaced" in said
 
 
 def test_a_name_of_two_genes_is_a_complex_only_where_both_stand_alone(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_the_mouse_has_complexes_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (HEADER + "A\tB\t2\thigh\n", r"line 2 has sign '2'; expected 1 or -1, or 0 .* \(A -> B\)"),
+        (HEADER + "A\tB\t2\thigh\n", r"line 2 has sign '2'; expected 1, -1, or 0 .* \(A -> B\)"),
         (HEADER + "A\tB\t\thigh\n", "line 2 has sign ''"),
         (HEADER + "A\tB\tNaN\thigh\n", "line 2 has sign 'NaN'"),
         (HEADER + "A\tB\t1\thigh\n\nA\tC\t1\tvery\n", r"line 4 has confidence 'very'; .* \(A -> C\)"),
@@ -135,16 +135,16 @@ def test_the_mouse_has_complexes_too(tmp_path: Path) -> None:
         (HEADER + "A" * 1000 + "\tB\t1\t7\n", "number above 0 and up to 1[.]$"),
         (HEADER + "A\tB\t1\t-1\n", "has confidence '-1'"),
         (HEADER + "A\tB\t1\tnan\n", "has confidence 'nan'"),
-        (HEADER + "A\tA\t1\thigh\n", "holds no edge between two different genes"),
+        (HEADER + "A\tA\t1\thigh\n", "has no edge between two different genes"),
         (HEADER + "\tB\t1\thigh\n", "has regulator ''; expected a gene symbol"),
         (HEADER + "A\tNaN\t1\thigh\n", "has target 'NaN'; expected a gene symbol"),
         (HEADER + "A\tB C\t1\thigh\n", "has target 'B C'; expected a gene symbol"),
-        (HEADER, "holds no edge"),
+        (HEADER, "has no edges"),
         ("source\ttarget\tmor\nA\tB\t1\n", "missing regulator, sign, confidence, unknown source, mor; .*prior build"),
         (HEADER.replace("\t", ",") + "A,B,1,high\n", "separated by tabs"),
         ("", "is empty"),
-        (HEADER + "A\tB\t1\thigh\textra\tand\tmore\n", "line 2 has 7 fields where the header has 4"),
-        (HEADER.replace("target", "regulator") + "A\tB\t1\thigh\n", "'regulator' stands twice"),
+        (HEADER + "A\tB\t1\thigh\textra\tand\tmore\n", "line 2 has 7 fields, but the header has 4"),
+        (HEADER.replace("target", "regulator") + "A\tB\t1\thigh\n", "'regulator' occurs twice"),
     ],
 )
 def test_a_broken_table_is_refused_in_one_sentence(tmp_path: Path, content: str, message: str) -> None:
@@ -159,6 +159,16 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         read_network_table(tmp_path / "absent.tsv", LEVELS)
     with pytest.raises(UserError, match="cannot be read"):
         read_network_table(tmp_path, LEVELS)
+
+
+def test_a_network_prints_its_size_signs_and_sources(tmp_path: Path) -> None:
+    network = read(tmp_path, HEADER + "A\tB\t1\thigh\nA\tC\t-1\thigh\nB\tC\t0\thigh\n")
+    assert repr(network) == (
+        "Network: 3 edges from 2 regulators to 2 targets\n"
+        "    signs: 1 activating, 1 repressing, 1 unknown\n"
+        "    sources: network (3)"
+    )
+    assert network.size() == "3 edges of 2 regulators, 66.7% with a known sign"
 
 
 def test_the_built_in_network_needs_no_repair() -> None:

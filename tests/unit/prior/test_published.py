@@ -32,7 +32,7 @@ def regulators_in(file: str) -> int:
 
 
 def test_collectri_has_its_edges_and_its_complexes_become_their_members() -> None:
-    network = read("collectri_human.tsv.gz", "collectri", kind="collectri")
+    network = read("collectri_human.tsv.gz", "collectri", file_format="collectri")
     assert (network.repairs.lines, regulators_in("collectri_human.tsv.gz")) == (43_178, 1_186)
     nfkb, ap1 = network.repairs.complexes
     assert (nfkb.name, nfkb.edges, nfkb.expanded) == ("NFKB", 799, 3_995)
@@ -54,14 +54,14 @@ def test_dorothea_has_its_edges_and_levels(levels: str, edges: int) -> None:
 
 
 def test_trrust_has_its_edges_and_its_unknown_signs() -> None:
-    network = read("trrust_human_via_dorothea.tsv.gz", "trrust", kind="trrust")
+    network = read("trrust_human_via_dorothea.tsv.gz", "trrust", file_format="trrust")
     assert (network.repairs.lines, regulators_in("trrust_human_via_dorothea.tsv.gz")) == (7_041, 523)
     assert (len(network), len(network.regulators), network.repairs.self_edges) == (7_019, 522, 22)
     assert set(network.edges["sign"]) == {-1, 0, 1}
 
 
 def test_remap_has_its_edges_and_no_signs() -> None:
-    network = read("remap_chipseq_human.parquet", "remap", kind="chip")
+    network = read("remap_chipseq_human.parquet", "remap", file_format="chip")
     assert (network.repairs.lines, regulators_in("remap_chipseq_human.parquet")) == (129_787, 296)
     assert (len(network), len(network.regulators), network.repairs.self_edges) == (129_694, 296, 93)
     assert set(network.edges["sign"]) == {0}

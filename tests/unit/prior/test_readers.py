@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sctransformer.errors import UserError
 from sctransformer.prior.gene_sets import regulator_and_sign
 from sctransformer.prior.network import Network, write_network
-from sctransformer.prior.readers import FORMATS, network_of_frame, read_network
+from sctransformer.prior.readers import FORMATS, network_from_frame, read_network
 from tests.unit.prior.prior_strategies import networks
 
 CTX = (
@@ -72,7 +72,7 @@ TWO = {("MYC", "TERT"): (1, 1.0), ("SPI1", "MYC"): (-1, 1.0)}
 def test_signed_tables_are_read_whatever_their_columns_and_separators(written: Written, content: str) -> None:
     path = written(content)
     assert edges_of(read_network(path)) == TWO
-    assert edges_of(read_network(path, kind="collectri", name="collectri")) == TWO
+    assert edges_of(read_network(path, file_format="collectri", name="collectri")) == TWO
     assert set(read_network(path, name="collectri").edges["sources"]) == {"collectri"}
 
 
@@ -124,9 +124,9 @@ def test_dorothea_levels_weigh_and_are_chosen(written: Written) -> None:
 
 def test_decouplers_dorothea_weighs_the_same_as_dorotheas_own() -> None:
     frame = pd.DataFrame({"source": ["X", "X"], "target": ["P", "Q"], "weight": [1.0, -0.5], "confidence": ["A", "B"]})
-    network = network_of_frame("dorothea as fetched", frame, "dorothea", "dorothea")
+    network = network_from_frame("dorothea as fetched", frame, "dorothea", "dorothea")
     assert edges_of(network) == {("X", "P"): (1, 1.0), ("X", "Q"): (-1, 0.5)}
-    bare = network_of_frame("dorothea as fetched", frame.drop(columns="confidence"), "dorothea", "edges")
+    bare = network_from_frame("dorothea as fetched", frame.drop(columns="confidence"), "dorothea", "edges")
     assert edges_of(bare) == edges_of(network)
 
 
@@ -135,11 +135,11 @@ def test_trrust_is_read_with_and_without_a_header(written: Written) -> None:
     assert edges_of(read_network(written(TRRUST_RAW, "trrust_rawdata.human.tsv"))) == expected
     header = "tf\ttarget\tmor\tpubmed_id\n"
     table = header + "AATF\tBAX\t-1.0\t2\nAATF\tCDKN1A\t0.0\t3\nABL1\tBAX\t1.0\t4\n"
-    assert edges_of(read_network(written(table), kind="trrust")) == expected
+    assert edges_of(read_network(written(table), file_format="trrust")) == expected
 
 
 def test_a_chip_table_has_no_signs(written: Written) -> None:
-    network = read_network(written("tf\ttarget\twhich_chip_seq\nA\tB\tremap\nA\tA\tremap\n"), kind="chip")
+    network = read_network(written("tf\ttarget\twhich_chip_seq\nA\tB\tremap\nA\tA\tremap\n"), file_format="chip")
     assert edges_of(network) == {("A", "B"): (0, 1.0)}
     said = network.repairs.sentences()
     assert "1 column not used: which_chip_seq." in said
@@ -246,9 +246,9 @@ def test_the_projects_own_table_and_one_with_more_columns_are_read(written: Writ
 
 
 BROKEN: list[tuple[str, str, str]] = [
-    ("wrong separator", "tf|target|mor\nA|B|1\n", "no column names the regulator .* and target"),
+    ("wrong separator", "tf|target|mor\nA|B|1\n", "no column for the regulator .* and target"),
     ("no header", "MYC\tTERT\t1\nSPI1\tMYC\t1\n", "rename them or add a header"),
-    ("no target", "tf\tmor\nA\t1\n", "no column names the target"),
+    ("no target", "tf\tmor\nA\t1\n", "no column for the target"),
     ("sign 2", "tf\ttarget\tmor\nA\tB\t1\nA\tC\t2\n", "line 3 has mor '2'; expected 1 .activates"),
     ("sign a half", "tf\ttarget\tmor\nA\tB\t0.5\n", "line 2 has mor '0.5'"),
     ("sign missing", "tf\ttarget\tmor\nA\tB\tNaN\n", "line 2 has mor 'NaN'"),
@@ -262,12 +262,12 @@ BROKEN: list[tuple[str, str, str]] = [
     ("gene missing", "tf\ttarget\tmor\nA\t\t1\n", "line 2 has target ''; expected a gene symbol"),
     ("gene NaN", "tf\ttarget\tmor\nnan\tB\t1\n", "line 2 has tf 'nan'; expected a gene symbol"),
     ("gene with a space", "tf\ttarget\tmor\nA\tB C\t1\n", "line 2 has target 'B C'"),
-    ("too many fields", "tf\ttarget\tmor\nA\tB\t1\nA\tB\t1\t2\n", "line 3 has 4 fields where the header has 3"),
+    ("too many fields", "tf\ttarget\tmor\nA\tB\t1\nA\tB\t1\t2\n", "line 3 has 4 fields, but the header has 3"),
     ("open quote", 'tf\ttarget\tmor\nA\t"B\t1\nC\tD\t1\n', "line 2 has target"),
-    ("column twice", "tf\ttarget\ttarget\nA\tB\tC\n", "'target' stands twice"),
+    ("column twice", "tf\ttarget\ttarget\nA\tB\tC\n", "'target' occurs twice"),
     ("empty", "", "is empty"),
     ("blank", "\n \n\n", "is empty"),
-    ("header only", "tf\ttarget\tmor\n", "holds no edge"),
+    ("header only", "tf\ttarget\tmor\n", "has no edges"),
     ("self-edges only", "tf\ttarget\tmor\nA\tA\t1\n", "no edge between two different genes"),
     ("binary", "tf\ttarget\0\nA\tB\n", "is binary, not text"),
     (
@@ -281,7 +281,7 @@ BROKEN: list[tuple[str, str, str]] = [
     ("base GRN with 2", "peak_id,gene_short_name,Sox2\np,A,1\nq,B,2\n", "line 3 has Sox2 .*2.*; expected 0 or 1"),
     ("base GRN cut", "peak_id,gene_short_name,Sox2,Nanog\np,A,1,0\nq,B,1\n", "line 3 has Nanog .*; expected 0 or 1"),
     ("base GRN too long", "peak_id,gene_short_name,Sox2\np,A,1,1\n", "line 2 has more fields"),
-    ("base GRN without factors", "peak_id,gene_short_name\np,A\n", "no column of a factor"),
+    ("base GRN without factors", "peak_id,gene_short_name\np,A\n", "no factor columns"),
     ("base GRN without a gene", "peak_id,gene_short_name,Sox2\np,,1\n", "line 2 has gene_short_name ''"),
 ]
 
@@ -297,10 +297,10 @@ def test_a_broken_network_is_refused_in_one_sentence(written: Written, what: str
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("Irf1(+)\tset\n", r"line 1 \('Irf1\(\+\)'\) names no target"),
+        ("Irf1(+)\tset\n", r"line 1 \('Irf1\(\+\)'\) has no target"),
         ("A\tset\tB\n\nC\tset\tB\t\tD\n", r"line 3 \('C'\) holds ''; expected a gene symbol"),
         ("(+)\tset\tB\n", r"line 1 .* holds ''"),
-        ("A set B C\n", "line 1 .* names no target"),
+        ("A set B C\n", "line 1 .* has no target"),
         ("", "is empty"),
     ],
 )
@@ -312,8 +312,8 @@ def test_broken_gene_sets_are_refused_in_one_sentence(written: Written, content:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (gzip.compress(b"tf\ttarget\nA\tB\n" * 500, mtime=0)[:60], "cut or damaged gzip file"),
-        (b"\x1f\x8b" + bytes(30), "cut or damaged gzip file"),
+        (gzip.compress(b"tf\ttarget\nA\tB\n" * 500, mtime=0)[:60], "truncated or damaged gzip file"),
+        (b"\x1f\x8b" + bytes(30), "truncated or damaged gzip file"),
         (b"PAR1" + bytes(100) + b"PAR1", "damaged Parquet file"),
         (b"PAR1", "damaged Parquet file"),
         (b"PK\x03\x04 and so on", "is a zip archive"),
@@ -362,17 +362,17 @@ def test_missing_values_of_parquet_are_named_with_their_row(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        ("tf\ttarget\nA\tB\n", {"kind": "collectri"}, "has no column mor, weight or is_stimulation"),
-        ("tf\ttarget\tmor\nA\tB\t1\n", {"kind": "dorothea"}, "has no column confidence"),
-        ("tf\ttarget\nA\tB\n", {"kind": "adjacencies"}, "has no column importance"),
-        ("tf\ttarget\nA\tB\n", {"kind": "regulons"}, "has no column TF and no column TargetGenes"),
-        ("tf\ttarget\nA\tB\n", {"kind": "base-grn"}, "has no column gene_short_name"),
-        ("tf\ttarget\nA\tB\n", {"kind": "table"}, "missing regulator, sign, confidence"),
-        ("tf\ttarget\nA\tB\n", {"kind": "sif"}, "no format 'sif'; choose one of auto, table"),
+        ("tf\ttarget\nA\tB\n", {"file_format": "collectri"}, "has no column mor, weight or is_stimulation"),
+        ("tf\ttarget\tmor\nA\tB\t1\n", {"file_format": "dorothea"}, "has no column confidence"),
+        ("tf\ttarget\nA\tB\n", {"file_format": "adjacencies"}, "has no column importance"),
+        ("tf\ttarget\nA\tB\n", {"file_format": "regulons"}, "has no column TF and no column TargetGenes"),
+        ("tf\ttarget\nA\tB\n", {"file_format": "base-grn"}, "has no column gene_short_name"),
+        ("tf\ttarget\nA\tB\n", {"file_format": "table"}, "missing regulator, sign, confidence"),
+        ("tf\ttarget\nA\tB\n", {"file_format": "sif"}, "unknown format 'sif'; choose one of auto, table"),
         ("tf\ttarget\nA\tB\n", {"levels": ["A"]}, "has no confidence levels A to E"),
-        ("tf\ttarget\tconfidence\nA\tB\tE\n", {"levels": ["A"]}, "holds no edge of level A"),
-        ("tf\ttarget\tconfidence\nA\tB\tE\n", {"levels": ["Z"]}, "Z is no level of confidence"),
-        ("A\tset\tB\n", {"levels": ["A"], "kind": "gmt"}, "which has no levels A to E"),
+        ("tf\ttarget\tconfidence\nA\tB\tE\n", {"levels": ["A"]}, "has no edge of level A"),
+        ("tf\ttarget\tconfidence\nA\tB\tE\n", {"levels": ["Z"]}, "Z is not a confidence level"),
+        ("A\tset\tB\n", {"levels": ["A"], "file_format": "gmt"}, "which has no levels A to E"),
     ],
 )
 def test_what_was_asked_of_a_file_and_is_not_there_is_said(
@@ -388,7 +388,7 @@ def read_bytes(content: bytes, name: str, kind: str) -> Network | None:
         path = Path(folder) / name
         path.write_bytes(content)
         try:
-            return read_network(path, kind=kind)
+            return read_network(path, file_format=kind)
         except UserError as error:
             assert "\n" not in str(error)
             return None
