@@ -53,6 +53,7 @@ def test_a_process_from_before_the_last_boot_has_ended() -> None:
         {"host": MINE.host, "pid": MINE.pid, "started": MINE.started},
         {"pid": os.getpid(), "started": MINE.started},
     ],
+    ids=["text", "with more fields", "list", "fields", "without a host"],  # the same in every process that runs tests
 )
 def test_records_of_every_version_are_read(content: Any) -> None:
     read = ProcessIdentity.from_json(content)
