@@ -1,19 +1,19 @@
-"""What annotation costs from file to file: against the bare session, against torch, and in memory as cells grow.
+"""Speed and memory of annotation, from file to file: compared with the bare session and with torch.
 
     python -m pipelines.speed.annotation                                  4,000 cells, a panel of 2,048 genes
-    python -m pipelines.speed.annotation --cells 100000 --repeats 1       as long as it takes
-    python -m pipelines.speed.annotation --memory 20000 200000 -S model.width=4 -S model.heads=1    memory alone
+    python -m pipelines.speed.annotation --cells 100000 --repeats 1       a larger file
+    python -m pipelines.speed.annotation --memory 20000 200000 -S model.width=4 -S model.heads=1    memory only
 
-Model and cells are drawn as in `pipelines.speed.scoring`: random weights decide nothing of the speed. In turns, the
-median counts:
+Model and cells are random, as in `pipelines.speed.scoring`. The methods are timed in turns, and the median counts:
 
-- session: onnxruntime on raw counts in memory, batch size as a calibration finds it, nothing else;
-- annotate: `annotate_file` from an h5ad file to a labelled h5ad file, the same batch size: hashing, reading, writing;
-- torch: the same model, eager, on a part of the cells;
-- dense torch: the standard Transformer of equal width, in which every gene reads every gene, on a few cells.
+- session: onnxruntime on raw counts in memory, with the calibrated batch size;
+- annotate: `annotate_file` from an h5ad file to an annotated h5ad file with the same batch size, including hashing,
+  reading and writing;
+- torch: the same model in eager mode, on a part of the cells;
+- dense torch: the standard Transformer of the same width, in which every gene attends to every gene, on few cells.
 
-Memory is the peak of a process that annotates one file and does nothing else; beside it, the seconds from the start of
-that process to its first scored cells. Trust the ratios.
+Memory is the peak of a process that only annotates one file; also printed are the seconds from the start of that
+process to its first scored cells. Trust the ratios, not the times.
 """
 
 import argparse
@@ -21,8 +21,6 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +30,9 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
-from pipelines.speed.own_peak import own_peak_mib
+from pipelines.speed.isolated import run_isolated
 from pipelines.speed.synthetic import draw_bundle, draw_cells, make_model
+from pipelines.speed.timing import Work, time_in_turns
 from sctransformer._constants import OBS
 from sctransformer.data.h5ad_writer import open_h5ad_writer
 from sctransformer.export.bundle import Bundle, read_bundle
@@ -42,13 +41,12 @@ from sctransformer.params import Params, load_params, with_overrides
 BUNDLE = "bundle"
 TORCH_CELLS, DENSE_CELLS = 256, 16
 MEMORY_BATCH = 128
-DRAWN = 4000
-"""Cells that are drawn; a file with more holds them several times, under other names."""
-Work = Callable[[], object]
+SIMULATED = 4000
+"""Number of simulated cells; larger files repeat them under other names."""
 
 
 def write_cells(cells: AnnData, n_cells: int, target: Path) -> None:
-    """A file of so many cells, made of few: what it costs to read and score them is the same."""
+    """Write a file with many cells by repeating few."""
     with open_h5ad_writer(target, cells.var_names.tolist()) as file:
         for start in range(0, n_cells, cells.n_obs):
             file.append(cells.X[: min(cells.n_obs, n_cells - start)])
@@ -56,8 +54,8 @@ def write_cells(cells: AnnData, n_cells: int, target: Path) -> None:
         file.finish(cells.obs.iloc[rows].set_axis([f"cell{index}" for index in range(n_cells)]))
 
 
-def ways(folder: Path, cells: AnnData, n_cells: int, params: Params) -> dict[str, tuple[int, Work]]:
-    """Each way with the number of cells that it scores."""
+def methods(folder: Path, cells: AnnData, n_cells: int, params: Params) -> dict[str, tuple[int, Work]]:
+    """Each method with the number of cells that it scores."""
     from sctransformer.annotation.pipeline import annotate_file
     from sctransformer.annotation.scorer import LocalScorer
     from sctransformer.annotation.session import fastest_batch
@@ -114,25 +112,20 @@ def with_torch(
     return score
 
 
-def rates(works: dict[str, tuple[int, Work]], repeats: int) -> dict[str, float]:
-    """Cells a second of each way: the median over turns, each way once a turn."""
-    found: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(repeats):
-        for name, (cells, work) in works.items():
-            started = time.perf_counter()
-            work()
-            found[name].append(cells / (time.perf_counter() - started))
-    return {name: statistics.median(values) for name, values in found.items()}
+def cells_per_second(works: dict[str, tuple[int, Work]], repeats: int) -> dict[str, float]:
+    """Median throughput of each method, timed in turns."""
+    seconds = time_in_turns({name: work for name, (_, work) in works.items()}, repeats, warm_up=False)
+    return {name: cells / statistics.median(seconds[name]) for name, (cells, _) in works.items()}
 
 
-def alone(folder: Path, n_cells: int) -> dict[str, float]:
+def memory_of(folder: Path, n_cells: int) -> dict[str, float]:
     """Peak memory of a process that annotates one file, and seconds to its first scored cells."""
-    with get_context("spawn").Pool(1) as pool:
-        peak, first = pool.apply(_annotate_here, (folder, n_cells, time.time()))
+    first, peak = run_isolated(annotate_once, folder, n_cells, time.time())
     return {"peak_mib": round(peak), "first_cell_s": round(first, 2)}
 
 
-def _annotate_here(folder: Path, n_cells: int, started: float) -> tuple[float, float]:
+def annotate_once(folder: Path, n_cells: int, started: float) -> float:
+    """Annotate a file; return the seconds from `started` to the first scored cells."""
     from sctransformer.annotation.pipeline import annotate_file
     from sctransformer.annotation.settings import AnnotationSettings
 
@@ -144,21 +137,21 @@ def _annotate_here(folder: Path, n_cells: int, started: float) -> tuple[float, f
 
     with tempfile.TemporaryDirectory(dir=folder) as out:
         source = folder / f"{n_cells}.h5ad"
-        settings = AnnotationSettings(batch_cells=MEMORY_BATCH)  # memory goes with it, and calibration may vary
+        settings = AnnotationSettings(batch_cells=MEMORY_BATCH)  # memory depends on it, and calibration varies
         annotate_file(read_bundle(folder / BUNDLE), "speed", "speed", source, Path(out), settings, on_progress)
-    return own_peak_mib(), first[0]
+    return first[0]
 
 
 def measure(n_cells: int, n_genes: int, params: Params, repeats: int, memory: list[int]) -> dict[str, Any]:
-    """Rates, their ratios, and memory by number of cells."""
+    """Throughput, ratios of throughput, and memory by number of cells."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        cells = draw_cells(min(DRAWN, max([n_cells, *memory])), 2 * n_genes)  # the drawn panel is half of the genes
+        cells = draw_cells(min(SIMULATED, max([n_cells, *memory])), 2 * n_genes)  # the panel is half of the genes
         draw_bundle(cells, params, folder / BUNDLE, n_genes)
         for number in {n_cells, *memory} - {0}:
             write_cells(cells, number, folder / f"{number}.h5ad")
-        peaks = {str(number): alone(folder, number) for number in memory}
-        found = rates(ways(folder, cells, n_cells, params), repeats) if n_cells else {}
+        peaks = {str(number): memory_of(folder, number) for number in memory}
+        found = cells_per_second(methods(folder, cells, n_cells, params), repeats) if n_cells else {}
     ratios = {}
     if found:
         ratios = {
@@ -184,21 +177,21 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=None)
-    parser.add_argument("--genes", type=int, default=2048, help="of the panel; the file has twice as many")
+    parser.add_argument("--genes", type=int, default=2048, help="genes of the panel; the file has twice as many")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--memory", type=int, nargs="+", default=[], help="numbers of cells whose memory is compared")
+    parser.add_argument("--memory", type=int, nargs="+", default=[], help="numbers of cells to measure memory for")
     parser.add_argument("-S", "--set", action="append", default=[], metavar="SECTION.NAME=VALUE")
     options = parser.parse_args()
     n_cells = options.cells if options.cells is not None else (0 if options.memory else 4000)
 
     params = with_overrides(load_params(), options.set)
-    figures = measure(n_cells, options.genes, params, options.repeats, options.memory)
-    print(json.dumps(figures))
-    for name, rate in figures["cells_per_s"].items():
+    measured = measure(n_cells, options.genes, params, options.repeats, options.memory)
+    print(json.dumps(measured))
+    for name, rate in measured["cells_per_s"].items():
         print(f"{name:<24}{rate:>10,.1f} cells/s")
-    for name, value in figures["ratios"].items():
+    for name, value in measured["ratios"].items():
         print(f"{name:<24}{value:>10.3f}")
-    for number, row in figures["memory"].items():
+    for number, row in measured["memory"].items():
         print(f"{int(number):>9,} cells  {row['peak_mib']:>7,.0f} MiB  first scored after {row['first_cell_s']:.1f} s")
 
 

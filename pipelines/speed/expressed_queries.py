@@ -1,13 +1,14 @@
-"""Would it pay to let only the genes ask that a cell expresses? Measured on real cells; the model does not do it.
+"""Would it be faster to compute attention only for genes that a cell expresses? The model does not do this.
 
     python -m pipelines.speed.expressed_queries                       the example cells and the built-in network
     python -m pipelines.speed.expressed_queries cells.h5ad network.tsv.gz -S model.width=64
 
-One regulation layer (attention and feed-forward block, `mask` mode, sizes of params.yaml) in torch on the CPU, on
-batches of cells in file order. Once all genes of the panel ask, as in the model; once those of the cell that have a
-count, padded to the most of the batch: their tokens and rows of the prior are gathered, the results scattered back, and
-the tokens of the other genes pass as they are. Keys stay all regulators. So a gene that asks must be told the same both
-times: the largest difference is printed. In turns; the median counts, as a ratio within the run.
+Times one regulation layer (attention and feed-forward block, `mask` mode, sizes of params.yaml) in torch on the CPU, on
+batches of cells in file order, in two ways. First with all genes of the panel as queries, as in the model. Then only
+with the expressed genes of each cell as queries, padded to the maximum of the batch: their tokens and rows of the prior
+are gathered, the results are scattered back, and the tokens of other genes do not change. The keys are all regulators
+both times, so the results for expressed genes must be equal; the largest difference is printed. The two ways take
+turns, and the ratio of the medians counts.
 """
 
 import argparse
@@ -44,7 +45,7 @@ from sctransformer.training.build import build_model
 
 @dataclass(frozen=True)
 class PanelCounts:
-    """Cells over the panel that the pipeline would choose, with all cells for training."""
+    """Counts over the gene panel that the pipeline would choose if all cells were training cells."""
 
     counts: sparse.csr_matrix
     library_size_N: NDArray[np.float32]
@@ -56,7 +57,7 @@ def read_panel(cells: Path, network: Path, budget: int) -> PanelCounts:
     """Read a file and choose its panel.
 
     Raises:
-        UserError: cells or network cannot be read, or do not fit each other.
+        UserError: cells or network cannot be read, or do not match.
     """
     pairs = read_network(network).pairs
     with CellFile(cells) as file:
@@ -74,7 +75,7 @@ def read_panel(cells: Path, network: Path, budget: int) -> PanelCounts:
 
 
 def make_model(found: PanelCounts, params: Params) -> PriorBiasedTransformer:
-    """A model over the panel whose branches are open: at their first weights, zero, any two ways would agree."""
+    """A model over the panel with changed weights: with initial weights of zero any two ways would agree."""
     genes, n_regulators = found.panel["gene"].tolist(), int(found.panel["is_regulator"].sum())
     sizes = params.model.model_dump() | {"mode": "mask", "depth": 1}
     config = ModelConfig(n_genes=len(genes), n_regulators=n_regulators, n_classes=2, **sizes)
@@ -87,55 +88,55 @@ def make_model(found: PanelCounts, params: Params) -> PriorBiasedTransformer:
 
 
 def expressed(counts_NG: Tensor) -> Tensor:
-    """Indices of the genes that each cell expresses, rising, cells x most of them; padded with the number of genes."""
+    """Indices of the expressed genes of each cell, cells x their maximum number, padded with the number of genes."""
     row_P, gene_P = counts_NG.nonzero(as_tuple=True)
     number_N = torch.bincount(row_P, minlength=len(counts_NG))
     place_P = torch.arange(len(row_P)) - (number_N.cumsum(0) - number_N)[row_P]
-    gene_NE = torch.full((len(counts_NG), int(number_N.max())), counts_NG.shape[1])
-    gene_NE[row_P, place_P] = gene_P
-    return gene_NE
+    gene_NQ = torch.full((len(counts_NG), int(number_N.max())), counts_NG.shape[1])
+    gene_NQ[row_P, place_P] = gene_P
+    return gene_NQ
 
 
 def layer_for_expressed(
     layer: RegulationLayer, x_NGD: Tensor, n_keys: int, prior_GS: Tensor, counts_NG: Tensor
 ) -> Tensor:
-    """A regulation layer in which the genes that are not expressed neither ask nor change.
+    """A regulation layer in which genes that are not expressed are no queries and do not change.
 
     Args:
         layer, x_NGD, n_keys: as in `RegulationLayer.forward`.
-        prior_GS: the prior, the same for every head.
+        prior_GS: the prior, shared by all heads.
         counts_NG: raw counts of these genes.
     """
     n_cells, n_genes, width = x_NGD.shape
     attention = layer.attention
-    gene_NE = expressed(counts_NG)
-    where_NED = gene_NE[:, :, None].expand(-1, -1, width)
-    # one more token and row, of no gene, where a cell expresses fewer genes than another
-    padded_NZD = torch.cat([x_NGD, torch.zeros(n_cells, 1, width)], dim=1)
+    gene_NQ = expressed(counts_NG)
+    index_NQD = gene_NQ[:, :, None].expand(-1, -1, width)
+    # an extra token and row of the prior, for cells that express fewer genes than others
+    padded = torch.cat([x_NGD, torch.zeros(n_cells, 1, width)], dim=1)
     sink_alone_S = mask_bias(np.zeros((1, n_keys), dtype=bool))[0, 0]
-    prior_NES = torch.cat([prior_GS, torch.from_numpy(sink_alone_S)[None]])[gene_NE]
-    own_NED = padded_NZD.gather(1, where_NED)
+    prior_NQS = torch.cat([prior_GS, torch.from_numpy(sink_alone_S)[None]])[gene_NQ]
+    token_NQD = padded.gather(1, index_NQD)
 
     key_NKD, value_NKD = attention.key_value(layer.attention_norm(x_NGD[:, :n_keys])).chunk(2, dim=-1)
     key_NSD = torch.cat([key_NKD, attention.sink_key_D.expand(n_cells, 1, width)], dim=1)
     value_NSD = torch.cat([value_NKD, attention.sink_value_D.expand(n_cells, 1, width)], dim=1)
-    query_NED = attention.query(layer.attention_norm(own_NED))
-    query_NHEd, key_NHSd, value_NHSd = (
+    query_NQD = attention.query(layer.attention_norm(token_NQD))
+    query_NHQd, key_NHSd, value_NHSd = (
         x.view(n_cells, -1, attention.heads, width // attention.heads).transpose(1, 2)
-        for x in (query_NED, key_NSD, value_NSD)
+        for x in (query_NQD, key_NSD, value_NSD)
     )
-    read_NHEd = scaled_dot_product_attention(query_NHEd, key_NHSd, value_NHSd, attn_mask=prior_NES[:, None])
-    own_NED = own_NED + attention.output(read_NHEd.transpose(1, 2).reshape(n_cells, -1, width))
-    own_NED = own_NED + layer.feedforward(own_NED)
-    return padded_NZD.scatter(1, where_NED, own_NED)[:, :n_genes]
+    read_NHQd = scaled_dot_product_attention(query_NHQd, key_NHSd, value_NHSd, attn_mask=prior_NQS[:, None])
+    token_NQD = token_NQD + attention.output(read_NHQd.transpose(1, 2).reshape(n_cells, -1, width))
+    token_NQD = token_NQD + layer.feedforward(token_NQD)
+    return padded.scatter(1, index_NQD, token_NQD)[:, :n_genes]
 
 
 def measure(found: PanelCounts, params: Params, batch: int, most_cells: int, repeats: int) -> dict[str, Any]:
-    """Shares of zeros, seconds of both ways and the largest difference, over the first cells of a file."""
+    """Share of zeros, seconds of both ways and the largest difference, on the first cells of a file."""
     model = make_model(found, params)
     layer = cast(RegulationLayer, model.layers[0])
     prior_HQS = cast(Tensor, model.prior_HQS)
-    n_reading = prior_HQS.shape[1]
+    n_queries = prior_HQS.shape[1]
     n_cells = min(most_cells, found.counts.shape[0])
     parts = [slice(start, min(start + batch, n_cells)) for start in range(0, n_cells, batch)]
     counts = [torch.from_numpy(found.counts[part].toarray().astype(np.float32)) for part in parts]
@@ -146,7 +147,7 @@ def measure(found: PanelCounts, params: Params, batch: int, most_cells: int, rep
         for repeat in range(repeats + 1):
             taken = dict.fromkeys(seconds, 0.0)
             for counts_NG, size_N in zip(counts, sizes, strict=True):
-                x_NQD, counts_NQ = model.tokens(counts_NG, size_N)[:, :n_reading], counts_NG[:, :n_reading]
+                x_NQD, counts_NQ = model.tokens(counts_NG, size_N)[:, :n_queries], counts_NG[:, :n_queries]
                 started = time.perf_counter()
                 every_NQD = layer(x_NQD, model.config.n_keys, prior_HQS)
                 between = time.perf_counter()
@@ -156,7 +157,7 @@ def measure(found: PanelCounts, params: Params, batch: int, most_cells: int, rep
                 if not repeat:
                     asks_NQ = counts_NQ > 0
                     differences.append(float((every_NQD - some_NQD)[asks_NQ].abs().max()))
-                    padded.append(float(asks_NQ.sum(dim=1).max()) / n_reading)
+                    padded.append(float(asks_NQ.sum(dim=1).max()) / n_queries)
             if repeat:
                 for name, value in taken.items():
                     seconds[name].append(value)
@@ -166,7 +167,7 @@ def measure(found: PanelCounts, params: Params, batch: int, most_cells: int, rep
         "cells": n_cells,
         "genes": model.config.n_genes,
         "regulators": model.config.n_regulators,
-        "genes_in_layers": n_reading,
+        "genes_in_layers": n_queries,
         "width": model.config.width,
         "batch": batch,
         "zeros": round(1.0 - found.counts.count_nonzero() / n_panel, 4),
@@ -192,10 +193,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     params = with_overrides(load_params(), options.set)
     if not options.cells.exists():
-        raise UserError(f"{options.cells}: no such file; `dvc repro example_data` makes the example cells.")
+        raise UserError(f"{options.cells}: no such file; `dvc repro example_data` creates the example cells.")
     found = read_panel(options.cells, options.network or params.prior.network, params.prepare.gene_budget)
-    figures = measure(found, params, options.batch, options.most_cells, options.repeats)
-    print(json.dumps({"file": options.cells.name, "threads": options.threads} | figures))
+    measured = measure(found, params, options.batch, options.most_cells, options.repeats)
+    print(json.dumps({"file": options.cells.name, "threads": options.threads} | measured))
 
 
 if __name__ == "__main__":

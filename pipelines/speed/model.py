@@ -1,50 +1,50 @@
-"""How fast the model is, dense against genes x regulators, as ratios within one run.
+"""Speed of the model: dense attention compared with genes x regulators, as ratios within one run.
 
     python -m pipelines.speed.model                                       a table, and JSON lines in outputs/speed
     python -m pipelines.speed.model --genes 2048 --regulators 128 --modes dense mask --width 64 --depth 2
     python -m pipelines.speed.model --device cuda --dtype bfloat16 --compile --genes 2048 --regulators 256 --width 256 \
         --depth 6
 
-Needs the package `model` alone, so torch and numpy, and matplotlib where a picture is drawn. Every repeat runs each
-mode once and one large matrix product, one after the other and on the same threads; a figure is the median over the
-repeats. On a shared machine trust the ratios, not the times. With two or more gene counts a line is fitted to seconds
-over genes, for each mode and number of regulators, and with three or more it is drawn (outputs/speed).
+Needs only torch and numpy, and matplotlib for the plot. In every repeat, each mode and one large matrix product run
+once on the same threads; results are medians over the repeats. On a shared machine trust the ratios, not the times.
+With two or more gene counts a line is fitted to seconds over genes, for each mode and number of regulators; with three
+or more it is plotted (outputs/speed).
 """
 
 import argparse
 import json
 import resource
 import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from pipelines.speed.linear_scaling import Line, draw, fitted
+from pipelines.speed.isolated import run_isolated
+from pipelines.speed.linear_scaling import Line, fit_line, plot_lines
 from pipelines.speed.own_peak import own_peak_mib
+from pipelines.speed.timing import Work, time_in_turns
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.prior.bias import mask_bias
 
 RESULTS = Path("outputs/speed/model.jsonl")
-PICTURE = Path("outputs/speed/genes.png")
+PLOT = Path("outputs/speed/genes.png")
 MODES = ("dense", "regulators", "bias", "mask")
 DENSITY = 0.03
 """Share of regulator x gene pairs that are edges; CollecTRI has 0.014 to 0.030 on panels of 1,024 genes."""
 REGULATED_SHARE = 0.57
-"""Share of the genes that have a regulator and come first, as in a panel; CollecTRI: 0.26 (Kang) and 0.56 (MUDAN)."""
+"""Share of the genes that have a regulator; they come first, as in a panel. CollecTRI: 0.26 (Kang), 0.56 (MUDAN)."""
 CLASSES = 10
 MATMUL_SIZE = 2048
 
 
 @dataclass(frozen=True)
 class Case:
-    """One model, on one device."""
+    """A model on a device."""
 
     mode: str
     genes: int
@@ -61,21 +61,21 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What was measured of a case."""
+class Measurement:
+    """The results for a case."""
 
     inference_cells_per_s: float
     training_cells_per_s: float
     attention_cells_per_s: float
-    """One regulation layer's attention alone, forward."""
+    """Forward pass of the attention of one regulation layer."""
     inference_gflops: float
-    """Billions of floating-point operations of matrix products a second, forward, whole model."""
+    """Floating-point operations of matrix products per second in a forward pass of the whole model, in billions."""
     share_of_matmul: float
-    """Of the rate of one large matrix product in the same run, on the same threads."""
+    """`inference_gflops` as a share of `matmul_gflops`."""
     matmul_gflops: float
-    """That rate."""
+    """Rate of one large matrix product in the same run, on the same threads."""
     peak_mib: float
-    """Of a training step, above what the process held before (CPU) or allocated (GPU)."""
+    """Memory that a training step adds to the process (CPU) or allocates (GPU)."""
 
 
 def make_model(case: Case) -> PriorBiasedTransformer:
@@ -104,28 +104,28 @@ def make_model(case: Case) -> PriorBiasedTransformer:
     return PriorBiasedTransformer(config, prior_HGS).to(case.device)
 
 
-def reading(case: Case) -> int:
-    """Genes that pass the layers: in `mask` mode those that have a regulator."""
+def n_queries(case: Case) -> int:
+    """Number of genes that go through the layers: in `mask` mode those with a regulator."""
     return max(case.regulators, round(case.genes * REGULATED_SHARE)) if case.mode == "mask" else case.genes
 
 
 def matrix_flops(case: Case) -> float:
-    """Floating-point operations of the matrix products of a forward pass, a cell.
+    """Floating-point operations of the matrix products of a forward pass, per cell.
 
-    A layer: query and output projections of the genes, key and value of the keys, scores and weighted sum, the
-    feed-forward block. The readout: a score and a weighted sum of each head, scores times their weights, projection and
-    feed-forward block; then the classifier. In `mask` mode genes without a regulator pass the layers by.
+    Layer: query and output projections of the genes, key and value projections of the keys, scores and weighted sum,
+    feed-forward block. Readout: score and weighted sum per head, scores times their weights, projection, feed-forward
+    block. Then the classifier. In `mask` mode genes without a regulator skip the layers.
     """
     genes, width, heads, embedding = case.genes, case.width, case.readout_heads, case.embedding
     keys = case.genes if case.mode == "dense" else case.regulators
-    queries = reading(case)
+    queries = n_queries(case)
     layer = 12 * queries * width * width + 4 * keys * width * width + 4 * queries * (keys + 1) * width
     readout = 4 * heads * genes * width + 2 * genes * embedding + 2 * heads * width * embedding + 4 * embedding**2
     return float(case.depth * layer + readout + 2 * embedding * CLASSES)
 
 
 def make_batch(case: Case) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Counts, library sizes and labels of random cells, nine of ten counts zero."""
+    """Counts, library sizes and labels of random cells; nine of ten counts are zero."""
     generator = torch.Generator().manual_seed(0)
     counts_NG = torch.poisson(torch.full((case.batch, case.genes), 0.1), generator=generator)
     labels_N = torch.randint(CLASSES, (case.batch,), generator=generator)
@@ -133,8 +133,8 @@ def make_batch(case: Case) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return counts_NG.to(case.device), sizes_N.to(case.device), labels_N.to(case.device)
 
 
-def steps_of(case: Case) -> dict[str, Callable[[], None]]:
-    """The pieces of work to time, by name."""
+def works_of(case: Case) -> dict[str, Work]:
+    """What is timed for a case, by name."""
     model = make_model(case)
     counts_NG, sizes_N, labels_N = make_batch(case)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
@@ -148,8 +148,8 @@ def steps_of(case: Case) -> dict[str, Callable[[], None]]:
     def attention() -> None:
         layer: Any = model.layers[0]
         with torch.no_grad(), cast:
-            n_reading = case.genes if model.prior_HQS is None else model.prior_HQS.shape[1]
-            x_NQD = model.tokens(counts_NG, sizes_N)[:, :n_reading]
+            n_genes = case.genes if model.prior_HQS is None else model.prior_HQS.shape[1]
+            x_NQD = model.tokens(counts_NG, sizes_N)[:, :n_genes]
             layer.attention(x_NQD, model.config.n_keys, model.prior_HQS, layer.scale_H)
 
     def training() -> None:
@@ -162,19 +162,13 @@ def steps_of(case: Case) -> dict[str, Callable[[], None]]:
     return {"inference": inference, "attention": attention, "training": training}
 
 
-def seconds_of(work: Callable[[], None], device: str) -> float:
-    """Wall-clock seconds of a piece of work."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    work()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
+def waiter(device: str) -> Work:
+    """A function that waits for work on the device."""
+    return torch.cuda.synchronize if device == "cuda" else lambda: None
 
 
-def large_product(device: str, dtype: str) -> Callable[[], None]:
-    """The multiplication of two square matrices of MATMUL_SIZE, as fast as this machine multiplies."""
+def matrix_product(device: str, dtype: str) -> Work:
+    """The product of two square matrices of size MATMUL_SIZE, as a measure of the machine."""
     factor = torch.randn(MATMUL_SIZE, MATMUL_SIZE, device=device, dtype=getattr(torch, dtype))
     product_ = torch.empty_like(factor)
 
@@ -184,56 +178,47 @@ def large_product(device: str, dtype: str) -> Callable[[], None]:
     return multiply
 
 
-def peak_mib(case: Case, threads: int) -> float:
-    """Memory that a training step adds, measured in a process of its own."""
-    with get_context("spawn").Pool(1) as pool:
-        return float(pool.apply(_peak_here, (case, threads)))
-
-
-def _peak_here(case: Case, threads: int) -> float:
+def training_memory_mib(case: Case, threads: int) -> float:
+    """Memory that a training step adds; to be called in a new process."""
     torch.set_num_threads(threads)
-    work = steps_of(case)["training"]
+    step = works_of(case)["training"]
     if case.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-        work()
+        step()
         return torch.cuda.max_memory_allocated() / 2**20
     resident_pages = int(Path("/proc/self/statm").read_text().split()[1])
-    work()
+    step()
     return own_peak_mib() - resident_pages * resource.getpagesize() / 2**20
 
 
-def measure(cases: list[Case], repeats: int, threads: int) -> Iterator[tuple[Case, Figures]]:
-    """Figures of cases that differ in their mode, measured in turns."""
-    steps = {case: steps_of(case) for case in cases}
-    multiply, product_seconds = large_product(cases[0].device, cases[0].dtype), []
-    seconds: dict[tuple[Case, str], list[float]] = {}
-    for repeat in range(repeats + 1):
-        product_seconds.append(seconds_of(multiply, cases[0].device))
-        for case in cases:
-            for name, work in steps[case].items():
-                taken = seconds_of(work, case.device)
-                if repeat:  # the first warms up
-                    seconds.setdefault((case, name), []).append(taken)
-    rate = 2 * MATMUL_SIZE**3 / statistics.median(product_seconds[1:]) / 1e9
+def measure(cases: list[Case], repeats: int, threads: int) -> Iterator[tuple[Case, Measurement]]:
+    """Measure cases that differ in their mode, in turns."""
+    device, dtype = cases[0].device, cases[0].dtype
+    works: dict[tuple[Case | None, str], Work] = {(None, "product"): matrix_product(device, dtype)}
     for case in cases:
-        cells = {name: case.batch / statistics.median(seconds[case, name]) for name in steps[case]}
-        gflops = matrix_flops(case) * cells["inference"] / 1e9
+        works |= {(case, name): work for name, work in works_of(case).items()}
+    times = time_in_turns(works, repeats, wait=waiter(device))
+    seconds = {key: statistics.median(values) for key, values in times.items()}
+    rate = 2 * MATMUL_SIZE**3 / seconds[None, "product"] / 1e9
+    for case in cases:
+        gflops = matrix_flops(case) * case.batch / seconds[case, "inference"] / 1e9
+        peak, _ = run_isolated(training_memory_mib, case, threads)
         yield (
             case,
-            Figures(
-                inference_cells_per_s=cells["inference"],
-                training_cells_per_s=cells["training"],
-                attention_cells_per_s=cells["attention"],
+            Measurement(
+                inference_cells_per_s=case.batch / seconds[case, "inference"],
+                training_cells_per_s=case.batch / seconds[case, "training"],
+                attention_cells_per_s=case.batch / seconds[case, "attention"],
                 inference_gflops=gflops,
                 share_of_matmul=gflops / rate,
                 matmul_gflops=rate,
-                peak_mib=peak_mib(case, threads),
+                peak_mib=peak,
             ),
         )
 
 
-def main() -> None:
-    """Measure and print."""
+def parse_options() -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--genes", type=int, nargs="+", default=[512, 1024, 2048, 4096])
     parser.add_argument("--regulators", type=int, nargs="+", default=[64, 128, 300])
@@ -249,52 +234,61 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def row(case: Case, measured: Measurement, dense: Measurement | None) -> str:
+    """A row of the table; `dense` is the measurement of the dense mode with the same sizes, once it is known."""
+    ratios = ["-", "-"]
+    if dense is not None:
+        ratios = [
+            f"{measured.inference_cells_per_s / dense.inference_cells_per_s:.1f}",
+            f"{measured.training_cells_per_s / dense.training_cells_per_s:.1f}",
+        ]
+    values = (
+        case.genes,
+        case.regulators,
+        case.mode,
+        f"{measured.inference_cells_per_s:,.0f}",
+        ratios[0],
+        f"{measured.training_cells_per_s:,.0f}",
+        ratios[1],
+        f"{measured.share_of_matmul:.2f}",
+        f"{measured.peak_mib:,.0f}",
+    )
+    return "".join(f"{value!s:>11}" for value in values)
+
+
+def main() -> None:
+    """Measure and print."""
+    options = parse_options()
     torch.set_num_threads(options.threads)
     sizes = (options.width, options.depth, options.heads, options.readout_heads, options.embedding)
     shared = (*sizes, options.batch, options.device, options.dtype)
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     columns = ("genes", "regulators", "mode", "cells/s", "x dense", "training", "x dense", "of matmul", "MiB")
     print("".join(f"{column:>11}" for column in columns))
-    seconds: dict[tuple[str, int], list[tuple[int, float]]] = {}
+    points: dict[tuple[str, int], list[tuple[int, float]]] = {}
     with RESULTS.open("a") as stream:
         for genes, regulators in product(options.genes, options.regulators):
             cases = [Case(mode, genes, regulators, *shared, compiled=options.compile) for mode in options.modes]
-            dense: Figures | None = None
-            for case, figures in measure(cases, options.repeats, options.threads):
-                dense = figures if case.mode == "dense" else dense
-                seconds.setdefault((case.mode, regulators), []).append((genes, 1 / figures.inference_cells_per_s))
-                stream.write(json.dumps(asdict(case) | asdict(figures)) + "\n")
+            dense: Measurement | None = None
+            for case, measured in measure(cases, options.repeats, options.threads):
+                dense = measured if case.mode == "dense" else dense
+                points.setdefault((case.mode, regulators), []).append((genes, 1 / measured.inference_cells_per_s))
+                stream.write(json.dumps(asdict(case) | asdict(measured)) + "\n")
                 stream.flush()
-                faster = [
-                    "-" if dense is None else f"{own / other:.1f}"
-                    for own, other in (
-                        (figures.inference_cells_per_s, dense.inference_cells_per_s if dense else 1.0),
-                        (figures.training_cells_per_s, dense.training_cells_per_s if dense else 1.0),
-                    )
-                ]
-                row = (
-                    genes,
-                    regulators,
-                    case.mode,
-                    f"{figures.inference_cells_per_s:,.0f}",
-                    faster[0],
-                    f"{figures.training_cells_per_s:,.0f}",
-                    faster[1],
-                    f"{figures.share_of_matmul:.2f}",
-                    f"{figures.peak_mib:,.0f}",
-                )
-                print("".join(f"{value!s:>11}" for value in row), flush=True)
-    report_lines({name: fitted(points) for name, points in seconds.items() if len(points) > 1})
+                print(row(case, measured, dense), flush=True)
+    report_lines({name: fit_line(pairs) for name, pairs in points.items() if len(pairs) > 1})
 
 
 def report_lines(lines: dict[tuple[str, int], Line]) -> None:
-    """Print how seconds a cell grow with genes, and draw it where three gene counts or more were measured."""
+    """Print how seconds per cell grow with genes, and plot it if at least three gene counts were measured."""
     for (mode, regulators), line in lines.items():
         print(f"{mode}, {regulators} regulators: {line}")
     if any(len(line.genes) > 2 for line in lines.values()):
-        draw({f"{mode}, {regulators}": line for (mode, regulators), line in lines.items()}, PICTURE)
-        print(f"picture: {PICTURE}")
+        plot_lines({f"{mode}, {regulators}": line for (mode, regulators), line in lines.items()}, PLOT)
+        print(f"plot: {PLOT}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Seconds and peak memory of bringing cells in, by number of cells: `python -m pipelines.speed.preparation`.
+"""Duration and peak memory of data preparation by number of cells: `python -m pipelines.speed.preparation`.
 
-Simulated files of two (or more) sizes go through `sctransformer data check` and the stages ingest and prepare, each a
-process of its own. What streams keeps its peak memory while the cells multiply; what loads does not.
+Simulated files of two or more sizes go through `sctransformer data check` and the stages ingest and prepare, each in a
+process of its own. The peak memory of a step that streams does not grow with the number of cells.
 """
 
 import argparse
@@ -26,13 +26,13 @@ STEPS: Mapping[str, tuple[str, ...]] = {
     "ingest": (sys.executable, "-m", "sctransformer.pipeline.stages.ingest"),
     "prepare": (sys.executable, "-m", "sctransformer.pipeline.stages.prepare"),
 }
-"""Name and command of what is measured, in order; `data check` is given the file."""
+"""Commands to measure, by name and in order; `data check` also gets the file."""
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one process needed."""
+    """Duration and peak memory of one process."""
 
     cells: int
     step: str
@@ -40,19 +40,19 @@ class Measurement:
     peak_bytes: int
 
 
-def measured(command: Sequence[str | Path], folder: Path, log: Path) -> tuple[float, int]:
-    """Run a command in a folder; give its seconds and the largest resident memory of it or of a child it waited for.
+def run_measured(command: Sequence[str | Path], folder: Path, log: Path) -> tuple[float, int]:
+    """Run a command in a folder and measure its duration and peak memory.
 
-    The system keeps that maximum itself, so nothing is sampled and nothing missed. What this process
-    holds when it starts the command counts too; that is less than what any step imports.
+    The peak is the maximum that the operating system keeps for the process and its children, so nothing is sampled. It
+    includes the memory of this process when it starts the command, which is less than what any step imports.
 
     Args:
         command: the command.
-        folder: where it runs; modules of the project are found from anywhere.
-        log: takes its output.
+        folder: its working folder; the modules of the project are importable from there.
+        log: file for its output.
 
     Raises:
-        UserError: it failed; with the end of its output.
+        UserError: the command failed; the message ends with its last lines of output.
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")])}
     started = time.perf_counter()
@@ -61,20 +61,20 @@ def measured(command: Sequence[str | Path], folder: Path, log: Path) -> tuple[fl
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        words, end = " ".join(map(str, command[1:])), " | ".join(log.read_text().splitlines()[-3:])
-        raise UserError(f"{words}: ended with code {process.returncode}: {end}")
+        words, last_lines = " ".join(map(str, command[1:])), " | ".join(log.read_text().splitlines()[-3:])
+        raise UserError(f"{words}: failed with exit code {process.returncode}: {last_lines}")
     return time.perf_counter() - started, usage.ru_maxrss * _RSS_UNIT
 
 
 def simulate(cells: int, genes: int, folder: Path) -> Measurement:
-    """Simulate `cells.h5ad` and `cells.edges.tsv` in a folder, and write the params.yaml that points at them."""
+    """Simulate `cells.h5ad` and `cells.edges.tsv` in a folder, and write a params.yaml for them."""
     command = (*PROGRAM, "data", "simulate", "--cells", str(cells), "--genes", str(genes), "-o", "cells.h5ad")
-    seconds, peak = measured(command, folder, folder / "simulate.log")
+    seconds, peak = run_measured(command, folder, folder / "simulate.log")
     params = yaml.safe_load((PROJECT / "params.yaml").read_text())
-    params["data"] = {  # the project's own entries speak of other cells
+    params["data"] = {  # replaces the section of the project, which describes other cells
         "cells": str(folder / "cells.h5ad"),
         "gene_map": str(packaged_gene_map()),
-        "gene_column": VAR_NAMES,  # the names are invented: nothing to recognise
+        "gene_column": VAR_NAMES,  # simulated names cannot be recognised
     }
     params["prior"]["network"] = str(folder / "cells.edges.tsv")
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
@@ -82,17 +82,17 @@ def simulate(cells: int, genes: int, folder: Path) -> Measurement:
 
 
 def measure(cells: int, genes: int, folder: Path, steps: Sequence[str]) -> list[Measurement]:
-    """Simulate cells and bring them in, step by step."""
-    found = [simulate(cells, genes, folder)]
+    """Simulate cells and run the steps on them."""
+    measurements = [simulate(cells, genes, folder)]
     for step in steps:
         command = (*STEPS[step], "cells.h5ad") if step == "data check" else STEPS[step]
-        seconds, peak = measured(command, folder, folder / f"{step}.log")
-        found.append(Measurement(cells, step, seconds, peak))
-    return found
+        seconds, peak = run_measured(command, folder, folder / f"{step}.log")
+        measurements.append(Measurement(cells, step, seconds, peak))
+    return measurements
 
 
 def table(measurements: Sequence[Measurement]) -> str:
-    """The measurements as text, and by how much each step grew from the smallest to the largest file."""
+    """The measurements as text, and the growth of each step from the smallest to the largest file."""
     lines = [f"{'cells':>10}  {'stage':<10} {'seconds':>8} {'s / 1,000 cells':>16} {'peak MiB':>9}"]
     lines += [
         f"{found.cells:>10,}  {found.step:<10} {found.seconds:>8.1f} {found.seconds / found.cells * 1000:>16.4f} "
@@ -113,7 +113,7 @@ def table(measurements: Sequence[Measurement]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print the table."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.speed.preparation", description=__doc__)
     parser.add_argument("--cells", type=int, nargs="+", default=[50_000, 200_000], help="numbers of cells")
     parser.add_argument("--genes", type=int, default=2000, help="number of genes")

@@ -1,24 +1,24 @@
-"""What it costs to learn how strongly a head follows the prior, against a constant prior and against plain autograd.
+"""Cost of a learned strength of the prior per head, compared with a constant prior and with plain autograd.
 
     python -m pipelines.speed.scaled_prior [--genes 1024 --regulators 128 --density 0.03 --batch 64 --threads 1]
 
-Forward and backward pass of one layer's attention; the median of interleaved repeats, as ratios within one run.
+Forward and backward pass of one layer's attention, timed in turns; medians, and their ratios to the constant prior.
 """
 
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from pipelines.speed.timing import Work, time_in_turns
 from sctransformer.model.scaled_prior import attention_with_scaled_prior
 
 
-def ways(
+def attention_variants(
     genes: int, regulators: int, density: float, batch: int, heads: int, width: int
 ) -> dict[str, Callable[[], Tensor]]:
     """Ways to compute the same attention, by name."""
@@ -45,6 +45,11 @@ def ways(
     return {"constant": constant, "learned": learned, "autograd": autograd}
 
 
+def backward_of(attend: Callable[[], Tensor]) -> Work:
+    """A forward and backward pass."""
+    return lambda: attend().sum().backward()
+
+
 def main() -> None:
     """Measure and print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -59,13 +64,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     sizes = (options.genes, options.regulators, options.density, options.batch, options.heads, options.width)
-    seconds: dict[str, list[float]] = {}
-    for repeat in range(options.repeats + 1):
-        for name, attend in ways(*sizes).items():
-            started = time.perf_counter()
-            attend().sum().backward()
-            if repeat:  # the first warms up
-                seconds.setdefault(name, []).append(time.perf_counter() - started)
+    variants = attention_variants(*sizes)
+    works = {name: backward_of(attend) for name, attend in variants.items()}
+    seconds = time_in_turns(works, options.repeats)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     ratios = {f"{name}_over_constant": medians[name] / medians["constant"] for name in ("learned", "autograd")}
     print(json.dumps(vars(options) | {f"{name}_s": value for name, value in medians.items()} | ratios))

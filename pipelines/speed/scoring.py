@@ -1,30 +1,28 @@
-"""How fast cells are labelled: onnxruntime, the same model in torch, CellTypist, and a file from end to end.
+"""How fast cells are labelled: onnxruntime, the same model in torch, CellTypist, and annotation of a file.
 
     python -m pipelines.speed.scoring                      20,000 cells x 2,048 genes: one JSON line and a table
     python -m pipelines.speed.scoring --cells 50000 --repeats 5 -S model.mode=bias -S model.width=32
-    python -m pipelines.speed.scoring --genes 8192 --panel 2048     a file with more genes than the model knows
+    python -m pipelines.speed.scoring --genes 8192 --panel 2048     a file with more genes than the panel of the model
 
-The model is that of params.yaml (`-S` sets single parameters) with random weights, which decide nothing of the speed;
-cells and network are random too. The panel is all genes of the file, which is what CellTypist reads, unless `--panel`
-says less. In one run, in turns, the median counts:
+The model is that of params.yaml (`-S` sets parameters) with random weights, which do not affect its speed; cells and
+network are random too. The panel is all genes of the file, as for CellTypist, unless `--panel` is given. Methods are
+timed in turns, and the median counts:
 
-- onnxruntime: a bundle's graph on raw counts in memory (CSR), as `sctransformer annotate` calls it;
-- torch: the same model, batches and cells, eager;
-- celltypist: `celltypist.annotate` with a model of some of the cells, on an AnnData whose X is normalised and logged
-  already (CSR), which the model does in its graph and CellTypist asks of its users;
-- annotate_file: the same cells from an h5ad file to a labelled h5ad file, with hashing, reading and writing.
+- onnxruntime: the graph of a bundle on raw counts in memory (CSR), as `sctransformer annotate` runs it;
+- torch: the same model, batches and cells, in eager mode;
+- celltypist: `celltypist.annotate` on an AnnData whose X is already normalised and logged (CSR). The graph of the model
+  includes this step; CellTypist leaves it to its users;
+- annotate_file: the same cells from an h5ad file to an annotated h5ad file, with hashing, reading and writing.
 
-Memory is the peak of a process that does this alone once, imports and training of CellTypist included. Each uses all
-cores. On a shared machine trust the ratios, not the times.
+Memory is the peak of a process that runs one method once, including imports and the training of CellTypist. Each method
+uses all cores. On a shared machine trust the ratios, not the times.
 """
 
 import argparse
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +32,9 @@ from anndata import read_h5ad
 from numpy.typing import NDArray
 from scipy import sparse
 
-from pipelines.speed.own_peak import own_peak_mib
+from pipelines.speed.isolated import run_isolated
 from pipelines.speed.synthetic import draw_bundle, draw_cells, make_model
+from pipelines.speed.timing import Work, time_in_turns
 from sctransformer._constants import OBS
 from sctransformer.annotation.pipeline import annotate_file
 from sctransformer.annotation.session import ScoringSession
@@ -46,27 +45,31 @@ from sctransformer.export.bundle import Bundle, read_bundle
 from sctransformer.params import Params, load_params, with_overrides
 
 CELLS, BUNDLE = "cells.h5ad", "bundle"
-TAUGHT = 300
-"""Cells that CellTypist learns from: how many changes nothing in how fast it labels."""
-
-Work = Callable[[], object]
+TRAINING_CELLS = 300
+"""Cells that CellTypist is trained on; their number does not affect how fast it predicts."""
 
 
 def in_batches(
     folder: Path, score: Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]], bundle: Bundle
 ) -> Work:
-    """Label all cells in memory with a function of counts over the panel and library sizes."""
+    """Label all cells in memory, batch by batch.
+
+    Args:
+        folder: folder with the cells.
+        score: scores of a batch from counts over the panel and library sizes.
+        bundle: the bundle, for its panel.
+    """
     cells = read_h5ad(folder / CELLS)
     counts = sparse.csr_matrix(cells.X)
     columns = cells.var_names.get_indexer(pd.Index(bundle.genes))
     sizes_N = cells.obs[OBS.library_size].to_numpy(dtype=np.float32)
 
     def label() -> NDArray[np.int64]:
-        said = []
+        labels = []
         for start in range(0, len(sizes_N), BATCH_CELLS):
             part = slice(start, start + BATCH_CELLS)
-            said.append(score(np.ascontiguousarray(counts[part].toarray()[:, columns]), sizes_N[part]).argmax(axis=1))
-        return np.concatenate(said)
+            labels.append(score(np.ascontiguousarray(counts[part].toarray()[:, columns]), sizes_N[part]).argmax(axis=1))
+        return np.concatenate(labels)
 
     return label
 
@@ -99,61 +102,43 @@ def with_torch(folder: Path) -> Work:
 
 
 def with_celltypist(folder: Path) -> Work:
-    """Label with CellTypist, on expression that is normalised already."""
+    """Label with CellTypist on normalised expression."""
     from sctransformer.evaluation.baselines import celltypist_on_expression
 
     cells = read_h5ad(folder / CELLS)
     cells.X = log1p_cp10k(cells.X, cells.obs[OBS.library_size].to_numpy(dtype=np.float32))
-    names_N = cells.obs[OBS.cell_type].astype(str).to_numpy(dtype=np.str_)[:TAUGHT]
-    annotate = celltypist_on_expression(cells.X[:TAUGHT], names_N, cells.var_names.tolist())
+    names_N = cells.obs[OBS.cell_type].astype(str).to_numpy(dtype=np.str_)[:TRAINING_CELLS]
+    annotate = celltypist_on_expression(cells.X[:TRAINING_CELLS], names_N, cells.var_names.tolist())
     return lambda: annotate(cells)
 
 
-def from_file_to_file(folder: Path) -> Work:
-    """Read, score and write with `annotate_file`, the graph loaded anew."""
+def with_annotate_file(folder: Path) -> Work:
+    """Read, score and write with `annotate_file`, which loads the graph each time."""
     bundle = read_bundle(folder / BUNDLE)
 
     def annotate() -> AnnotationSummary:
-        out = Path(tempfile.mkdtemp(dir=folder))  # where it has been before it would find nothing to do
+        out = Path(tempfile.mkdtemp(dir=folder))  # in the same folder it would find the finished output
         return annotate_file(bundle, "speed", "speed", folder / CELLS, out)
 
     return annotate
 
 
-WAYS: dict[str, Callable[[Path], Work]] = {
+METHODS: dict[str, Callable[[Path], Work]] = {
     "onnxruntime": with_onnxruntime,
     "torch": with_torch,
     "celltypist": with_celltypist,
-    "annotate_file": from_file_to_file,
+    "annotate_file": with_annotate_file,
 }
 REFERENCE = "celltypist"
 
 
-def peak_mib(name: str, folder: Path) -> float:
-    """Most memory of a process that labels all cells once in one way."""
-    with get_context("spawn").Pool(1) as pool:
-        return float(pool.apply(_peak_here, (name, folder)))
-
-
-def _peak_here(name: str, folder: Path) -> float:
-    WAYS[name](folder)()
-    return own_peak_mib()
-
-
-def seconds_in_turns(folder: Path, repeats: int) -> dict[str, float]:
-    """Median seconds of each way; a first pass that is slow does not count in it, with three or more."""
-    works = {name: make(folder) for name, make in WAYS.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(repeats):
-        for name, work in works.items():
-            started = time.perf_counter()
-            work()
-            seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+def label_once(name: str, folder: Path) -> None:
+    """Label all cells once with one method."""
+    METHODS[name](folder)()
 
 
 def measure(n_cells: int, n_genes: int, n_panel: int, params: Params, repeats: int, memory: bool) -> dict[str, Any]:
-    """Cells a second, ratios to CellTypist's time, and memory, by way."""
+    """Cells per second, time relative to CellTypist, and memory of each method."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         cells = draw_cells(n_cells, n_genes)
@@ -161,8 +146,11 @@ def measure(n_cells: int, n_genes: int, n_panel: int, params: Params, repeats: i
         draw_bundle(cells, params, folder / BUNDLE, n_panel)
         nonzero = cells.X.nnz / np.prod(cells.shape)
         del cells
-        seconds = seconds_in_turns(folder, repeats)
-        peaks = {name: peak_mib(name, folder) for name in WAYS} if memory else {}
+        works = {name: make(folder) for name, make in METHODS.items()}
+        seconds = {
+            name: statistics.median(values) for name, values in time_in_turns(works, repeats, warm_up=False).items()
+        }
+        peaks = {name: run_isolated(label_once, name, folder)[1] for name in METHODS} if memory else {}
     return {
         "cells": n_cells,
         "genes": n_genes,
@@ -170,8 +158,8 @@ def measure(n_cells: int, n_genes: int, n_panel: int, params: Params, repeats: i
         "nonzero": round(float(nonzero), 3),
         "repeats": repeats,
         "model": params.model.model_dump(),
-        "cells_per_s": {name: round(n_cells / taken, 1) for name, taken in seconds.items()},
-        "of_celltypists_time": {name: round(taken / seconds[REFERENCE], 3) for name, taken in seconds.items()},
+        "cells_per_s": {name: round(n_cells / duration, 1) for name, duration in seconds.items()},
+        "of_celltypists_time": {name: round(duration / seconds[REFERENCE], 3) for name, duration in seconds.items()},
         "peak_mib": {name: round(value) for name, value in peaks.items()},
     }
 
@@ -181,20 +169,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=20_000)
     parser.add_argument("--genes", type=int, default=2048)
-    parser.add_argument("--panel", type=int, default=None, help="genes that the model reads (default: all)")
+    parser.add_argument("--panel", type=int, default=None, help="genes in the panel of the model (default: all)")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--no-memory", action="store_true", help="leave the memory of each way out")
+    parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
     parser.add_argument("-S", "--set", action="append", default=[], metavar="SECTION.NAME=VALUE")
     options = parser.parse_args()
 
     params = with_overrides(load_params(), options.set)
     panel = options.genes if options.panel is None else options.panel
-    figures = measure(options.cells, options.genes, panel, params, options.repeats, not options.no_memory)
-    print(json.dumps(figures))
-    print(f"{'way':<15}{'cells/s':>10}{'x CellTypist time':>20}{'peak MiB':>10}")
-    for name in WAYS:
-        rate, ratio = figures["cells_per_s"][name], figures["of_celltypists_time"][name]
-        print(f"{name:<15}{rate:>10,.0f}{ratio:>20.2f}{figures['peak_mib'].get(name, '-')!s:>10}")
+    measured = measure(options.cells, options.genes, panel, params, options.repeats, not options.no_memory)
+    print(json.dumps(measured))
+    print(f"{'method':<15}{'cells/s':>10}{'x CellTypist time':>20}{'peak MiB':>10}")
+    for name in METHODS:
+        rate, ratio = measured["cells_per_s"][name], measured["of_celltypists_time"][name]
+        print(f"{name:<15}{rate:>10,.0f}{ratio:>20.2f}{measured['peak_mib'].get(name, '-')!s:>10}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Cells and a bundle drawn at random, for measuring speed: what they say means nothing."""
+"""Random cells and a bundle with random weights, to measure speed; the predictions mean nothing."""
 
 from pathlib import Path
 from typing import Any
@@ -18,21 +18,21 @@ TYPES = 10
 NONZERO = 0.1
 """Share of counts that are not zero."""
 REGULATOR_SHARE, REGULATED_SHARE = 0.093, 0.54
-"""Of the panel. Of 1,024 genes chosen for sorted blood cells 95 are regulators in CollecTRI, and it regulates 554."""
-EDGES_A_GENE = 5
-"""Mean regulators of a regulated gene."""
+"""Shares of the panel. Of 1,024 genes chosen for sorted blood cells 95 are regulators in CollecTRI and 554 have one."""
+EDGES_PER_GENE = 5
+"""Mean number of regulators of a regulated gene."""
 BLOCK = 2048
-"""Cells drawn at a time."""
+"""Cells simulated at a time."""
 
 
 def draw_cells(n_cells: int, n_genes: int, seed: int = 0) -> AnnData:
-    """Cells of TYPES types with raw counts as CSR, whole-cell counts and labels."""
+    """Simulate cells of TYPES types: raw counts as CSR, library sizes and labels."""
     rng = np.random.default_rng(seed)
     rate_G = np.exp(rng.normal(np.log(NONZERO) - 0.6, 1.3, n_genes))
-    rate_TG = rate_G * np.exp(rng.normal(0.0, 0.7, (TYPES, n_genes)))
+    rate_CG = rate_G * np.exp(rng.normal(0.0, 0.7, (TYPES, n_genes)))
     type_N = np.arange(n_cells) % TYPES
     blocks = [
-        sparse.csr_matrix(rng.poisson(rate_TG[type_N[start : start + BLOCK]]).astype(np.float32))
+        sparse.csr_matrix(rng.poisson(rate_CG[type_N[start : start + BLOCK]]).astype(np.float32))
         for start in range(0, n_cells, BLOCK)
     ]
     counts = sparse.vstack(blocks, format="csr")
@@ -47,7 +47,7 @@ def draw_cells(n_cells: int, n_genes: int, seed: int = 0) -> AnnData:
 
 
 def draw_bundle(cells: AnnData, params: Params, folder: Path, panel_genes: int, seed: int = 0) -> None:
-    """A bundle of the model of params.yaml over some of the genes, with random weights and a random network."""
+    """Write a bundle with the model of params.yaml over a random panel, random weights and a random network."""
     from safetensors.torch import save_file
 
     from sctransformer.data.arrays import CellArrays
@@ -61,8 +61,8 @@ def draw_bundle(cells: AnnData, params: Params, folder: Path, panel_genes: int, 
     few = cells[:BATCH_CELLS, columns].X.toarray()
     sizes_N = cells.obs[OBS.library_size].to_numpy(dtype=np.float32)[:BATCH_CELLS]
     expression_NG = log1p_cp10k(few, sizes_N)
-    edges_GR = rng.random((len(genes), n_regulators)) < EDGES_A_GENE / n_regulators
-    edges_GR[max(n_regulators, int(len(genes) * REGULATED_SHARE)) :] = False  # they come last, as in a real panel
+    edges_GR = rng.random((len(genes), n_regulators)) < EDGES_PER_GENE / n_regulators
+    edges_GR[max(n_regulators, int(len(genes) * REGULATED_SHARE)) :] = False  # unregulated genes come last
     np.fill_diagonal(edges_GR, False)
     prior = pd.DataFrame([(genes[r], genes[t]) for t, r in np.argwhere(edges_GR)], columns=["regulator", "target"])
     config = ModelConfig(n_genes=len(genes), n_regulators=n_regulators, n_classes=TYPES, **params.model.model_dump())
@@ -99,7 +99,7 @@ def draw_bundle(cells: AnnData, params: Params, folder: Path, panel_genes: int, 
 
 
 def make_model(config: Any, prior: pd.DataFrame, vocabulary: pd.DataFrame, seed: int = 0) -> Any:
-    """The model of a bundle in torch."""
+    """A torch model with random weights for the vocabulary and prior of a bundle."""
     from sctransformer.prior.network import Network
     from sctransformer.training.build import build_model, network_prior
 

@@ -1,7 +1,7 @@
-"""The training loop in one process: streaming beside memory, what a checkpoint costs, memory over cells, share of peak.
+"""The training loop in one process: streaming compared with memory, checkpoints, peak memory, share of peak speed.
 
-`python -m pipelines.speed.training` prints JSON lines and ratios, everything in turns within one run. On a machine with
-a GPU `--device cuda --genes 2048 --regulators 256 --width 256 --depth 6` measures the loop there, data included.
+`python -m pipelines.speed.training` prints JSON lines and ratios; runs take turns. On a machine with a GPU,
+`--device cuda --genes 2048 --regulators 256 --width 256 --depth 6` measures the loop there, including loading of data.
 """
 
 import argparse
@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from pipelines.speed.model import MATMUL_SIZE, Case, large_product, matrix_flops, seconds_of
+from pipelines.speed.model import MATMUL_SIZE, Case, matrix_flops, matrix_product, waiter
+from pipelines.speed.timing import seconds_of
 from pipelines.speed.training_cells import task_of, write_cells
 from sctransformer.training.checkpoint import Checkpoint, save_checkpoint
 from sctransformer.training.cluster import Task
@@ -25,11 +26,11 @@ from sctransformer.training.loop import fit
 from sctransformer.training.report import EpochReport
 
 FORWARD_AND_BACKWARD = 3
-"""Operations of a training step over those of inference."""
+"""Operations of a training step relative to inference."""
 
 
 def epochs_of(task: Task, device: torch.device) -> tuple[list[EpochReport], list[float]]:
-    """Reports of each epoch, and the seconds that each checkpoint took."""
+    """Train; return the report of each epoch and the seconds that each checkpoint took."""
     reports: list[EpochReport] = []
     saving: list[float] = []
 
@@ -54,7 +55,7 @@ def epochs_of(task: Task, device: torch.device) -> tuple[list[EpochReport], list
 
 
 def stream_and_memory(case: Case, path: Path, repeats: int, execution: Execution, cells: int) -> dict[str, Any]:
-    """Cells/s of steady epochs from memory and from disk, in turns; the cost of a checkpoint."""
+    """Cells/s of later epochs from memory and from disk, in turns, and the cost of a checkpoint."""
     device = torch.device(case.device)
     speeds: dict[bool, list[float]] = {True: [], False: []}
     costs: list[float] = []
@@ -63,8 +64,8 @@ def stream_and_memory(case: Case, path: Path, repeats: int, execution: Execution
             reports, saving = epochs_of(task_of(case, path, 2, execution, in_memory), device)
             speeds[in_memory].append(reports[-1].cells_per_second)
             costs.append(saving[-1] / (cells / reports[-1].cells_per_second))
-    memory, stream = (statistics.median(speeds[how]) for how in (True, False))
-    ratios = [there / here for here, there in zip(speeds[True], speeds[False], strict=True)]
+    memory, stream = (statistics.median(speeds[in_memory]) for in_memory in (True, False))
+    ratios = [on_disk / held for held, on_disk in zip(speeds[True], speeds[False], strict=True)]
     return {
         "memory_cells_per_s": memory,
         "stream_cells_per_s": stream,
@@ -74,15 +75,15 @@ def stream_and_memory(case: Case, path: Path, repeats: int, execution: Execution
 
 
 def share_of_peak(case: Case, cells_per_second: float) -> dict[str, float]:
-    """What the loop reaches of the rate of one large matrix product on the same device."""
-    product = large_product(case.device, case.dtype)
-    rate = 2 * MATMUL_SIZE**3 / min(seconds_of(product, case.device) for _ in range(5))
-    done = cells_per_second * matrix_flops(case) * FORWARD_AND_BACKWARD
-    return {"loop_gflops": done / 1e9, "matrix_gflops": rate / 1e9, "share_of_matrix_rate": done / rate}
+    """Operations per second of the loop, as a share of those of one large matrix product on the same device."""
+    product, wait = matrix_product(case.device, case.dtype), waiter(case.device)
+    rate = 2 * MATMUL_SIZE**3 / min(seconds_of(product, wait) for _ in range(5))
+    achieved = cells_per_second * matrix_flops(case) * FORWARD_AND_BACKWARD
+    return {"loop_gflops": achieved / 1e9, "matrix_gflops": rate / 1e9, "share_of_matrix_rate": achieved / rate}
 
 
 def peak_of(case: Case, path: Path) -> float:
-    """MiB of one epoch of streaming in a process of its own."""
+    """Peak memory in MiB of one streamed epoch, in a process of its own."""
     words = ["--one", str(path), "--genes", str(case.genes), "--regulators", str(case.regulators)]
     words += ["--width", str(case.width), "--depth", str(case.depth), "--batch", str(case.batch)]
     command = [sys.executable, "-m", "pipelines.speed.training", *words]
@@ -91,7 +92,7 @@ def peak_of(case: Case, path: Path) -> float:
 
 
 def main() -> None:
-    """Measure what the arguments ask for."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=int, default=4000)
     parser.add_argument("--genes", type=int, default=1024)
@@ -103,7 +104,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compiled", action="store_true")
     parser.add_argument(
-        "--memory-cells", type=int, nargs="*", default=[], help="peak memory of streaming so many cells"
+        "--memory-cells",
+        type=int,
+        nargs="*",
+        default=[],
+        help="numbers of cells to stream for peak memory",
     )
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -130,12 +135,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cells.h5ad"
         write_cells(path, given.cells, given.genes)
-        figures = stream_and_memory(case, path, given.repeats, execution, given.cells)
-        figures |= share_of_peak(case, figures["stream_cells_per_s"])
-        print(json.dumps(vars(given) | figures, default=str))
-        print(f"streaming over memory {figures['stream_over_memory']:.2f}; ", end="")
-        print(f"a checkpoint takes {figures['checkpoint_share_of_epoch']:.2%} of an epoch; ", end="")
-        print(f"the loop reaches {figures['share_of_matrix_rate']:.0%} of the matrix-product rate")
+        measured = stream_and_memory(case, path, given.repeats, execution, given.cells)
+        measured |= share_of_peak(case, measured["stream_cells_per_s"])
+        print(json.dumps(vars(given) | measured, default=str))
+        print(f"streaming over memory {measured['stream_over_memory']:.2f}; ", end="")
+        print(f"a checkpoint takes {measured['checkpoint_share_of_epoch']:.2%} of an epoch; ", end="")
+        print(f"the loop reaches {measured['share_of_matrix_rate']:.0%} of the matrix-product rate")
         peaks = {}
         for number in given.memory_cells:
             write_cells(path, number, given.genes)

@@ -1,4 +1,4 @@
-"""Cells on disk and a model for them, drawn at random, for measuring the speed of training."""
+"""Random cells on disk and a model for them, to measure the speed of training."""
 
 import functools
 from collections.abc import Mapping
@@ -19,21 +19,21 @@ from sctransformer.training.config import TrainConfig
 from sctransformer.training.execution import Execution
 
 BLOCK = 5000
-"""Cells drawn and written at a time."""
-TESTED = 0.02
-"""Share of validation cells: what is measured is training."""
+"""Cells simulated and written at a time."""
+VALIDATION_SHARE = 0.02
+"""Share of validation cells; small, because training is measured."""
 
 
 def write_cells(path: Path, n_cells: int, n_genes: int) -> None:
-    """A prepared file; of each block the last cells are for validation. Memory does not grow with cells."""
+    """Write a file of prepared cells block by block; the last cells of each block are validation cells."""
     genes = [f"GENE{index}" for index in range(n_genes)]
     tables = []
     with open_h5ad_writer(path, genes) as file:
         for start in range(0, n_cells, BLOCK):
             block = draw_cells(min(BLOCK, n_cells - start), n_genes, seed=start)
             file.append(block.X)
-            side = np.where(np.arange(block.n_obs) < block.n_obs * (1 - TESTED), "train", "validation")
-            tables.append(block.obs.assign(**{OBS.split: side}))
+            split = np.where(np.arange(block.n_obs) < block.n_obs * (1 - VALIDATION_SHARE), "train", "validation")
+            tables.append(block.obs.assign(**{OBS.split: split}))
         obs = pd.concat(tables, ignore_index=True)
         obs.index = [f"cell{index}" for index in range(n_cells)]
         obs[OBS.split] = pd.Categorical(obs[OBS.split], categories=["train", "validation", "unlabelled"])
@@ -42,16 +42,16 @@ def write_cells(path: Path, n_cells: int, n_genes: int) -> None:
 
 
 def load(in_memory: bool, files: Mapping[str, Path]) -> TrainingCells:
-    """The cells, in memory or on disk."""
+    """The training cells, in memory or streamed from disk."""
     return load_training_cells(files["cells"]) if in_memory else open_training_cells(files["cells"])
 
 
 def model(case: Case, files: Mapping[str, Path]) -> PriorBiasedTransformer:
-    """A model of the case with fresh weights, on the CPU; its expression statistics are those of no gene."""
+    """A model with fresh weights on the CPU, without expression statistics."""
     return make_model(case)
 
 
 def task_of(case: Case, path: Path, epochs: int, execution: Execution, in_memory: bool = True) -> Task:
-    """A training that starts at random, so that nothing but its steps takes time."""
+    """A training task with random initial weights, so that only its steps take time."""
     config = TrainConfig(start="random", epochs=epochs, min_steps=0, batch_size=case.batch)
     return Task(functools.partial(model, case), functools.partial(load, in_memory), config, execution, {"cells": path})

@@ -1,4 +1,4 @@
-"""Seconds of validation by step, on random counts: `python -m pipelines.speed.validation --cells 200000`."""
+"""Duration of each step of validation on random counts: `python -m pipelines.speed.validation --cells 200000`."""
 
 import argparse
 import json
@@ -23,7 +23,7 @@ DONORS = 8
 
 
 def random_chunks(cells: int, genes: int, density: float, seed: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
-    """Counts of one to twenty at random places; made as they are asked for, so nothing is held."""
+    """Chunks of counts from 1 to 20 at random positions, generated one at a time."""
     rng = np.random.default_rng(seed)
     for start in range(0, cells, CHUNK):
         counts = sparse.random(min(CHUNK, cells - start), genes, density, "csr", np.float32, rng)
@@ -32,7 +32,7 @@ def random_chunks(cells: int, genes: int, density: float, seed: int) -> Iterator
 
 
 def main(cells: int, genes: int, density: float, failing: bool) -> None:
-    """Print the seconds of making the counts, of the statistics, of the tables, and of the suites with Data Docs."""
+    """Print the seconds of generating counts, statistics, tables, and suites with Data Docs."""
     names = [f"GENE{index}" for index in range(genes - 1)] + ["MT-ND1"]
     seconds: dict[str, float] = {}
     started = time.perf_counter()
@@ -64,8 +64,8 @@ def main(cells: int, genes: int, density: float, failing: bool) -> None:
     seconds["suites and Data Docs"] = time.perf_counter() - started
     for failure in report.failures:
         print(failure.sentence("random counts")[:200])
-    figures = {step: round(value, 2) for step, value in seconds.items()}
-    print(json.dumps({"cells": cells, "genes": genes, "density": density, "seconds": figures}))
+    rounded = {step: round(value, 2) for step, value in seconds.items()}
+    print(json.dumps({"cells": cells, "genes": genes, "density": density, "seconds": rounded}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Training under Ray: its cost beside the bare loop, two workers beside one, steps computed twice after a kill.
+"""Training with Ray: its overhead over the bare loop, two workers compared with one, steps repeated after a kill.
 
-`python -m pipelines.speed.workers` prints JSON lines and ratios; bare loop, one worker and two take turns in one run,
-one thread each.
+`python -m pipelines.speed.workers` prints JSON lines and ratios. The bare loop, one worker and two workers take
+turns, each with one thread.
 """
 
 import argparse
@@ -29,11 +29,11 @@ from sctransformer.training.report import EpochReport
 from sctransformer.training.run_folder import RunFolder
 
 EPOCHS = 6
-"""Of each run; the first one warms up and does not count."""
+"""Epochs of each run; the first one is a warm-up and does not count."""
 
 
-def under_ray(task: Task, workers: int, folder: Path) -> float:
-    """Cells/s of a steady epoch."""
+def speed_with_ray(task: Task, workers: int, folder: Path) -> float:
+    """Cells/s of an epoch after the first, as median."""
     reports: list[EpochReport] = []
     run = RunFolder(folder, f"speed-{workers}")
     fit_on_ray(task, Workers(count=workers), run, reports.append)
@@ -42,7 +42,7 @@ def under_ray(task: Task, workers: int, folder: Path) -> float:
 
 
 def counting_model(make: Callable[[Files], PriorBiasedTransformer], log: Path, files: Files) -> PriorBiasedTransformer:
-    """The model, which writes a byte for each step that it computes."""
+    """A model that appends a byte to a log for each training step."""
     model = make(files)
 
     def count(module: torch.nn.Module, inputs: object, output: object) -> None:
@@ -54,8 +54,12 @@ def counting_model(make: Callable[[Files], PriorBiasedTransformer], log: Path, f
     return model
 
 
-def steps_twice(case: Case, path: Path, folder: Path, every: int) -> tuple[int, int]:
-    """Kill the worker in the middle of an epoch; steps computed more than once, and steps of the run."""
+def repeated_steps(case: Case, path: Path, folder: Path, every: int) -> tuple[int, int]:
+    """Kill the worker in the middle of an epoch.
+
+    Returns:
+        Number of steps that were computed twice, and number of steps of the run.
+    """
     log = folder / "steps"
     task = task_of(case, path, EPOCHS, Execution(checkpoint_steps=every))
     make = task.make_model
@@ -78,7 +82,7 @@ def steps_twice(case: Case, path: Path, folder: Path, every: int) -> tuple[int, 
 
 
 def main() -> None:
-    """Measure what the arguments ask for."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=int, default=2000)
     parser.add_argument("--genes", type=int, default=1024)
@@ -97,13 +101,13 @@ def main() -> None:
         for _ in range(given.repeats):
             reports, _ = epochs_of(task, torch.device("cpu"))
             speeds["bare"].append(statistics.median(report.cells_per_second for report in reports[1:]))
-            speeds["one"].append(under_ray(task, 1, folder))
-            speeds["two"].append(under_ray(task, 2, folder))
+            speeds["one"].append(speed_with_ray(task, 1, folder))
+            speeds["two"].append(speed_with_ray(task, 2, folder))
             print(json.dumps({name: own[-1] for name, own in speeds.items()}), flush=True)
         cost = statistics.median(bare / one for bare, one in zip(speeds["bare"], speeds["one"], strict=True))
         gain = statistics.median(two / one for one, two in zip(speeds["one"], speeds["two"], strict=True))
-        twice, steps = steps_twice(case, path, folder, given.checkpoint_steps)
-        print(f"an epoch with one worker under Ray takes {cost:.3f} of the bare loop's time")
+        twice, steps = repeated_steps(case, path, folder, given.checkpoint_steps)
+        print(f"an epoch with one Ray worker takes {cost:.3f} times as long as in the bare loop")
         print(f"two workers of one thread train {gain:.2f} times the cells/s of one")
         interval = given.checkpoint_steps
         print(f"after SIGKILL of the worker {twice} of {steps} steps were computed twice; interval {interval}")
