@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn, ParamSpec
 
 DEBUG_VARIABLE = "SCTRANSFORMER_DEBUG"
@@ -35,6 +35,22 @@ class BusyError(UserError):
     """Another process is doing this work now; try again later. 75 is EX_TEMPFAIL of sysexits.h."""
 
     exit_code = 75
+
+
+def exit_code_of(errors: Sequence[UserError], attempted: int) -> int:
+    """Exit code of a command that processes several files: 0, or what the failures have in common.
+
+    Args:
+        errors: one for each file that failed.
+        attempted: number of files, failed or not.
+
+    Returns:
+        The exit code of the errors if every file failed with the same one, else `SOME_FAILED`.
+    """
+    if not errors:
+        return 0
+    codes = {error.exit_code for error in errors}
+    return codes.pop() if len(errors) == attempted and len(codes) == 1 else SOME_FAILED
 
 
 def one_line(error: Exception) -> str:

@@ -20,7 +20,6 @@ from scipy import sparse
 from sctransformer._constants import OBS
 from sctransformer.annotation.journal import FOLDER
 from sctransformer.annotation.session import ScoringSession
-from sctransformer.cli import annotate as annotate_verb
 from sctransformer.cli.main import run
 from sctransformer.errors import DEBUG_VARIABLE, UserError
 from tests.integration.conftest import Call, Outcome
@@ -259,10 +258,10 @@ def test_cells_without_counts_are_unknown(annotate: Call, cells: AnnData, tmp_pa
 
 def test_errors_become_codes(annotate: Call, cells: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(error: BaseException) -> None:
-        def find_model(reference: str) -> None:
+        def open_model(reference: str) -> None:
             raise error
 
-        monkeypatch.setattr(annotate_verb, "find_model", find_model)
+        monkeypatch.setattr("sctransformer.registry.opening.open_model", open_model)
 
     failing(ValueError("odd"))
     outcome = annotate(cells)

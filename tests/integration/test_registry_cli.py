@@ -48,10 +48,10 @@ def policy(project: Path) -> str:
 
 def test_from_bundle_to_champion(store: MlflowClient, policy: str, bundle_folder: Path) -> None:
     assert (
-        "celltype/1: registered; it is celltype@candidate now."
+        "celltype/1: registered; it is now celltype@candidate."
         in typed("register", "--bundle", str(bundle_folder)).stdout
     )
-    assert "celltype/1: was registered before" in typed("register", "--bundle", str(bundle_folder)).stdout
+    assert "celltype/1: was already registered" in typed("register", "--bundle", str(bundle_folder)).stdout
     assert "no decision yet" in typed("history", "celltype").stdout
 
     shown = typed("promote", "celltype@candidate", "--dry-run", "--policy", policy)
@@ -62,24 +62,24 @@ def test_from_bundle_to_champion(store: MlflowClient, policy: str, bundle_folder
         typed("promote", "celltype/1", "--policy", policy)
     promoted = typed("promote", "celltype/1", "--first", "--policy", policy, "--reason", "the [first] one")
     assert "celltype/1 is the champion; there was no champion." in promoted.stdout
-    assert "is the champion already; nothing was changed" in typed("promote", "celltype/1", "--policy", policy).stdout
+    assert "is already the champion; nothing was changed" in typed("promote", "celltype/1", "--policy", policy).stdout
     with_table = typed("promote", "celltype@champion", "--dry-run", "--policy", policy)
     assert with_table.exit_code == 1  # there are no test cells here to compare on
-    assert "celltype/1 would be refused; closed: champion." in with_table.stdout
+    assert "celltype/1 would be refused; failed: champion." in with_table.stdout
     assert "onnx_parity" in with_table.stdout
     ledger = typed("history", "celltype").stdout
     assert "promoted" in ledger
     assert "the [first] one" in ledger
 
 
-def test_a_closed_gate_ends_with_1(store: MlflowClient, project: Path, bundle_folder: Path) -> None:
+def test_a_failed_gate_is_exit_code_1(store: MlflowClient, project: Path, bundle_folder: Path) -> None:
     typed("register", "--bundle", str(bundle_folder), "--name", "small")
     strict = project / "strict.yaml"
     strict.write_text("gates: {prior_edges: {minimum: 1000}}\n")
     for words, verdict in ((["--dry-run"], "would be refused"), (["--first"], "is refused")):
         result = typed("promote", "small/1", "--policy", str(strict), *words)
         assert result.exit_code == 1
-        assert f"small/1 {verdict}; closed: prior_edges." in result.stdout
+        assert f"small/1 {verdict}; failed: prior_edges." in result.stdout
     assert "refused" in typed("history", "small").stdout
 
 
@@ -228,7 +228,7 @@ def test_lineage_of_what_is_nothing(project: Path) -> None:
     with pytest.raises(UserError, match="no registry at"):
         typed("lineage", "celltype@champion")
     for verb in ("lineage", "verify"):
-        with pytest.raises(UserError, match=r"nothing\.h5ad: no such .*, and no model reference"):
+        with pytest.raises(UserError, match=r"nothing\.h5ad: no such .*, and not a model reference"):
             typed(verb, "nothing.h5ad")
 
 

@@ -10,11 +10,12 @@ from mlflow import MlflowClient
 
 from sctransformer.errors import UserError
 from sctransformer.files import sha256_file
-from sctransformer.registry import doctor, ledger, lock, promotion
+from sctransformer.registry import doctor, history, ledger, lock, promotion, rollbacks
 from sctransformer.registry.ledger import Decision
-from sctransformer.registry.models import register_bundle, resolve
+from sctransformer.registry.models import resolve
 from sctransformer.registry.names import LOCK_TAG
-from sctransformer.registry.policy import Policy, load_policy
+from sctransformer.registry.policy import Policy
+from sctransformer.registry.registration import register_bundle
 from sctransformer.tracking.store import DATABASE, connect
 from tests.children import ended, forked
 from tests.conftest import labelled_test_cells
@@ -58,7 +59,7 @@ def aliases(store: MlflowClient) -> dict[str, int]:
 
 def promoted(*numbers: int) -> None:
     for version in numbers:
-        assert promotion.promote("celltype", version, policy=POLICY, cells=CELLS, first=True).verdict == "promoted"
+        assert promotion.promote(f"celltype/{version}", policy=POLICY, cells=CELLS, first=True).verdict == "promoted"
 
 
 def problems() -> list[str]:
@@ -68,21 +69,21 @@ def problems() -> list[str]:
 def test_an_override_needs_a_reason_and_stays_visible(versions: MlflowClient) -> None:
     promote = promotion.promote
     with pytest.raises(UserError, match="an override needs a reason"):
-        promote("celltype", 1, policy=STRICT, first=True, overrides=["prior_edges"])
+        promote("celltype/1", policy=STRICT, first=True, overrides=["prior_edges"])
     with pytest.raises(UserError, match="there is no gate 'edges' to override"):
-        promote("celltype", 1, policy=STRICT, first=True, overrides=["edges"], reason="x")
+        promote("celltype/1", policy=STRICT, first=True, overrides=["edges"], reason="x")
     with pytest.raises(UserError, match="'bundle_checksums' cannot be overridden"):
-        promote("celltype", 1, policy=STRICT, first=True, overrides=["bundle_checksums"], reason="x")
-    assert promotion.history("celltype") == []
-    decision = promote("celltype", 1, policy=STRICT, first=True, overrides=["prior_edges"], reason="small panel")
+        promote("celltype/1", policy=STRICT, first=True, overrides=["bundle_checksums"], reason="x")
+    assert history.decisions_about("celltype") == []
+    decision = promote("celltype/1", policy=STRICT, first=True, overrides=["prior_edges"], reason="small panel")
     assert [gate.gate for gate in decision.overridden] == ["prior_edges"]
-    (recorded,) = promotion.history("celltype")
+    (recorded,) = history.decisions_about("celltype")
     assert recorded == decision
     version = versions.get_model_version("celltype", "1")
     assert version.tags["overridden_gates"] == "prior_edges"
     assert "small panel" in version.tags["decision"]
     assert version.description.startswith("## Decision")
-    assert "Gate `prior_edges` was closed, and was overridden" in version.description
+    assert "Gate `prior_edges` failed and was overridden" in version.description
     assert version.description.endswith("# Model card\n")
     # the next time, with all gates open, nothing is overridden any more
     promoted(2, 1)
@@ -95,30 +96,30 @@ def test_an_override_needs_a_reason_and_stays_visible(versions: MlflowClient) ->
 @pytest.mark.slow
 def test_what_was_passed_over_stays_visible_after_a_rollback(versions: MlflowClient) -> None:
     promoted(1)
-    promotion.promote("celltype", 2, policy=STRICT, cells=CELLS, overrides=["prior_edges"], reason="small panel")
+    promotion.promote("celltype/2", policy=STRICT, cells=CELLS, overrides=["prior_edges"], reason="small panel")
     promoted(3)
-    promotion.rollback("celltype", reason="worse on donor 4")
+    rollbacks.rollback("celltype", reason="worse on donor 4")
     version = versions.get_model_version("celltype", "2")
     assert version.tags["overridden_gates"] == "prior_edges"
     assert "worse on donor 4" in version.tags["decision"]
-    assert "Gate `prior_edges` was closed, and was overridden" in version.description
+    assert "Gate `prior_edges` failed and was overridden" in version.description
 
 
 def test_a_lax_policy_leaves_a_trace(versions: MlflowClient, project: Path) -> None:
     lax = project / "lax.yaml"
     lax.write_text("gates: {macro_f1: {minimum: 0.5, enabled: false}, prior_edges: {minimum: 9, enabled: false}}\n")
-    promotion.promote("celltype", 1, policy=load_policy(lax), policy_file=lax, first=True)
-    (entry,) = promotion.history("celltype")
+    promotion.promote("celltype/1", policy=lax, first=True)
+    (entry,) = history.decisions_about("celltype")
     assert [gate.gate for gate in entry.switched_off] == ["macro_f1", "prior_edges"]
     assert (entry.policy, entry.policy_sha256) == (str(lax), sha256_file(lax))
-    assert promotion.decisions_on("celltype/1")[0].endswith(" (switched off: macro_f1, prior_edges)")
+    assert history.decisions_on("celltype/1")[0].endswith(" (switched off: macro_f1, prior_edges)")
     description = versions.get_model_version("celltype", "1").description
     assert f"**Not asked, because the policy `{lax}` switches them off**: `macro_f1`, `prior_edges`" in description
 
 
 def test_an_open_gate_needs_no_override(versions: MlflowClient) -> None:
     decision = promotion.promote(
-        "celltype", 1, policy=POLICY, cells=CELLS, first=True, overrides=["prior_edges"], reason="x"
+        "celltype/1", policy=POLICY, cells=CELLS, first=True, overrides=["prior_edges"], reason="x"
     )
     assert decision.overridden == []
 
@@ -127,16 +128,20 @@ def test_an_open_gate_needs_no_override(versions: MlflowClient) -> None:
 def test_rollbacks_go_back_step_by_step(versions: MlflowClient) -> None:
     promoted(1, 2, 3)
     with pytest.raises(UserError, match="a rollback needs a reason"):
-        promotion.rollback("celltype", reason=" ")
-    decision = promotion.rollback("celltype", reason="worse on donor 4")
+        rollbacks.rollback("celltype", reason=" ")
+    decision = rollbacks.rollback("celltype", reason="worse on donor 4")
     assert (decision.verdict, decision.from_version, decision.to_version) == ("rolled back", 3, 2)
     assert aliases(versions) == {"champion": 2, "previous": 1}
     assert resolve("celltype@champion").version == 2
-    promotion.rollback("celltype", reason="still")
+    rollbacks.rollback("celltype", reason="still")
     assert aliases(versions) == {"champion": 1}
     with pytest.raises(UserError, match="has no champion before this one"):
-        promotion.rollback("celltype", reason="further")
-    assert [one.verdict for one in promotion.history("celltype")] == ["rolled back", "rolled back", *["promoted"] * 3]
+        rollbacks.rollback("celltype", reason="further")
+    assert [one.verdict for one in history.decisions_about("celltype")] == [
+        "rolled back",
+        "rolled back",
+        *["promoted"] * 3,
+    ]
     promoted(4)
     assert aliases(versions) == {"champion": 4, "previous": 1}
     assert problems() == []
@@ -145,15 +150,15 @@ def test_rollbacks_go_back_step_by_step(versions: MlflowClient) -> None:
 @pytest.mark.slow
 def test_a_rollback_to_a_named_version(versions: MlflowClient) -> None:
     promoted(1, 2, 3)
-    with pytest.raises(UserError, match=r"celltype/4 was never champion \(there were: 1, 2\)"):
-        promotion.rollback("celltype", reason="x", to=4)
-    with pytest.raises(UserError, match="celltype/3 is the champion already"):
-        promotion.rollback("celltype", reason="x", to=3)
+    with pytest.raises(UserError, match=r"celltype/4 was never champion \(earlier champions: 1, 2\)"):
+        rollbacks.rollback("celltype", reason="x", to=4)
+    with pytest.raises(UserError, match="celltype/3 is already the champion"):
+        rollbacks.rollback("celltype", reason="x", to=3)
     with pytest.raises(UserError, match="has no version 9"):
-        promotion.rollback("celltype", reason="x", to=9)
-    promotion.rollback("celltype", reason="x", to=1)
+        rollbacks.rollback("celltype", reason="x", to=9)
+    rollbacks.rollback("celltype", reason="x", to=1)
     assert aliases(versions) == {"champion": 1}
-    assert [one.number for one in promotion.history("celltype")] == [4, 3, 2, 1]
+    assert [one.number for one in history.decisions_about("celltype")] == [4, 3, 2, 1]
 
 
 @pytest.mark.slow
@@ -164,13 +169,13 @@ def test_a_rollback_to_a_damaged_bundle_moves_nothing(versions: MlflowClient) ->
     try:
         graph.write_bytes(intact[:-1] + b"\0")
         with pytest.raises(UserError, match=r"celltype/1 is refused: .*model\.onnx: does not match.*") as caught:
-            promotion.rollback("celltype", reason="x")
+            rollbacks.rollback("celltype", reason="x")
         assert str(caught.value).endswith("the bundle is damaged or was changed; choose another with --to.")
         assert any("does not match its checksum" in sentence for sentence in problems())
     finally:
         graph.write_bytes(intact)
     assert aliases(versions) == {"champion": 2, "previous": 1}
-    refused = promotion.history("celltype")[0]
+    refused = history.decisions_about("celltype")[0]
     assert (refused.verdict, refused.from_version, refused.to_version, refused.reason) == ("refused", 2, 1, "x")
     assert problems() == []
 
@@ -185,17 +190,17 @@ def test_a_model_that_is_made_again_has_passed_no_gates(
         other = changed(bundle_folder, folder, calibration={"rejection_threshold": 0.8 + number / 100})
         assert register_bundle(other, "celltype").version == number
     assert problems() == []
-    assert promotion.decisions_on("celltype/1") == []
+    assert history.decisions_on("celltype/1") == []
     for to in (None, 1):
         with pytest.raises(UserError, match=r"has no champion before this one|celltype/1 was never champion"):
-            promotion.rollback("celltype", reason="back", to=to)
+            rollbacks.rollback("celltype", reason="back", to=to)
     with pytest.raises(UserError, match=r"has no champion yet.*--first"):
-        promotion.promote("celltype", 1, policy=POLICY, cells=CELLS)
+        promotion.promote("celltype/1", policy=POLICY, cells=CELLS)
     assert aliases(versions) == {}
     promoted(1, 2)
-    assert promotion.rollback("celltype", reason="worse").to_version == 1
-    assert [one.number for one in promotion.history("celltype")] == [5, 4, 3, 2, 1]
-    assert len(promotion.decisions_on("celltype/1")) == 2
+    assert rollbacks.rollback("celltype", reason="worse").to_version == 1
+    assert [one.number for one in history.decisions_about("celltype")] == [5, 4, 3, 2, 1]
+    assert len(history.decisions_on("celltype/1")) == 2
     assert problems() == []
 
 
@@ -203,13 +208,13 @@ def test_a_model_that_is_made_again_has_passed_no_gates(
 def test_what_a_command_left_open_about_an_earlier_model_is_undone(
     versions: MlflowClient, project: Path, bundle_folder: Path
 ) -> None:
-    assert killed(project, 3, lambda: promotion.promote("celltype", 1, policy=POLICY, first=True))
-    assert promotion.history("celltype")[0].outcome == "open"
+    assert killed(project, 3, lambda: promotion.promote("celltype/1", policy=POLICY, first=True))
+    assert history.decisions_about("celltype")[0].outcome == "open"
     versions.delete_registered_model("celltype")
     register_bundle(changed(bundle_folder, project / "new", calibration={"rejection_threshold": 0.8}), "celltype")
     versions.set_registered_model_alias("celltype", "champion", "1")
     doctor.examine_registry("celltype", repair=True)
-    (left,) = promotion.history("celltype")
+    (left,) = history.decisions_about("celltype")
     assert (left.outcome, left.note) == ("undone", "its command died, and the model was deleted and made again")
     assert "decision" not in versions.get_model_version("celltype", "1").tags
 
@@ -220,22 +225,22 @@ def test_an_entry_without_a_digest_counts_from_the_making_of_the_version(version
     for run in versions.search_runs([versions.get_experiment_by_name("promotions").experiment_id]):
         versions.set_tag(run.info.run_id, "bundle_digest", "")
     assert problems() == []
-    assert promotion.rollback("celltype", reason="worse").to_version == 1
+    assert rollbacks.rollback("celltype", reason="worse").to_version == 1
     for run in versions.search_runs([versions.get_experiment_by_name("promotions").experiment_id]):
         versions.set_tag(run.info.run_id, "bundle_digest", "")
         versions.set_tag(run.info.run_id, "when", "2020-01-01T00:00:00+00:00")
-    assert promotion.decisions_on("celltype/1") == []
+    assert history.decisions_on("celltype/1") == []
 
 
 def test_runs_that_are_no_decisions_are_passed_over_and_named(versions: MlflowClient) -> None:
     promoted(1, 2)
     ledger_id = versions.get_experiment_by_name("promotions").experiment_id
     stray = versions.create_run(ledger_id, tags={"model": "celltype"}).info.run_id
-    newest, oldest = promotion.history("celltype")
+    newest, oldest = history.decisions_about("celltype")
     versions.set_tag(newest.entry, "gate.macro_f1", "{broken")
     versions.set_tag(newest.entry, "gate.validation", '{"gate": 1}')
     versions.set_tag(oldest.entry, "verdict", "perhaps")
-    (left,) = promotion.history("celltype")
+    (left,) = history.decisions_about("celltype")
     assert left.unreadable == ("gate.macro_f1", "gate.validation")
     assert [gate.gate for gate in left.gates] == [
         gate.gate for gate in newest.gates if gate.gate not in ("macro_f1", "validation")
@@ -246,7 +251,7 @@ def test_runs_that_are_no_decisions_are_passed_over_and_named(versions: MlflowCl
         f"decision 2 (run {newest.entry}): gate.macro_f1, gate.validation cannot be read",
     ):
         assert any(sentence.startswith(expected) for sentence in problems())
-    assert promotion.promote("celltype", 3, policy=POLICY, cells=CELLS).number == 3
+    assert promotion.promote("celltype/3", policy=POLICY, cells=CELLS).number == 3
     versions.set_tag(oldest.entry, "verdict", "promoted")
     versions.delete_run(stray)
     assert len(problems()) == 1
@@ -259,9 +264,9 @@ def test_a_deleted_version_behind_the_alias(versions: MlflowClient) -> None:
     assert aliases(versions) == {"previous": 1}
     (sentence,) = problems()
     assert sentence.startswith("has no champion: celltype/2 was, and was deleted")
-    with pytest.raises(UserError, match=r"celltype/2 was, and was deleted .*sctransformer rollback celltype"):
-        promotion.promote("celltype", 3, policy=POLICY, cells=CELLS)
-    decision = promotion.rollback("celltype", reason="2 was deleted by mistake")
+    with pytest.raises(UserError, match=r"celltype/2 was deleted .*sctransformer rollback celltype"):
+        promotion.promote("celltype/3", policy=POLICY, cells=CELLS)
+    decision = rollbacks.rollback("celltype", reason="2 was deleted by mistake")
     assert (decision.from_version, decision.to_version) == (None, 1)
     assert aliases(versions) == {"champion": 1}
     assert problems() == []
@@ -274,15 +279,15 @@ def test_an_alias_moved_by_hand_is_found(versions: MlflowClient) -> None:
     (sentence,) = problems()
     assert "champion is celltype/3, but the ledger says celltype/1" in sentence
     assert "`sctransformer promote celltype/3`, or go back with `sctransformer rollback celltype --to 1" in sentence
-    refused = promotion.promote("celltype", 3, policy=STRICT, cells=CELLS)
+    refused = promotion.promote("celltype/3", policy=STRICT, cells=CELLS)
     assert (refused.verdict, refused.from_version, refused.recorded) == ("refused", 1, True)
-    decision = promotion.promote("celltype", 3, policy=POLICY, cells=CELLS)
+    decision = promotion.promote("celltype/3", policy=POLICY, cells=CELLS)
     assert (decision.verdict, decision.from_version, decision.recorded) == ("promoted", 1, True)
     assert "the champion" in next(gate.reason for gate in decision.gates if gate.gate == "champion")
     assert aliases(versions) == {"champion": 3, "previous": 1}
     assert problems() == []
     versions.set_registered_model_alias("celltype", "champion", "4")
-    assert promotion.rollback("celltype", reason="4 passed no gates").to_version == 3
+    assert rollbacks.rollback("celltype", reason="4 passed no gates").to_version == 3
     assert aliases(versions) == {"champion": 3, "previous": 1}
     assert problems() == []
 
@@ -293,11 +298,11 @@ def test_a_first_champion_by_hand_passes_the_gates_too(versions: MlflowClient) -
     (sentence,) = problems()
     assert "let it pass them with `sctransformer promote celltype/1 --first`." in sentence
     with pytest.raises(UserError, match="has no champion before this one"):
-        promotion.rollback("celltype", reason="x")
-    with pytest.raises(UserError, match=r"celltype/2 was never champion \(there were: none\)"):
-        promotion.rollback("celltype", reason="x", to=2)
+        rollbacks.rollback("celltype", reason="x")
+    with pytest.raises(UserError, match=r"celltype/2 was never champion \(earlier champions: none\)"):
+        rollbacks.rollback("celltype", reason="x", to=2)
     with pytest.raises(UserError, match=r"celltype/1 is champion only by an alias .* give --first"):
-        promotion.promote("celltype", 1, policy=POLICY, cells=CELLS)
+        promotion.promote("celltype/1", policy=POLICY, cells=CELLS)
     promoted(1)
     assert problems() == []
 
@@ -305,10 +310,10 @@ def test_a_first_champion_by_hand_passes_the_gates_too(versions: MlflowClient) -
 def test_a_dry_run_of_the_champion_asks_its_gates(versions: MlflowClient) -> None:
     promoted(1)
     for policy, verdict in ((POLICY, "promoted"), (STRICT, "refused")):
-        decision = promotion.promote("celltype", 1, policy=policy, cells=CELLS, dry_run=True)
+        decision = promotion.promote("celltype/1", policy=policy, cells=CELLS, dry_run=True)
         assert (decision.verdict, decision.from_version, decision.recorded) == (verdict, 1, False)
         assert decision.gates
-    assert len(promotion.history("celltype")) == 1
+    assert len(history.decisions_about("celltype")) == 1
 
 
 def test_a_decision_that_is_gone_from_the_ledger_is_missed(
@@ -335,11 +340,11 @@ def killed(project: Path, call: int, work: Callable[[], Decision]) -> bool:
 
 
 def promote_2() -> Decision:
-    return promotion.promote("celltype", 2, policy=POLICY, cells=CELLS, reason="better")
+    return promotion.promote("celltype/2", policy=POLICY, cells=CELLS, reason="better")
 
 
 def roll_back() -> Decision:
-    return promotion.rollback("celltype", reason="worse")
+    return rollbacks.rollback("celltype", reason="worse")
 
 
 @pytest.mark.slow
@@ -368,13 +373,13 @@ def test_a_kill_between_any_two_steps(
             findings = doctor.examine_registry("celltype", repair=True)
             assert any(finding.state == "repaired" for finding in findings)
         assert problems() == []
-        newest = promotion.history("celltype")[0]
+        newest = history.decisions_about("celltype")[0]
         assert newest.outcome in ("done", "undone")
         assert not versions.get_registered_model("celltype").tags
         if aliases(versions) == after:
             assert newest.outcome == "done"
             if work is promote_2:
-                promotion.rollback("celltype", reason="again")
+                rollbacks.rollback("celltype", reason="again")
                 versions.set_registered_model_alias("celltype", "previous", "3")
             else:
                 promoted(1)
@@ -389,11 +394,11 @@ def test_a_kill_between_any_two_steps(
 def test_the_next_promotion_settles_what_was_left(versions: MlflowClient, project: Path) -> None:
     promoted(1)
     assert killed(project, 4, promote_2)  # lock, entry, previous; then killed
-    assert promotion.history("celltype")[0].outcome == "open"
-    decision = promotion.promote("celltype", 3, policy=POLICY, cells=CELLS)
+    assert history.decisions_about("celltype")[0].outcome == "open"
+    decision = promotion.promote("celltype/3", policy=POLICY, cells=CELLS)
     assert (decision.from_version, decision.number) == (1, 3)
     assert aliases(versions) == {"champion": 3, "previous": 1}
-    assert [one.outcome for one in promotion.history("celltype")] == ["done", "undone", "done"]
+    assert [one.outcome for one in history.decisions_about("celltype")] == ["done", "undone", "done"]
 
 
 @pytest.mark.slow
@@ -404,7 +409,7 @@ def test_two_promotions_at_once_leave_one_champion(versions: MlflowClient, proje
         champion = aliases(versions)["champion"]
         rivals = [version for version in (1, 2, 3, 4) if version != champion][:2]
         children = [
-            forked(lambda version=rival: promotion.promote("celltype", version, policy=POLICY, cells=CELLS), project)  # type: ignore[misc]
+            forked(lambda version=rival: promotion.promote(f"celltype/{version}", policy=POLICY, cells=CELLS), project)  # type: ignore[misc]
             for rival in rivals
         ]
         codes = [ended(child) for child in children]
@@ -412,7 +417,7 @@ def test_two_promotions_at_once_leave_one_champion(versions: MlflowClient, proje
         now = aliases(versions)
         assert now["champion"] in rivals
         assert now["previous"] in rivals
-    newest_first = promotion.history("celltype")
+    newest_first = history.decisions_about("celltype")
     assert len(newest_first) == 41
     assert [one.number for one in newest_first] == list(range(41, 0, -1))
     for later, earlier in itertools.pairwise(newest_first):
@@ -429,7 +434,7 @@ def test_a_lock_of_another_machine_is_waited_for_and_outlives_its_lease(
     monkeypatch.setattr(lock, "PATIENCE_SECONDS", 0.2)
     with pytest.raises(UserError, match=r"Eva on far .* is deciding about it and does not end"):
         promoted(1)
-    assert promotion.history("celltype") == []
+    assert history.decisions_about("celltype") == []
     monkeypatch.setattr(lock, "LEASE_SECONDS", 0.0)
     promoted(1)
     assert not versions.get_registered_model("celltype").tags

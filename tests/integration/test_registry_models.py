@@ -12,7 +12,8 @@ from sctransformer._constants import BUNDLE
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
 from sctransformer.files import read_json, sha256_file, write_json
-from sctransformer.registry.models import bundle_of, register_bundle, resolve
+from sctransformer.registry.models import bundle_of, resolve
+from sctransformer.registry.registration import register_bundle
 from sctransformer.tracking import runs
 
 
@@ -68,7 +69,7 @@ def test_a_bundle_that_the_store_has_lost_becomes_a_new_version(
     (resolve("celltype/1").folder / BUNDLE.graph).unlink()
     again = register_bundle(bundle_folder, "celltype")
     assert (again.version, again.created) == (2, True)
-    assert "celltype/1 held this bundle, but the store has not kept it whole" in caplog.text
+    assert "celltype/1 held this bundle, but its files in the store are damaged" in caplog.text
     assert resolve("celltype@candidate").version == 2
     assert register_bundle(bundle_folder, "celltype").created is False
 
@@ -197,5 +198,5 @@ def test_a_bundle_that_changed_after_it_was_registered(store: MlflowClient, proj
         assert isinstance(damage, str)
         assert "is not the bundle that was registered as celltype/1" in damage
     shutil.rmtree(folder)
-    with pytest.raises(UserError, match="holds no bundle, so celltype/1 cannot be used"):
+    with pytest.raises(UserError, match="contains no bundle, so celltype/1 cannot be used"):
         resolve("celltype/1")

@@ -28,9 +28,10 @@ from infra.stack.services import (
 from infra.stack.settings import BUCKET, Ports, Stack
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
-from sctransformer.registry import doctor, promotion
-from sctransformer.registry.models import register_bundle, resolve
+from sctransformer.registry import doctor, history, promotion
+from sctransformer.registry.models import resolve
 from sctransformer.registry.policy import Policy
+from sctransformer.registry.registration import register_bundle
 from sctransformer.tracking.store import connect
 from tests.children import ended, forked
 from tests.conftest import GENES, LABELS, labelled_test_cells, simulated_cells
@@ -68,7 +69,7 @@ def versions(team: Stack, project: Path, bundle_folder: Path) -> str:
     for number in (2, 3):
         other = changed(bundle_folder, project / f"b{number}", calibration={"rejection_threshold": 0.5 + number / 100})
         register_bundle(other, name)
-    promotion.promote(name, 1, policy=POLICY, first=True)
+    promotion.promote(f"{name}/1", policy=POLICY, first=True)
     return name
 
 
@@ -78,14 +79,14 @@ def champion(name: str) -> int:
 
 def test_promotions_at_once_and_killed_ones(team: Stack, versions: str, project: Path) -> None:
     def to(version: int) -> None:
-        promotion.promote(versions, version, policy=POLICY, cells=CELLS)
+        promotion.promote(f"{versions}/{version}", policy=POLICY, cells=CELLS)
 
     for _ in range(3):
         rivals = [version for version in (1, 2, 3) if version != champion(versions)]
         children = [forked(lambda version=rival: to(version), project) for rival in rivals]  # type: ignore[misc]
         assert [ended(child) for child in children] == [0, 0], [path.read_text() for path in project.glob("error-*")]
         assert champion(versions) in rivals
-    decisions = promotion.history(versions)
+    decisions = history.decisions_about(versions)
     assert [one.number for one in decisions] == list(range(len(decisions), 0, -1))
     assert all(later.from_version == earlier.to_version for later, earlier in itertools.pairwise(decisions))
 
@@ -116,7 +117,7 @@ def test_services_that_are_gone(team: Stack, versions: str, project: Path, monke
     monkeypatch.setenv("XDG_CACHE_HOME", str(project / "empty-cache"))
     stop("s3", team.folder)
     assert not health(team)["s3"]
-    decided = len(promotion.history(versions))
+    decided = len(history.decisions_about(versions))
     refused("artifacts cannot be fetched|answers, but fails|does not answer", resolve, (f"{versions}@champion",))
     start_s3(team)
     assert resolve(f"{versions}@champion").version == 1
@@ -125,12 +126,12 @@ def test_services_that_are_gone(team: Stack, versions: str, project: Path, monke
     refused("answers, but fails")
     refused("answers, but fails", promotion.history, (versions,))
     start_postgres(team)
-    assert len(promotion.history(versions)) == decided
+    assert len(history.decisions_about(versions)) == decided
 
     stop("mlflow", team.folder)
     refused("the MLflow server does not answer")
     start_mlflow(team)
-    assert promotion.promote(versions, 2, policy=POLICY, cells=CELLS).verdict == "promoted"
+    assert promotion.promote(f"{versions}/2", policy=POLICY, cells=CELLS).verdict == "promoted"
     assert all(well for name, well in health(team).items() if name != "ray")
 
 
@@ -156,7 +157,7 @@ def test_a_changed_byte_in_the_store_and_a_backup_that_is_put_back(
     assert source
     content = client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
     client.put_object(Bucket=BUCKET, Key=key, Body=content[:-2] + b"x\n")
-    decision = promotion.promote(versions, 2, policy=POLICY, cells=CELLS)
+    decision = promotion.promote(f"{versions}/2", policy=POLICY, cells=CELLS)
     assert decision.verdict == "refused"
     assert "labels.tsv: does not match its checksum" in decision.gates[0].reason
 
@@ -167,7 +168,7 @@ def test_a_changed_byte_in_the_store_and_a_backup_that_is_put_back(
     assert restore(team, backup) > 10
     start_mlflow(team)
     assert resolve(f"{versions}@champion").version == 1
-    assert promotion.promote(versions, 2, policy=POLICY, cells=CELLS).verdict == "promoted"
+    assert promotion.promote(f"{versions}/2", policy=POLICY, cells=CELLS).verdict == "promoted"
 
     first = next((backup / "objects").iterdir())
     first.write_bytes(first.read_bytes()[:-1])

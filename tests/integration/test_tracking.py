@@ -143,8 +143,9 @@ def server(project: Path) -> Iterator[str]:
 def test_the_same_over_a_real_server(
     server: str, project: Path, monkeypatch: pytest.MonkeyPatch, bundle_folder: Path
 ) -> None:
-    from sctransformer.registry import doctor, models, promotion
+    from sctransformer.registry import doctor, history, models, promotion
     from sctransformer.registry.policy import Policy
+    from sctransformer.registry.registration import register_bundle
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     run_id = runs.start_run("training", "remote", {"train": {"lr": 0.1}}, {})
@@ -159,9 +160,9 @@ def test_the_same_over_a_real_server(
     assert len(client.get_metric_history(run_id, "loss")) == 1
     assert [file.path for file in client.list_artifacts(run_id)] == ["curve.png"]
 
-    first = models.register_bundle(bundle_folder, "celltype", run_id)
-    assert models.register_bundle(bundle_folder, "celltype", run_id).created is False
-    assert models.register_bundle(bundle_folder, "other").created is True
+    first = register_bundle(bundle_folder, "celltype", run_id)
+    assert register_bundle(bundle_folder, "celltype", run_id).created is False
+    assert register_bundle(bundle_folder, "other").created is True
     found = models.resolve("celltype@candidate")
     assert found.version == first.version == 1
     assert found.folder.is_relative_to(project / "cache")
@@ -169,13 +170,13 @@ def test_the_same_over_a_real_server(
     assert (models.resolve("celltype/1").folder / "card.md").read_text() == (bundle_folder / "card.md").read_text()
 
     policy = Policy.model_validate({"gates": {"prior_edges": {"minimum": 10}}})
-    assert promotion.promote("celltype", 1, policy=policy, first=True).verdict == "promoted"
+    assert promotion.promote("celltype/1", policy=policy, first=True).verdict == "promoted"
     assert models.resolve("celltype@champion").version == 1
     with pytest.raises(UserError, match=r"no alias 'previous' \(aliases: candidate = 1, champion = 1\)"):
         models.resolve("celltype@previous")
     with pytest.raises(UserError, match=r"no version 9 \(versions: 1\)"):
         models.resolve("celltype/9")
-    (decision,) = promotion.history("celltype")
+    (decision,) = history.decisions_about("celltype")
     assert (decision.to_version, decision.outcome) == (1, "done")
 
     location = client.get_model_version_download_uri("celltype", "1")
@@ -187,5 +188,5 @@ def test_the_same_over_a_real_server(
     assert len(problems) == 2
     for sentence in problems:
         assert "is not the bundle that was registered as celltype/1, files were replaced in the store" in sentence
-    assert models.register_bundle(bundle_folder, "celltype", run_id).version == 2
+    assert register_bundle(bundle_folder, "celltype", run_id).version == 2
     assert not (project / "mlflow.db").exists()

@@ -1,14 +1,13 @@
 """`sctransformer annotate`: label the cells of files."""
 
-import re
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sctransformer._constants import GraphForm
-from sctransformer.errors import SOME_FAILED, UserError
+from sctransformer.errors import exit_code_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,13 +15,7 @@ if TYPE_CHECKING:
     from sctransformer.annotation.files import FileOutcome
     from sctransformer.annotation.summary import AnnotationSummary
 
-_REGISTERED = re.compile(r"[^/@]+(@[^/@]+|/\d+)")
 _GENES_SHOWN = 10
-
-
-class _Model(NamedTuple):
-    folder: Path
-    version: str
 
 
 class OutputFormat(StrEnum):
@@ -133,8 +126,8 @@ def annotate(
     from sctransformer.annotation.scorer import LocalScorer, Model, Scorer
     from sctransformer.annotation.settings import AnnotationSettings
     from sctransformer.annotation.sources import find_sources
-    from sctransformer.export.bundle import read_bundle
     from sctransformer.progress import cells_bar
+    from sctransformer.registry.opening import open_model
 
     logging.basicConfig(format="Note: %(message)s", level=logging.WARNING)
     settings = AnnotationSettings(
@@ -149,8 +142,8 @@ def annotate(
         threads=threads,
         format=output_format.value,
     )
-    found = find_model(model)
-    asked = Model(read_bundle(found.folder), model, found.version)
+    found = open_model(model)
+    asked = Model(found.bundle, model, found.version_text)
     sources = find_sources(indata, outdir)
     console, outcomes = Console(), list[FileOutcome]()
     scorer: Scorer
@@ -176,36 +169,9 @@ def annotate(
     if len(sources) == 1:
         _show(console, outcomes[0].done)
         return
-    leave_unless_all_done(outcomes)
-
-
-def leave_unless_all_done(outcomes: "list[FileOutcome]") -> None:
-    """End the program with the exit code that stands for what could not be labelled; nothing if all was.
-
-    Raises:
-        typer.Exit: some could not.
-    """
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
-    if not errors:
-        return
-    codes = {error.exit_code for error in errors}
-    raise typer.Exit(codes.pop() if len(errors) == len(outcomes) and len(codes) == 1 else SOME_FAILED)
-
-
-def find_model(reference: str) -> _Model:
-    """The bundle that a reference stands for: a folder as it is, anything else by the registry.
-
-    Raises:
-        UserError: it is neither a folder nor a model of the registry.
-    """
-    if Path(reference).is_dir():
-        return _Model(Path(reference), "unregistered")
-    if not _REGISTERED.fullmatch(reference):
-        raise UserError(f"{reference}: no such folder; --model takes a bundle's folder, NAME@ALIAS or NAME/VERSION.")
-    from sctransformer.registry.models import resolve  # MLflow takes seconds to import
-
-    resolved = resolve(reference)
-    return _Model(resolved.folder, str(resolved.version))
+    if errors:
+        raise typer.Exit(exit_code_of(errors, len(outcomes)))
 
 
 def of_file(outcome: "FileOutcome") -> str:

@@ -54,20 +54,20 @@ def run(
     import logging
 
     from sctransformer.annotation.scorer import LocalScorer, Model, Scorer
-    from sctransformer.cli.annotate import find_model, of_file
-    from sctransformer.export.bundle import read_bundle
+    from sctransformer.cli.annotate import of_file
     from sctransformer.jobs.find import find_job
     from sctransformer.jobs.runner import FIGURES_KEPT, run_job
     from sctransformer.jobs.spec import load_job
     from sctransformer.progress import cells_bar
+    from sctransformer.registry.opening import open_model
 
     logging.basicConfig(format="Note: %(message)s", level=logging.WARNING)
     logging.getLogger("great_expectations").propagate = False  # it tells of its temporary folders
     loaded = load_job(find_job(job))
 
     def start() -> tuple[Model, Scorer]:
-        found = find_model(loaded.model)
-        model = Model(read_bundle(found.folder), loaded.model, found.version)
+        found = open_model(loaded.model)
+        model = Model(found.bundle, loaded.model, found.version_text)
         if not cluster:
             return model, LocalScorer(model.bundle, loaded.settings)
         from sctransformer.annotation.cluster import ClusterScorer

@@ -1,11 +1,11 @@
-"""`sctransformer compare`: two versions side by side."""
+"""`sctransformer compare`: two models side by side."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from sctransformer.cli.promote import TEST_CELLS
+from sctransformer import layout
 
 
 def compare(
@@ -14,14 +14,14 @@ def compare(
     cells: Annotated[
         Path | None,
         typer.Option(
-            help="Labelled test cells on which both are scored again; left out: "
-            "outputs/evaluation/test_cells.h5ad, where there is one."
+            help="Labelled test cells on which both are scored again.",
+            show_default=f"{layout.TEST_CELLS_FILE}, if it exists",
         ),
     ] = None,
 ) -> None:
-    """Show figures of two models side by side, and what they were made from where it differs.
+    """Show metrics of two models side by side, and where their data, network and parameters differ.
 
-    With test cells both are scored on them, and the difference gets a 95 % interval from a paired bootstrap.
+    With test cells, both models are scored on them, and the difference gets a 95 % interval from a paired bootstrap.
 
     \b
     sctransformer compare celltype/7 celltype/champion
@@ -31,38 +31,29 @@ def compare(
     from rich.table import Table
 
     from sctransformer.registry.compare import differences
+    from sctransformer.registry.opening import open_model
     from sctransformer.registry.rescoring import read_test_cells, rescored
 
-    cells = cells or (TEST_CELLS if TEST_CELLS.exists() else None)
+    cells = cells or (layout.TEST_CELLS_FILE if layout.TEST_CELLS_FILE.exists() else None)
     test_cells = None if cells is None else read_test_cells(cells)
-    (first, one_bundle), (second, other_bundle) = _read(one), _read(other)
+    first, second = open_model(one), open_model(other)
+    one_bundle, other_bundle = first.bundle, second.bundle
     table = Table(box=None)
-    for column in ("", first, second):
+    for column in ("", str(first), str(second)):
         table.add_column(escape(column), overflow="fold")
     for row in differences(one_bundle, other_bundle):
         table.add_row(escape(row.what), escape(_shown(row.one)), escape(_shown(row.other)))
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     if one_bundle.identity == other_bundle.identity:
-        console.print("The two label every cell alike.")
+        console.print("Both models predict the same labels.")
     if test_cells is not None:
         paired = rescored(one_bundle, other_bundle, test_cells)
         console.print(
             f"On the same {paired.cells} cells of {escape(str(cells))}: macro-F1 {paired.one:.3f} and "
             f"{paired.other:.3f}, difference {paired.difference:+.3f} (95 % interval {paired.low:+.3f} to "
-            f"{paired.high:+.3f}, {paired.unit} drawn again)"
+            f"{paired.high:+.3f}, {paired.unit} resampled)"
         )
-
-
-def _read(reference: str) -> tuple[str, Any]:
-    from sctransformer.export.bundle import read_bundle
-
-    if Path(reference).is_dir():
-        return reference, read_bundle(Path(reference))
-    from sctransformer.registry.models import resolve
-
-    found = resolve(reference)
-    return str(found), read_bundle(found.folder)
 
 
 def _shown(value: Any) -> str:

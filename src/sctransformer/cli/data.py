@@ -159,10 +159,9 @@ def _as_training(found: CellCheck, network: Path | None, data_docs: Path | None)
 
 
 def _bundle(model: str) -> Bundle:
-    from sctransformer.cli.annotate import find_model
-    from sctransformer.export.bundle import read_bundle
+    from sctransformer.registry.opening import open_model
 
-    return read_bundle(find_model(model).folder)
+    return open_model(model).bundle
 
 
 def _read_by(bundle: Bundle, file: Path) -> str:

@@ -15,20 +15,19 @@ def report(
     ] = None,
 ) -> None:
     """Write an HTML page with pictures: each batch's figures and limits, the last batch beside the training cells."""
-    from sctransformer.cli.annotate import find_model
-    from sctransformer.export.bundle import read_bundle
     from sctransformer.jobs.find import find_job
     from sctransformer.jobs.history import History
     from sctransformer.jobs.runner import raised
     from sctransformer.jobs.spec import load_job
     from sctransformer.monitor.report import write_report
+    from sctransformer.registry.opening import open_model
 
     loaded = load_job(find_job(job))
     history = History(loaded)
     batches = history.batches()
     if not batches:
         raise UserError(f"{loaded.name}: has labelled no batch yet; run `sctransformer batch run {job}` first.")
-    bundle = read_bundle(find_model(loaded.model).folder)
+    bundle = open_model(loaded.model).bundle
     target = output or history.report
     alarm = raised(loaded, batches)
     write_report(target, loaded.name, batches, bundle, loaded.drift.model_dump(), alarm)

@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 def history(name: Annotated[str, typer.Argument(help="Name of the registered model.")]) -> None:
-    """Show every decision about a model, the newest first: promotions, rollbacks, refusals, overrides."""
+    """Show every decision about a model, newest first: promotions, rollbacks, refusals, overrides."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    from sctransformer.registry import promotion
+    from sctransformer.registry.history import decisions_about
 
-    decisions = promotion.history(name)
+    decisions = decisions_about(name)
     if not decisions:
         print(f"{name}: no decision yet.")
         return
@@ -30,22 +30,22 @@ def history(name: Annotated[str, typer.Argument(help="Name of the registered mod
         source = "-" if decision.from_version is None else str(decision.from_version)
         when = decision.when[:16].replace("T", " ")
         number = str(decision.number or "")
-        cells = (number, when, source, str(decision.to_version), verdict, _said(decision))
+        cells = (number, when, source, str(decision.to_version), verdict, _details(decision))
         table.add_row(*(escape(cell) for cell in cells))
     Console().print(table)
     if any(decision.outcome == "open" for decision in decisions):
-        print(f"A decision is open: `sctransformer doctor {name}` says what of it was carried out.")
+        print(f"A decision is open: `sctransformer doctor {name}` shows what was carried out.")
 
 
-def _said(decision: "Decision") -> str:
-    """One line each, so that they share the widest column: beside one another they would break words at 80 columns."""
-    from sctransformer.registry.gates import closed
+def _details(decision: "Decision") -> str:
+    """Who, why and which gates, one per line so that they fit the widest column of 80."""
+    from sctransformer.registry.gates import failed
 
     who = decision.who.partition("<")[0].strip() or decision.who  # the address is in the ledger
     lines = (
         who + (f": {decision.reason}" if decision.reason else ""),
         decision.note,
-        _named("closed", closed(decision.gates)),
+        _named("failed", failed(decision.gates)),
         _named("overridden", (gate.gate for gate in decision.overridden)),
         _named(f"switched off in {decision.policy or 'the policy'}", (gate.gate for gate in decision.switched_off)),
         _named("not readable", decision.unreadable),

@@ -31,11 +31,12 @@ def lineage(
 
 def _lineage_of(source: str) -> dict[str, Any]:
     from sctransformer._constants import BUNDLE
-    from sctransformer.export.bundle import read_bundle
 
     path = Path(source)
     if (path / BUNDLE.checksums).is_file():
-        return read_bundle(path).lineage
+        from sctransformer.registry.opening import open_model
+
+        return open_model(path).bundle.lineage
     if path.exists():
         from sctransformer.registry.provenance import lineage_of_file
 
@@ -43,9 +44,9 @@ def _lineage_of(source: str) -> dict[str, Any]:
     from sctransformer.registry.references import is_reference
 
     if not is_reference(source):
-        raise UserError(f"{source}: no such file or folder, and no model reference such as celltype@champion.")
+        raise UserError(f"{source}: no such file or folder, and not a model reference such as celltype@champion.")
+    from sctransformer.registry.history import decisions_on
     from sctransformer.registry.models import lineage_of_version
-    from sctransformer.registry.promotion import decisions_on
 
     name, content = lineage_of_version(source)
     return {"model": name, **content, "decisions": decisions_on(name)}

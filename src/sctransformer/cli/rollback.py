@@ -1,4 +1,4 @@
-"""`sctransformer rollback`: back to the champion before."""
+"""`sctransformer rollback`: back to the previous champion."""
 
 from typing import Annotated
 
@@ -7,20 +7,21 @@ import typer
 
 def rollback(
     name: Annotated[str, typer.Argument(help="Name of the registered model.")],
-    reason: Annotated[str, typer.Option(help="Why; kept in the ledger.")],
+    reason: Annotated[str, typer.Option(help="Reason, kept in the ledger.")],
     to: Annotated[
-        int | None, typer.Option(metavar="VERSION", help="A version that was champion before; else the one before.")
+        int | None,
+        typer.Option(metavar="VERSION", help="A version that was champion before.", show_default="the previous one"),
     ] = None,
 ) -> None:
-    """Make the champion before the champion of now the champion again; once more goes one step further back.
+    """Make the previous champion the champion again; another rollback goes one step further back.
 
     \b
     sctransformer rollback celltype --reason "too many unknown cells in batch 12"
     sctransformer rollback celltype --to 3 --reason "the last one with the old panel"
     """  # noqa: D301  \b keeps typer from joining the lines
-    from sctransformer.registry import promotion
+    from sctransformer import registry
 
-    decision = promotion.rollback(name, reason=reason, to=to)
-    source = "there was none" if decision.from_version is None else f"it was {name}/{decision.from_version}"
+    decision = registry.rollback(name, reason=reason, to=to)
+    before = "there was none" if decision.from_version is None else f"it was {name}/{decision.from_version}"
     previous = "none" if decision.previous_after is None else f"{name}/{decision.previous_after}"
-    print(f"{name}/{decision.to_version} is the champion again ({source}); previous is {previous}.")
+    print(f"{name}/{decision.to_version} is the champion again ({before}); previous is {previous}.")

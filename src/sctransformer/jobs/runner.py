@@ -9,7 +9,7 @@ from sctransformer.annotation.files import FileOutcome, annotate_each
 from sctransformer.annotation.scorer import Model, Progress, Scorer
 from sctransformer.annotation.sources import Source, find_sources
 from sctransformer.annotation.summary import AnnotationSummary
-from sctransformer.errors import SOME_FAILED, BusyError, UserError
+from sctransformer.errors import BusyError, UserError, exit_code_of
 from sctransformer.jobs.checks import hooks_of, verdict_of
 from sctransformer.jobs.history import History, RunRecord
 from sctransformer.jobs.spec import Job
@@ -108,9 +108,9 @@ def exit_code(job: Job, outcomes: list[FileOutcome], record: RunRecord, sent: bo
     not; 4 new batches raise the drift alarm or keep it up, and the job file makes that a failure; 75 a file waits for
     another process, the others are labelled; 5 all labelled, and MLflow could not be told yet.
     """
-    errors = [outcome.error.exit_code for outcome in outcomes if outcome.error is not None and not _waits(outcome)]
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None and not _waits(outcome)]
     if errors:
-        return errors[0] if len(errors) == len(outcomes) and len(set(errors)) == 1 else SOME_FAILED
+        return exit_code_of(errors, len(outcomes))
     if record.alarm and record.new_batches and job.drift.fail:
         return ALARM
     if record.count("waiting"):

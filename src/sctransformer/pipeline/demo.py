@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from sctransformer import layout
+from sctransformer import layout, registry
 from sctransformer.errors import UserError, run_reporting
 from sctransformer.files import read_json
 from sctransformer.params import load_params
@@ -34,34 +34,22 @@ def main() -> None:
 
     # imported only now, so that the stages have the memory for themselves
     from sctransformer.annotation.pipeline import annotate_file
-    from sctransformer.export.bundle import read_bundle
     from sctransformer.progress import cells_bar
-    from sctransformer.registry.models import register_bundle, resolve
-    from sctransformer.registry.policy import load_policy
-    from sctransformer.registry.promotion import promote
 
     promotion_started = time.perf_counter()
-    registered = register_bundle(layout.BUNDLE_FOLDER, name, read_json(layout.LINEAGE)["run_id"])
-    decision = promote(
-        name,
-        registered.version,
-        policy=load_policy(layout.POLICY),
-        policy_file=layout.POLICY,
-        first=True,
-        reason="make demo",
-        cells=layout.TEST_CELLS_FILE,
-    )
+    registered = registry.register(read_json(layout.LINEAGE)["run_id"], name=name)
+    decision = registry.promote(f"{name}/{registered.version}", first=True, reason="make demo")
     seconds["promote"] = time.perf_counter() - promotion_started
     if decision.verdict == "refused" and decision.from_version is None:
         raise UserError(f"{name}/{registered.version} was refused: {'; '.join(failed_gates(decision.gates))}.")
 
     annotation_started = time.perf_counter()
-    champion = resolve(f"{name}@champion")
+    champion = registry.open_model(f"{name}@champion")
     with cells_bar("annotating") as on_progress:
         annotation = annotate_file(
-            read_bundle(champion.folder),
+            champion.bundle,
             f"{name}@champion",
-            str(champion.version),
+            champion.version_text,
             layout.NEW_CELLS,
             OUTDIR,
             on_progress=on_progress,
@@ -104,7 +92,7 @@ def outcome(decision: "Decision") -> str:
     """What the promotion decided, in a phrase."""
     model = f"{decision.model}/{decision.to_version}"
     if not decision.recorded:
-        return f"{model} was champion already"
+        return f"{model} is already the champion"
     passed = sum(gate.passed for gate in decision.gates)
     return "; ".join(
         [f"{passed} of {len(decision.gates)} passed, {model} {decision.verdict}", *failed_gates(decision.gates)]

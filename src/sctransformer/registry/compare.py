@@ -7,7 +7,7 @@ from flatten_dict import flatten
 
 from sctransformer.export.bundle import Bundle
 from sctransformer.registry.evidence import evidence_of
-from sctransformer.registry.gates import value_at
+from sctransformer.registry.gate_checks import value_at
 
 _FIGURES = (
     ("macro-F1", ("test", "macro_f1")),

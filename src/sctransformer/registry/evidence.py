@@ -2,7 +2,7 @@
 
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle
-from sctransformer.registry.gates import Comparison, Evidence
+from sctransformer.registry.gate_checks import Comparison, Evidence
 from sctransformer.registry.rescoring import TestCells, rescored
 
 

@@ -13,9 +13,9 @@ from pyarrow import parquet
 from sctransformer._constants import BUNDLE, UNS
 from sctransformer.errors import UserError, one_line
 from sctransformer.export.bundle import read_bundle
+from sctransformer.registry.history import decisions_on
 from sctransformer.registry.models import lineage_of_version, tags_of_version, version_with_identity
 from sctransformer.registry.names import VERSION_TAGS
-from sctransformer.registry.promotion import decisions_on
 from sctransformer.registry.references import Reference, is_reference, parse_reference
 
 _PARQUET = b"PAR1"

@@ -44,8 +44,8 @@ def described(decision: Decision, asked: Decision, card: str) -> str:
     rest = below if marker and card.startswith(_HEADING) else card
     lines = [_HEADING, "", f"{_sentence(decision)}"]
     lines += [
-        f"- **Gate `{gate.gate}` was closed, and was overridden**: {gate.reason} "
-        f"(found {gate.value}, asked {gate.threshold})"
+        f"- **Gate `{gate.gate}` failed and was overridden**: {gate.reason} "
+        f"(value {gate.value}, threshold {gate.threshold})"
         for gate in asked.overridden
     ]
     if asked.switched_off:

@@ -1,4 +1,4 @@
-"""Each gate alone: what opens it, what closes it, and that silence closes it."""
+"""Each gate alone: what passes it, what fails it, and that a missing value fails it."""
 
 import copy
 import math
@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sctransformer.evaluation.paired import compare
-from sctransformer.registry.gates import Comparison, Evidence, GateResult, check_gates, closed
+from sctransformer.registry.gate_checks import Comparison, Evidence
+from sctransformer.registry.gates import GateResult, check_gates, failed
 from sctransformer.registry.policy import Policy
 
 METRICS: dict[str, Any] = {
@@ -42,7 +43,7 @@ LINEAGE: dict[str, Any] = {
     "when": "2026-01-01T00:00:00+00:00",
 }
 CONFIG: dict[str, Any] = {"mode": "mask"}
-NOT_A_FIGURE = [None, math.nan, math.inf, "0.9", True, [0.9], {}]
+NOT_A_NUMBER = [None, math.nan, math.inf, "0.9", True, [0.9], {}]
 
 
 def evidence(**changes: Any) -> Evidence:
@@ -64,14 +65,14 @@ def evidence(**changes: Any) -> Evidence:
 
 
 def comparison(wrong: int = 0) -> Comparison:
-    """200 cells of which the champion labels 20 wrong, and the candidate so many more."""
+    """200 cells of which the champion labels 20 wrong, and the candidate `wrong` more."""
     truth = ["B"] * 100 + ["T"] * 100
     champion = ["T"] * 20 + truth[20:]
     candidate = ["T"] * (20 + wrong) + truth[20 + wrong :]
     return Comparison(compare(truth, candidate, champion, seed=0))
 
 
-def asked(
+def checked(
     candidate: Evidence,
     champion: Evidence | None = None,
     policy: Policy | None = None,
@@ -82,16 +83,20 @@ def asked(
 
 
 def test_good_evidence_passes_every_gate_of_the_policy() -> None:
-    results = asked(evidence(), evidence())
+    results = checked(evidence(), evidence())
     assert list(results) == list(Policy().gates.model_dump())
-    assert closed(list(results.values())) == []
+    assert failed(list(results.values())) == []
 
 
 @pytest.mark.parametrize(
     ("change", "gate", "reason"),
     [
         ({"metrics__test__macro_f1": 0.49}, "macro_f1", "too low"),
-        ({"metrics__versus_baseline__high": -0.021}, "baseline", "reaches 0.880; +0.020, at best -0.021"),
+        (
+            {"metrics__versus_baseline__high": -0.021},
+            "baseline",
+            "reaches 0.880; difference +0.020, upper end of 95 % interval -0.021",
+        ),
         ({"metrics__coverage__genes_with_regulator_share": 0.04}, "prior_genes", "too low"),
         ({"metrics__coverage__edges_kept": 49}, "prior_edges", "too low"),
         ({"parity__passed": False}, "onnx_parity", "export found"),
@@ -102,15 +107,15 @@ def test_good_evidence_passes_every_gate_of_the_policy() -> None:
         ({"lineage__validation_success": False}, "validation", "failed"),
         ({"metrics__test__calibration_error": 0.11}, "calibration", "too high"),
         ({"metrics__test__per_class__B__recall": 0.29}, "class_recall", "lowest: B; 1 with fewer than 10"),
-        ({"metrics__control__difference": -0.06}, "shuffled_network", "worse than its shuffle"),
+        ({"metrics__control__difference": -0.06}, "shuffled_network", "worse than with a shuffled network"),
         ({"lineage__params__prior__control": "shuffled"}, "shuffled_network", "trained on a control network itself"),
         ({"parity__speed__cells_per_second": 99.0}, "scoring_speed", "too slow"),
         ({"megabytes": 501.0}, "bundle_size", "too large"),
     ],
 )
-def test_a_bad_figure_closes_its_gate_and_no_other(change: dict[str, Any], gate: str, reason: str) -> None:
-    results = asked(evidence(**change))
-    assert closed(list(results.values())) == [gate]
+def test_a_bad_value_fails_its_gate_and_no_other(change: dict[str, Any], gate: str, reason: str) -> None:
+    results = checked(evidence(**change))
+    assert failed(list(results.values())) == [gate]
     assert reason in results[gate].reason
 
 
@@ -148,85 +153,85 @@ def test_a_bad_figure_closes_its_gate_and_no_other(change: dict[str, Any], gate:
         ("lineage__validation_success", {"validation"}),
     ],
 )
-def test_silence_closes(path: str, gates: set[str]) -> None:
+def test_a_missing_value_fails(path: str, gates: set[str]) -> None:
     for missing in (..., None):
-        results = asked(evidence(**{path: missing}), evidence())
-        assert set(closed(list(results.values()))) == gates
+        results = checked(evidence(**{path: missing}), evidence())
+        assert set(failed(list(results.values()))) == gates
         assert all(results[gate].value is None or results[gate].reason for gate in gates)
 
 
 def test_empty_is_not_recorded() -> None:
-    result = asked(evidence(lineage__params={}, lineage__packages={}, lineage__who=""))["lineage_complete"]
+    result = checked(evidence(lineage__params={}, lineage__packages={}, lineage__who=""))["lineage_complete"]
     assert (result.value, result.threshold, result.passed) == (5, 8, False)
     assert result.reason == "not recorded: params, packages, who"
 
 
-@pytest.mark.parametrize("value", NOT_A_FIGURE)
-def test_what_is_no_number_is_no_figure(value: Any) -> None:
-    results = asked(evidence(metrics__test__macro_f1=value))
-    assert closed(list(results.values())) == ["macro_f1"]
+@pytest.mark.parametrize("value", NOT_A_NUMBER)
+def test_a_value_that_is_not_a_finite_number_is_missing(value: Any) -> None:
+    results = checked(evidence(metrics__test__macro_f1=value))
+    assert failed(list(results.values())) == ["macro_f1"]
     assert results["macro_f1"].value is None
 
 
 def test_labels_and_size_must_be_known() -> None:
-    assert closed(list(asked(evidence(labels=(), megabytes=None)).values())) == ["same_labels", "bundle_size"]
+    assert failed(list(checked(evidence(labels=(), megabytes=None)).values())) == ["same_labels", "bundle_size"]
 
 
 def test_other_labels_than_the_champions() -> None:
-    result = asked(evidence(labels=("B", "T", "NKT")), evidence())["same_labels"]
-    assert (result.passed, result.reason) == (False, "no longer given: NK; new: NKT")
+    result = checked(evidence(labels=("B", "T", "NKT")), evidence())["same_labels"]
+    assert (result.passed, result.reason) == (False, "removed: NK; new: NKT")
 
 
-def test_only_rare_classes_are_no_figure() -> None:
+def test_rare_classes_alone_are_not_enough() -> None:
     rare = evidence(metrics__test__per_class={"NK": {"recall": 1.0, "cells": 3}})
-    assert asked(rare)["class_recall"].reason == "not measured: no cell type has 10 test cells"
+    assert checked(rare)["class_recall"].reason == "not measured: no cell type has 10 test cells"
 
 
 @pytest.mark.parametrize(
-    ("share", "told"),
+    ("share", "text"),
     [
-        (0.0, "; with a shuffled network macro-F1 is 0.880, and 0.0% of test cells get another label: what the layers"),
+        (0.0, "; with a shuffled network macro-F1 is 0.880, and 0.0% of test cells get another label: the network"),
         (0.2, ", and 20.0% of test cells get another label"),
     ],
 )
-def test_equal_figures_are_not_equal_labels(share: float, told: str) -> None:
-    result = asked(evidence(metrics__control__changed_labels_share=share))["shuffled_network"]
-    assert told in result.reason
-    assert ("decides nothing" in result.reason) is (share == 0.0)
+def test_equal_scores_are_not_equal_labels(share: float, text: str) -> None:
+    result = checked(evidence(metrics__control__changed_labels_share=share))["shuffled_network"]
+    assert text in result.reason
+    assert ("no influence" in result.reason) is (share == 0.0)
 
 
 @pytest.mark.parametrize("mode", ["regulators", "dense"])
 def test_a_mode_without_edges_needs_no_control(mode: str) -> None:
-    result = asked(evidence(config__mode=mode, metrics__control={"kind": None}))["shuffled_network"]
+    result = checked(evidence(config__mode=mode, metrics__control={"kind": None}))["shuffled_network"]
     assert (result.passed, result.reason) == (True, f"mode {mode} uses no edges of the network")
 
 
 def test_the_champion_is_compared_on_the_same_cells() -> None:
-    result = asked(evidence(), evidence())["champion"]
+    result = checked(evidence(), evidence())["champion"]
     assert (result.passed, result.value, result.threshold) == (True, 1.0, 0.8)
-    result = asked(evidence(), evidence(), compared=comparison(wrong=30))["champion"]
+    result = checked(evidence(), evidence(), compared=comparison(wrong=30))["champion"]
     assert not result.passed
-    assert "on the same 200 cells, cells drawn again" in result.reason
-    result = asked(evidence(), evidence(), compared=Comparison())["champion"]
+    assert "on the same 200 cells, cells resampled" in result.reason
+    result = checked(evidence(), evidence(), compared=Comparison())["champion"]
     assert (result.passed, result.reason) == (False, "not compared: no test cells were given")
-    result = asked(evidence(), Evidence(damage="model.onnx is missing"))["champion"]
+    result = checked(evidence(), Evidence(damage="model.onnx is missing"))["champion"]
     assert (result.passed, result.reason) == (False, "the champion cannot be compared: model.onnx is missing")
-    result = asked(evidence(), None)["champion"]
+    result = checked(evidence(), None)["champion"]
     assert (result.passed, result.reason) == (True, "no champion yet")
 
 
 def test_thresholds_themselves_pass() -> None:
     at = evidence(metrics__test__macro_f1=0.5, metrics__versus_baseline__high=-0.02, metrics__coverage__edges_kept=50)
-    assert closed(check_gates(at, None, Policy())) == []
+    assert failed(check_gates(at, None, Policy())) == []
 
 
-def test_a_damaged_bundle_closes_everything() -> None:
-    results = asked(Evidence(damage="weights.safetensors does not match its checksum"))
+def test_a_damaged_bundle_fails_every_gate() -> None:
+    results = checked(Evidence(damage="weights.safetensors does not match its checksum"))
     assert not any(result.passed for result in results.values())
     assert results["bundle_checksums"].reason == "weights.safetensors does not match its checksum"
 
 
 def test_a_gate_that_is_off_says_so() -> None:
     policy = Policy.model_validate({"gates": {"macro_f1": {"minimum": 0.5, "enabled": False}}})
-    result = asked(evidence(metrics__test__macro_f1=0.1), policy=policy)["macro_f1"]
+    result = checked(evidence(metrics__test__macro_f1=0.1), policy=policy)["macro_f1"]
     assert (result.passed, result.reason) == (True, "switched off in the policy")

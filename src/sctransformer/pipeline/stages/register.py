@@ -6,7 +6,7 @@ from sctransformer import layout
 from sctransformer.files import read_json, write_json
 from sctransformer.params import load_params
 from sctransformer.pipeline.stage import run_stage
-from sctransformer.registry.models import register_bundle
+from sctransformer.registry.registration import register_bundle
 
 
 def main() -> None:

@@ -1,0 +1,234 @@
+"""The check behind each gate: contents of bundles in, value, threshold, whether it passed, and the reason out."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from sctransformer.evaluation.paired import NEGLIGIBLE, PairedComparison
+from sctransformer.registry.policy import NoWorse
+
+Value = float | int | str | None
+Outcome = tuple[Value, Value, bool, str]
+"""Value found, threshold, whether the gate passed, and why."""
+
+_LINEAGE_FIELDS = (
+    ("git", "commit"),
+    ("dvc_lock_sha256",),
+    ("data_sha256",),
+    ("prior_sha256",),
+    ("params",),
+    ("packages",),
+    ("who",),
+    ("when",),
+)
+TEST_F1 = ("test", "macro_f1")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Contents of a bundle that the gates check."""
+
+    metrics: dict[str, Any] = field(default_factory=dict)
+    parity: dict[str, Any] = field(default_factory=dict)
+    lineage: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    """Cell types that the model predicts."""
+    megabytes: float | None = None
+    """Size of all files."""
+    damage: str | None = None
+    """Why the bundle cannot be trusted; its contents are then empty."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Candidate and champion, scored again on the same cells."""
+
+    paired: PairedComparison | None = None
+    refusal: str = "not compared: no test cells were given"
+    """Why there is no comparison."""
+
+
+def checksums(candidate: Evidence) -> Outcome:
+    """Every file of the bundle matches its checksum."""
+    if candidate.damage is not None:
+        return "damaged", "intact", False, candidate.damage
+    return "intact", "intact", True, "every file matches its checksum"
+
+
+def lineage_complete(candidate: Evidence) -> Outcome:
+    """Every field of the lineage is recorded."""
+    found = [value_at(candidate.lineage, path) for path in _LINEAGE_FIELDS]
+    recorded = [isinstance(value, str | dict) and bool(value) for value in found]
+    absent = ", ".join(".".join(path) for path, known in zip(_LINEAGE_FIELDS, recorded, strict=True) if not known)
+    return sum(recorded), len(recorded), not absent, f"not recorded: {absent}" if absent else "all are recorded"
+
+
+def lineage_clean(candidate: Evidence) -> Outcome:
+    """The code did not differ from the commit."""
+    dirty = value_at(candidate.lineage, ("git", "dirty"))
+    if dirty is False:
+        return "clean", "clean", True, "made from the commit without changes"
+    if dirty is True:
+        return "dirty", "clean", False, "made from files that differ from the commit; commit them and run again"
+    return None, "clean", False, "not recorded: git.dirty"
+
+
+def validation(candidate: Evidence) -> Outcome:
+    """The cells passed validation."""
+    success = value_at(candidate.lineage, ("validation_success",))
+    if success is True:
+        return "passed", "passed", True, "the cells passed validation"
+    if success is False:
+        return "failed", "passed", False, "the cells failed validation"
+    return None, "passed", False, "not recorded: validation_success"
+
+
+def parity(candidate: Evidence, tolerance: float) -> Outcome:
+    """Onnxruntime predicts the same labels as torch, and nearly the same probabilities."""
+    difference = _number(candidate.parity, ("max_probability_difference",))
+    cells, equal = (_number(candidate.parity, (name,)) for name in ("cells", "labels_equal"))
+    if difference is None or cells is None or equal is None or "passed" not in candidate.parity:
+        return difference, tolerance, False, "not measured"
+    if candidate.parity["passed"] is not True:
+        return difference, tolerance, False, "export found that onnxruntime and torch differ"
+    if cells < 1 or equal != cells:
+        return difference, tolerance, False, f"{equal:.0f} of {cells:.0f} labels agree"
+    if difference > tolerance:
+        return difference, tolerance, False, "probabilities are too far apart"
+    return difference, tolerance, True, f"the labels of {cells:.0f} cells agree"
+
+
+def at_least(
+    content: dict[str, Any], path: tuple[str, ...], minimum: float, good: str = "high enough", bad: str = "too low"
+) -> Outcome:
+    """A number is at least the minimum."""
+    value = _number(content, path)
+    if value is None:
+        return None, minimum, False, f"not measured: {'.'.join(path)}"
+    return value, minimum, value >= minimum, good if value >= minimum else bad
+
+
+def at_most(content: dict[str, Any], path: tuple[str, ...], maximum: float, good: str) -> Outcome:
+    """A number is at most the maximum."""
+    value = _number(content, path)
+    if value is None:
+        return None, maximum, False, f"not measured: {'.'.join(path)}"
+    return value, maximum, value <= maximum, good if value <= maximum else "too high"
+
+
+def same_labels(candidate: Evidence, champion: Evidence | None) -> Outcome:
+    """Candidate and champion predict the same cell types."""
+    own = len(candidate.labels)
+    if not own:
+        return None, None, False, "not recorded: labels"
+    if champion is None:
+        return own, None, True, "no champion yet"
+    if champion.damage is not None:
+        return own, None, False, f"the champion cannot be compared: {champion.damage}"
+    gone = ", ".join(sorted(set(champion.labels) - set(candidate.labels)))
+    new = ", ".join(sorted(set(candidate.labels) - set(champion.labels)))
+    changes = [f"{what}: {names}" for what, names in (("removed", gone), ("new", new)) if names]
+    return own, len(champion.labels), not changes, "; ".join(changes) or "same cell types as the champion"
+
+
+def class_recall(candidate: Evidence, minimum: float, min_cells: int) -> Outcome:
+    """Recall of every cell type with enough test cells."""
+    per_class = value_at(candidate.metrics, ("test", "per_class"))
+    checked: list[tuple[float, str]] = []
+    for name, scores in per_class.items() if isinstance(per_class, dict) else ():
+        recall, cells = (_number(scores, (key,)) for key in ("recall", "cells"))
+        if recall is None or cells is None:
+            return None, minimum, False, f"not measured: recall of {name}"
+        if cells >= min_cells:
+            checked.append((recall, name))
+    if not checked:
+        return None, minimum, False, f"not measured: no cell type has {min_cells} test cells"
+    lowest, name = min(checked)
+    left_out = len(per_class) - len(checked)
+    note = f"; {left_out} with fewer than {min_cells} test cells not checked" if left_out else ""
+    return lowest, minimum, lowest >= minimum, f"lowest: {name}{note}"
+
+
+def shuffled(candidate: Evidence, margin: float) -> Outcome:
+    """The model is no worse than the same training with a shuffled network."""
+    own = _text(candidate.lineage, ("params", "prior", "control"))
+    if own is not None and own != "none":
+        return own, "none", False, "the model was trained on a control network itself"
+    mode = _text(candidate.config, ("mode",))
+    if mode in ("regulators", "dense"):
+        return None, -margin, True, f"mode {mode} uses no edges of the network"
+    difference = _number(candidate.metrics, ("control", "difference"))
+    if difference is None:
+        return None, -margin, False, "not measured: control.difference"
+    other = _number(candidate.metrics, ("control", "macro_f1"))
+    note = "" if other is None else f"; with a shuffled network macro-F1 is {other:.3f}"
+    changed = _number(candidate.metrics, ("control", "changed_labels_share"))
+    if changed is not None:
+        note += f", and {changed:.1%} of test cells get another label"
+        note += ": the network has no influence on the labels" if changed < NEGLIGIBLE else ""
+    passed = difference >= -margin
+    return difference, -margin, passed, (f"{'no ' if passed else ''}worse than with a shuffled network") + note
+
+
+def size(candidate: Evidence, maximum: float) -> Outcome:
+    """The bundle is small enough."""
+    megabytes = candidate.megabytes
+    if megabytes is None:
+        return None, maximum, False, "not measured: the size of the bundle"
+    return megabytes, maximum, megabytes <= maximum, "megabytes" if megabytes <= maximum else "megabytes: too large"
+
+
+def baseline(candidate: Evidence, margin: float) -> Outcome:
+    """The candidate is not shown to be worse than logistic regression by more than the margin.
+
+    It fails if the whole 95 % interval of the difference is below the margin.
+    """
+    other = _number(candidate.metrics, ("baseline", "macro_f1"))
+    difference, high = (_number(candidate.metrics, ("versus_baseline", name)) for name in ("difference", "high"))
+    if other is None or difference is None or high is None:
+        return None, -margin, False, "not measured: versus_baseline, baseline.macro_f1"
+    reason = (
+        f"logistic regression reaches {other:.3f}; difference {difference:+.3f}, upper end of 95 % interval {high:+.3f}"
+    )
+    return high, -margin, high >= -margin, reason
+
+
+def champion(candidate: Evidence, champion: Evidence | None, comparison: Comparison, gate: NoWorse) -> Outcome:
+    """The candidate is at most the margin below the champion in enough bootstrap resamples."""
+    if champion is None:
+        return None, gate.probability, True, "no champion yet"
+    if champion.damage is not None:
+        return None, gate.probability, False, f"the champion cannot be compared: {champion.damage}"
+    paired = comparison.paired
+    if paired is None:
+        return None, gate.probability, False, comparison.refusal
+    share = paired.share_not_below(gate.margin)
+    reason = (
+        f"macro-F1 {paired.one:.3f}, the champion {paired.other:.3f}: {paired.difference:+.3f} ({paired.low:+.3f} to "
+        f"{paired.high:+.3f}) on the same {paired.cells} cells, {paired.unit} resampled; at most {gate.margin:g} "
+        "below the champion in this fraction of resamples"
+    )
+    return share, gate.probability, share >= gate.probability, reason
+
+
+def value_at(content: Any, path: tuple[str, ...]) -> Any:
+    """The value under nested keys; None if a key is missing."""
+    for key in path:
+        if not isinstance(content, dict):
+            return None
+        content = content.get(key)
+    return content
+
+
+def _number(content: dict[str, Any], path: tuple[str, ...]) -> float | None:
+    """A finite number; None for anything else, such as NaN, true or text."""
+    value = value_at(content, path)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return value
+
+
+def _text(content: dict[str, Any], path: tuple[str, ...]) -> str | None:
+    value = value_at(content, path)
+    return value if isinstance(value, str) and value else None

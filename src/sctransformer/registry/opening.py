@@ -1,0 +1,34 @@
+"""From what a person calls a model to its verified bundle: a bundle's folder, NAME@ALIAS or NAME/VERSION."""
+
+from pathlib import Path
+
+from sctransformer.errors import UserError
+from sctransformer.export.bundle import read_bundle
+from sctransformer.registry.opened_model import OpenedModel
+from sctransformer.registry.references import is_reference
+
+
+def open_model(reference: str | Path, *, refetch: bool = False) -> OpenedModel:
+    """Open a model and verify every file of its bundle. MLflow is imported only for registered models.
+
+    Args:
+        reference: a bundle's folder, `NAME@ALIAS` or `NAME/VERSION`.
+        refetch: fetch the bundle from the registry even if a valid download is in the cache.
+
+    Raises:
+        UserError: the model does not exist, or its bundle is damaged.
+
+    Examples:
+        >>> open_model("celltype@champion").version  # doctest: +SKIP
+        7
+    """
+    if Path(reference).is_dir():
+        return OpenedModel(read_bundle(Path(reference)))
+    if isinstance(reference, Path) or not is_reference(reference):
+        raise UserError(
+            f"{reference}: no such folder, and not a model reference; give the folder of a bundle, NAME@ALIAS, for "
+            "example celltype@champion, or NAME/VERSION."
+        )
+    from sctransformer.registry.models import resolve  # MLflow takes seconds to import
+
+    return resolve(reference, refetch=refetch)
