@@ -61,7 +61,8 @@ def leave_out(
     from sctransformer.evaluation import calibration
     from sctransformer.evaluation.scoring import score_cells
     from sctransformer.prior.network import read_network_table
-    from sctransformer.training.build import build_from_params, train_config
+    from sctransformer.training.build import build_from_params
+    from sctransformer.training.config import TrainConfig
 
     known_training, known = without(training, label), without(validation, label)
     unknown = of_type(validation, label)
@@ -70,7 +71,7 @@ def leave_out(
     network = read_network_table(params.prior.network, params.prior.confidence)
     model = build_from_params(params, panel, network, int(training.labels_N.max()), params.seed)
     none = CellArrays(training.counts_NG[:0], training.library_size_N[:0], training.labels_N[:0])
-    train(model, known_training, none, train_config(params, params.seed))
+    train(model, known_training, none, params.train.part(TrainConfig, seed=params.seed))
 
     logits_NC, _ = score_cells(model, known)
     temperature = calibration.fit_temperature(logits_NC, known.labels_N)

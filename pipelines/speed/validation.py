@@ -13,9 +13,9 @@ from scipy import sparse
 
 from sctransformer._constants import OBS
 from sctransformer.data.statistics import count_statistics
+from sctransformer.data.validation.limits import TrainingLimits
 from sctransformer.data.validation.tables import training_tables
 from sctransformer.data.validation.validate import run_suites
-from sctransformer.params import ValidateParams
 
 CHUNK = 4096
 LABELS = 12
@@ -60,7 +60,7 @@ def main(cells: int, genes: int, density: float, failing: bool) -> None:
     seconds["import of great_expectations"] = time.perf_counter() - started
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        report = run_suites(tables, ValidateParams().model_dump(), Path(folder) / "docs")
+        report = run_suites(tables, TrainingLimits().model_dump(), Path(folder) / "docs")
     seconds["suites and Data Docs"] = time.perf_counter() - started
     for failure in report.failures:
         print(failure.sentence("random counts")[:200])

@@ -17,11 +17,12 @@ from sctransformer.data.arrays import NO_LABEL, CellArrays
 from sctransformer.data.cells import CellFile, read_cells, require_unique_names
 from sctransformer.data.genes import GeneMap, identify, read_gene_map
 from sctransformer.data.h5ad_writer import open_h5ad_writer
-from sctransformer.data.ingest import Columns, ingest
+from sctransformer.data.ingest import ingest
 from sctransformer.data.library_size import choose_library_sizes
 from sctransformer.data.moments import GeneMoments
 from sctransformer.data.panel import choose_panel
 from sctransformer.data.prepared import class_names, training_moments
+from sctransformer.data.settings import CellColumns
 from sctransformer.data.split_table import read_split_table, table_splits
 from sctransformer.data.splits import (
     TEST,
@@ -36,10 +37,10 @@ from sctransformer.data.splits import (
 )
 from sctransformer.errors import UserError
 from sctransformer.files import atomic_write, sha256_file, sha256_json
-from sctransformer.params import PriorParams
 from sctransformer.prior.merging import vote, votes_needed
 from sctransformer.prior.network import Network, read_network_table, write_network
 from sctransformer.prior.readers import read_network
+from sctransformer.prior.settings import PriorSettings
 
 CELLS, MORE_CELLS, NETWORK, PANEL = "cells.h5ad", "unlabelled.h5ad", "network.tsv", "panel.parquet"
 
@@ -164,7 +165,7 @@ def panel_cells(cells_folder: Path, panel_folder: Path) -> PanelCells:
     return PanelCells(
         cells=all_genes(cells_folder)[:, panel["gene"].tolist()].copy(),
         panel=panel,
-        network=read_network_table(panel_folder / NETWORK, PriorParams().confidence),
+        network=read_network_table(panel_folder / NETWORK, PriorSettings().confidence),
         more=read_cells(more) if more.is_file() else None,
     )
 
@@ -208,7 +209,7 @@ def _arrays(cells: AnnData, labels_N: NDArray[np.int64]) -> CellArrays:
 
 
 def _read_labelled(section: DatasetSection, known: GeneMap, target: Path) -> None:
-    columns = Columns(section.label_column, section.library_size_column, section.donor_column)
+    columns = section.part(CellColumns)
     with CellFile(section.cells, section.counts) as file, tempfile.TemporaryDirectory() as aside:
         identity = identify(file.var, known, str(section.cells), section.gene_column)
         ingest(file, identity, columns, target, Path(aside) / CELLS, 0.0, 0)

@@ -5,13 +5,13 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from sctransformer.data.settings import CellColumns, DataSettings, PrepareSettings
 from sctransformer.errors import UserError
-from sctransformer.model import ModelConfig
 from sctransformer.params import Params, with_values
 from sctransformer.prior.merging import Merge
-from sctransformer.training.build import train_config
+from sctransformer.settings import Settings, like
 from sctransformer.typed_yaml import first_problem, read_yaml
 
 Baseline = Literal["logistic_regression", "celltypist"]
@@ -23,32 +23,20 @@ _ARM_NAMES = ("prior.control",)
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DatasetSection(_Section):
+class DatasetSection(CellColumns):
     """The labelled cells, and which of them are on which side."""
 
-    cells: Path
-    """h5ad or zarr with raw counts."""
+    cells: Path = like(DataSettings, "cells")
     split_table: Path
-    """See `sctransformer.data.split_table`: `test` or `test_s{seed}`, and `labelled_{percent}_s{seed}`."""
-    label_column: str = "cell_type"
-    donor_column: str | None = None
-    gene_column: str | None = None
-    """Column of var with the gene names; null: recognised."""
-    counts: str | None = None
-    """Where the raw counts stand; null: looked for."""
-    library_size_column: str | None = None
-    """Counts of the whole cell; null: `library_size` where there is one, else the sum over all genes of the file."""
+    """Split of each cell, with columns `test` or `test_s{seed}`, and `labelled_{percent}_s{seed}`; see
+    `sctransformer.data.split_table`."""
+    library_size_column: str | None = like(CellColumns, "library_size_column", default=None)
     unlabelled: Path | None = None
     """A second file of cells without labels, for self-supervision alone."""
-    shared_donors: bool = False
-    """Whether a donor may have cells in test and in training."""
+    shared_donors: bool = like(PrepareSettings, "shared_donors", default=False)
 
 
-class NetworkFile(_Section):
+class NetworkFile(Settings):
     """One network, as `sctransformer prior build` reads it."""
 
     file: Path
@@ -59,7 +47,7 @@ class NetworkFile(_Section):
     """By which its confidences are multiplied when networks are merged."""
 
 
-class NetworkSection(_Section):
+class NetworkSection(Settings):
     """The prior: one network, or several merged."""
 
     files: dict[str, NetworkFile] = Field(min_length=1)
@@ -67,20 +55,20 @@ class NetworkSection(_Section):
     min_votes: int | None = None
 
 
-class StudyConfig(_Section):
+class StudyConfig(Settings):
     """A whole study."""
 
     name: str = Field(pattern=r"^[\w.-]+$")
     dataset: DatasetSection
     network: NetworkSection
-    gene_budget: int = Field(default=1024, ge=2)
+    gene_budget: int = like(PrepareSettings, "gene_budget", default=1024, ge=2)
     percents: tuple[float, ...] = Field(min_length=1)
     """Percentages of the training cells that keep their label."""
     seeds: tuple[int, ...] | dict[float, tuple[int, ...]] = (0, 1, 2)
     """Seeds, or seeds for each percentage."""
-    shared: Overrides = {}
+    shared: Overrides = Field(default={})
     """Parameters of every arm."""
-    arms: dict[str, Overrides] = {}
+    arms: dict[str, Overrides] = Field(default={})
     """Name -> what sets this arm apart from `shared`."""
     search: tuple[Overrides, ...] = ({},)
     """Points tried for every arm, on top of `shared` and under what sets the arm apart; see `pipelines.study`."""
@@ -150,9 +138,7 @@ def load_study(path: Path) -> StudyConfig:
         for point in range(len(study.search)):
             try:
                 params = study.params_of(arm, point)
-                train_config(params, 0)
-                ModelConfig(n_genes=2, n_regulators=1, n_classes=2, **params.model.model_dump())
-            except (UserError, ValueError) as error:
+            except UserError as error:
                 raise UserError(f"{path}: arm {arm}, point {point} of the search: {error}") from error
             if getattr(params.train, "patience", 0):
                 raise UserError(f"{path}: arm {arm} sets train.patience, but no cells are kept back; set train.epochs.")

@@ -37,7 +37,8 @@ from sctransformer.data.prepared import class_names
 from sctransformer.data.splits import TRAIN
 from sctransformer.errors import UserError, run_reporting
 from sctransformer.evaluation.scoring import score_cells
-from sctransformer.training.build import build_from_params, train_config
+from sctransformer.training.build import build_from_params
+from sctransformer.training.config import TrainConfig
 
 SEED = 0
 COMPONENTS = 100
@@ -91,7 +92,7 @@ def of_model(study: StudyConfig, point: int, prepared: PanelCells, split: pd.Cat
         model = build_from_params(params, prepared.panel, prepared.network, n_classes, SEED)
         training, scored = (labelled_arrays(prepared.cells, rows_N) for rows_N in (training_N, scored_N))
         unlabelled = unlabelled_arrays(prepared, split, but_N=training_N | scored_N)
-        train(model, training, unlabelled, train_config(params, SEED))
+        train(model, training, unlabelled, params.train.part(TrainConfig, seed=SEED))
         return score_cells(model, scored)[0].argmax(axis=1)
 
     return method

@@ -34,7 +34,8 @@ from sctransformer.evaluation.baselines import logistic_regression
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.params import Params, load_params, with_overrides
 from sctransformer.prior.network import read_network_table
-from sctransformer.training.build import build_from_params, train_config
+from sctransformer.training.build import build_from_params
+from sctransformer.training.config import TrainConfig
 from sctransformer.training.loop import fit
 from sctransformer.training.scores import accuracy_and_macro_f1
 
@@ -73,7 +74,7 @@ def predict_fold(
 
     n_classes = len(cells.obs[OBS.cell_type].cat.categories)
     model = build_from_params(params, panel, network, n_classes, repeat)
-    settings = train_config(params, repeat)
+    settings = params.train.part(TrainConfig, seed=repeat)
     fit(model, training, validation, settings, on_epoch=lambda report, state: None)
     logits_NC, _ = score_cells(model, test)
     return repeat, test.labels_N, logits_NC.argmax(axis=1), baseline_N

@@ -31,8 +31,9 @@ from sctransformer.evaluation.baselines import fitted_celltypist, fitted_logisti
 from sctransformer.evaluation.metrics import classification_metrics
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.files import atomic_write, read_json, sha256_json
-from sctransformer.training.build import build_from_params, train_config
+from sctransformer.training.build import build_from_params
 from sctransformer.training.checkpoint import load_checkpoint, save_checkpoint
+from sctransformer.training.config import TrainConfig
 from sctransformer.training.loop import NonFiniteLossError
 
 SCORED = 2
@@ -91,7 +92,7 @@ def _pretraining(task: Task, study: StudyConfig, sources: Sources, out: Path) ->
     params = study.params_of(task.name, task.point)
     model = build_from_params(params, prepared.panel, prepared.network, len(class_names(prepared.cells)), task.seed)
     started = time.perf_counter()
-    checkpoint = pretrain(model, unlabelled_arrays(prepared, split), train_config(params, task.seed))
+    checkpoint = pretrain(model, unlabelled_arrays(prepared, split), params.train.part(TrainConfig, seed=task.seed))
     seconds = time.perf_counter() - started
     with atomic_write(task.weights(out)) as folder:
         folder.mkdir()
@@ -117,7 +118,7 @@ def _trained_and_scored(
     training, scored = (labelled_arrays(prepared.cells, rows_N) for rows_N in rows[1:])
     unlabelled = unlabelled_arrays(prepared, rows.split, but_N=rows.training_N)
     started = time.perf_counter()
-    train_loss = train(model, training, unlabelled, train_config(params, task.seed), pretrained)
+    train_loss = train(model, training, unlabelled, params.train.part(TrainConfig, seed=task.seed), pretrained)
     times = {"training": time.perf_counter() - started}
     if task.after is not None:
         times["pretraining"] = read_json(task.after.result(out))["seconds"]["training"]

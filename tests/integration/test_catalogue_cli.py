@@ -22,8 +22,8 @@ from sctransformer._constants import OBS
 from sctransformer.cli.stopping import TERMINATED
 from sctransformer.data import catalogue as catalogue_module
 from sctransformer.data.catalogue import CATALOGUE, Dataset, read_catalogue
+from sctransformer.data.settings import DataSettings
 from sctransformer.errors import DEBUG_VARIABLE, UserError
-from sctransformer.params import DataParams
 from tests.conftest import simulated_cells
 from tests.integration.conftest import Call, Outcome
 
@@ -473,7 +473,7 @@ def test_list_and_show_say_what_is_there_and_what_is_not(project: Path, outside:
 @pytest.fixture
 def pipeline(project: Path) -> Path:
     """A pipeline whose last stage writes the parameters it was given; committed."""
-    defaults = DataParams().model_dump(mode="json")
+    defaults = DataSettings().model_dump(mode="json")
     params = {"data": {**defaults, "cells": "first.txt"}, "prior": {"network": "first.txt"}}
     Path("params.yaml").write_text(yaml.safe_dump(params))
     Path("first.txt").write_text("first")
@@ -509,8 +509,8 @@ def test_train_on_a_dataset_by_name_gives_the_stages_its_every_field(
     outcome = call("train", *words)
     assert outcome.code == 0, outcome
     seen = yaml.safe_load(Path("seen.yaml").read_text())
-    expected = read_catalogue()["odd"].parameters(DataParams.model_fields)
-    assert seen["data"] == {**DataParams().model_dump(mode="json"), **expected, "new_cells_fraction": 0.25}
+    expected = read_catalogue()["odd"].parameters(DataSettings.model_fields)
+    assert seen["data"] == {**DataSettings().model_dump(mode="json"), **expected, "new_cells_fraction": 0.25}
     assert seen["data"]["label_column"] == column
     assert seen["prior"]["network"] == "data/networks/mine.tsv"
 

@@ -338,10 +338,10 @@ def test_whatever_bytes_are_changed_there_is_a_sentence_or_a_result(data: st.Dat
     other.write_bytes(content)
     from sctransformer.data.check import inspect_cells
     from sctransformer.data.genes import GeneMap
-    from sctransformer.data.ingest import Columns
+    from sctransformer.data.settings import CellColumns
 
     try:
-        found = inspect_cells(other, GeneMap({}, {}, frozenset(SYMBOLS)), Columns(library_size=None))
+        found = inspect_cells(other, GeneMap({}, {}, frozenset(SYMBOLS)), CellColumns(library_size_column=None))
     except UserError as error:
         assert str(error).startswith(str(other))
     else:

@@ -7,9 +7,10 @@ import pytest
 
 from sctransformer.data.cells import CellFile
 from sctransformer.data.genes import identify, read_gene_map
-from sctransformer.data.ingest import Columns, ingest
+from sctransformer.data.ingest import ingest
 from sctransformer.data.panel import choose_panel
 from sctransformer.data.prepared import training_moments
+from sctransformer.data.settings import CellColumns
 from sctransformer.prior.coverage import coverage
 from sctransformer.prior.network import Network
 from sctransformer.prior.readers import read_network
@@ -50,7 +51,7 @@ def test_each_dataset_can_use_each_network(
     with CellFile(reference_folder() / "h5ad" / f"{cells}.h5ad") as file:
         identity = identify(file.var, known, cells)
         sides = ingest(
-            file, identity, Columns(library_size=None), tmp_path / "kept.h5ad", tmp_path / "new.h5ad", 0.0, 0
+            file, identity, CellColumns(library_size_column=None), tmp_path / "kept.h5ad", tmp_path / "new.h5ad", 0.0, 0
         )
     assert sides == (n_cells, 0)
     with CellFile(tmp_path / "kept.h5ad") as file:

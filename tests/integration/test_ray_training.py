@@ -216,6 +216,6 @@ def test_a_checkpoint_of_another_run_is_refused_before_workers_start(tmp_path: P
     folder = RunFolder(tmp_path, "run")
     (tmp_path / "run" / "attempt-1" / "checkpoint").mkdir(parents=True)
     save_checkpoint(bare_run(), tmp_path / "run" / "attempt-1" / "checkpoint")
-    other = replace(TASK, config=replace(CONFIG, lr=0.5))
+    other = replace(TASK, config=CONFIG.replace(lr=0.5))
     with pytest.raises(UserError, match=r"made with train\.lr 0\.01 and this run has 0\.5"):
         fit_on_ray(other, Workers(count=1), folder, lambda report: None, resume=True)

@@ -9,7 +9,8 @@ import pytest
 
 from pipelines.speed import scoring, synthetic
 from sctransformer._constants import OBS
-from sctransformer.params import ModelParams, Params, with_overrides
+from sctransformer.model.config import ModelSettings
+from sctransformer.params import Params, with_overrides
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("speed")
     cells = synthetic.draw_cells(150, 96)
     cells.write_h5ad(path / scoring.CELLS)
-    model = ModelParams(width=8, heads=2, feedforward=8, readout_heads=2, embedding=8)
+    model = ModelSettings(width=8, heads=2, feedforward=8, readout_heads=2, embedding=8)
     synthetic.draw_bundle(cells, Params(model=model), path / scoring.BUNDLE, panel_genes=48)
     return path
 

@@ -18,7 +18,7 @@ def test_the_committed_parameters_are_the_defaults() -> None:
 
 def test_params_yaml_shows_every_parameter() -> None:
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    assert content == Params().model_dump(mode="json", by_alias=True)
+    assert content == Params().model_dump(mode="json")
 
 
 @pytest.mark.parametrize(

@@ -75,16 +75,22 @@ def look(
     from sctransformer._constants import OBS
     from sctransformer.data.check import inspect_cells
     from sctransformer.data.genes import read_gene_map
-    from sctransformer.data.ingest import Columns
+    from sctransformer.data.settings import CellColumns
     from sctransformer.progress import cells_bar
 
     _require_columns(file, counts, label_column, donor_column, library_size_column, gene_column)
-    columns = Columns(label_column or OBS.cell_type, library_size_column, donor_column)
     bundle = None if model is None else _bundle(model)
     if bundle is not None and counts is None:
         counts = _read_by(bundle, file)
+    columns = CellColumns(
+        counts=counts,
+        gene_column=gene_column,
+        label_column=label_column or OBS.cell_type,
+        donor_column=donor_column,
+        library_size_column=library_size_column,
+    )
     with cells_bar("Checking") as on_progress:
-        found = inspect_cells(file, read_gene_map(), columns, counts, gene_column, on_progress)
+        found = inspect_cells(file, read_gene_map(), columns, on_progress)
     lines = list(_described(found))
     width = max(len(name) for name, _ in lines)
     typer.echo("\n".join(f"{name:<{width}}  {value}" for name, value in lines))

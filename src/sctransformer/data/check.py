@@ -11,13 +11,14 @@ import pandas as pd
 from sctransformer._constants import OBS
 from sctransformer.data.cells import CellFile, require_unique_names
 from sctransformer.data.genes import GeneIdentity, GeneMap, identify
-from sctransformer.data.ingest import Columns, contract_columns
+from sctransformer.data.ingest import contract_columns
 from sctransformer.data.library_size import choose_library_sizes
+from sctransformer.data.settings import CellColumns
 from sctransformer.data.statistics import CountStatistics, count_statistics
+from sctransformer.data.validation.limits import TrainingLimits
 from sctransformer.data.validation.report import Report
 from sctransformer.data.validation.tables import network_tables, training_tables
 from sctransformer.data.validation.validate import run_suites
-from sctransformer.params import ValidateParams
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,7 @@ class CellCheck:
 def inspect_cells(
     path: Path,
     known: GeneMap,
-    columns: Columns,
-    counts: str | None = None,
-    gene_column: str | None = None,
+    columns: CellColumns,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> CellCheck:
     """Read a whole file once, in chunks, as training would.
@@ -47,17 +46,16 @@ def inspect_cells(
     Args:
         path: an h5ad file or a zarr folder.
         known: gene names.
-        columns: names in obs; a label column that is `cell_type` may be absent, a library size of None is looked for.
-        counts, gene_column: see `CellFile` and `identify`.
+        columns: where counts, genes and labels are; the label column may be missing if it is called `cell_type`.
 
     Raises:
         UserError: the file would not come through ingestion.
     """
-    with CellFile(path, counts) as file:
+    with CellFile(path, columns.counts) as file:
         require_unique_names(file)
-        identity = identify(file.var, known, str(path), gene_column)
-        sizes = choose_library_sizes(file.obs, columns.library_size, str(path), file.counts_in)
-        labelled = columns.label != OBS.cell_type or OBS.cell_type in file.obs
+        identity = identify(file.var, known, str(path), columns.gene_column)
+        sizes = choose_library_sizes(file.obs, columns.library_size_column, str(path), file.counts_in)
+        labelled = columns.label_column != OBS.cell_type or OBS.cell_type in file.obs
         source = file.obs if labelled else file.obs.assign(**{OBS.cell_type: None})
         obs = contract_columns(source, columns, str(path))
         library_size_N = np.zeros(file.n_cells)
@@ -76,7 +74,7 @@ def inspect_cells(
 
 def run_training_suites(
     check: CellCheck,
-    limits: ValidateParams,
+    limits: TrainingLimits,
     edges: pd.DataFrame | None = None,
     repairs: Mapping[str, int] | None = None,
     data_docs: Path | None = None,
@@ -86,7 +84,7 @@ def run_training_suites(
 
     Args:
         check: of a file with labels.
-        limits: see `ValidateParams`.
+        limits: see `TrainingLimits`.
         edges, repairs: of the network, see `network_tables`.
         data_docs: folder for HTML pages; None writes none.
         network: the file that the edges came from.

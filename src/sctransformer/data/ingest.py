@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +13,17 @@ from sctransformer.data.cells import CellFile, require_unique_names
 from sctransformer.data.genes import GeneIdentity
 from sctransformer.data.h5ad_writer import open_h5ad_writer
 from sctransformer.data.library_size import choose_library_sizes
+from sctransformer.data.settings import CellColumns
 from sctransformer.errors import UserError
 
 MISSING = frozenset({"", "nan", "NaN", "NA", "N/A", "<NA>", "None", "null", "NULL"})
 """Labels and donors that are none: what a missing value becomes when a table is turned into text."""
 
 
-@dataclass(frozen=True)
-class Columns:
-    """How the columns of a file's obs are called."""
-
-    label: str = OBS.cell_type
-    """Cell type of each cell."""
-    library_size: str | None = OBS.library_size
-    """Counts of the whole cell; None takes `library_size` where there is one, else the row sums."""
-    donor: str | None = None
-    """Donor or batch of each cell; None takes `donor_id` where there is one."""
-
-
 def ingest(
     file: CellFile,
     identity: GeneIdentity,
-    columns: Columns,
+    columns: CellColumns,
     kept: Path,
     new: Path,
     new_fraction: float,
@@ -65,7 +53,7 @@ def ingest(
     require_unique_names(file)
     source = str(file.path)
     obs = contract_columns(file.obs, columns, source)
-    library_sizes = choose_library_sizes(file.obs, columns.library_size, source)
+    library_sizes = choose_library_sizes(file.obs, columns.library_size_column, source)
     away_N = choose_held_out(obs[OBS.cell_type], new_fraction, seed)
     genes = identity.genes.tolist()
     with ExitStack() as stack:
@@ -86,15 +74,15 @@ def ingest(
     return int((~away_N).sum()), int(away_N.sum())
 
 
-def contract_columns(obs: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
+def contract_columns(obs: pd.DataFrame, columns: CellColumns, source: str) -> pd.DataFrame:
     """The columns that every later stage relies on, apart from the library size.
 
     Raises:
         UserError: a column that was named is missing.
     """
-    _require_column(obs, columns.label, source, "data.label_column")
-    taken = {OBS.cell_type: columns.label}
-    donor = columns.donor or (OBS.donor if OBS.donor in obs else None)
+    _require_column(obs, columns.label_column, source, "data.label_column")
+    taken = {OBS.cell_type: columns.label_column}
+    donor = columns.donor_column or (OBS.donor if OBS.donor in obs else None)
     if donor is not None:
         _require_column(obs, donor, source, "data.donor_column")
         taken[OBS.donor] = donor

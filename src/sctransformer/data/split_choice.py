@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from sctransformer._constants import OBS
+from sctransformer.data.settings import PrepareSettings
 from sctransformer.data.split_table import read_split_table, table_splits
 from sctransformer.data.splits import (
     VALIDATION,
@@ -17,18 +18,17 @@ from sctransformer.data.splits import (
     without_labels_aside,
 )
 from sctransformer.errors import UserError
-from sctransformer.params import PrepareParams
 
 WATCHED = Path("data/splits")
 """Where split tables lie: a dependency of the pipeline, so a changed table is noticed."""
 
 
-def choose_splits(obs: pd.DataFrame, settings: PrepareParams, seed: int) -> tuple[str, pd.Categorical]:
+def choose_splits(obs: pd.DataFrame, settings: PrepareSettings, seed: int) -> tuple[str, pd.Categorical]:
     """How the cells were split, and the side of each.
 
     Args:
         obs: under the data contract.
-        settings: see `PrepareParams`.
+        settings: see `PrepareSettings`.
         seed: of all choices.
 
     Raises:

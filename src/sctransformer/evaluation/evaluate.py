@@ -23,9 +23,9 @@ from sctransformer.evaluation.donors import metrics_by_donor, with_recall_interv
 from sctransformer.evaluation.metrics import classification_metrics
 from sctransformer.evaluation.paired import compare
 from sctransformer.evaluation.scoring import score_cells
+from sctransformer.evaluation.settings import EvaluationSettings
 from sctransformer.files import sha256_json
 from sctransformer.model import PriorBiasedTransformer
-from sctransformer.params import EvaluateParams
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Evaluation:
     """Risk-coverage curves, by name of the cells."""
 
 
-def evaluate(model: PriorBiasedTransformer, cells: AnnData, params: EvaluateParams, seed: int) -> Evaluation:
+def evaluate(model: PriorBiasedTransformer, cells: AnnData, params: EvaluationSettings, seed: int) -> Evaluation:
     """Calibrate a model on the validation cells and measure it on the test cells.
 
     Args:
@@ -115,7 +115,7 @@ def evaluate(model: PriorBiasedTransformer, cells: AnnData, params: EvaluatePara
     )
 
 
-def calibrate(model: PriorBiasedTransformer, validation: CellArrays, params: EvaluateParams) -> dict[str, Any]:
+def calibrate(model: PriorBiasedTransformer, validation: CellArrays, params: EvaluationSettings) -> dict[str, Any]:
     """Temperature and rejection threshold from validation cells, as calibration.json holds them."""
     logits_NC, _ = score_cells(model, validation)
     temperature = fit_temperature(logits_NC, validation.labels_N)

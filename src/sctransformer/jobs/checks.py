@@ -47,7 +47,8 @@ def validated(opened: OpenedFile, bundle: Bundle, min_coverage: float) -> dict[s
         UserError: a critical expectation was not met.
     """
     from sctransformer.data.statistics import count_statistics
-    from sctransformer.data.validation.batch import BatchLimits, check_batch
+    from sctransformer.data.validation.batch import check_batch
+    from sctransformer.data.validation.limits import BatchLimits
 
     file, source = opened.file, str(opened.source)
     statistics = count_statistics(file.chunks(), file.genes)

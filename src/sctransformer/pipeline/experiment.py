@@ -116,6 +116,6 @@ def _interrupted(wanted: str) -> tuple[str, str, list[str]]:
         if finished is not None:
             raise UserError(f"run {wanted!r} has finished ({finished}); there is nothing to resume.") from error
         raise
-    now = flatten(params.model_dump(mode="json", by_alias=True), "dot")
+    now = flatten(params.model_dump(mode="json"), "dot")
     then = flatten(run.params, "dot")
     return run.run_id, run.name, [override(name, value) for name, value in then.items() if now.get(name) != value]

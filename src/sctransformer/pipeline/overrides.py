@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from sctransformer.data.catalogue import find_dataset, read_catalogue
+from sctransformer.data.settings import DataSettings
 from sctransformer.data.versioned import find_tracked
 from sctransformer.errors import UserError
 from sctransformer.layout import NETWORKS
-from sctransformer.params import DataParams, PriorParams
+from sctransformer.prior.settings import PriorSettings
 
 BUILT_IN_NETWORK = "immune"
 """Name of the network that comes with the package."""
@@ -76,14 +77,14 @@ def _dataset(name: str) -> list[str]:
     if not cells.exists() and (tracked is None or tracked.stage is None):  # a stage makes its cells itself
         remedy = f"run `dvc pull {tracked.file}`" if tracked else "add them again with `sctransformer data add`"
         raise UserError(f"{cells}: the cells of dataset {name!r} are missing; {remedy}.")
-    return [f"data.{field}={quoted(value)}" for field, value in entry.parameters(DataParams.model_fields).items()]
+    return [f"data.{field}={quoted(value)}" for field, value in entry.parameters(DataSettings.model_fields).items()]
 
 
 def _network(name: str) -> Path:
     if name == FORMER_NAME:
         print(f"Note: -S prior={FORMER_NAME} is now -S prior={BUILT_IN_NETWORK}.", file=sys.stderr)
     if name in (BUILT_IN_NETWORK, FORMER_NAME):
-        return Path(PriorParams.model_fields["network"].default)
+        return Path(PriorSettings().network)
     file = NETWORKS / f"{name}.tsv"
     found = [path.stem for path in sorted(NETWORKS.glob("*.tsv"))]
     if name not in found:

@@ -89,7 +89,7 @@ def start_run(params: Params) -> Iterator[TrainingRun]:
         run_id = interrupted.run_id[:8]
         command = f"sctransformer train --resume {run_id}"
         print(f"Note: run {run_id} ({interrupted.name}) was interrupted; `{command}` resumes it.")
-    content = params.model_dump(mode="json", by_alias=True)
+    content = params.model_dump(mode="json")
     name = os.environ.get(resume.NAME_VARIABLE) or f"{params.model.mode} seed {params.seed}"
     run_id = runs.start_run(EXPERIMENT, name, content, _tags(params))
     with _closed(run_id):

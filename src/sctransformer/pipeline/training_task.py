@@ -1,11 +1,11 @@
 """What a training needs, made from params.yaml and the files of the stages before it."""
 
-import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+from pydantic import ValidationError
 
 from sctransformer import layout
 from sctransformer._constants import UNLABELLED
@@ -23,8 +23,10 @@ from sctransformer.files import read_json
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.params import Params
 from sctransformer.training import build
-from sctransformer.training.cluster import Task, Workers
+from sctransformer.training.cluster import Task
+from sctransformer.training.config import TrainConfig
 from sctransformer.training.execution import Execution
+from sctransformer.typed_yaml import first_problem
 
 FILES = {"cells": layout.PREPARED_CELLS, "bias": layout.BIAS, "panel": layout.PANEL}
 """What workers read."""
@@ -49,42 +51,27 @@ def in_memory(params: Params) -> bool:
 
 
 def model_config(params: Params) -> ModelConfig:
-    """Sizes from params.yaml and the prepared cells."""
+    """Sizes from params.yaml and the prepared cells.
+
+    Raises:
+        UserError: no model can have these sizes.
+    """
     try:
         return build.model_config(
             params.model, pd.read_parquet(layout.PANEL), len(read_class_names(layout.PREPARED_CELLS))
         )
-    except ValueError as error:
-        raise UserError(f"params.yaml: model: {error}.") from error
+    except ValidationError as error:
+        raise UserError(f"{layout.PANEL}: {first_problem(error)}.") from error
 
 
 def training_task(params: Params) -> Task:
     """What the workers need: files by absolute path, for they run in folders of their own."""
-    switches = {field.name for field in dataclasses.fields(Execution)}
-    try:
-        config = build.train_config(params, params.seed)
-        execution = Execution(**params.train.model_dump(include=switches))
-    except ValueError as error:
-        raise UserError(f"params.yaml: train: {error}.") from error
     return Task(
         make_model=functools.partial(make_model, model_config(params), params.seed),
         load_cells=functools.partial(load_cells, in_memory(params)),
-        config=config,
-        execution=execution,
+        config=params.train.part(TrainConfig, seed=params.seed),
+        execution=params.train.part(Execution),
         files={name: path.resolve() for name, path in FILES.items()},
-    )
-
-
-def workers_of(params: Params) -> Workers:
-    """The workers that params.yaml asks for."""
-    settings = params.train
-    return Workers(
-        count=settings.workers,
-        minimum=settings.min_workers,
-        cpus=settings.cpus_per_worker,
-        gpus=settings.gpus,
-        placement=settings.placement,
-        max_restarts=settings.max_restarts,
     )
 
 

@@ -3,7 +3,6 @@
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import igraph
 import numpy as np
@@ -14,12 +13,10 @@ from sctransformer.errors import UserError
 from sctransformer.prior.network import Network
 from sctransformer.prior.pairs import EDGE_COLUMNS
 from sctransformer.prior.repairs import Repairs, counted
+from sctransformer.prior.settings import Control
 
 SWAPS_PER_EDGE = 20
 """Swaps tried per edge. On CollecTRI the fraction of changed edges no longer grows beyond 5 per edge."""
-
-
-Control = Literal["shuffled", "random"]
 
 
 def control_network(

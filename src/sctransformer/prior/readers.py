@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 
 from sctransformer.errors import UserError
-from sctransformer.params import PriorParams
 from sctransformer.prior.base_grn import PEAK, TARGET, base_grn_from_parquet, base_grn_from_text
 from sctransformer.prior.columns import LETTERS, confidences, letters, recognise, signs
 from sctransformer.prior.gene_sets import gmt_network
@@ -21,6 +20,7 @@ from sctransformer.prior.network import (
 )
 from sctransformer.prior.regulons import TARGETS, regulon_network, regulon_table
 from sctransformer.prior.repairs import NAMED, Repairs, counted
+from sctransformer.prior.settings import PriorSettings
 from sctransformer.prior.tables import Table, frame_table, header_of, is_parquet, parquet_table, read_text, text_table
 
 FORMATS: Mapping[str, str] = {
@@ -84,7 +84,7 @@ def read_network(
     path = Path(path)
     if file_format not in FORMATS:
         raise UserError(f"{path}: unknown format {file_format!r}; choose one of {', '.join(FORMATS)}.")
-    words = PriorParams().confidence if confidence is None else confidence
+    words = PriorSettings().confidence if confidence is None else confidence
     source = name or name_of(path)
     wrong = sorted(set(levels) - set(LETTERS))
     if wrong:
@@ -164,7 +164,7 @@ def network_from_frame(label: str, frame: pd.DataFrame, source: str, kind: str) 
     Raises:
         UserError: as `network_from_table`.
     """
-    return network_from_table(frame_table(label, frame), source, kind, (), PriorParams().confidence)
+    return network_from_table(frame_table(label, frame), source, kind, (), PriorSettings().confidence)
 
 
 def _format_of(path: Path, header: list[str], separator: str, wanted: str) -> str:

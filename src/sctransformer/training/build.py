@@ -1,8 +1,8 @@
 """Build models: fresh weights over a gene panel and a prior, or trained weights from files."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
+from typing import Protocol
 
 import pandas as pd
 import torch
@@ -12,21 +12,30 @@ from torch import Tensor
 from sctransformer.errors import UserError
 from sctransformer.files import read_json
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
-from sctransformer.params import ModelParams, Params
+from sctransformer.model.config import ModelSettings
 from sctransformer.prior.bias import PRIOR_TENSOR, prior_matrix
 from sctransformer.prior.controls import control_network
 from sctransformer.prior.network import Network
-from sctransformer.training.config import TrainConfig
-
-TRAIN_FIELDS = frozenset(field.name for field in fields(TrainConfig)) - {"seed"}
-"""Parameters of `train` that decide the result; the others say on which workers it is computed."""
+from sctransformer.prior.settings import PriorSettings
 
 
-def model_config(sizes: ModelParams, panel: pd.DataFrame, n_classes: int) -> ModelConfig:
+class ModelAndPrior(Protocol):
+    """Parameters with the sections `model` and `prior`, such as `sctransformer.params.Params`."""
+
+    @property
+    def model(self) -> ModelSettings:
+        """Attention mode and layer sizes."""
+
+    @property
+    def prior(self) -> PriorSettings:
+        """Prior network."""
+
+
+def model_config(settings: ModelSettings, panel: pd.DataFrame, n_classes: int) -> ModelConfig:
     """The configuration of a model over a panel.
 
     Args:
-        sizes: section `model` of params.yaml.
+        settings: section `model` of params.yaml.
         panel: one row per gene, regulators first, as `choose_panel` returns it.
         n_classes: number of cell types.
 
@@ -34,7 +43,7 @@ def model_config(sizes: ModelParams, panel: pd.DataFrame, n_classes: int) -> Mod
         ValueError: the sizes do not fit together.
     """
     n_regulators = int(panel["is_regulator"].sum())
-    return ModelConfig(n_genes=len(panel), n_regulators=n_regulators, n_classes=n_classes, **sizes.model_dump())
+    return settings.part(ModelConfig, n_genes=len(panel), n_regulators=n_regulators, n_classes=n_classes)
 
 
 def network_prior(config: ModelConfig, network: Network, genes: Sequence[str]) -> Tensor | None:
@@ -80,7 +89,7 @@ def build_model(
 
 
 def build_from_params(
-    params: Params, panel: pd.DataFrame, network: Network, n_classes: int, seed: int
+    params: ModelAndPrior, panel: pd.DataFrame, network: Network, n_classes: int, seed: int
 ) -> PriorBiasedTransformer:
     """Build a model with fresh weights from parameters, panel and network.
 
@@ -119,8 +128,3 @@ def load_trained_model(config_file: Path, prior_file: Path, weights_file: Path) 
     except RuntimeError as error:
         raise UserError(f"{weights_file}: does not fit {config_file}; run `dvc repro -f -s train`.") from error
     return model
-
-
-def train_config(params: Params, seed: int) -> TrainConfig:
-    """The optimisation that `params.train` describes."""
-    return TrainConfig(seed=seed, **params.train.model_dump(include=set(TRAIN_FIELDS)))

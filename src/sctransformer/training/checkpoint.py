@@ -113,7 +113,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 def made_with(model: PriorBiasedTransformer, config: TrainConfig) -> dict[str, Any]:
     """What a checkpoint of this run is marked with."""
-    return {"model": model.config.to_dict(), "train": dataclasses.asdict(config)}
+    return {"model": model.config.to_dict(), "train": config.model_dump()}
 
 
 def require_same_run(checkpoint: Checkpoint, model: PriorBiasedTransformer, config: TrainConfig) -> None:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")  # needs the dashboard agent, which is not installed
 os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process that would tell us what we do not ask
@@ -33,6 +33,7 @@ from sctransformer.training.loop import fit
 from sctransformer.training.ray_connection import connection, on_cluster, require_resources  # before ray is imported
 from sctransformer.training.report import EpochReport, NonFiniteLossError
 from sctransformer.training.run_folder import RunFolder
+from sctransformer.training.workers import Workers
 
 FAILURE = "failure.json"
 """File of a run's folder that says why to go on makes no sense: workers that find it do nothing."""
@@ -41,7 +42,6 @@ _MIDWAY = {"midway": True}
 """What is reported with a checkpoint in the middle of an epoch."""
 
 Files = Mapping[str, Path]
-Placement = Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]
 
 
 @dataclass(frozen=True)
@@ -56,21 +56,6 @@ class Task:
     execution: Execution = field(default_factory=Execution)
     files: Files = field(default_factory=dict)
     """What the recipes read, by the names under which they look for it."""
-
-
-@dataclass(frozen=True)
-class Workers:
-    """How many processes train, and on what."""
-
-    count: int = 2
-    minimum: int | None = None
-    """Go on with as few as these when there is no room for more; None: always `count`."""
-    cpus: float = 1
-    """Of each worker."""
-    gpus: bool = False
-    """One GPU a worker."""
-    placement: Placement = "PACK"
-    max_restarts: int = 3
 
 
 def fit_on_ray(

@@ -1,110 +1,108 @@
-"""How a model is trained: everything that must be known to repeat a run, apart from the cells."""
+"""What decides the result of training, apart from the cells and the model."""
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from sctransformer.settings import Seeded, Settings
 
 Start = Literal["principal", "random"]
-"""Where training begins, see `TrainConfig.start`."""
 Finetune = Literal["all", "frozen"]
-"""What the supervised phase changes, see `TrainConfig.finetune`."""
-
-SHARED_BY_PHASES = ("seed", "start", "warmup_fraction", "clip_norm", "hidden_share")
-"""What shapes pretraining, beside the parameters whose names begin with `pretrain_`."""
 
 
-@dataclass(frozen=True)
-class TrainConfig:
+class BothPhases(Settings):
+    """Optimisation in pretraining and in classification."""
+
+    start: Start = "principal"
+    """Initial weights. `principal`: the embedding starts as the principal components of all training cells, labelled
+    or not (`training.pca_init`); `random`: at random."""
+    warmup_fraction: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Fraction of a phase's steps over which the learning rate rises linearly; it then falls along a cosine to zero."""
+    clip_norm: float = Field(default=1.0, gt=0.0)
+    """Largest norm of the gradient."""
+
+
+class PretrainingSettings(Settings):
+    """Optimisation in pretraining: masked expression, before classification."""
+
+    pretrain_epochs: int = Field(default=0, ge=0)
+    """Epochs of pretraining on all training cells, labelled or not; 0: no pretraining."""
+    pretrain_batch_size: int = Field(default=32, ge=1)
+    """Cells per step in pretraining, over all workers."""
+    pretrain_lr: float = Field(default=3e-4, gt=0.0)
+    """Highest learning rate in pretraining."""
+    pretrain_weight_decay: float = Field(default=0.01, ge=0.0)
+    """AdamW's weight decay in pretraining."""
+    hidden_share: float = Field(default=0.3, gt=0.0, lt=1.0)
+    """Fraction of a cell's genes that are masked and predicted in pretraining, resampled at each step."""
+
+
+class ClassificationSettings(Settings):
+    """Optimisation in classification of the labelled cells."""
+
+    epochs: int = Field(default=5, ge=1)
+    """Epochs of classification."""
+    min_steps: int = Field(default=100, ge=0)
+    """Least number of steps of classification: with few cells, an epoch passes over them several times."""
+    batch_size: int = Field(default=64, ge=1)
+    """Cells per step, over all workers."""
+    lr: float = Field(default=1e-3, gt=0.0)
+    """Highest learning rate of all weights except the classifier's."""
+    head_lr: float = Field(default=3e-2, gt=0.0)
+    """Highest learning rate of the classifier, which starts at zero while the embedding does not."""
+    layer_lr: float | None = Field(default=None, gt=0.0)
+    """Highest learning rate of the regulation layers in classification; null: `lr`. They start at zero too, and with
+    the learning rate of weights that do not, the regulators' contribution to a gene stays small."""
+    weight_decay: float = Field(default=0.01, ge=0.0)
+    """AdamW's weight decay."""
+    head_penalty: float = Field(default=0.1, ge=0.0)
+    """Weight of the squared norm of the classifier's weights, over twice the number of labelled cells: 1/C of logistic
+    regression. Unlike weight decay, which AdamW applies beside the gradient, it is part of the objective: of several
+    directions of the embedding that separate types equally well, it favours those with the largest variance."""
+    gene_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Fraction of a training cell's genes that are masked, resampled at each step."""
+    thinning: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Largest fraction of a training cell's counts that is removed, resampled at each step, as if the cell had been
+    sequenced less deeply (`training.thinning`)."""
+    label_smoothing: float = Field(default=0.05, ge=0.0, lt=1.0)
+    """Label smoothing of the cross-entropy."""
+    class_weight_power: float = Field(default=0.5, ge=0.0, le=1.0)
+    """A class of frequency f has the weight f**-power in the loss: 0 none, 0.5 square root, 1 balanced."""
+    patience: int = Field(default=0, ge=0)
+    """Classification stops after this number of epochs without improvement on validation cells; 0: never early."""
+    finetune: Finetune = "all"
+    """Which weights classification changes: `all`, or (`frozen`) the classifier's only."""
+
+
+class Optimisation(ClassificationSettings, PretrainingSettings, BothPhases):
     """Optimisation of a prior-biased Transformer: pretraining on all cells, then classification of the labelled ones.
 
     Raises:
-        ValueError: a value with which no run can start.
+        ValueError: the settings exclude one another.
     """
 
-    seed: int = 0
-    """Of the first weights, the order of cells and the hidden genes."""
-    start: Start = "principal"
-    """`principal`: the embedding begins as the principal components of all training cells, labelled or not
-    (`training.principal_start`); `random`: it does not."""
-    epochs: int = 5
-    """Of classification."""
-    min_steps: int = 100
-    """Classification takes at least so many steps: with few cells an epoch goes over them several times."""
-    batch_size: int = 64
-    """Cells a step, over all workers."""
-    lr: float = 1e-3
-    """Highest learning rate of all weights but the classifier's."""
-    head_lr: float = 3e-2
-    """Highest learning rate of the classifier, which begins at nothing while the embedding begins at something."""
-    layer_lr: float | None = None
-    """Highest learning rate of the regulation layers in classification; None: `lr`. They begin at nothing too, and at
-    the rate of weights that begin at something, what regulators add to a gene stays small."""
-    warmup_fraction: float = 0.1
-    """Share of a phase's steps over which the learning rate rises linearly; it then falls along a cosine to zero."""
-    weight_decay: float = 0.01
-    gene_dropout: float = 0.0
-    """Share of a training cell's genes of which the model is told nothing, drawn anew each step."""
-    thinning: float = 0.0
-    """Largest share of a training cell's counts that is taken away, drawn anew each step: the cell as less deep
-    sequencing would have seen it (`training.thinning`)."""
-    label_smoothing: float = 0.05
-    class_weight_power: float = 0.5
-    """A class of frequency f weighs f**-power: 0 none, 0.5 square root, 1 balanced."""
-    head_penalty: float = 0.1
-    """Weight of the squared norm of the classifier's weights, over twice the number of labelled cells: 1/C of logistic
-    regression. Unlike weight decay, which AdamW applies beside the gradient, it is part of the objective: of directions
-    of the embedding that separate types alike, those that vary most are used."""
-    clip_norm: float = 1.0
-    """Largest norm of the gradient."""
-    patience: int = 0
-    """Classification ends after so many epochs without a better one on validation cells; 0: it never ends early."""
-    pretrain_epochs: int = 0
-    """Of masked expression on all training cells, labelled or not, before classification."""
-    pretrain_batch_size: int = 32
-    pretrain_lr: float = 3e-4
-    pretrain_weight_decay: float = 0.01
-    hidden_share: float = 0.3
-    """Share of a cell's genes whose expression is hidden and predicted, drawn anew each step."""
-    finetune: Finetune = "all"
-    """What classification changes: all weights, or (`frozen`) the classifier alone."""
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "pretrain_batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("pretrain_epochs", "patience", "min_steps"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
-        if not 0.0 <= self.gene_dropout < 1.0:
-            raise ValueError(f"gene_dropout is {self.gene_dropout}; it must lie in [0, 1)")
-        if not 0.0 <= self.thinning < 1.0:
-            raise ValueError(f"thinning is {self.thinning}; it must lie in [0, 1)")
-        if not 0.0 < self.hidden_share < 1.0:
-            raise ValueError(f"hidden_share is {self.hidden_share}; it must lie in (0, 1)")
-        for name in ("lr", "head_lr", "layer_lr", "pretrain_lr"):
-            if getattr(self, name) is not None and getattr(self, name) <= 0.0:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}; it must be above 0 (finetune 'frozen' keeps weights as they are)"
-                )
-        if self.head_penalty < 0.0:
-            raise ValueError(f"head_penalty is {self.head_penalty}; it must not be negative")
-        if self.finetune not in get_args(Finetune):
-            raise ValueError(f"finetune is {self.finetune!r}; expected one of {', '.join(get_args(Finetune))}")
+    @model_validator(mode="after")
+    def _require_sense_in_frozen(self) -> Self:
+        if self.finetune != "frozen":
+            return self
         for name in ("gene_dropout", "thinning"):
-            if self.finetune == "frozen" and getattr(self, name) > 0.0:
+            if getattr(self, name) > 0.0:
                 raise ValueError(
-                    f"finetune is 'frozen' and {name} {getattr(self, name)}: cells are embedded once, as they are; "
+                    f"finetune is 'frozen' and {name} {getattr(self, name)}: cells are embedded once, unchanged; "
                     f"set {name} to 0"
                 )
-        if self.start not in get_args(Start):
-            raise ValueError(f"start is {self.start!r}; expected one of {', '.join(get_args(Start))}")
-        if self.finetune == "frozen" and self.pretrain_epochs == 0 and self.start == "random":
+        if self.pretrain_epochs == 0 and self.start == "random":
             raise ValueError(
                 "finetune is 'frozen', pretrain_epochs is 0 and start is 'random': the classifier would learn from "
-                "random weights"
+                "random weights; set start to 'principal' or pretrain_epochs above 0"
             )
+        return self
+
+
+class TrainConfig(Optimisation, Seeded):
+    """Everything needed to repeat a run, apart from the cells and the model."""
 
     def of_pretraining(self) -> dict[str, Any]:
         """The parameters on which the pretrained weights depend."""
-        own = dataclasses.asdict(self)
-        return {name: own[name] for name in own if name.startswith("pretrain_") or name in SHARED_BY_PHASES}
+        kinds: tuple[type[Settings], ...] = (Seeded, BothPhases, PretrainingSettings)
+        return self.model_dump(include={name for kind in kinds for name in kind.model_fields})

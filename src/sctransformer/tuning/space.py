@@ -4,41 +4,24 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from sctransformer.errors import UserError
-from sctransformer.params import ModelParams, Params, TrainParams, with_values
+from sctransformer.model.config import ModelSettings
+from sctransformer.params import Params
+from sctransformer.settings import Settings
+from sctransformer.training.config import Optimisation
 from sctransformer.typed_yaml import first_problem, read_yaml
 
 DEFAULT_SPACE = Path(str(files("sctransformer.tuning") / "default_space.yaml"))
 """The search space that is used when no file is given."""
-SECTIONS: dict[str, type[BaseModel]] = {"model": ModelParams, "train": TrainParams}
-"""Sections of params.yaml that can be searched; the others would change the cells or the network."""
-NOT_SEARCHED = frozenset(
-    "train." + name
-    for name in (
-        "workers",
-        "min_workers",
-        "cpus_per_worker",
-        "gpus",
-        "placement",
-        "storage",
-        "max_restarts",
-        "checkpoint_steps",
-        "cells",
-        "precision",
-        "compiled",
-        "shared_weights",
-        "accumulate",
-    )
-)
-"""Parameters of `train` that say how training is executed; they do not change its result."""
+SEARCHED: dict[str, type[Settings]] = {"model": ModelSettings, "train": Optimisation}
+"""Settings that can be searched, by their section of params.yaml. The other sections would change the cells or the
+network; the other settings of `train` change how training is computed, not its result."""
 
 
-class Values(BaseModel):
+class Values(Settings):
     """The values that one parameter may take. Exactly one field is given."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     choice: list[Any] | None = Field(default=None, min_length=1)
     """One of these values."""
@@ -67,10 +50,8 @@ class Values(BaseModel):
         return list(self.choice or self.uniform or self.log or self.integer or [])
 
 
-class SearchSpace(BaseModel):
+class SearchSpace(Settings):
     """A search: its parameters, its budget and its early stopping."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     trials: int = Field(default=20, ge=1)
     """Maximum number of trials; the first one uses the parameters of params.yaml."""
@@ -101,24 +82,22 @@ def load_space(path: Path, params: Params) -> SearchSpace:
         raise UserError(f"{path}: {first_problem(error)}.") from error
     for name, values in space.parameters.items():
         _require_searchable(path, name)
+        section, _, field = name.partition(".")
         for value in values.extremes:
             try:
-                with_values(params, {name: value})
-            except UserError as error:
-                raise UserError(
-                    f"{path}: parameters.{name} may be {value!r}: {str(error).split(': ', 1)[-1]}"
-                ) from error
+                SEARCHED[section].require_valid(field, value)
+            except ValidationError as error:
+                raise UserError(f"{path}: parameters.{name} may be {value!r}: {error.errors()[0]['msg']}.") from error
     return space
 
 
 def current_values(space: SearchSpace, params: Params) -> dict[str, Any]:
     """The current values of the parameters of a search space."""
-    content = params.model_dump(mode="json", by_alias=True)
+    content = params.model_dump(mode="json")
     return {name: content[name.partition(".")[0]][name.partition(".")[2]] for name in space.parameters}
 
 
 def _require_searchable(path: Path, name: str) -> None:
-    known = [f"{section}.{field}" for section, model in SECTIONS.items() for field in model.model_fields]
-    searchable = [own for own in known if own not in NOT_SEARCHED]
+    searchable = [f"{section}.{field}" for section, settings in SEARCHED.items() for field in settings.names()]
     if name not in searchable:
         raise UserError(f"{path}: parameters.{name} cannot be searched; expected one of {', '.join(searchable)}.")

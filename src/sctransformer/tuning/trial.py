@@ -11,8 +11,9 @@ from sctransformer.data.cells import read_cells
 from sctransformer.data.prepared import class_names, load_training_cells
 from sctransformer.params import Params, with_values
 from sctransformer.prior.network import read_network_table
-from sctransformer.training.build import build_from_params, train_config
+from sctransformer.training.build import build_from_params
 from sctransformer.training.checkpoint import Checkpoint
+from sctransformer.training.config import TrainConfig
 from sctransformer.training.loop import fit
 from sctransformer.training.report import EpochReport
 from sctransformer.training.run_folder import RunFolder
@@ -49,7 +50,7 @@ def run_trial(
         model,
         cells.training,
         cells.validation,
-        train_config(params, params.seed),
+        params.train.part(TrainConfig, seed=params.seed),
         on_epoch,
         unlabelled=cells.unlabelled,
     )

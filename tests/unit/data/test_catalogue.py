@@ -17,9 +17,10 @@ from sctransformer.data.catalogue import (
     with_entry,
     write_entry,
 )
+from sctransformer.data.settings import DataSettings
 from sctransformer.data.versioned import checked_url, dvc_sentence, find_tracked, is_url
 from sctransformer.errors import UserError
-from sctransformer.params import DataParams, load_params
+from sctransformer.params import load_params
 from sctransformer.pipeline.overrides import BUILT_IN_NETWORK, expanded, quoted
 
 ROOT = Path(__file__).parents[3]
@@ -198,15 +199,17 @@ def test_an_unknown_name_gets_the_nearest_one() -> None:
 def test_the_committed_catalogue_begins_with_the_cells_that_params_yaml_names() -> None:
     """So that -S data=NAME of the first entry changes nothing and runs nothing again."""
     first = next(iter(read_catalogue(ROOT / "data" / "catalogue.yaml").values()))
-    parameters = first.parameters(DataParams.model_fields)
+    parameters = first.parameters(DataSettings.model_fields)
     committed = load_params(ROOT / "params.yaml").data.model_dump(mode="json")
     assert parameters == {field: committed[field] for field in parameters}
 
 
 def test_an_entry_gives_every_field_it_shares_with_the_parameters() -> None:
     entry = dataset("test", name="a", cells="a.h5ad", label_column="l")
-    assert set(entry.parameters(DataParams.model_fields)) == set(Dataset.model_fields) & set(DataParams.model_fields)
-    assert {"cells", "label_column", "library_size_column"} <= set(entry.parameters(DataParams.model_fields))
+    assert set(entry.parameters(DataSettings.model_fields)) == set(Dataset.model_fields) & set(
+        DataSettings.model_fields
+    )
+    assert {"cells", "label_column", "library_size_column"} <= set(entry.parameters(DataSettings.model_fields))
 
 
 @settings(max_examples=50, deadline=None)

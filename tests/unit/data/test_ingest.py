@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 from sctransformer._constants import OBS
 from sctransformer.data.cells import CellFile, read_cells
 from sctransformer.data.genes import GeneMap, identify
-from sctransformer.data.ingest import Columns, choose_held_out, contract_columns, ingest
+from sctransformer.data.ingest import choose_held_out, contract_columns, ingest
+from sctransformer.data.settings import CellColumns
 from sctransformer.errors import UserError
 from sctransformer.files import sha256_file
 
 KNOWN = GeneMap({"ENSG00000000005": "GENE5"}, {})
-COLUMNS = Columns()
+COLUMNS = CellColumns()
 
 
-def run(cells: AnnData, folder: Path, columns: Columns = COLUMNS, fraction: float = 0.0) -> tuple[AnnData, Path]:
+def run(cells: AnnData, folder: Path, columns: CellColumns = COLUMNS, fraction: float = 0.0) -> tuple[AnnData, Path]:
     folder.mkdir(exist_ok=True)
     cells.write_h5ad(folder / "mine.h5ad")
     with CellFile(folder / "mine.h5ad") as file:
@@ -31,7 +32,7 @@ def run(cells: AnnData, folder: Path, columns: Columns = COLUMNS, fraction: floa
 
 def test_a_missing_label_column_is_named_with_those_there(cells: AnnData, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"obs has no column 'celltype' \(columns: library_size, cell_type\)"):
-        run(cells, tmp_path, Columns("celltype"))
+        run(cells, tmp_path, CellColumns(label_column="celltype"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.h5ad"]
 
 
@@ -47,7 +48,7 @@ def test_without_a_library_size_column_row_sums_are_taken_over_all_genes(cells: 
     expected = np.asarray(cells.X.sum(axis=1)).ravel()
     cells.var_names = ["ENSG00000999999", *cells.var_names[1:]]  # lost, but counted
     del cells.obs[OBS.library_size]
-    kept, _ = run(cells, tmp_path, Columns(library_size=None))
+    kept, _ = run(cells, tmp_path, CellColumns(library_size_column=None))
     assert "ENSG00000999999" not in kept.var_names
     assert np.array_equal(kept.obs[OBS.library_size], expected)
 
@@ -91,14 +92,14 @@ def test_names_of_cells_that_are_numbers_keep_their_labels(cells: AnnData) -> No
 def test_donors_and_cellxgene_columns_come_along(cells: AnnData, tmp_path: Path) -> None:
     cells.obs["batch"] = [f"p{index % 4}" for index in range(90)]
     cells.obs["suspension_type"], cells.obs["score"] = "cell", 1.0
-    kept, _ = run(cells, tmp_path, Columns(donor="batch"))
+    kept, _ = run(cells, tmp_path, CellColumns(donor_column="batch"))
     assert list(kept.obs) == [OBS.library_size, OBS.cell_type, OBS.donor, "suspension_type"]
     assert kept.obs[OBS.donor].tolist() == cells.obs["batch"].tolist()
     for field in (OBS.cell_type, OBS.donor, "suspension_type"):  # text would take a hundred times the space
         assert isinstance(kept.obs[field].dtype, pd.CategoricalDtype)
         assert kept.obs[field].cat.categories.dtype == object
     with pytest.raises(UserError, match=r"set data\.donor_column"):
-        run(cells, tmp_path, Columns(donor="patient"))
+        run(cells, tmp_path, CellColumns(donor_column="patient"))
 
 
 @pytest.mark.parametrize("rows", [1, 7, 4096])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sctransformer._constants import OBS
 from sctransformer.data import split_choice
 from sctransformer.data.cells import CellFile
+from sctransformer.data.settings import PrepareSettings
 from sctransformer.data.split_choice import choose_splits
 from sctransformer.data.split_table import read_split_table, table_splits
 from sctransformer.data.splits import (
@@ -21,7 +22,6 @@ from sctransformer.data.splits import (
     validation_from_training,
 )
 from sctransformer.errors import UserError
-from sctransformer.params import PrepareParams
 from tests.conftest import reference_folder
 
 
@@ -194,28 +194,28 @@ def test_a_type_that_is_tested_must_be_trained_on(tmp_path: Path, monkeypatch: p
     with pytest.raises(
         UserError, match="cell type 'rare' has 1 cells for validation and test, but no labelled training"
     ):
-        choose_splits(obs, PrepareParams(split_table=path), 0)
+        choose_splits(obs, PrepareSettings(split_table=path), 0)
 
 
 def test_donors_decide_the_way_unless_told_otherwise() -> None:
     labels, donors = labels_and_donors()
     obs = pd.DataFrame({OBS.cell_type: labels.astype("category"), OBS.donor: donors})
-    assert choose_splits(obs, PrepareParams(), 0)[0] == "donor"
-    assert choose_splits(obs.drop(columns=OBS.donor), PrepareParams(), 0)[0] == "stratified"
+    assert choose_splits(obs, PrepareSettings(), 0)[0] == "donor"
+    assert choose_splits(obs.drop(columns=OBS.donor), PrepareSettings(), 0)[0] == "stratified"
     with pytest.raises(UserError, match="would be on both sides"):
-        choose_splits(obs, PrepareParams(split="stratified"), 0)
-    assert choose_splits(obs, PrepareParams(split="stratified", shared_donors=True), 0)[0] == "stratified"
+        choose_splits(obs, PrepareSettings(split="stratified"), 0)
+    assert choose_splits(obs, PrepareSettings(split="stratified", shared_donors=True), 0)[0] == "stratified"
     with pytest.raises(UserError, match="the cells have no donors"):
-        choose_splits(obs.drop(columns=OBS.donor), PrepareParams(split="donor"), 0)
+        choose_splits(obs.drop(columns=OBS.donor), PrepareSettings(split="donor"), 0)
 
 
 def test_a_split_table_must_lie_where_the_pipeline_watches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = table_file(tmp_path, "cell\ttest\nc0\t1\nc1\t0\nc2\t0\nc3\t0\n")
     obs = pd.DataFrame({OBS.cell_type: pd.Categorical(["a", "a", "a", "a"])}, index=CELLS)
     with pytest.raises(UserError, match="lies outside data/splits"):
-        choose_splits(obs, PrepareParams(split_table=path), 0)
+        choose_splits(obs, PrepareSettings(split_table=path), 0)
     monkeypatch.setattr(split_choice, "WATCHED", tmp_path)
-    way, split = choose_splits(obs, PrepareParams(split_table=path), 0)
+    way, split = choose_splits(obs, PrepareSettings(split_table=path), 0)
     assert way == "table"
     assert sorted(split) == ["test", "train", "train", "validation"]
 
@@ -233,7 +233,7 @@ def test_published_splits_are_reproduced(
     with CellFile(folder / "h5ad" / f"{cells}.h5ad") as file:
         obs = file.obs.rename(columns={"donor": OBS.donor})
     monkeypatch.setattr(split_choice, "WATCHED", folder)
-    settings = PrepareParams(split_table=folder / "splits" / f"{table}.parquet", label_fraction=percent / 100)
+    settings = PrepareSettings(split_table=folder / "splits" / f"{table}.parquet", label_fraction=percent / 100)
     way, split = choose_splits(obs, settings, seed)
     assert way == "table"
     given_table = given_table.loc[obs.index]

@@ -1,7 +1,6 @@
 """Each suite loads from its file, each critical expectation can fail, and its sentence says what, where and which."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 
 import great_expectations as gx
 import numpy as np
@@ -12,17 +11,16 @@ from scipy import sparse
 
 from sctransformer._constants import OBS
 from sctransformer.data.statistics import count_statistics
-from sctransformer.data.validation.batch import BatchLimits
+from sctransformer.data.validation.limits import BatchLimits, TrainingLimits
 from sctransformer.data.validation.report import Failure, Report
 from sctransformer.data.validation.suites import SUITES, columns_of, parameters_of, read_suite, suite_names
 from sctransformer.data.validation.tables import network_tables, training_tables
 from sctransformer.data.validation.validate import run_suites
 from sctransformer.files import read_json
-from sctransformer.params import ValidateParams
 from tests.conftest import EDGES, GENES, simulated_cells
 
 Tables = dict[str, pd.DataFrame]
-LIMITS = ValidateParams().model_dump()
+LIMITS = TrainingLimits().model_dump()
 REPAIRS = {"lines": 90, "self_edges": 0, "merged": 0, "sign_conflicts": 0, "sign_ties": 0}
 CELLXGENE = {
     "cell_type_ontology_term_id": "CL:0000236",
@@ -319,7 +317,7 @@ def test_a_suite_loads_from_its_file_and_is_written_as_it_was_read(name: str) ->
 
 @pytest.mark.parametrize("name", suite_names())
 def test_every_limit_that_a_suite_names_is_a_parameter(name: str) -> None:
-    there = set(asdict(BatchLimits())) if name.startswith("batch_") else set(LIMITS)
+    there = set(BatchLimits.model_fields) if name.startswith("batch_") else set(LIMITS)
     named = {limit for expectation in read_suite(name)["expectations"] for limit in parameters_of(expectation)}
     assert named <= there
 
@@ -331,7 +329,7 @@ def test_every_limit_is_named_by_a_suite() -> None:
         for expectation in read_suite(name)["expectations"]
         for limit in parameters_of(expectation)
     }
-    assert named == set(LIMITS) | set(asdict(BatchLimits()))
+    assert named == set(LIMITS) | set(BatchLimits.model_fields)
 
 
 def test_every_column_that_a_suite_names_is_one_that_its_table_has() -> None:

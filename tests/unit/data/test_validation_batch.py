@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sctransformer.data.statistics import count_statistics
-from sctransformer.data.validation.batch import BatchLimits, check_batch
+from sctransformer.data.validation.batch import check_batch
+from sctransformer.data.validation.limits import BatchLimits
 from sctransformer.data.validation.report import Report
 from sctransformer.data.validation.suites import columns_of, read_suite, suite_names
 from tests.conftest import GENES, simulated_cells

@@ -7,11 +7,11 @@ from anndata import AnnData
 
 from sctransformer._constants import OBS
 from sctransformer.evaluation.evaluate import Evaluation, evaluate
+from sctransformer.evaluation.settings import EvaluationSettings
 from sctransformer.files import sha256_json
-from sctransformer.params import EvaluateParams
 from tests.conftest import LABELS, opened, simulated_cells, small_model
 
-PARAMS = EvaluateParams(baseline_folds=2, withheld_share=0.1)
+PARAMS = EvaluationSettings(baseline_folds=2, withheld_share=0.1)
 
 
 def prepared(donors: bool) -> AnnData:

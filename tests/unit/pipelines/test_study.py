@@ -330,7 +330,7 @@ def test_one_pretraining_serves_every_number_of_labels() -> None:
         model = small_model()
         train(model, training, cells, config, pretrained)
         fresh = small_model()
-        train(fresh, training, cells, dataclasses.replace(config, pretrain_epochs=0))
+        train(fresh, training, cells, config.replace(pretrain_epochs=0))
         assert not torch.equal(model.classifier.weight, fresh.classifier.weight)
 
 

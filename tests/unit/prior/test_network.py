@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sctransformer.errors import UserError
-from sctransformer.params import PriorParams
 from sctransformer.prior.network import IMMUNE_NETWORK, Network, read_network_table, repaired, write_network
 from sctransformer.prior.repairs import Repairs
+from sctransformer.prior.settings import PriorSettings
 from tests.unit.prior.prior_strategies import frame, lines, networks
 
 LEVELS = {"high": 1.0, "medium": 0.7, "low": 0.4}
@@ -172,7 +172,7 @@ def test_a_network_prints_its_size_signs_and_sources(tmp_path: Path) -> None:
 
 
 def test_the_built_in_network_needs_no_repair() -> None:
-    network = read_network_table(IMMUNE_NETWORK, PriorParams().confidence)
+    network = read_network_table(IMMUNE_NETWORK, PriorSettings().confidence)
     assert len(network) > 300
     assert network.repairs.sentences() == []
 

@@ -129,7 +129,7 @@ def test_a_checkpoint_of_other_parameters_is_refused(
     checkpoints: list[Checkpoint], changed: dict[str, Any], epochs_before: int, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        require_same_run(checkpoints[epochs_before - 1], changed_model(), replace(PRETRAINED, **changed))
+        require_same_run(checkpoints[epochs_before - 1], changed_model(), PRETRAINED.replace(**changed))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_fine_tunings_of_every_kind_go_on_from_one_pretraining(
     checkpoints: list[Checkpoint], changed: dict[str, Any]
 ) -> None:
     """They end where a run of their own, pretraining included, ends."""
-    config: TrainConfig = replace(PRETRAINED, **changed)
+    config: TrainConfig = PRETRAINED.replace(**changed)
     assert_same_weights(trained(config, resume=checkpoints[2]).weights, trained(config).weights)
 
 

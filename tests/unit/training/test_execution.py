@@ -1,7 +1,6 @@
 """Switches that say how a training is computed: the result stays the same, exactly or within what they promise."""
 
 import shutil
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,7 +45,7 @@ def test_batches_in_parts_give_the_same_weights(config: TrainConfig, parts: int)
 def test_objectives_of_parts_add_up(parts: int) -> None:
     """Twelve parts of ten cells: two are empty and count for nothing."""
     model, cells = small_model(), arrays(simulated_cells(10))
-    phase = Supervised(model, cells, cells, replace(BASE, head_penalty=3.0))
+    phase = Supervised(model, cells, cells, BASE.replace(head_penalty=3.0))
     (batch,) = batches([cells], 10, 0.0, (0,), World())
     device = torch.device("cpu")
     whole = phase.loss(phase.module, batch, device)
@@ -68,7 +67,7 @@ def test_bfloat16_learns_as_well_and_keeps_weights_in_float32() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler for torch.compile")
 def test_compiled_gives_the_same_weights() -> None:
-    config = replace(BASE, epochs=2)
+    config = BASE.replace(epochs=2)
     whole, compiled = trained(config).checkpoints[-1], ended(config, Execution(compiled=True))
     for name, tensor in whole.weights.items():
         torch.testing.assert_close(compiled.weights[name], tensor, atol=2e-4, rtol=2e-3, msg=name)

@@ -1,7 +1,6 @@
 """The loop: reproducible, resumable, the same on several processes; and the pure functions around it."""
 
 import socket
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ from tests.unit.training.training_runs import (
     with_other_labels,
 )
 
-IMPATIENT = replace(CONFIG, epochs=30, patience=2)
+IMPATIENT = CONFIG.replace(epochs=30, patience=2)
 
 
 def test_training_learns() -> None:
@@ -90,7 +89,7 @@ def test_the_best_epoch_is_kept_not_the_last() -> None:
 def test_a_part_has_a_learning_rate_of_its_own(part: str, rate: str) -> None:
     fresh = small_model(CONFIG.seed).state_dict()
     slow = {"lr": 1e-12, "head_lr": 1e-12, "layer_lr": 1e-12}
-    run = trained(replace(CONFIG, epochs=1, weight_decay=0.0, **(slow | {rate: 1e-2})))
+    run = trained(CONFIG.replace(epochs=1, weight_decay=0.0, **(slow | {rate: 1e-2})))
     for name, tensor in run.checkpoints[-1].weights.items():
         moved = float((tensor - fresh[name]).abs().max())
         assert (moved > 1e-3) if name.startswith(part) else (moved < 1e-9), name
@@ -99,7 +98,7 @@ def test_a_part_has_a_learning_rate_of_its_own(part: str, rate: str) -> None:
 
 def test_few_cells_are_seen_until_enough_steps_are_taken() -> None:
     """90 cells in batches of 32 are 3 steps a pass; two epochs of two passes are 12, and the schedule covers them."""
-    run = trained(replace(CONFIG, epochs=2, min_steps=10))
+    run = trained(CONFIG.replace(epochs=2, min_steps=10))
     assert len(run.reports) == 2
     assert {report.epochs for report in run.reports} == {2}
     assert run.reports[0].learning_rate == pytest.approx(learning_rate(5, 12, CONFIG.lr, CONFIG.warmup_fraction))
@@ -107,7 +106,7 @@ def test_few_cells_are_seen_until_enough_steps_are_taken() -> None:
     steps = {name: tensor for name, tensor in run.checkpoints[-1].optimizer.items() if name.endswith(".step")}
     assert {float(tensor) for tensor in steps.values()} == {12.0}
     # two passes of one epoch each are not the same pass twice
-    four = trained(replace(CONFIG, epochs=4))
+    four = trained(CONFIG.replace(epochs=4))
     assert_same_weights(run.checkpoints[-1].weights, four.checkpoints[-1].weights)
 
 
@@ -133,7 +132,7 @@ def test_training_ends_when_patience_does() -> None:
 
 def test_patience_is_the_classifications_alone() -> None:
     """The best epoch of pretraining lies before classification begins, and shortens it by nothing."""
-    config = replace(PRETRAINED, pretrain_epochs=5, pretrain_lr=1.0, epochs=3, patience=3)
+    config = PRETRAINED.replace(pretrain_epochs=5, pretrain_lr=1.0, epochs=3, patience=3)
     phases = [report.phase for report in trained(config).reports]
     assert phases == ["pretraining"] * 5 + ["supervised"] * 3
 
@@ -190,8 +189,8 @@ def test_a_frozen_model_ends_as_logistic_regression_with_that_penalty() -> None:
 def test_the_parts_of_all_processes_add_up_to_the_objective(size: int) -> None:
     """Loss and gradient of a batch, penalty included: 10 cells, which 4 processes share unevenly."""
     model, cells = small_model(), arrays(simulated_cells(10))
-    plain = Supervised(model, cells, cells, replace(CONFIG, head_penalty=0.0))
-    penalised = Supervised(model, cells, cells, replace(CONFIG, head_penalty=3.0))
+    plain = Supervised(model, cells, cells, CONFIG.replace(head_penalty=0.0))
+    penalised = Supervised(model, cells, cells, CONFIG.replace(head_penalty=3.0))
     weight_CE = model.classifier.weight
 
     def objective(phase: Supervised, size: int) -> torch.Tensor:
@@ -211,7 +210,7 @@ def test_a_loss_that_is_no_number_names_epoch_and_step() -> None:
     cells = arrays(simulated_cells())
     cells.counts_NG[5, 5] = np.nan
     with pytest.raises(NonFiniteLossError, match=r"epoch 0, step \d"):
-        trained(replace(CONFIG, start="random"), cells=cells)
+        trained(CONFIG.replace(start="random"), cells=cells)
 
 
 @pytest.mark.parametrize("broken", ["training", "validation"])

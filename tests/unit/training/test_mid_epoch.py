@@ -1,6 +1,5 @@
 """Checkpoints in the middle of an epoch: training goes on from any step as if it had never stopped."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from sctransformer.training.run_folder import RunFolder
 from tests.conftest import arrays, simulated_cells, small_model
 from tests.unit.training.training_runs import FROZEN, PRETRAINED, Run, assert_same_weights, trained
 
-SEVERAL_PASSES = replace(PRETRAINED, epochs=2, min_steps=10)
+SEVERAL_PASSES = PRETRAINED.replace(epochs=2, min_steps=10)
 """Two epochs of classification of two passes each, three steps a pass."""
 
 
@@ -28,7 +27,16 @@ def with_checkpoints(config: TrainConfig, every: int, resume: Checkpoint | None 
         reports.append(report)
         ends.append(state)
 
-    fit(model, cells, validation, config, keep, resume, execution=Execution(every), on_checkpoint=midway.append)
+    fit(
+        model,
+        cells,
+        validation,
+        config,
+        keep,
+        resume,
+        execution=Execution(checkpoint_steps=every),
+        on_checkpoint=midway.append,
+    )
     return Run(model.state_dict(), reports, ends), midway
 
 

@@ -29,7 +29,17 @@ def standardised(model: PriorBiasedTransformer, cells: CellArrays) -> np.ndarray
 def dense_model(embedding: int) -> PriorBiasedTransformer:
     """A model without a prior, with an embedding of any length."""
     torch.manual_seed(0)
-    config = ModelConfig(24, 4, 3, mode="dense", width=8, heads=2, feedforward=8, readout_heads=2, embedding=embedding)
+    config = ModelConfig(
+        n_genes=24,
+        n_regulators=4,
+        n_classes=3,
+        mode="dense",
+        width=8,
+        heads=2,
+        feedforward=8,
+        readout_heads=2,
+        embedding=embedding,
+    )
     model = PriorBiasedTransformer(config, None)
     expression_NG = expression(arrays(simulated_cells()))
     model.set_expression_statistics(expression_NG.mean(axis=0), expression_NG.std(axis=0))

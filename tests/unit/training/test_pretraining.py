@@ -1,7 +1,5 @@
 """Masked expression: it learns, it sees neither labels nor the counts it hides, and classification goes on from it."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -14,7 +12,7 @@ from sctransformer.training.phases import Pretraining
 from tests.conftest import arrays, opened, simulated_cells, small_model
 from tests.unit.training.training_runs import PRETRAINED, assert_same_weights, trained, with_other_labels
 
-RANDOM_START = replace(PRETRAINED, start="random", pretrain_epochs=12, epochs=1, pretrain_lr=1e-2)
+RANDOM_START = PRETRAINED.replace(start="random", pretrain_epochs=12, epochs=1, pretrain_lr=1e-2)
 
 
 def masked_model() -> MaskedExpressionModel:
@@ -40,12 +38,12 @@ def test_genes_that_know_nothing_of_each_other_cannot_be_predicted() -> None:
     apart_NG = np.stack([rng.permutation(column_N) for column_N in cells.counts_NG.T], axis=1)
     apart = CellArrays(apart_NG, np.full(200, 200.0, dtype=np.float32), cells.labels_N)
     one, other = take([apart], np.arange(100)), take([apart], np.arange(100, 200))
-    reports = trained(replace(RANDOM_START, pretrain_epochs=4), cells=one, validation=other).reports
+    reports = trained(RANDOM_START.replace(pretrain_epochs=4), cells=one, validation=other).reports
     assert max(report.val_r2 for report in reports if report.phase == "pretraining") < 0.05
 
 
 def test_the_start_explains_before_anything_is_learned() -> None:
-    first = trained(replace(PRETRAINED, pretrain_lr=1e-9)).reports[0]
+    first = trained(PRETRAINED.replace(pretrain_lr=1e-9)).reports[0]
     assert first.phase == "pretraining"
     assert first.val_r2 > 0.2
 
@@ -74,7 +72,7 @@ def test_cells_without_a_label_are_learned_from() -> None:
 
 def test_classification_begins_where_pretraining_was_best() -> None:
     """The classifier is the one that pretraining has never touched."""
-    run = trained(replace(PRETRAINED, lr=1e-12, head_lr=1e-12, weight_decay=0.0))
+    run = trained(PRETRAINED.replace(lr=1e-12, head_lr=1e-12, weight_decay=0.0))
     best = run.checkpoints[PRETRAINED.pretrain_epochs - 1].best
     for name, tensor in run.weights.items():
         torch.testing.assert_close(tensor, best[name], atol=1e-9, rtol=0.0, msg=name)

@@ -1,6 +1,5 @@
 """The stream: every cell once an epoch, each process its own chunks, the same batches whoever computes them."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -164,7 +163,7 @@ def test_a_stream_is_taken_up_at_any_step(on_disk: BackedCells) -> None:
 @pytest.mark.slow
 def test_training_from_disk_learns_and_is_taken_up_in_mid_epoch(tmp_path: Path) -> None:
     """With pretraining, whose cells are of two parts, and validation cells on disk too."""
-    config = replace(PRETRAINED, pretrain_epochs=1, epochs=3, min_steps=0)
+    config = PRETRAINED.replace(pretrain_epochs=1, epochs=3, min_steps=0)
     sides = []
     for seed in range(3):
         cells = simulated_cells(150, seed)

@@ -1,6 +1,5 @@
 """Small real runs of the training loop, and what several of its test files compare in them."""
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +14,10 @@ from tests.conftest import arrays, simulated_cells, small_model
 
 BASE = TrainConfig(seed=3, epochs=4, min_steps=0, batch_size=32, lr=1e-2, head_lr=1e-2, pretrain_lr=3e-3)
 """What the defaults of the day do not touch."""
-CONFIG = replace(BASE, epochs=8, start="random")
-PRETRAINED = replace(BASE, pretrain_epochs=3)
-FROZEN = replace(BASE, pretrain_epochs=2, finetune="frozen")
-AUGMENTED = replace(BASE, gene_dropout=0.2, thinning=0.6)
+CONFIG = BASE.replace(epochs=8, start="random")
+PRETRAINED = BASE.replace(pretrain_epochs=3)
+FROZEN = BASE.replace(pretrain_epochs=2, finetune="frozen")
+AUGMENTED = BASE.replace(gene_dropout=0.2, thinning=0.6)
 
 
 class Run(NamedTuple):

@@ -1,7 +1,6 @@
 """Checking a file of cells before a model labels them."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,26 +8,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sctransformer.data.statistics import CountStatistics
+from sctransformer.data.validation.limits import BatchLimits
 from sctransformer.data.validation.report import Report
 from sctransformer.data.validation.validate import run_suites
 
-
-@dataclass(frozen=True)
-class BatchLimits:
-    """Limits that the suites `batch_*` name. Only the first two stop; the others warn."""
-
-    min_coverage: float = 0.8
-    """Smallest share of the panel's weight that the file's genes must have, 0 to 1."""
-    min_share_with_counts: float = 0.5
-    """Smallest share of cells with any count, 0 to 1."""
-    min_library_size: float = 200.0
-    """A cell with fewer counts is tiny."""
-    max_times_median: float = 20.0
-    """A library size of more than so many times the file's median is extreme."""
-    min_largest_count: float = 10.0
-    """A file whose largest count is smaller looks like rounded log1p of counts per 10,000 (at most 9.3)."""
-    min_zeros: float = 0.1
-    """A file whose median cell has a smaller share of zeros looks imputed or smoothed."""
+DEFAULT_LIMITS = BatchLimits()
 
 
 def check_batch(
@@ -39,7 +23,7 @@ def check_batch(
     panel: Sequence[str],
     weights_G: NDArray[np.floating],
     library_size_N: NDArray[np.floating] | None = None,
-    limits: BatchLimits = BatchLimits(),
+    limits: BatchLimits = DEFAULT_LIMITS,
     data_docs: Path | None = None,
 ) -> Report:
     """Check cells to annotate: the panel's genes, library sizes, and whether X still holds raw counts.
@@ -66,7 +50,7 @@ def check_batch(
         "batch_genes": pd.DataFrame({"gene": pd.Index(genes).astype(str)}),
         "batch_panel": _panel(genes, panel, weights_G),
     }
-    return run_suites(tables, asdict(limits), data_docs, dict.fromkeys(tables, source))
+    return run_suites(tables, limits.model_dump(), data_docs, dict.fromkeys(tables, source))
 
 
 def _panel(genes: Sequence[str] | pd.Index, panel: Sequence[str], weights_G: NDArray[np.floating]) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from sctransformer import layout
 from sctransformer.data.cells import CellFile
 from sctransformer.data.genes import identify, read_gene_map
-from sctransformer.data.ingest import Columns, ingest
+from sctransformer.data.ingest import ingest
 from sctransformer.files import write_json
 from sctransformer.params import load_params
 from sctransformer.pipeline.stage import run_stage
@@ -20,7 +20,7 @@ def main() -> None:
         kept, new = ingest(
             file,
             identity,
-            Columns(data.label_column, data.library_size_column, data.donor_column),
+            data,
             layout.CELLS,
             layout.NEW_CELLS,
             data.new_cells_fraction,

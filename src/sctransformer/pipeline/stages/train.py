@@ -18,12 +18,13 @@ from sctransformer.model import ModelConfig
 from sctransformer.params import Params, load_params
 from sctransformer.pipeline.stage import run_stage
 from sctransformer.pipeline.training_run import LOG, TrainingRun, resume_run, start_run
-from sctransformer.pipeline.training_task import batch_names, in_memory, model_config, training_task, workers_of
+from sctransformer.pipeline.training_task import batch_names, in_memory, model_config, training_task
 from sctransformer.training.checkpoint import Checkpoint
 from sctransformer.training.cluster import Task, fit_on_ray
 from sctransformer.training.ray_connection import connection, require_resources
 from sctransformer.training.report import EpochReport, NonFiniteLossError
 from sctransformer.training.resume import RESUME_VARIABLE
+from sctransformer.training.workers import Workers
 
 FEW_CELLS = 300
 """With fewer labelled cells frozen weights are suggested: with 150 cells of nine types, the search of the study chose
@@ -56,7 +57,7 @@ def fit_with_progress(task: Task, params: Params, run: TrainingRun) -> tuple[Che
 
         for report in run.epochs_before():
             on_epoch(report)  # the process may have ended between the last checkpoint and its log entry
-        checkpoint = fit_on_ray(task, workers_of(params), run.folder, on_epoch, resume=True)
+        checkpoint = fit_on_ray(task, params.train.part(Workers), run.folder, on_epoch, resume=True)
         history = [EpochReport(**fields) for fields in checkpoint.history]
         for report in history:
             # workers that outlive a killed process finish their epoch, and nobody logs it
@@ -84,7 +85,7 @@ def main() -> None:
     """Run the stage."""
     signal.signal(signal.SIGTERM, _interrupt)
     params = load_params()
-    task, workers = training_task(params), workers_of(params)
+    task, workers = training_task(params), params.train.part(Workers)
     note_few_cells(params)
     source = "held in memory" if in_memory(params) else "streamed from disk"
     setup = f"{workers.count} workers; cells are {source}"

@@ -1,0 +1,63 @@
+"""Settings of the cells: where they are, how their columns are called, how they are split."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from sctransformer.settings import Settings, like
+
+
+class CountSource(Settings):
+    """Where the raw counts of a file are."""
+
+    counts: str | None = None
+    """Where the raw counts are: `X`, `raw.X` or the name of a layer; null: found automatically."""
+    library_size_column: str | None = None
+    """Column of obs with the total counts of each whole cell; null: `library_size` if the file has it, else the sum of
+    the file's counts, which is right only if the file has all genes."""
+
+
+class CellColumns(CountSource):
+    """How the columns of a file of labelled cells are called."""
+
+    library_size_column: str | None = like(CountSource, "library_size_column", default="library_size")
+    gene_column: str | None = None
+    """Column of var with gene symbols or Ensembl ids, or `var_names`; null: found automatically."""
+    label_column: str = "cell_type"
+    """Column of obs with the cell type of each cell."""
+    donor_column: str | None = None
+    """Column of obs with the donor or batch of each cell; null: `donor_id` if the file has it."""
+
+
+class DataSettings(CellColumns):
+    """Which cells to train on. An entry of data/catalogue.yaml sets most of these at once."""
+
+    name: str = "pbmc68k"
+    """Name of the dataset, shown in tables and model cards."""
+    cells: Path = Path("data/example/pbmc68k_reduced.h5ad")
+    """An h5ad file or a zarr folder with raw counts."""
+    gene_map: Path = Path("data/example/gene_map.csv")
+    """Table of Ensembl ids and gene symbols; the default is GENCODE v44, as in the CellTypist package."""
+    new_cells_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Fraction of each cell type that is held out, without labels, as the cells to annotate at the end."""
+
+
+class PrepareSettings(Settings):
+    """Gene panel and splits."""
+
+    gene_budget: int = Field(default=2048, ge=2)
+    """Largest number of genes in the panel."""
+    split: Literal["auto", "stratified", "donor", "table"] = "auto"
+    """How to split the cells: within each cell type (`stratified`), by donor, or as in `split_table`. auto: the table
+    if there is one, else by donor if the cells have donors, else stratified."""
+    split_table: Path | None = None
+    """Parquet, CSV or TSV file in data/splits with the split of each cell; see `sctransformer.data.split_table`."""
+    shared_donors: bool = False
+    """Whether a donor may have cells both in the test set and in training; refused unless true."""
+    validation_fraction: float = Field(default=0.15, gt=0.0, lt=1.0)
+    """Fraction of the cells for validation."""
+    test_fraction: float = Field(default=0.25, gt=0.0, lt=1.0)
+    """Fraction of the cells for the test set."""
+    label_fraction: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Fraction of each type's training cells that keep their label, at least two cells."""

@@ -1,0 +1,20 @@
+"""Settings of the ONNX export."""
+
+from typing import get_args
+
+from pydantic import Field
+
+from sctransformer._constants import Variant
+from sctransformer.settings import Settings
+
+
+class ExportSettings(Settings):
+    """The ONNX graph and its variants."""
+
+    opset: int = Field(default=23, ge=23)
+    """ONNX opset; 23 is the first with the standard Attention operator."""
+    parity_tolerance: float = Field(default=1e-5, gt=0.0)
+    """Largest difference of a probability between torch and onnxruntime."""
+    variants: tuple[Variant, ...] = get_args(Variant)
+    """Variants of the graph to add: `mha`, attention as onnxruntime's own operator; `float16`; `int8`, 8-bit weights. A
+    variant outside its tolerance is left out."""

@@ -1,0 +1,83 @@
+"""The base class of all settings: each one is declared once, with its type, default, limits and description."""
+
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+Part = TypeVar("Part", bound="Settings")
+
+
+class Settings(BaseModel):
+    """Settings of one component, immutable and checked when they are made.
+
+    The docstring under a field is its description, in `--help` and in error messages. A section of a YAML file that
+    holds the settings of several components inherits from all of them; `part` gives each component its own.
+
+    Raises:
+        ValueError: a field is unknown or out of range (pydantic's ValidationError; see `typed_yaml.first_problem`).
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+    )
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The fields' names in YAML files."""
+        return tuple(field.serialization_alias or name for name, field in cls.model_fields.items())
+
+    @classmethod
+    def require_valid(cls, name: str, value: Any) -> None:
+        """Check a value for one field, whatever the values of the others.
+
+        Args:
+            name: of the field, as in YAML files.
+            value: to check.
+
+        Raises:
+            ValueError: the value is out of range (pydantic's ValidationError).
+        """
+        field = list(cls.model_fields.values())[cls.names().index(name)]
+        checked: Any = Annotated[field.annotation, field]
+        TypeAdapter(checked).validate_python(value)
+
+    def part(self, kind: type[Part], **others: Any) -> Part:
+        """The settings of one component out of a section composed of several.
+
+        Args:
+            kind: the component's settings; a base class of this section, or a class that adds fields to one.
+            others: the fields that the section does not have.
+        """
+        own = {name: getattr(self, name) for name in kind.model_fields if name in type(self).model_fields}
+        return kind(**own, **others)
+
+    def replace(self, **changes: Any) -> Self:
+        """A checked copy with some fields changed."""
+        return type(self)(**{**dict(self), **changes})
+
+
+def like(kind: type[Settings], name: str, **changes: Any) -> Any:
+    """A field that means the same as one of another class, and so has its description.
+
+    Args:
+        kind: the class that declares the field.
+        name: of the field.
+        changes: what differs, such as `default`, as arguments of pydantic's `Field`.
+
+    Examples:
+        class FromFile(Settings):
+            column: str = like(Columns, "column", default="cell_type")
+    """
+    return Field(description=kind.model_fields[name].description, **changes)
+
+
+class Seeded(Settings):
+    """Settings with a random seed."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of everything random: the same seed gives the same result."""

@@ -1,0 +1,35 @@
+"""On which processes training runs, and where it keeps its files. These settings do not change the result."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from sctransformer.settings import Settings
+
+Placement = Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]
+
+
+class Workers(Settings):
+    """The Ray Train workers. The number of workers does not change the result beyond float32 noise."""
+
+    count: int = Field(default=2, ge=1, validation_alias="workers", serialization_alias="workers")
+    """Number of Ray Train workers."""
+    minimum: int | None = Field(default=None, ge=1, validation_alias="min_workers", serialization_alias="min_workers")
+    """Train with as few workers as this when there is no room for more; null: always with all."""
+    cpus: float = Field(default=1, gt=0.0, validation_alias="cpus_per_worker", serialization_alias="cpus_per_worker")
+    """CPUs that Ray reserves per worker; torch uses as many threads."""
+    gpus: bool = False
+    """One GPU per worker (NCCL) instead of CPUs (gloo)."""
+    placement: Placement = "PACK"
+    """How Ray places workers on nodes; see Ray's placement strategies."""
+    max_restarts: int = Field(default=3, ge=0)
+    """How often lost workers are replaced before the run fails."""
+
+
+class Storage(Settings):
+    """Where a run keeps its checkpoints, and how workers hold the cells."""
+
+    storage: str = "outputs/ray"
+    """Folder, or URL of any storage that fsspec supports, for checkpoints; on a cluster, all nodes must reach it."""
+    cells: Literal["auto", "memory", "stream"] = "auto"
+    """Whether workers hold all cells in memory or read them from disk in chunks; auto: by their size."""
