@@ -71,7 +71,7 @@ class ClassificationSettings(Settings):
     patience: int = Field(default=0, ge=0)
     """Classification stops after this number of epochs without improvement on validation cells; 0: never early."""
     finetune: Finetune = "all"
-    """Which weights classification changes: `all`, or (`frozen`) the classifier's only."""
+    """Which weights classification changes: `all`, or (`frozen`) only those of the classifier."""
 
 
 class Optimisation(ClassificationSettings, PretrainingSettings, BothPhases):

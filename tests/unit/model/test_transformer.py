@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import Tensor
 
 from sctransformer.export.graph import ScoringGraph, export_onnx
@@ -17,6 +18,7 @@ from sctransformer.model.attention import RegulationAttention
 from sctransformer.model.layers import FIRST_SCALE
 from sctransformer.model.tokens import log_normalise
 from sctransformer.prior.bias import CLOSED, allowed_pairs, mask_bias, prior_matrix, signed_weights
+from sctransformer.typed_yaml import first_problem
 from tests.conftest import opened
 
 SLOW = pytest.mark.slow
@@ -308,12 +310,13 @@ def test_a_gene_that_does_not_vary_is_not_scaled() -> None:
         ({"n_regulators": 8}, "n_regulators is 8"),
         ({"n_classes": 1}, "n_classes is 1"),
         ({"width": 9}, "not a multiple of heads"),
-        ({"mode": "magic"}, "mode is 'magic'; expected one of mask, bias, regulators, dense"),
+        ({"mode": "magic"}, "mode is 'magic': Input should be 'mask', 'bias', 'regulators' or 'dense'"),
     ],
 )
 def test_impossible_sizes_are_refused(changed: dict[str, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValidationError) as caught:
         ModelConfig(**({"n_genes": 7, "n_regulators": 2, "n_classes": 2} | changed))
+    assert message in first_problem(caught.value)
 
 
 def test_a_bias_of_another_panel_is_refused() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from sctransformer.training.batches import batches
 from sctransformer.training.checkpoint import Checkpoint
@@ -13,6 +14,7 @@ from sctransformer.training.distributed import World
 from sctransformer.training.execution import Execution
 from sctransformer.training.loop import fit
 from sctransformer.training.phases import Supervised
+from sctransformer.typed_yaml import first_problem
 from tests.conftest import arrays, simulated_cells, small_model
 from tests.unit.training.training_runs import BASE, FROZEN, PRETRAINED, trained
 
@@ -87,9 +89,10 @@ def test_a_gpu_computes_in_bfloat16_unless_told_otherwise() -> None:
     [
         ({"checkpoint_steps": -1}, "checkpoint_steps is -1"),
         ({"accumulate": 0}, "accumulate is 0"),
-        ({"precision": "half"}, "precision is 'half'; expected one of auto, float32, bfloat16"),
+        ({"precision": "half"}, "precision is 'half': Input should be 'auto', 'float32' or 'bfloat16'"),
     ],
 )
 def test_impossible_switches_are_refused(changed: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValidationError) as caught:
         Execution(**changed)
+    assert message in first_problem(caught.value)

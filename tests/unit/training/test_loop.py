@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from pydantic import ValidationError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score
 from torch.distributed.tensor import DTensor
@@ -25,6 +26,7 @@ from sctransformer.training.loop import EpochReport, NonFiniteLossError, fit
 from sctransformer.training.objectives import class_weights, kept_genes, learning_rate
 from sctransformer.training.phases import Supervised
 from sctransformer.training.scores import accuracy_and_macro_f1
+from sctransformer.typed_yaml import first_problem
 from tests.conftest import arrays, simulated_cells, small_model
 from tests.unit.training.training_runs import (
     AUGMENTED,
@@ -258,18 +260,19 @@ def test_labelled_cells_need_labels() -> None:
         ({"finetune": "frozen", "thinning": 0.1}, "finetune is 'frozen' and thinning 0.1"),
         ({"hidden_share": 0.0}, "hidden_share is 0.0"),
         ({"hidden_share": 1.0}, "hidden_share is 1.0"),
-        ({"head_lr": 0.0}, "head_lr is 0.0.*finetune 'frozen'"),
+        ({"head_lr": 0.0}, "head_lr is 0.0: Input should be greater than 0"),
         ({"layer_lr": 0.0}, "layer_lr is 0.0"),
         ({"head_penalty": -0.1}, "head_penalty is -0.1"),
-        ({"finetune": "some"}, "finetune is 'some'; expected one of all, frozen"),
-        ({"start": "warm"}, "start is 'warm'; expected one of principal, random"),
+        ({"finetune": "some"}, "finetune is 'some': Input should be 'all' or 'frozen'"),
+        ({"start": "warm"}, "start is 'warm': Input should be 'principal' or 'random'"),
         ({"finetune": "frozen", "gene_dropout": 0.1}, "finetune is 'frozen' and gene_dropout 0.1"),
         ({"finetune": "frozen", "start": "random"}, "the classifier would learn from random weights"),
     ],
 )
 def test_impossible_training_is_refused(changed: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValidationError) as caught:
         TrainConfig(**changed)
+    assert message in first_problem(caught.value)
 
 
 SHARED = Execution(shared_weights=True, accumulate=2)
