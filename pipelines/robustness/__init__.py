@@ -1,1 +1,1 @@
-"""What rejection is worth: cells of a type that training never saw, and cells as another technology counts them."""
+"""How reliable labels are for cells of unknown types and for cells from other technologies."""

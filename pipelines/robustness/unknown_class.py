@@ -1,12 +1,12 @@
-"""How well cells of an unknown type are found: train without each type in turn, then score its cells.
+"""How well cells of an unknown type are detected: train without each type in turn, then score its cells.
 
     python -m pipelines.robustness.unknown_class                  every type, with the parameters of params.yaml
     python -m pipelines.robustness.unknown_class --types "NK cells" --types "B cells" -S train.epochs=3
 
-Run where `dvc repro` has prepared cells. The rest of the pipeline is as always: temperature and threshold are chosen on
-validation cells of the known types. Cells of the type that was left out are scored beside validation cells of the
-others; test cells are not touched. One JSON line a type, then a table: AUROC of (1 - confidence), and the shares of
-unknown and of known cells that are rejected.
+Run it where `dvc repro` has prepared cells. As in the pipeline, temperature and threshold are chosen on the validation
+cells of the known types. The cells of the type that was left out are scored together with the validation cells of the
+other types; test cells are not used. Prints one JSON line per type, then a table: AUROC of 1 - confidence, and the
+shares of unknown and of known cells that are rejected.
 """
 
 import argparse
@@ -24,24 +24,24 @@ from sctransformer.errors import UserError, run_reporting
 from sctransformer.params import Params, load_params, with_overrides
 
 FEWEST = 20
-"""With fewer validation cells of the type that is left out, its training cells are scored too."""
+"""With fewer validation cells of the type that is left out, its training cells are scored instead."""
 
 
-class Found(NamedTuple):
-    """How cells of one unknown type fared."""
+class Detection(NamedTuple):
+    """How well cells of one unknown type are detected."""
 
     cell_type: str
     unknown_cells: int
     known_cells: int
     auroc: float
-    """Of telling unknown from known by confidence; 0.5 is chance."""
+    """AUROC of 1 - confidence for unknown against known cells; 0.5 is chance."""
     threshold: float
     rejected_unknown: float
     rejected_known: float
 
 
 def without(cells: CellArrays, label: int) -> CellArrays:
-    """The cells of all other types, their labels counted anew."""
+    """The cells of all other types; labels are renumbered without a gap."""
     keep_N = cells.labels_N != label
     labels_N = cells.labels_N[keep_N]
     return CellArrays(cells.counts_NG[keep_N], cells.library_size_N[keep_N], labels_N - (labels_N > label))
@@ -55,8 +55,16 @@ def of_type(cells: CellArrays, label: int) -> CellArrays:
 
 def leave_out(
     label: int, name: str, training: CellArrays, validation: CellArrays, panel: pd.DataFrame, params: Params
-) -> Found:
-    """Train without one type and score its cells."""
+) -> Detection:
+    """Train without one type and score its cells.
+
+    Args:
+        label: class index of the type.
+        name: its name.
+        training, validation: cells of all types.
+        panel: the gene panel.
+        params: all parameters.
+    """
     from pipelines.study.models import train
     from sctransformer.evaluation import calibration
     from sctransformer.evaluation.scoring import score_cells
@@ -79,15 +87,15 @@ def leave_out(
     rules = params.evaluate
     threshold = calibration.rejection_threshold(known_NC, known.labels_N, rules.rejection_error, rules.withheld_share)
     unknown_NC = calibration.probabilities(score_cells(model, unknown)[0], temperature)
-    return judged(name, unknown_NC.max(axis=1), known_NC.max(axis=1), threshold)
+    return detection(name, unknown_NC.max(axis=1), known_NC.max(axis=1), threshold)
 
 
-def judged(name: str, unknown_N: NDArray[np.floating], known_N: NDArray[np.floating], threshold: float) -> Found:
-    """Figures of two sets of confidences."""
+def detection(name: str, unknown_N: NDArray[np.floating], known_N: NDArray[np.floating], threshold: float) -> Detection:
+    """Detection of unknown cells from the confidences of unknown and known cells."""
     from sklearn.metrics import roc_auc_score
 
     is_unknown_N = np.repeat([1, 0], [len(unknown_N), len(known_N)])
-    return Found(
+    return Detection(
         name,
         len(unknown_N),
         len(known_N),
@@ -99,7 +107,7 @@ def judged(name: str, unknown_N: NDArray[np.floating], known_N: NDArray[np.float
 
 
 def main() -> None:
-    """Leave out, score, print."""
+    """Leave out each type, score its cells, print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--types", action="append", help="a cell type to leave out; all unless given")
     parser.add_argument("-S", "--set", action="append", default=[], metavar="SECTION.NAME=VALUE")
@@ -113,7 +121,7 @@ def main() -> None:
     training, validation = (select_split(cells, split) for split in ("train", "validation"))
     for wanted in options.types or []:
         if wanted not in names:
-            raise UserError(f"--types {wanted}: no such cell type (there are {', '.join(names)}).")
+            raise UserError(f"--types {wanted}: no such cell type; the cells have {', '.join(names)}.")
     panel, found = pd.read_parquet(layout.PANEL), []
     for label, name in enumerate(names):
         if options.types and name not in options.types:

@@ -1,4 +1,4 @@
-"""The scripts that measure trust: what they count is right, and the shifts are what they say."""
+"""The robustness scripts: detection of unknown types, and simulated shifts between technologies."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pipelines.robustness.shift import ABSENT, SHIFTS, measure
-from pipelines.robustness.unknown_class import judged, leave_out, without
+from pipelines.robustness.unknown_class import detection, leave_out, without
 from sctransformer.annotation.genes import fill_absent, match_genes
 from sctransformer.data.arrays import CellArrays
 from sctransformer.export.bundle import read_bundle
@@ -17,7 +17,7 @@ from tests.conftest import EDGES, GENES, arrays, expression, simulated_cells
 VOCABULARY = pd.DataFrame({"gene": ["A", "B", "C"], "mean": [1.0, np.log1p(50.0), 0.0]})
 
 
-def test_an_absent_gene_is_shown_as_in_the_average_cell() -> None:
+def test_an_absent_gene_is_filled_with_the_average_cell() -> None:
     match = match_genes(VOCABULARY, pd.Index(["A", "C"]))
     counts_NG = np.array([[3.0, 0.0, 1.0], [0.0, 0.0, 0.0]], dtype=np.float32)
     shown_NG = fill_absent(counts_NG, np.array([1000.0, 0.0]), match, VOCABULARY)
@@ -27,22 +27,22 @@ def test_an_absent_gene_is_shown_as_in_the_average_cell() -> None:
     assert fill_absent(counts_NG, np.array([1000.0, 0.0]), whole, VOCABULARY) is counts_NG
 
 
-def test_what_is_judged() -> None:
-    found = judged("x", np.array([0.1, 0.2, 0.9]), np.array([0.5, 0.6, 0.7, 0.8]), 0.55)
+def test_detection_from_known_confidences() -> None:
+    found = detection("x", np.array([0.1, 0.2, 0.9]), np.array([0.5, 0.6, 0.7, 0.8]), 0.55)
     assert (found.unknown_cells, found.known_cells) == (3, 4)
     assert found.auroc == pytest.approx(8 / 12)
     assert found.rejected_unknown == pytest.approx(2 / 3)
     assert found.rejected_known == pytest.approx(1 / 4)
 
 
-def test_a_type_that_is_left_out_leaves_no_gap() -> None:
+def test_labels_are_renumbered_without_the_type_that_is_left_out() -> None:
     cells = CellArrays(np.eye(4, dtype=np.float32), np.ones(4, dtype=np.float32), np.array([0, 1, 2, 1]))
     rest = without(cells, 1)
     assert rest.labels_N.tolist() == [0, 1]
     assert rest.counts_NG.argmax(axis=1).tolist() == [0, 2]
 
 
-def test_shifts_keep_what_they_should() -> None:
+def test_shifted_counts_are_valid() -> None:
     cells = arrays(simulated_cells(200))
     for name, shift in SHIFTS.items():
         counts_NG, size_N = shift(cells.counts_NG, cells.library_size_N, np.random.default_rng(0))
@@ -60,7 +60,7 @@ def test_every_shift_is_measured(bundle_folder: Path) -> None:
     assert found["50% of genes absent, filled"]["accuracy"] > 0.5
 
 
-def test_cells_of_a_type_that_was_left_out_are_less_sure(tmp_path: Path) -> None:
+def test_cells_of_a_type_that_was_left_out_have_lower_confidence(tmp_path: Path) -> None:
     network = tmp_path / "network.tsv"
     table = pd.DataFrame(EDGES, columns=["regulator", "target"]).assign(sign=1, confidence="high")
     table.to_csv(network, sep="\t", index=False)
