@@ -66,7 +66,7 @@ def ambient(share: float) -> Shift:
 
 
 SHIFTS: dict[str, Shift] = {
-    "as they are": lambda counts_NG, size_N, rng: (counts_NG, size_N),
+    "unchanged": lambda counts_NG, size_N, rng: (counts_NG, size_N),
     "depth x 0.5": thinned(0.5),
     "depth x 0.2": thinned(0.2),
     "capture, spread 0.5": captured(0.5),

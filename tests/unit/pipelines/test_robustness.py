@@ -56,7 +56,7 @@ def test_shifted_counts_are_valid() -> None:
 def test_every_shift_is_measured(bundle_folder: Path) -> None:
     found = measure(read_bundle(bundle_folder), arrays(simulated_cells(150, seed=1)), seed=0)
     assert len(found) == len(SHIFTS) + 2 * len(ABSENT)
-    assert found["as they are"]["accuracy"] > 0.9
+    assert found["unchanged"]["accuracy"] > 0.9
     assert found["50% of genes absent, filled"]["accuracy"] > 0.5
 
 
