@@ -1,4 +1,4 @@
-"""The DVC pipeline in a clone of its own: small, but with every real part."""
+"""The DVC pipeline in a clone of the project: small parameters, no mocks."""
 
 import json
 import os
@@ -39,11 +39,11 @@ LENIENT = {
     "champion": {"margin": 1.0, "probability": 0.5},
     "shuffled_network": {"margin": 1.0},
 }
-"""Gates for a model that has learned for three epochs."""
+"""Gates for a model that was trained for three epochs."""
 
 
 def environment_of(project: Path, **variables: str) -> dict[str, str]:
-    """With the code of the clone, and with this interpreter as `python`."""
+    """Environment with the code of the clone, and with this interpreter as `python`."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(project / "src"), "DVC_NO_ANALYTICS": "1"}
     environment.pop("MLFLOW_TRACKING_URI", None)
@@ -51,7 +51,7 @@ def environment_of(project: Path, **variables: str) -> dict[str, str]:
 
 
 def run(project: Path, *arguments: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
-    """A command in the clone."""
+    """Run a command in the clone."""
     environment = environment_of(project, **variables)
     done = subprocess.run(arguments, cwd=project, env=environment, capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, done.stdout + done.stderr
@@ -68,7 +68,7 @@ def set_params(project: Path, changes: dict[str, dict[str, object]]) -> None:
 
 
 def clone(folder: Path) -> Path:
-    """A git repository with the files of this one as they are now, parameters made small."""
+    """Copy the working tree into a new git repository, with small parameters."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT,
@@ -89,7 +89,7 @@ def clone(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A clone in which the whole pipeline has run once."""
-    folder = clone(tmp_path_factory.mktemp("road"))
+    folder = clone(tmp_path_factory.mktemp("project"))
     run(folder, "dvc", "repro")
     yield folder
 
@@ -105,7 +105,7 @@ def stages_run(project: Path, *options: str) -> list[str]:
     return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
 
 
-def test_a_second_repro_finds_nothing_to_do(project: Path) -> None:
+def test_a_second_repro_runs_nothing(project: Path) -> None:
     assert stages_run(project, "--dry") == []
     assert "Data and pipelines are up to date" in run(project, "dvc", "repro").stdout
 
@@ -119,10 +119,10 @@ def test_a_second_repro_finds_nothing_to_do(project: Path) -> None:
         ({"export": {"parity_tolerance": 2e-5}}, "export"),
     ],
 )
-def test_a_changed_parameter_touches_the_stage_that_reads_it(
+def test_a_changed_parameter_changes_the_stage_that_reads_it(
     project: Path, changes: dict[str, dict[str, object]], stage: str
 ) -> None:
-    """A dry run names what is out of date before anything has run; what follows depends on the outputs."""
+    """A dry run lists the stages that are out of date now; later stages depend on its outputs."""
     before = (project / "params.yaml").read_text()
     set_params(project, changes)
     try:
@@ -136,14 +136,14 @@ def client_of(project: Path) -> mlflow.MlflowClient:
 
 
 def training_runs(project: Path) -> list[Run]:
-    """The latest first."""
+    """Training runs, the latest first."""
     client = client_of(project)
     (experiment,) = [found for found in client.search_experiments() if found.name == "training"]
     return list(client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"]))
 
 
 def processes_in(folder: Path) -> list[str]:
-    """Command lines of the processes at work in a folder."""
+    """Command lines of the processes whose working folder this is."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -152,7 +152,7 @@ def processes_in(folder: Path) -> list[str]:
     return found
 
 
-def test_one_run_with_one_point_an_epoch_and_its_inputs(project: Path) -> None:
+def test_a_run_has_one_point_per_epoch_and_its_inputs(project: Path) -> None:
     client = client_of(project)
     (found,) = training_runs(project)
     assert found.info.status == "FINISHED"
@@ -170,7 +170,7 @@ def test_one_run_with_one_point_an_epoch_and_its_inputs(project: Path) -> None:
     assert {"lineage.json", "curves.png", "confusion_matrix.png", "results.json", "umap.png"} <= kept
 
 
-def test_new_cells_have_no_labels_and_are_nowhere_else(project: Path) -> None:
+def test_new_cells_have_no_labels_and_are_not_used_elsewhere(project: Path) -> None:
     new = anndata.read_h5ad(project / "data/new_cells.h5ad")
     assert OBS.cell_type not in new.obs
     rest = anndata.read_h5ad(project / "outputs/prepared/cells.h5ad")
@@ -184,7 +184,7 @@ def test_a_clean_clone_has_a_clean_lineage(project: Path) -> None:
     assert lineage["dvc_lock_sha256"] == sha256_file(project / "outputs/bundle/dvc.lock")
 
 
-def test_a_changed_parameter_reruns_what_hangs_on_it_and_nothing_else(project: Path) -> None:
+def test_a_changed_parameter_reruns_only_the_stages_that_depend_on_it(project: Path) -> None:
     before = (project / "params.yaml").read_text()
     set_params(project, {"evaluate": {"rejection_error": 0.2}})
     assert stages_run(project) == ["evaluate", "export", "register"]
@@ -200,8 +200,8 @@ def test_training_again_gives_the_same_weights(project: Path) -> None:
     assert sha256_file(weights) == before
 
 
-def test_an_experiment_that_was_interrupted_goes_on(project: Path) -> None:
-    """Ctrl-C, once there is something to go on from; then the same run to its end, every epoch once."""
+def test_an_interrupted_experiment_is_resumed(project: Path) -> None:
+    """Ctrl-C once there is a checkpoint; then the same run to its end, with each epoch once."""
     folder, epochs = project / "outputs/ray", 40
     settings = ["-S", "train.lr=3e-4", "-S", f"train.epochs={epochs}", "-S", f"train.patience={epochs}"]
     with (project / "log").open("w+") as log:
@@ -212,9 +212,9 @@ def test_an_experiment_that_was_interrupted_goes_on(project: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
         log.seek(0)
-        said = log.read()
-    assert "Interrupted: the last checkpoint" in said
-    assert "Traceback" not in said
+        output = log.read()
+    assert "Interrupted: the last checkpoint" in output
+    assert "Traceback" not in output
     assert not processes_in(project)
     (newest, *_) = training_runs(project)
     assert (newest.info.run_name, newest.info.status) == ("small lr", "KILLED")
@@ -230,11 +230,11 @@ def test_an_experiment_that_was_interrupted_goes_on(project: Path) -> None:
 
 
 @pytest.mark.parametrize(("store", "error"), [("sqlite", 0.25), ("team", 0.3)])
-def test_the_whole_life(project: Path, store: str, error: float, request: pytest.FixtureRequest) -> None:
-    """Train, register, promote, annotate, promote another, roll back, and ask where the labels came from.
+def test_the_whole_lifecycle(project: Path, store: str, error: float, request: pytest.FixtureRequest) -> None:
+    """Train, register, promote, annotate, promote another model, roll back, trace the labels to their model.
 
-    Once with a file, where the pipeline has trained already, and once with the team's services: MLflow with passwords,
-    PostgreSQL, an S3 store.
+    Once with SQLite, where the pipeline has already trained a model, and once with the team's services: MLflow with
+    passwords, PostgreSQL, an S3 store.
     """
     variables = request.getfixturevalue("stack").client_environment() if store == "team" else {}
     (project / "policy.yaml").write_text(yaml.safe_dump({"gates": LENIENT}))
@@ -245,7 +245,7 @@ def test_the_whole_life(project: Path, store: str, error: float, request: pytest
     def promote(version: str, *words: str) -> str:
         return call("promote", version, "--policy", "policy.yaml", *words)
 
-    name, output = f"life-{store}", project / "annotated" / store
+    name, output = f"lifecycle-{store}", project / "annotated" / store
     if store == "team":
         call("train", "-S", "train.lr=0.0004", "--name", "for the team")
     run_id = json.loads((project / "outputs/bundle/lineage.json").read_text())["run_id"]
@@ -258,11 +258,11 @@ def test_the_whole_life(project: Path, store: str, error: float, request: pytest
 
     call("train", "-S", f"evaluate.rejection_error={error}")
     assert f"{name}/2: registered" in call("register", "--name", name)
-    said = promote(f"{name}/2", "--reason", "rejects less")
-    assert f"{name}/2 is the champion; {name}/1 is previous" in said
+    printed = promote(f"{name}/2", "--reason", "rejects less")
+    assert f"{name}/2 is the champion; {name}/1 is previous" in printed
     assert "difference" in call("compare", f"{name}/2", f"{name}/previous")
-    said = call("rollback", name, "--reason", "too many unknown")
-    assert f"{name}/1 is the champion again (it was {name}/2); previous is none" in said
+    printed = call("rollback", name, "--reason", "too many unknown")
+    assert f"{name}/1 is the champion again (it was {name}/2); previous is none" in printed
     history = call("history", name)
     assert all(word in history for word in ("rolled back", "unknown", "rejects", "first")), history
 
@@ -286,7 +286,7 @@ def failing_repro(project: Path, stage: str) -> str:
     return sentence
 
 
-def test_cells_without_their_label_column_stop_the_pipeline(fresh: Path) -> None:
+def test_a_missing_label_column_stops_the_pipeline(fresh: Path) -> None:
     set_params(fresh, {"data": {"label_column": "celltypes"}})
     sentence = failing_repro(fresh, "ingest")
     assert "obs has no column 'celltypes'" in sentence
@@ -301,7 +301,7 @@ def test_a_network_with_unknown_columns_stops_the_pipeline(fresh: Path) -> None:
     assert "mine.tsv: columns are 'tf', 'gene', 'weight'; expected regulator, target, sign, confidence" in sentence
 
 
-def test_a_failing_expectation_stops_the_pipeline_with_its_name_the_file_and_the_values(fresh: Path) -> None:
+def test_a_failed_expectation_stops_the_pipeline_and_names_file_and_values(fresh: Path) -> None:
     set_params(fresh, {"validate": {"min_cells_per_class": 10}})
     sentence = failing_repro(fresh, "prepare")
     assert "pbmc68k_reduced.h5ad: expect_column_values_to_be_between on 'cells'" in sentence
