@@ -1,10 +1,10 @@
-"""Reading AnnData files, h5ad or zarr: tables at once, raw counts in chunks of rows from wherever they stand."""
+"""Reading cells from AnnData, as a file (h5ad or zarr) or in memory: tables at once, raw counts in chunks of rows."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import h5py
 import numpy as np
@@ -29,48 +29,38 @@ Worth = Callable[[pd.DataFrame], float]
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
-class CellFile:
-    """An h5ad file or a zarr folder opened for reading. Use as a context manager.
+class Cells:
+    """Cells that can be read: obs, var, and checked raw counts in chunks. Use `CellFile` or `AnnDataCells`.
 
-    Raw counts are taken from where `counts` says: `X`, `raw.X` or the name of a layer. None looks for them, in X, in
-    the layers that usually hold them, in `raw.X`, and in the other layers, by a sample of the values; all that is read
-    later is checked value by value. `raw.X` often holds more genes than X: with `worth`, a figure for the genes of a
-    table, it is taken before X and layers where it holds counts and its genes are worth more.
+    Raw counts are read from `counts`: `X`, `raw.X` or the name of a layer. None looks for them in X, in the layers
+    that usually hold them, in `raw.X`, and in the other layers, by a sample of the values; all that is read later is
+    checked value by value. `raw.X` often holds more genes than X: with `worth`, which rates a table of genes, it is
+    preferred to X and the layers where it holds counts and its genes rate higher.
+
+    Args:
+        root: the elements of the AnnData object by their names in an h5ad file.
+        source: what to call the cells in errors.
+        counts: where the raw counts are.
+        worth: rates a table of genes.
 
     Raises:
-        UserError: the file is absent, cut, neither HDF5 nor zarr, not AnnData, or holds no raw counts.
-        BusyError: another process is writing it.
+        UserError: an element cannot be read, or no raw counts were found.
     """
 
-    def __init__(self, path: Path, counts: str | None = None, worth: Worth | None = None) -> None:
-        self.path = path
-        self._root, self._file = _open(path)
-        try:
-            self.obs: pd.DataFrame = self._table("obs")
-            self.counts_in: str = self._find(counts)
-            """Where the raw counts stand: `X`, `raw.X` or a layer's name."""
-            if counts is None and worth is not None and self._raw_is_better(worth):
-                self.counts_in = RAW
-            self.var: pd.DataFrame = self._table("raw/var" if self.counts_in == RAW else "var")
-            """The table of the genes that the counts are of."""
-            self.genes: pd.Index = self.var.index.astype(str)
-            self._matrix = self._checked_shape(self._open(self.counts_in))
-        except BaseException:
-            self.close()
-            raise
+    _DAMAGED: ClassVar[str] = ""
+    """Added to errors of elements that cannot be read."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._file is not None:
-            self._file.close()
+    def __init__(self, root: Any, source: str, counts: str | None = None, worth: Worth | None = None) -> None:
+        self._root, self.source = root, source
+        self.obs: pd.DataFrame = self._table("obs")
+        self.counts_in: str = self._find(counts)
+        """Where the raw counts are: `X`, `raw.X` or a layer's name."""
+        if counts is None and worth is not None and self._raw_is_better(worth):
+            self.counts_in = RAW
+        self.var: pd.DataFrame = self._table("raw/var" if self.counts_in == RAW else "var")
+        """The table of the genes that were counted."""
+        self.genes: pd.Index = self.var.index.astype(str)
+        self._matrix = self._checked_shape(self._open(self.counts_in))
 
     @property
     def n_cells(self) -> int:
@@ -87,7 +77,7 @@ class CellFile:
         Raises:
             UserError: a value is no raw count, or the file breaks off.
         """
-        source, done = f"{self.path}: {_shown(self.counts_in)}", 0
+        source, done = f"{self.source}: {_shown(self.counts_in)}", 0
         chunks = self._matrix.row_chunks(rows, wanted)
         while True:
             with self._damage_named(f"{_shown(self.counts_in)} cannot be read at cell {done}"):
@@ -107,11 +97,11 @@ class CellFile:
         if wanted is not None:
             if wanted not in there:
                 raise UserError(
-                    f"{self.path}: has no counts in {wanted!r} (there are {', '.join(there) or 'none'}); choose one."
+                    f"{self.source}: has no counts in {wanted!r} (there are {', '.join(there) or 'none'}); choose one."
                 )
             return wanted
         if not there:
-            raise UserError(f"{self.path}: has no X, raw.X or layer; expected raw counts in one of them.")
+            raise UserError(f"{self.source}: has no X, raw.X or layer; expected raw counts in one of them.")
         faults = {}
         for place in there:
             fault = self._fault(place)
@@ -121,7 +111,7 @@ class CellFile:
         if len(there) == 1:
             return there[0]  # reading it names the cell and the gene
         found = ", ".join(f"{_shown(place)} ({fault})" for place, fault in faults.items())
-        raise UserError(f"{self.path}: expected raw counts in X, raw.X or a layer, but none holds them: {found}.")
+        raise UserError(f"{self.source}: expected raw counts in X, raw.X or a layer, but none holds them: {found}.")
 
     def _fault(self, place: str) -> str | None:
         """Why a sample of what stands there is no counts; None for counts."""
@@ -157,15 +147,15 @@ class CellFile:
         try:
             return open_matrix(self._root[key])
         except ValueError as error:
-            raise UserError(f"{self.path}: {_shown(place)} is no matrix of counts: {error}.") from error
+            raise UserError(f"{self.source}: {_shown(place)} is no matrix of counts: {error}.") from error
         except Exception as error:
-            raise UserError(f"{self.path}: {_shown(place)} cannot be read ({one_line(error)}).") from error
+            raise UserError(f"{self.source}: {_shown(place)} cannot be read ({one_line(error)}).") from error
 
     def _checked_shape(self, matrix: RowMatrix) -> RowMatrix:
         expected = (len(self.obs), len(self.genes))
         if tuple(matrix.shape) != expected:
             raise UserError(
-                f"{self.path}: {_shown(self.counts_in)} has shape {tuple(matrix.shape)}, but obs and var say "
+                f"{self.source}: {_shown(self.counts_in)} has shape {tuple(matrix.shape)}, but obs and var say "
                 f"{expected}."
             )
         return matrix
@@ -174,15 +164,15 @@ class CellFile:
         with self._damage_named(f"{name} cannot be read"):
             if name not in self._root:
                 hint = "; `scanpy.read_10x_h5` reads such a file of 10x's" if "matrix/barcodes" in self._root else ""
-                raise UserError(f"{self.path}: has no {name!r}; expected an AnnData file with X, obs and var{hint}.")
+                raise UserError(f"{self.source}: has no {name!r}; expected an AnnData file with X, obs and var{hint}.")
             element = read_table(self._root[name])
         if isinstance(element, np.ndarray) and element.dtype.names:
             raise UserError(
-                f"{self.path}: {name} is stored as anndata did before 0.7; write the file anew: "
+                f"{self.source}: {name} is stored as anndata did before 0.7; write the file anew: "
                 "`anndata.read_h5ad(old).write_h5ad(new)`."
             )
         if not isinstance(element, pd.DataFrame):
-            raise UserError(f"{self.path}: {name} is no table; expected an AnnData file.")
+            raise UserError(f"{self.source}: {name} is no table; expected an AnnData file.")
         if element.index.dtype != object:
             element.index = element.index.astype(str)  # numbers are names too
         return element
@@ -195,7 +185,44 @@ class CellFile:
         except UserError:
             raise
         except Exception as error:
-            raise UserError(f"{self.path}: {what}; the file is damaged ({one_line(error)}).") from error
+            raise UserError(f"{self.source}: {what}{self._DAMAGED} ({one_line(error)}).") from error
+
+
+class CellFile(Cells):
+    """An h5ad file or a zarr folder opened for reading. Use as a context manager.
+
+    Args:
+        path: the file or folder.
+        counts, worth: see `Cells`.
+
+    Raises:
+        UserError: the file is absent, cut, neither HDF5 nor zarr, not AnnData, or holds no raw counts.
+        BusyError: another process is writing it.
+    """
+
+    _DAMAGED = "; the file is damaged"
+
+    def __init__(self, path: Path, counts: str | None = None, worth: Worth | None = None) -> None:
+        self.path = path
+        root, self._file = _open(path)
+        try:
+            super().__init__(root, str(path), counts, worth)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
 
 
 def _open(path: Path) -> tuple[Any, h5py.File | None]:

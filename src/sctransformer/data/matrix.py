@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from anndata.abc import CSCDataset, CSRDataset
 from anndata.io import sparse_dataset
 from numpy.typing import NDArray
 from scipy import sparse
@@ -40,11 +41,15 @@ class RowMatrix(Protocol):
 
 
 def open_matrix(node: Any) -> RowMatrix:
-    """The matrix that an HDF5 or zarr element holds.
+    """The matrix that an element holds: of an HDF5 file, of a zarr folder, or of an AnnData object in memory or backed.
 
     Raises:
         ValueError: it is neither a two-dimensional array nor a sparse matrix as AnnData writes them.
     """
+    if sparse.issparse(node):
+        return _InMemory(node)
+    if isinstance(node, CSRDataset | CSCDataset):
+        node = node.group
     if hasattr(node, "ndim"):
         if node.ndim != 2:
             raise ValueError(f"it has {node.ndim} dimensions, not 2")
@@ -79,6 +84,24 @@ class _Csr:
 
     def sample(self) -> NDArray[Any]:
         return _three_places(self._node["data"])
+
+
+class _InMemory:
+    """A sparse matrix in memory. Its chunks are copies: whoever reads them may change them."""
+
+    def __init__(self, matrix: Any) -> None:
+        if matrix.dtype.kind not in "biuf":
+            raise ValueError(f"its values are {matrix.dtype}, not numbers")
+        self._matrix = matrix
+        self.shape: tuple[int, int] = tuple(matrix.shape)
+
+    def row_chunks(self, rows: int, wanted: Starts = None) -> Iterator[tuple[int, sparse.csr_matrix]]:
+        whole = sparse.csr_matrix(self._matrix)
+        for start in _starts(self.shape[0], rows, wanted):
+            yield start, whole[start : start + rows].copy()
+
+    def sample(self) -> NDArray[Any]:
+        return _three_places(self._matrix.data if hasattr(self._matrix, "indptr") else self._matrix.tocsr().data)
 
 
 class _Dense:

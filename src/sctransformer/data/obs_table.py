@@ -23,7 +23,12 @@ def limit_metadata_cache(file: h5py.File) -> None:
 
 
 def read_table(element: Any) -> Any:
-    """What `anndata.io.read_elem` gives for a table, in less memory where its names are plain text in HDF5."""
+    """What `anndata.io.read_elem` gives for a table, in less memory where its names are plain text in HDF5.
+
+    A table in memory is given as a shallow copy.
+    """
+    if isinstance(element, pd.DataFrame):
+        return element.copy(deep=False)
     names = element.get(element.attrs.get("_index", "")) if isinstance(element, h5py.Group) else None
     known = element.attrs.get("encoding-version") == _KNOWN_VERSION
     if not known or not isinstance(names, h5py.Dataset) or h5py.check_string_dtype(names.dtype) is None:
