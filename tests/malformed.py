@@ -175,7 +175,7 @@ MALFORMED: dict[str, tuple[Make, str]] = {
     "no integer of float32": (_counts(lambda counts: counts * 2.0**23), "raw counts"),
     "no cells": (_cells(lambda cells: cells[:0].copy()), "has no cells"),
     "no genes": (_cells(lambda cells: cells[:, :0].copy()), "cover 0.0%"),
-    "other genes": (_renamed(lambda name: f"x{name}"), "most missed: GENE"),
+    "other genes": (_renamed(lambda name: f"x{name}"), "most expressed missing genes: GENE"),
     "mouse genes": (_renamed(str.capitalize), "check the species"),
     "unknown ids": (_renamed(lambda name: f"ENSG{int(name[4:]):011d}"), "Ensembl ids"),
     "half of the genes": (_cells(lambda cells: cells[:, :12].copy()), "under the minimum of 80.0%"),

@@ -18,17 +18,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
 from sctransformer import layout
-from sctransformer.annotation.genes import fill_absent, match_genes
+from sctransformer.annotation.genes import match_genes
+from sctransformer.annotation.labelling import UNKNOWN, CellLabels, Labeller
 from sctransformer.annotation.session import ScoringSession
+from sctransformer.annotation.settings import AbsentGenes
 from sctransformer.data.arrays import CellArrays
 from sctransformer.errors import run_reporting
 from sctransformer.evaluation.metrics import macro_f1
 from sctransformer.export.bundle import Bundle, read_bundle
 from sctransformer.training.thinning import thin
 
-BATCH = 256
 Counts = NDArray[np.float32]
 Shift = Callable[[Counts, Counts, np.random.Generator], tuple[Counts, Counts]]
 """Maps counts (cells x genes) and library sizes to those of the same cells with another technology."""
@@ -75,59 +77,59 @@ SHIFTS: dict[str, Shift] = {
     "ambient 30 %": ambient(0.3),
 }
 ABSENT = (0.1, 0.3, 0.5, 0.7)
-"""Shares of the genes of the panel that are not measured."""
+"""Fractions of the panel's genes that are not measured."""
 
 
-def score(
-    bundle: Bundle, session: ScoringSession, counts_NG: Counts, size_N: Counts, absent_G: NDArray[np.bool_], fill: bool
-) -> NDArray[np.float32]:
-    """Probabilities of cells from a file without some genes of the panel.
+class ShiftedCells:
+    """Labels validation cells under shifts.
 
     Args:
         bundle: the model.
-        session: its scoring session.
-        counts_NG: counts over the panel.
-        size_N: library sizes.
-        absent_G: genes that are not measured.
-        fill: show these genes as in the average training cell, instead of as zero.
+        cells: the validation cells, over the genes of the panel.
     """
-    genes = pd.Index(np.array(bundle.genes, dtype=object)[~absent_G])
-    match = match_genes(bundle.vocabulary, genes)
-    shown_NG = np.where(absent_G, np.float32(0.0), counts_NG)
-    if fill:
-        shown_NG = fill_absent(shown_NG, size_N, match, bundle.vocabulary)
-    parts = [slice(start, start + BATCH) for start in range(0, len(size_N), BATCH)]
-    return np.concatenate([session.score(shown_NG[part], size_N[part]).probabilities_NC for part in parts])
+
+    def __init__(self, bundle: Bundle, cells: CellArrays) -> None:
+        self._cells, self._vocabulary = cells, bundle.vocabulary
+        self._session, self._threshold = ScoringSession(bundle), float(bundle.calibration["rejection_threshold"])
+
+    def shifted(self, shift: Shift, rng: np.random.Generator) -> dict[str, float]:
+        """Metrics under a shift of counts and library sizes."""
+        counts_NG, size_N = shift(self._cells.counts_NG, self._cells.library_size_N, rng)
+        return self._metrics(counts_NG, size_N, np.zeros(counts_NG.shape[1], dtype=bool), "mean")
+
+    def without(self, absent_G: NDArray[np.bool_], absent_genes: AbsentGenes) -> dict[str, float]:
+        """Metrics if some genes of the panel are not measured."""
+        return self._metrics(self._cells.counts_NG, self._cells.library_size_N, absent_G, absent_genes)
+
+    def _metrics(
+        self, counts_NG: Counts, size_N: Counts, absent_G: NDArray[np.bool_], absent_genes: AbsentGenes
+    ) -> dict[str, float]:
+        match = match_genes(self._vocabulary, pd.Index(self._vocabulary["gene"][~absent_G]))
+        labeller = Labeller(self._session, self._vocabulary, match, absent_genes)
+        labels = labeller.label(sparse.csr_matrix(counts_NG[:, ~absent_G]), size_N)
+        return label_metrics(labels, self._cells.labels_N, self._threshold)
 
 
-def label_metrics(
-    probabilities_NC: NDArray[np.float32], labels_N: NDArray[np.int64], threshold: float
-) -> dict[str, float]:
-    """Accuracy, macro-F1, share of rejected cells, share of wrong labels among the accepted."""
-    predicted_N, accepted_N = probabilities_NC.argmax(axis=1), probabilities_NC.max(axis=1) >= threshold
-    wrong_N = predicted_N != labels_N
+def label_metrics(labels: CellLabels, truth_N: NDArray[np.int64], threshold: float) -> dict[str, float]:
+    """Accuracy, macro-F1, fraction of rejected cells, and of wrong labels among the others."""
+    accepted_N, wrong_N = labels.label_N(threshold) != UNKNOWN, labels.best_N != truth_N
     return {
         "accuracy": round(float(1 - wrong_N.mean()), 4),
-        "macro_f1": round(macro_f1(labels_N, predicted_N), 4),
+        "macro_f1": round(macro_f1(truth_N, labels.best_N), 4),
         "rejected": round(float(1 - accepted_N.mean()), 4),
         "wrong_among_given": round(float(wrong_N[accepted_N].mean()) if accepted_N.any() else 0.0, 4),
     }
 
 
 def measure(bundle: Bundle, cells: CellArrays, seed: int) -> dict[str, dict[str, float]]:
-    """Label metrics by shift."""
-    session, threshold = ScoringSession(bundle), float(bundle.calibration["rejection_threshold"])
-    none_G, found = np.zeros(len(bundle.genes), dtype=bool), {}
+    """Metrics by shift."""
+    validation, found = ShiftedCells(bundle, cells), {}
     for name, shift in SHIFTS.items():
-        counts_NG, size_N = shift(cells.counts_NG, cells.library_size_N, np.random.default_rng(seed))
-        probabilities_NC = score(bundle, session, counts_NG, size_N, none_G, fill=True)
-        found[name] = label_metrics(probabilities_NC, cells.labels_N, threshold)
+        found[name] = validation.shifted(shift, np.random.default_rng(seed))
     for share in ABSENT:
-        absent_G = np.random.default_rng(seed).random(len(none_G)) < share
-        for fill in (True, False):
-            probabilities_NC = score(bundle, session, cells.counts_NG, cells.library_size_N, absent_G, fill)
-            name = f"{share:.0%} of genes absent, {'filled' if fill else 'as zero'}"
-            found[name] = label_metrics(probabilities_NC, cells.labels_N, threshold)
+        absent_G = np.random.default_rng(seed).random(cells.n_genes) < share
+        found[f"{share:.0%} of genes absent, filled"] = validation.without(absent_G, "mean")
+        found[f"{share:.0%} of genes absent, as zero"] = validation.without(absent_G, "zero")
     return found
 
 

@@ -56,13 +56,14 @@ def write_cells(cells: AnnData, n_cells: int, target: Path) -> None:
 
 def methods(folder: Path, cells: AnnData, n_cells: int, params: Params) -> dict[str, tuple[int, Work]]:
     """Each method with the number of cells that it scores."""
+    from sctransformer.annotation.model import Model
     from sctransformer.annotation.pipeline import annotate_file
     from sctransformer.annotation.scorer import LocalScorer
     from sctransformer.annotation.session import fastest_batch
     from sctransformer.annotation.settings import AnnotationSettings
 
     bundle = read_bundle(folder / BUNDLE)
-    scorer = LocalScorer(bundle, AnnotationSettings())
+    scorer = LocalScorer(bundle)
     batch = fastest_batch(scorer.session, len(bundle.genes))
     settings = AnnotationSettings(batch_cells=batch)
     counts, sizes_N = panel_counts(cells, bundle)
@@ -75,7 +76,9 @@ def methods(folder: Path, cells: AnnData, n_cells: int, params: Params) -> dict[
 
     def annotate() -> None:
         with tempfile.TemporaryDirectory(dir=folder) as out:
-            annotate_file(bundle, "speed", "speed", folder / f"{n_cells}.h5ad", Path(out), settings, scorer=scorer)
+            annotate_file(
+                Model(bundle, "speed", "speed"), folder / f"{n_cells}.h5ad", Path(out), settings, scorer=scorer
+            )
 
     own = {name: value for name, value in bundle.config.items() if name != "format"}
     dense = own | {"mode": "dense", "n_regulators": own["n_regulators"]}
@@ -126,6 +129,7 @@ def memory_of(folder: Path, n_cells: int) -> dict[str, float]:
 
 def annotate_once(folder: Path, n_cells: int, started: float) -> float:
     """Annotate a file; return the seconds from `started` to the first scored cells."""
+    from sctransformer.annotation.model import Model
     from sctransformer.annotation.pipeline import annotate_file
     from sctransformer.annotation.settings import AnnotationSettings
 
@@ -138,7 +142,9 @@ def annotate_once(folder: Path, n_cells: int, started: float) -> float:
     with tempfile.TemporaryDirectory(dir=folder) as out:
         source = folder / f"{n_cells}.h5ad"
         settings = AnnotationSettings(batch_cells=MEMORY_BATCH)  # memory depends on it, and calibration varies
-        annotate_file(read_bundle(folder / BUNDLE), "speed", "speed", source, Path(out), settings, on_progress)
+        annotate_file(
+            Model(read_bundle(folder / BUNDLE), "speed", "speed"), source, Path(out), settings, on_progress=on_progress
+        )
     return first[0]
 
 

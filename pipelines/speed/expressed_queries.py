@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from sctransformer import layout
-from sctransformer.annotation.stream import BATCH_CELLS
+from sctransformer.annotation.labelling import BATCH_CELLS
 from sctransformer.data.cells import CellFile
 from sctransformer.data.genes import identify, read_gene_map
 from sctransformer.data.library_size import choose_library_sizes

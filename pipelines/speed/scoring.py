@@ -36,9 +36,10 @@ from pipelines.speed.isolated import run_isolated
 from pipelines.speed.synthetic import draw_bundle, draw_cells, make_model
 from pipelines.speed.timing import Work, time_in_turns
 from sctransformer._constants import OBS
+from sctransformer.annotation.labelling import BATCH_CELLS
+from sctransformer.annotation.model import Model
 from sctransformer.annotation.pipeline import annotate_file
 from sctransformer.annotation.session import ScoringSession
-from sctransformer.annotation.stream import BATCH_CELLS
 from sctransformer.annotation.summary import AnnotationSummary
 from sctransformer.data.normalise import log1p_cp10k
 from sctransformer.export.bundle import Bundle, read_bundle
@@ -118,7 +119,7 @@ def with_annotate_file(folder: Path) -> Work:
 
     def annotate() -> AnnotationSummary:
         out = Path(tempfile.mkdtemp(dir=folder))  # in the same folder it would find the finished output
-        return annotate_file(bundle, "speed", "speed", folder / CELLS, out)
+        return annotate_file(Model(bundle, "speed", "speed"), folder / CELLS, out)
 
     return annotate
 

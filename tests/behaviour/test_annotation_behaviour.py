@@ -10,6 +10,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from sctransformer._constants import OBS, OBSM
+from sctransformer.annotation.model import Model
 from sctransformer.annotation.pipeline import annotate_file
 from sctransformer.annotation.settings import AnnotationSettings
 from sctransformer.export.bundle import Bundle, read_bundle
@@ -33,7 +34,7 @@ def annotate(bundle: Bundle, cells: AnnData, folder: Path, batch_cells: int = 64
     folder.mkdir(exist_ok=True)
     cells.write_h5ad(folder / "cells.h5ad")
     settings = AnnotationSettings(batch_cells=batch_cells)
-    return anndata.read_h5ad(annotate_file(bundle, "model", "1", folder / "cells.h5ad", folder, settings).output)
+    return anndata.read_h5ad(annotate_file(Model(bundle, "model", "1"), folder / "cells.h5ad", folder, settings).output)
 
 
 def same_labels(left: AnnData, right: AnnData) -> None:

@@ -96,13 +96,13 @@ def test_files_that_are_no_cells_are_refused(annotate: Call, tmp_path: Path) -> 
     refused(annotate(tmp_path / "text.h5ad"), tmp_path / "out", "text.h5ad: is not a readable h5ad file")
     refused(annotate(tmp_path / "absent.h5ad"), tmp_path / "out", "absent.h5ad: no such file")
     (tmp_path / "empty").mkdir()
-    refused(annotate(tmp_path / "empty"), tmp_path / "out", "empty: holds no file that ends in .h5ad or .zarr")
+    refused(annotate(tmp_path / "empty"), tmp_path / "out", "empty: has no file that ends in .h5ad or .zarr")
 
 
 @pytest.mark.parametrize(
     ("rename", "words"),
     [
-        (lambda gene: f"x{gene}", "most missed: GENE"),
+        (lambda gene: f"x{gene}", "most expressed missing genes: GENE"),
         (lambda gene: f"ENSG{int(gene[4:]):011d}", "Ensembl ids"),
         (lambda gene: gene.capitalize(), "check the species"),
     ],
@@ -157,7 +157,7 @@ def test_sums_that_lack_genes_are_noted(
     cells.X = np.log1p(cells.X)
     cells.obs["total_counts"] = sums
     outcome = annotate(cells)
-    assert "are the sum of raw.X, but obs['total_counts'] holds larger ones" in caplog.text
+    assert "are the sum of raw.X, but obs['total_counts'] holds larger values" in caplog.text
     assert "--library-size-column total_counts" in caplog.text
     assert "library size  sum of raw.X; obs['total_counts'] holds larger ones" in outcome.out
     said = anndata.read_h5ad(tmp_path / "out" / "cells_annotated.h5ad").uns["sctransformer"]
@@ -211,7 +211,7 @@ def test_more_threads_than_cores_are_refused(
     annotate: Call, cells: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ScoringSession, "__init__", None)  # whatever happens, no thread is started
-    words = ("100,000 CPU threads were asked for", "cores to use here; lower --threads")
+    words = ("100,000 CPU threads were requested", "cores are available; lower --threads")
     refused(annotate(cells, "--threads", 100_000), tmp_path / "out", *words)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sctransformer.annotation import shards
+from sctransformer.annotation.model import Model
 from sctransformer.annotation.pipeline import annotate_file
 from sctransformer.annotation.settings import AnnotationSettings
 from sctransformer.errors import UserError
@@ -20,17 +21,15 @@ def test_a_cluster_gives_the_same_bytes_and_the_same_refusals(bundle_folder: Pat
 
     bundle, settings = read_bundle(bundle_folder), AnnotationSettings(threads=1)
     simulated_cells(3 * shards.SHARD_CELLS // 2).write_h5ad(tmp_path / "cells.h5ad")
-    alone = annotate_file(bundle, "m", "1", tmp_path / "cells.h5ad", tmp_path / "alone", settings)
+    alone = annotate_file(Model(bundle, "m", "1"), tmp_path / "cells.h5ad", tmp_path / "alone", settings)
     spoiled = simulated_cells(200)
     spoiled.X = spoiled.X.copy()
     spoiled.X.data[-1] = np.nan
     spoiled.write_h5ad(tmp_path / "spoiled.h5ad")
-    scorer, done = ClusterScorer(bundle, settings, workers=2), []
+    scorer, done = ClusterScorer(bundle, settings.scoring, workers=2), []
     with connection():
         together = annotate_file(
-            bundle,
-            "m",
-            "1",
+            Model(bundle, "m", "1"),
             tmp_path / "cells.h5ad",
             tmp_path / "together",
             settings,
@@ -38,7 +37,7 @@ def test_a_cluster_gives_the_same_bytes_and_the_same_refusals(bundle_folder: Pat
             scorer=scorer,
         )
         with pytest.raises(UserError, match="expected raw counts"):
-            annotate_file(bundle, "m", "1", tmp_path / "spoiled.h5ad", tmp_path / "out", settings, scorer=scorer)
+            annotate_file(Model(bundle, "m", "1"), tmp_path / "spoiled.h5ad", tmp_path / "out", settings, scorer=scorer)
     assert together.output.read_bytes() == alone.output.read_bytes()
     assert (done[0], done[-1]) == (0, 6144)
     assert "sessions on Ray" in together.provider

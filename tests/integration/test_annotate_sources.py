@@ -16,9 +16,9 @@ from sctransformer._constants import OBS
 from sctransformer.annotation import sources
 from sctransformer.annotation.files import annotate_each
 from sctransformer.annotation.journal import FOLDER
-from sctransformer.annotation.pipeline import annotate_file
-from sctransformer.annotation.scorer import LocalScorer, Model
-from sctransformer.annotation.settings import DEFAULTS, AnnotationSettings, output_path
+from sctransformer.annotation.model import Model
+from sctransformer.annotation.pipeline import FileAnnotator, annotate_file
+from sctransformer.annotation.settings import AnnotationSettings, output_path
 from sctransformer.annotation.sources import LocalSource, RemoteSource, find_sources, source_output
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
@@ -51,7 +51,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_itself(tmp_path: Path) -> Non
 
 
 def test_what_stands_for_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no file that ends in \.h5ad or \.zarr"):
+    with pytest.raises(UserError, match=r"has no file that ends in \.h5ad or \.zarr"):
         find_sources(str(tmp_path / "*.h5ad"), tmp_path)
     (tmp_path / "matrix.mtx.gz").write_bytes(b"")
     with pytest.raises(UserError, match="read_10x_mtx"):
@@ -90,7 +90,7 @@ def test_an_output_keeps_the_folders_below_the_first_wildcard(tmp_path: Path, pa
             (outdir / name).parent.mkdir(parents=True, exist_ok=True)
             (outdir / name).write_bytes(b"")
         found = find_sources(str(tmp_path / pattern), outdir)
-        assert [source_output(source, outdir, DEFAULTS) for source in found] == [outdir / name for name in outputs]
+        assert [source_output(source, outdir) for source in found] == [outdir / name for name in outputs]
         for name in outputs:
             (outdir / name).unlink()
 
@@ -134,7 +134,7 @@ def test_tables_say_what_the_copy_says(bundle_folder: Path, tmp_path: Path) -> N
 
     def output(kind: Any) -> Path:
         settings = AnnotationSettings(format=kind, threshold=0.9)
-        return annotate_file(bundle, "m", "1", tmp_path / "cells.h5ad", tmp_path / "out", settings).output
+        return annotate_file(Model(bundle, "m", "1"), tmp_path / "cells.h5ad", tmp_path / "out", settings).output
 
     copy = anndata.read_h5ad(output("anndata"))
     table = pd.read_parquet(output("parquet"))
@@ -201,27 +201,27 @@ def test_cells_behind_a_url_are_labelled_once_and_reads_that_fail_are_tried_agai
     monkeypatch.setattr(s3fs.S3FileSystem, "_get_file", failing)
     monkeypatch.setattr(sources, "_FIRST_WAIT_SECONDS", 0.01)
     model = Model(read_bundle(bundle_folder), "m", "1")
-    scorer = LocalScorer(model.bundle, DEFAULTS)
+    annotator = FileAnnotator(model, tmp_path / "out")
     found = find_sources("s3://cells/new/", tmp_path / "out")
     assert [str(source) for source in found] == [f"s3://cells/new/{name}" for name in ("a.h5ad", "b.h5ad", "c.zarr")]
     assert find_sources("s3://cells/new/*.h5ad", tmp_path / "out") == found[:2]
     bucket.upload_file(str(tmp_path / "a.h5ad"), "cells", "runs/s1/a.h5ad")
     (deep,) = find_sources("s3://cells/runs/*/a.h5ad", tmp_path / "out")
-    assert source_output(deep, tmp_path, DEFAULTS) == tmp_path / "s1" / "a_annotated.h5ad"
+    assert source_output(deep, tmp_path) == tmp_path / "s1" / "a_annotated.h5ad"
 
     def outputs() -> list[Any]:
-        return [outcome.done for outcome in annotate_each(model, found, tmp_path / "out", DEFAULTS, scorer)]
+        return [outcome.done for outcome in annotate_each(annotator, found)]
 
     first = outputs()
     assert failures["left"] == 0
-    local = annotate_file(model.bundle, "m", "1", tmp_path / "a.h5ad", tmp_path / "local")
+    local = annotate_file(Model(model.bundle, "m", "1"), tmp_path / "a.h5ad", tmp_path / "local")
     assert first[0].output.read_bytes() == local.output.read_bytes()
     assert anndata.read_zarr(first[2].output).n_obs == 90
     assert not list((tmp_path / "out" / FOLDER).rglob("fetched"))
     failures["left"] = 1_000_000  # nothing is read again
     assert all(summary.unchanged for summary in outputs())
     bucket.upload_file(str(tmp_path / "b.h5ad"), "cells", "new/a.h5ad")
-    errors = [outcome.error for outcome in annotate_each(model, found[:1], tmp_path / "out", DEFAULTS, scorer)]
+    errors = [outcome.error for outcome in annotate_each(annotator, found[:1])]
     assert "cannot be read after 4 attempts (connection reset by peer)" in str(errors[0])
     assert first[0].output.read_bytes() == local.output.read_bytes()
     with pytest.raises(UserError, match=r"s3://cells/none\.h5ad: no such file"):
@@ -235,7 +235,7 @@ def test_missing_credentials_are_said_at_once(bucket: Any, tmp_path: Path, monke
         monkeypatch.setenv(name, str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setattr(sources.time, "sleep", None)
-    with pytest.raises(UserError, match=r"s3://cells/new/: credentials for it are missing \(.*; give keys"):
+    with pytest.raises(UserError, match=r"s3://cells/new/: credentials for it are missing \(.*; set them"):
         find_sources("s3://cells/new/", tmp_path)
 
 
@@ -249,7 +249,7 @@ def test_no_name_in_a_store_leads_out_of_the_output_folder(
     bundle = read_bundle(bundle_folder)
     for below in ("..", "/", "s1/../.."):
         with pytest.raises(UserError, match="leads out of"):
-            annotate_file(bundle, "m", "1", LocalSource(tmp_path / "a.h5ad", PurePath(below)), tmp_path / "out")
+            annotate_file(Model(bundle, "m", "1"), LocalSource(tmp_path / "a.h5ad", PurePath(below)), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -38,7 +38,7 @@ QUIET = {"validate": False, "resources": {"cpus": 1}}
 def bundle(bundle_folder: Path, project: Path) -> Path:
     """A bundle that knows its training cells, as `export` writes it."""
     folder = shutil.copytree(bundle_folder, project / "bundle")
-    session = LocalScorer(read_bundle(folder), load_settings()).session
+    session = LocalScorer(read_bundle(folder)).session
     training, validation = arrays(simulated_cells(600)), arrays(simulated_cells(600, seed=1))
     embedding_NE = session.score(training.counts_NG, training.library_size_N).embedding_NE
     confidence_N = session.score(validation.counts_NG, validation.library_size_N).probabilities_NC.max(axis=1)
@@ -251,7 +251,7 @@ def test_labels_come_first_when_the_server_is_killed_in_mid_job(
     [
         ({"model": "celltype@nobody"}, "celltype"),
         ({"input": "nowhere://new/"}, "nowhere"),
-        ({"resources": {"cpus": 3}}, "3 CPU threads were asked for, but there are 1 cores to use here"),
+        ({"resources": {"cpus": 3}}, "3 CPU threads were requested, but only 1 cores are available"),
     ],
 )
 def test_a_run_that_does_not_start_leaves_a_record(

@@ -13,6 +13,7 @@ import typer
 from mlflow import MlflowClient
 from typer.testing import CliRunner, Result
 
+from sctransformer.annotation.model import Model
 from sctransformer.annotation.pipeline import annotate_file
 from sctransformer.annotation.settings import AnnotationSettings
 from sctransformer.cli.doctor import doctor
@@ -141,7 +142,7 @@ def test_lineage_of_a_bundle_a_model_and_a_labelled_file(
     with pytest.raises(UserError, match="was not annotated by sctransformer"):
         typed("lineage", str(project / "cells.h5ad"))
     bundle = read_bundle(bundle_folder)
-    output = annotate_file(bundle, "celltype@candidate", "1", project / "cells.h5ad", project / "out").output
+    output = annotate_file(Model(bundle, "celltype@candidate", "1"), project / "cells.h5ad", project / "out").output
     found = _json("lineage", str(output), "--json")
     assert found["lineage"] == expected
     assert (found["model"], found["decisions"]) == ("celltype/1", [])
@@ -174,7 +175,7 @@ def test_lineage_of_every_kind_of_output(
     source = project / f"cells.{'zarr' if form == 'zarr' else 'h5ad'}"
     (cells.write_zarr if form == "zarr" else cells.write_h5ad)(source)
     settings = AnnotationSettings(format="parquet" if form == "parquet" else "anndata")
-    output = annotate_file(bundle, "celltype@candidate", "1", source, project / "out", settings).output
+    output = annotate_file(Model(bundle, "celltype@candidate", "1"), source, project / "out", settings).output
     assert output.suffix == f".{form}"
     found = _json("lineage", str(output), "--json")
     assert found["annotation"]["model_identity"] == bundle.identity

@@ -7,6 +7,7 @@ from anndata import read_h5ad
 from mlflow import MlflowClient
 
 from sctransformer._constants import OBS
+from sctransformer.annotation.model import Model
 from sctransformer.annotation.pipeline import annotate_file
 from sctransformer.annotation.settings import AnnotationSettings
 from sctransformer.errors import UserError
@@ -15,7 +16,7 @@ from sctransformer.registry import history, ledger, promotion
 from sctransformer.registry.models import resolve
 from sctransformer.registry.policy import Policy
 from sctransformer.registry.registration import register_bundle
-from sctransformer.registry.rescoring import labels_given
+from sctransformer.registry.rescoring import predict_labels
 from tests.conftest import GENES, labelled_test_cells, simulated_cells
 from tests.integration.test_registry_models import changed, write_member
 
@@ -167,8 +168,8 @@ def test_cells_are_scored_again_as_they_are_served(project: Path, bundle_folder:
     cells = cells[:, GENES[4:]].copy()
     cells.write_h5ad(project / "few.h5ad")
     settings = AnnotationSettings(threshold=0.0)
-    served = read_h5ad(annotate_file(bundle, "m", "1", project / "few.h5ad", project / "out", settings).output)
-    assert labels_given(bundle, project / "few.h5ad") == served.obs[OBS.predicted_labels].tolist()
+    served = read_h5ad(annotate_file(Model(bundle, "m", "1"), project / "few.h5ad", project / "out", settings).output)
+    assert predict_labels(bundle, project / "few.h5ad") == served.obs[OBS.predicted_labels].tolist()
 
 
 @pytest.mark.slow

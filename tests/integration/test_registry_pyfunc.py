@@ -13,6 +13,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from sctransformer._constants import OBS
+from sctransformer.annotation.model import Model
 from sctransformer.annotation.pipeline import annotate_file
 from sctransformer.annotation.session import ScoringSession
 from sctransformer.export.bundle import read_bundle
@@ -96,15 +97,15 @@ def test_no_cells_one_cell_and_many(model: mlflow.pyfunc.PyFuncModel, table: pd.
             "library_size of row 'cell0' is 1.0, expected a number no smaller",
         ),
         (lambda table: table.assign(library_size="x"), "library_size of row 'cell0' is x"),
-        (lambda table: table[GENES[:10]], r"under the minimum of 80\.0%; most missed: GENE"),
-        (lambda table: table.rename(columns=str.lower), "names match better when capitals are ignored"),
+        (lambda table: table[GENES[:10]], r"under the minimum of 80\.0%; most expressed missing genes: GENE"),
+        (lambda table: table.rename(columns=str.lower), "more names match when case is ignored"),
         (lambda table: table[[OBS.library_size]], r"0\.0% of .*, under the minimum of 80\.0%"),
         (lambda table: table[GENES[:10]], "check that the list of columns holds the gene names"),
         (
             lambda table: pd.concat([table, table[[OBS.library_size]]], axis="columns"),
             "has 2 columns 'library_size', expected one at most",
         ),
-        (lambda table: table.to_numpy(), "expected a table with one column a gene, found ndarray"),
+        (lambda table: table.to_numpy(), "expected a table with one column per gene, found ndarray"),
     ],
 )
 def test_bad_input_is_named(model: mlflow.pyfunc.PyFuncModel, table: pd.DataFrame, change, message: str) -> None:  # noqa: ANN001
@@ -124,7 +125,7 @@ def test_cells_are_rejected_as_annotate_rejects_them(bundle_folder: Path, table:
     cells = anndata.AnnData(asked[GENES].to_numpy(dtype=np.float32), obs=asked[[OBS.library_size]])
     cells.var_names = GENES
     cells.write_h5ad(tmp_path / "cells.h5ad")
-    output = annotate_file(read_bundle(strict), "strict", "1", tmp_path / "cells.h5ad", tmp_path / "out").output
+    output = annotate_file(Model(read_bundle(strict), "strict", "1"), tmp_path / "cells.h5ad", tmp_path / "out").output
     expected = anndata.read_h5ad(output).obs
     assert found[OBS.predicted_labels].tolist() == expected[OBS.predicted_labels].tolist()
     assert (found["rejected"] == (found[OBS.predicted_labels] == "unknown")).all()

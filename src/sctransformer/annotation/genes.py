@@ -1,8 +1,8 @@
-"""A file's genes and the model's: which column is which gene, how much of the panel is there, and gathering counts."""
+"""Genes of a file and genes of the model: matching by name, coverage of the panel, gathering counts."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -14,33 +14,38 @@ from sctransformer.data.genes import GeneMap, choose_gene_names, read_aliases
 from sctransformer.errors import UserError
 
 MIN_COVERAGE = 0.8
-"""Smallest share of the panel's expressed weight that a file must have."""
+"""Smallest coverage of the panel: fraction of its mean expression in genes that the file has."""
 _NAMED_IN_ERRORS = 10
 _UNDERSTOOD = 0.5
-"""Names are of the kind that the model uses where they cover this share of the panel's weight."""
+"""Coverage from which the names are taken to be of the kind that the model uses."""
 _GENOME = re.compile(r"(GRC[hm]|hg|mm)\d+_+")
 _ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}")
 
 
 @dataclass(frozen=True)
 class GeneMatch:
-    """Where the genes of a vocabulary stand in a file."""
+    """Which columns of a file hold the genes of a vocabulary. G: genes of the vocabulary, F: columns of the file."""
 
     column_G: NDArray[np.int64]
-    """Column of the file (the first, where a name occurs twice), or -1, for each gene of the vocabulary."""
+    """Column of each gene (the first, where a name occurs twice), or -1."""
     gene_of_column_F: NDArray[np.int64]
-    """Gene of the vocabulary, or -1, for each column of the file."""
+    """Gene in each column, or -1."""
     coverage: float
-    """Mean expression of the genes found, as a share of that of the whole panel; 0 to 1."""
+    """Mean expression of the genes found, as a fraction of that of the whole panel; 0 to 1."""
     missing: list[str]
     """Genes of the vocabulary that the file lacks, the most expressed first."""
     repeated: list[str]
     """Genes of the vocabulary that name more than one column; their counts are summed."""
+    names_in: str = "var_names"
+    """Where the names of the columns come from: `var_names` or a column of var."""
 
     def gather(self, counts_NF: sparse.csr_matrix) -> NDArray[np.float32]:
-        """Counts of a chunk in vocabulary order, cells x genes; a gene that the file lacks is zero (see `fill_absent`).
+        """Counts in the order of the vocabulary, cells x genes; zero for genes that the file lacks (see `fill_absent`).
 
         Columns outside the vocabulary are never made dense.
+
+        Args:
+            counts_NF: cells x columns of the file.
         """
         gene_P = self.gene_of_column_F[counts_NF.indices]
         kept_P = gene_P >= 0
@@ -60,18 +65,19 @@ def fill_absent(
     match: GeneMatch,
     vocabulary: pd.DataFrame,
 ) -> NDArray[np.float32]:
-    """Show genes that the file lacks as they are in the average training cell: what was not measured is not zero.
+    """Fill in genes that the file lacks with their average in training cells: not measured is not zero.
 
-    A count of zero is evidence, against every type that expresses the gene; with the average expression the gene says
-    nothing. `python -m pipelines.robustness.shift` measures what that is worth.
+    A count of zero is evidence against every cell type that expresses the gene; the average is no evidence.
+    `python -m pipelines.robustness.shift` measures the effect on accuracy.
 
     Args:
-        counts_NG: cells x genes in vocabulary order, see `GeneMatch.gather`.
-        library_size_N: counts of the whole cell.
+        counts_NG: cells x genes of the vocabulary, see `GeneMatch.gather`.
+        library_size_N: total counts of each cell.
+        match: of the file's columns with the vocabulary.
         vocabulary: with `mean`, the mean log1p of counts per 10,000 in training cells.
 
     Returns:
-        The same array where no gene is absent, else a copy; filled counts are no integers.
+        The same array where no gene is absent, else a copy. Filled counts are not integers.
     """
     absent_A = np.flatnonzero(match.column_G < 0)
     if not len(absent_A):
@@ -83,22 +89,22 @@ def fill_absent(
 
 
 def named_by_symbol(vocabulary: pd.DataFrame, var: pd.DataFrame, source: str) -> tuple[pd.Index, str]:
-    """Name the columns of a file as the model does, whether they are named by symbol, former symbol or Ensembl id.
+    """Translate the gene names of a file (symbols, former symbols or Ensembl ids) to the symbols that the model uses.
 
     Args:
-        vocabulary: `gene`, and `ensembl_id` where the model knows ids, see `Bundle.vocabulary`.
-        var: the file's table of genes; names are taken from its index or from a column that usually holds gene ids,
+        vocabulary: with `gene`, and `ensembl_id` where the model has ids, see `Bundle.vocabulary`.
+        var: the file's table of genes. Names are taken from its index or from a column that usually holds gene ids,
             whichever names most genes of the vocabulary.
         source: what to call the file in errors.
 
     Returns:
-        A symbol for each column (its own name where none is known), and where the names were taken from.
+        A symbol for each column (its own name where no symbol is known), and where the names come from.
     """
     ids = vocabulary["ensembl_id"] if "ensembl_id" in vocabulary else [""] * len(vocabulary)
     genes = vocabulary["gene"].tolist()
     symbol_of = {one: gene for gene, several in zip(genes, ids, strict=True) for one in str(several).split(";") if one}
-    there = set(genes)
-    aliases = {former: now for former, now in read_aliases().items() if now in there and former not in there}
+    present = set(genes)
+    aliases = {former: now for former, now in read_aliases().items() if now in present and former not in present}
     known = GeneMap(symbol_of, aliases, frozenset(genes))
     place, names, _ = choose_gene_names(var, known, source)
     return pd.Index([known.symbol(name) or name for name in names], dtype=object), place
@@ -108,7 +114,7 @@ def match_genes(vocabulary: pd.DataFrame, genes: pd.Index) -> GeneMatch:
     """Find the genes of a vocabulary by name.
 
     Args:
-        vocabulary: `gene` and `mean`, one row a gene, see `Bundle.vocabulary`.
+        vocabulary: with `gene` and `mean`, one row per gene, see `Bundle.vocabulary`.
         genes: names of the file's columns.
     """
     names = pd.Index(vocabulary["gene"])
@@ -129,28 +135,51 @@ def match_genes(vocabulary: pd.DataFrame, genes: pd.Index) -> GeneMatch:
     )
 
 
+def match_table(
+    vocabulary: pd.DataFrame, var: pd.DataFrame, source: str, min_coverage: float, names: str | None = None
+) -> GeneMatch:
+    """Match a table of genes with the vocabulary, and refuse it if it lacks too much of the panel.
+
+    Args:
+        vocabulary: see `Bundle.vocabulary`.
+        var: the table, see `named_by_symbol`.
+        source: what to call the cells in errors.
+        min_coverage: smallest coverage, 0 to 1.
+        names: what to call the place of the gene names in errors; None: `var_names`.
+
+    Raises:
+        UserError: as `require_coverage`.
+    """
+    genes, names_in = named_by_symbol(vocabulary, var, source)
+    match = replace(match_genes(vocabulary, genes), names_in=names_in)
+    require_coverage(match, vocabulary, genes, source, min_coverage, names or "var_names")
+    return match
+
+
 def require_coverage(
     match: GeneMatch, vocabulary: pd.DataFrame, genes: pd.Index, source: str, minimum: float, names: str = "var_names"
 ) -> None:
     """Refuse a file that lacks too much of the panel.
 
     Args:
-        genes: names of the file's columns, as `named_by_symbol` gives them.
+        match: of the file's columns with the vocabulary.
+        vocabulary: see `Bundle.vocabulary`.
+        genes: names of the file's columns, as `named_by_symbol` returns them.
         source: what to call the file in the error.
         minimum: smallest coverage, 0 to 1.
-        names: what to call the place where the names of the genes stand.
+        names: what to call the place of the gene names in the error.
 
     Raises:
-        UserError: with the coverage, the genes most missed and, where names look like another kind, that kind.
+        UserError: names the coverage, the most expressed missing genes and the likely cause.
     """
     if match.coverage >= minimum:
         return
     named = ", ".join(match.missing[:_NAMED_IN_ERRORS])
     more = len(match.missing) - _NAMED_IN_ERRORS
     raise UserError(
-        f"{source}: its genes cover {match.coverage:.1%} of the expression the model reads, under the minimum of "
-        f"{minimum:.1%}; "
-        f"most missed: {named}{f' and {more} more' if more > 0 else ''}; {_advice(match, vocabulary, genes, names)}."
+        f"{source}: its genes cover {match.coverage:.1%} of the expression that the model reads, under the minimum of "
+        f"{minimum:.1%}; most expressed missing genes: {named}{f' and {more} more' if more > 0 else ''}; "
+        f"{_advice(match, vocabulary, genes, names)}."
     )
 
 
@@ -158,19 +187,19 @@ def _advice(match: GeneMatch, vocabulary: pd.DataFrame, genes: pd.Index, names: 
     wanted: Sequence[str] = vocabulary["gene"].tolist()
     if _mostly_ensembl(genes) and not _mostly_ensembl(wanted):
         if "ensembl_id" not in vocabulary or not vocabulary["ensembl_id"].astype(bool).any():
-            return f"it names genes by Ensembl ids and the model by symbols: set {names} to symbols"
+            return f"genes are named by Ensembl ids, but the model uses symbols: set {names} to symbols"
         if match.coverage == 0:
-            return "it names genes by Ensembl ids, of which the model knows none: check the species"
+            return "genes are named by Ensembl ids, none of which the model knows: check the species"
     if _mostly_ensembl(wanted) and not _mostly_ensembl(genes):
-        return f"the model names genes by Ensembl ids and it does not: set {names} to Ensembl ids"
+        return f"the model uses Ensembl ids: set {names} to Ensembl ids"
     if (genome := _genome_named(genes)) is not None:
-        return f"its names begin with {genome!r}, as Cell Ranger writes them for several genomes: cut that off"
+        return f"gene names start with {genome!r}, as Cell Ranger writes them for several genomes: remove this prefix"
     folded = vocabulary.assign(gene=vocabulary["gene"].str.upper())
     if match_genes(folded, genes.str.upper()).coverage > match.coverage + 0.1:
-        return "names match better when capitals are ignored, as mouse symbols do with human ones: check the species"
+        return "more names match when case is ignored, as mouse symbols match human ones: check the species"
     if match.coverage >= _UNDERSTOOD:
-        return "its names are understood, so these genes are not in it: take the cells from before genes were filtered"
-    return f"check that {names} holds the gene names that the model uses, or that the panel was not filtered away"
+        return "the gene names are known, so these genes are missing: use the cells from before genes were filtered"
+    return f"check that {names} holds gene names of the kind that the model uses, and that genes were not filtered"
 
 
 def _mostly_ensembl(names: Sequence[str] | pd.Index) -> bool:
@@ -178,11 +207,11 @@ def _mostly_ensembl(names: Sequence[str] | pd.Index) -> bool:
 
 
 def _genome_named(names: Sequence[str] | pd.Index) -> str | None:
-    """The genome that most names begin with, as in `GRCh38_CD3E`."""
+    """The genome prefix of most names, as in `GRCh38_CD3E`."""
     named = [found[0] for name in names if (found := _GENOME.match(str(name))) is not None]
     return named[0] if 2 * len(named) > len(names) else None
 
 
 def _weights(vocabulary: pd.DataFrame) -> NDArray[np.float64]:
     weight_G = vocabulary["mean"].to_numpy(dtype=np.float64).clip(min=0.0)
-    return weight_G if weight_G.sum() > 0 else np.ones(len(weight_G))  # a panel without means: all genes alike
+    return weight_G if weight_G.sum() > 0 else np.ones(len(weight_G))  # a panel without means: equal weights

@@ -1,4 +1,4 @@
-"""The journal beside an output: what was made of which input, what is under way, and who is at work on it."""
+"""The journal of an output: which input it was made from, work in progress, and a lock."""
 
 import fcntl
 import hashlib
@@ -15,20 +15,20 @@ from sctransformer.errors import BusyError, OutputError, UserError
 from sctransformer.files import sha256_file, write_json
 
 FETCHED = "fetched"
-"""Folder with the copy of an input that lies elsewhere, as long as it is read."""
+"""Folder for the copy of a remote input while it is read."""
 _LOCK = "lock"
 _ATTEMPTS = 10
-"""At making the journal's folder, which others remove when they are done."""
+"""Attempts to make the journal's folder, which other processes remove when they are done."""
 FOLDER = ".sctransformer"
-"""In the folder of the outputs."""
+"""Folder of the journals, in the folder of the outputs."""
 
 
 class Journal:
-    """Of one output file. Use `locked` for whatever changes it or the output.
+    """The journal of one output file. Hold `locked` while changing it or the output.
 
-    In `<folder>/.sctransformer/<output name>/` lie `done.json` (which key the output stands for, its checksum, its
-    figures), `input.json` (checksum of the input as it was last seen), `lock`, and, while there is something to do, a
-    folder named by the key with shards and a half-written output.
+    `<folder>/.sctransformer/<output name>/` has `done.json` (the key, checksum and summary of the output), `input.json`
+    (checksum of the input as it was last read), `lock`, and, while work is in progress, a folder named by the key with
+    shards and an incomplete output.
     """
 
     def __init__(self, target: Path) -> None:
@@ -37,10 +37,10 @@ class Journal:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the only process that works on this output; the lock ends with the process, however that ends.
+        """Lock the output for this process; the lock ends with the process, even if it is killed.
 
         Raises:
-            BusyError: another process has it.
+            BusyError: another process holds the lock.
             OutputError: the folder cannot be written.
         """
         for attempt in itertools.count(1):
@@ -48,8 +48,8 @@ class Journal:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 stream = (self.folder / _LOCK).open("a+")
             except OSError as error:
-                tidied_up = isinstance(error, FileNotFoundError) and self.target.parent.exists()
-                if tidied_up and attempt < _ATTEMPTS:  # by whoever had the lock until just now
+                removed = isinstance(error, FileNotFoundError) and self.target.parent.exists()
+                if removed and attempt < _ATTEMPTS:  # by the process that held the lock
                     continue
                 raise OutputError(
                     f"{self.target.parent}: cannot be written ({error.strerror}); choose another folder."
@@ -70,27 +70,27 @@ class Journal:
                 return
 
     def _is_current(self, descriptor: int) -> bool:
-        """Whether the lock that this process has is the one that others will find: it may have been removed."""
+        """Whether the lock file of this process still exists: another process may have removed it."""
         try:
             return os.fstat(descriptor).st_ino == (self.folder / _LOCK).stat().st_ino
         except FileNotFoundError:
             return False
 
     def finished(self, key: str) -> dict[str, Any] | None:
-        """The figures of the output, if it stands for this key and is what was written; else None."""
+        """The summary of the output, if it has this key and is as it was written; else None."""
         done = _read(self.folder / "done.json")
         if done.get("key") != key or not self.target.exists():
             return None
         if done.get("state") == state_of(self.target) or done.get("sha256") == digest_of(self.target):
-            figures: dict[str, Any] = done["figures"]
-            return figures
+            summary: dict[str, Any] = done["figures"]
+            return summary
         return None
 
-    def finish(self, key: str, temporary: Path, figures: dict[str, Any]) -> None:
-        """Put the output in its place, note what it is, and remove what was kept to make it.
+    def finish(self, key: str, temporary: Path, summary: dict[str, Any]) -> None:
+        """Move the output into place, write `done.json`, and remove the work folder.
 
         Raises:
-            OutputError: the output cannot be put there.
+            OutputError: the output cannot be moved there.
         """
         digest = digest_of(temporary)
         try:
@@ -100,31 +100,31 @@ class Journal:
                 self.target.rename(temporary.with_name("replaced"))  # a folder cannot be renamed onto a full one
             temporary.replace(self.target)
             _sync(self.target.parent)
-            content = {"key": key, "sha256": digest, "state": state_of(self.target), "figures": figures}
+            content = {"key": key, "sha256": digest, "state": state_of(self.target), "figures": summary}
             write_json(self.folder / "done.json", content)
         except OSError as error:
             raise OutputError(f"{self.target}: cannot be written ({error.strerror}).") from error
         shutil.rmtree(self.folder / key, ignore_errors=True)
 
     def work_folder(self, key: str) -> Path:
-        """Where this key is worked on; what is left of work on other keys is removed."""
+        """The folder for work on this key; work on other keys is removed."""
         for path in self.folder.iterdir() if self.folder.is_dir() else []:
             if path.is_dir() and path.name not in (key, FETCHED):
                 shutil.rmtree(path, ignore_errors=True)
         return self.folder / key
 
     def discard(self) -> None:
-        """Forget work that cannot become an output, and leave no trace where there is no output either."""
+        """Remove work that cannot become an output, and the journal itself if there is no output."""
         for path in self.folder.iterdir() if self.folder.is_dir() else []:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
         if self.folder.is_dir() and not (self.folder / "done.json").exists():
             shutil.rmtree(self.folder, ignore_errors=True)
-            with suppress(OSError):  # other outputs have theirs there
+            with suppress(OSError):  # it has the journals of other outputs
                 self.folder.parent.rmdir()
 
     def known_digest(self, source: str, state: str) -> str | None:
-        """SHA-256 of the input as an earlier run found it; None where it may have been changed since.
+        """SHA-256 of the input from an earlier run; None if the input may have changed since.
 
         Args:
             source: path or URL.
@@ -139,10 +139,10 @@ class Journal:
 
 
 def state_of(path: Path) -> str:
-    """What the file system says of a file, or of every file of a folder: changed content has another state.
+    """Inode, size and time of a file, or of every file of a folder; changed content has another state.
 
     Raises:
-        UserError: it is not there.
+        UserError: there is no such file.
     """
     try:
         lines = [
@@ -158,7 +158,7 @@ def digest_of(path: Path) -> str:
     """SHA-256 of a file's content, or of the names and contents of all files of a folder.
 
     Raises:
-        UserError: it is not there or cannot be read.
+        UserError: it does not exist or cannot be read.
     """
     try:
         if path.is_file():
@@ -177,7 +177,7 @@ def size_of(path: Path) -> int:
 
 
 def _sync(path: Path) -> None:
-    """Have the disk hold a file, or a folder's list of names, before going on."""
+    """Flush a file, or a folder's list of names, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -193,7 +193,7 @@ def _files(path: Path) -> list[tuple[str, Path]]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A JSON object; nothing where there is none: the journal's files can all be made again."""
+    """A JSON object, empty if the file is missing or damaged: all files of the journal can be written again."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):

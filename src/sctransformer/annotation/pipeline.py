@@ -1,274 +1,237 @@
-"""One file from start to end: check, score, write. Every check that can fail early comes before scoring."""
+"""Annotation of one file: check, score, write. Every check that can fail early comes before scoring."""
 
-import errno
-import logging
-import re
 import shutil
 import time
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from sctransformer import __version__
-from sctransformer.annotation.columns import label_columns
-from sctransformer.annotation.journal import FETCHED, FOLDER, Journal, digest_of, size_of, state_of
+from sctransformer.annotation.fields import label_columns, provenance, warn_of_larger_library_sizes
+from sctransformer.annotation.hooks import NO_HOOKS, Hooks
+from sctransformer.annotation.journal import FETCHED, FOLDER, Journal, digest_of, state_of
+from sctransformer.annotation.model import Model
+from sctransformer.annotation.output import require_space, temporary_output
+from sctransformer.annotation.reading import CheckedCells, check_cells, open_cells
 from sctransformer.annotation.results import Annotation, assemble, profile_of
-from sctransformer.annotation.scorer import (
-    NO_HOOKS,
-    Hooks,
-    LocalScorer,
-    Model,
-    OpenedFile,
-    Progress,
-    Scorer,
-    open_cells,
-    open_checked,
-)
+from sctransformer.annotation.scorer import Scorer
 from sctransformer.annotation.settings import DEFAULTS, AnnotationSettings, job_id
 from sctransformer.annotation.shards import ShardPlan, ShardStore
 from sctransformer.annotation.sources import LocalSource, Source, source_output
-from sctransformer.annotation.stream import plan_shards
+from sctransformer.annotation.stream import Progress, no_progress, plan_shards
 from sctransformer.annotation.summary import AnnotationSummary
 from sctransformer.annotation.tables import write_csv, write_parquet
 from sctransformer.annotation.voting import voted_columns
 from sctransformer.annotation.writers import write_annotated
-from sctransformer.data.cells import CellFile
-from sctransformer.errors import OutputError, UserError, one_line
-from sctransformer.export.bundle import Bundle
+from sctransformer.errors import OutputError, UserError
 from sctransformer.files import inside, read_json, write_json
-
-logger = logging.getLogger(__name__)
-
-_NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-_ERRNO_IN_HDF5 = re.compile(r"errno = (\d+)")
 
 
 def annotate_file(
-    bundle: Bundle,
-    model_name: str,
-    model_version: str,
+    model: Model,
     source: Path | Source,
     outdir: Path,
     settings: AnnotationSettings = DEFAULTS,
-    on_progress: Progress = lambda done, total: None,
+    *,
     scorer: Scorer | None = None,
-    hooks: Hooks = NO_HOOKS,
+    on_progress: Progress = no_progress,
 ) -> AnnotationSummary:
-    """Label every cell of a file; the result is `<outdir>/<stem>_annotated.<kind>`, whole or not at all.
+    """Label every cell of one file, see `FileAnnotator`."""
+    annotator = FileAnnotator(model, outdir, settings, scorer, on_progress=on_progress)
+    return annotator(LocalSource(source) if isinstance(source, Path) else source)
 
-    A source that a pattern found in a folder keeps that folder: see `Source.below`.
 
-    The same content, model and settings again change nothing. A run that was stopped, however, is gone on with: what
-    it had scored stands in a journal in `<outdir>/.sctransformer`.
+class _Scored(NamedTuple):
+    annotation: Annotation
+    seconds: float
+    resumed: int
+    """Cells that a stopped run had scored."""
 
-    Args:
-        bundle: verified by `read_bundle`.
-        model_name, model_version: see `Model`.
-        source: an h5ad file or a zarr folder with raw counts, here or behind a URL; never changed.
-        on_progress: called with the cells done and the cells there are.
-        scorer: of this bundle, to use it for several files; None starts one.
-        hooks: what a job adds.
 
-    Raises:
-        UserError: the file is not what it should be, or too many genes are missing.
-        OutputError: the output cannot be written.
-        BusyError: another process is making this output.
+@dataclass(frozen=True)
+class FileAnnotator:
+    """Labels files. The result of a file is `<outdir>/<stem>_annotated.<kind>`, written atomically.
+
+    The same content, model and settings again change nothing. A stopped run is resumed: what it had scored is kept in
+    a journal in `<outdir>/.sctransformer`.
     """
-    model = Model(bundle, model_name, model_version)
-    wanted: Source = LocalSource(source) if isinstance(source, Path) else source
-    target = source_output(wanted, outdir, settings)
-    if wanted.below.parts:
-        inside(outdir, wanted.below / FOLDER)
-    if isinstance(wanted, LocalSource) and target.exists() and target.samefile(wanted.path):
-        raise UserError(f"{target}: is the input itself; choose another folder for the output.")
-    state, journal, threshold = wanted.state(), Journal(target), _threshold(bundle, settings)
-    digest = journal.known_digest(str(wanted), state)
-    if digest is not None:
-        figures = journal.finished(job_id(digest, bundle.identity, settings, threshold, hooks.decisive))
-        if figures is not None and _enough(figures, settings):
-            return _remembered(target, figures)
-    with journal.locked():
-        try:
-            with wanted.fetched(journal.folder / FETCHED) as path:
-                here = state_of(path)
+
+    model: Model
+    outdir: Path
+    settings: AnnotationSettings = DEFAULTS
+    scorer: Scorer | None = None
+    """None: scores in this process."""
+    hooks: Hooks = NO_HOOKS
+    on_progress: Progress = no_progress
+
+    def output(self, source: Source) -> Path:
+        """Path of the result. A source found by a pattern keeps its folder, see `Source.below`."""
+        return source_output(source, self.outdir, self.settings.format)
+
+    def __call__(self, source: Source) -> AnnotationSummary:
+        """Label every cell of a file.
+
+        Args:
+            source: an h5ad file or a zarr folder with raw counts, local or behind a URL; never changed.
+
+        Raises:
+            UserError: the file is not what it should be, or too many genes are missing.
+            OutputError: the output cannot be written.
+            BusyError: another process is writing this output.
+        """
+        target = self.output(source)
+        if source.below.parts:
+            inside(self.outdir, source.below / FOLDER)
+        if isinstance(source, LocalSource) and target.exists() and target.samefile(source.path):
+            raise UserError(f"{target}: is the input itself; choose another folder for the output.")
+        state, journal = source.state(), Journal(target)
+        digest = journal.known_digest(str(source), state)
+        if digest is not None and (summary := self._finished(journal, self._key(digest))) is not None:
+            return summary
+        with journal.locked(), _kept_if_useful(journal):
+            with source.fetched(journal.folder / FETCHED) as path:
+                state_here = state_of(path)
                 digest = digest_of(path)
-                key = job_id(digest, bundle.identity, settings, threshold, hooks.decisive)
-                figures = journal.finished(key)
-                if figures is None or not _enough(figures, settings):  # opening it says so
-                    with open_cells(path, bundle, settings) as file:
-                        opened = open_checked(file, bundle, settings)
-                        scorer = scorer or LocalScorer(bundle, settings)
-                        summary = _make(model, opened, journal, key, settings, on_progress, scorer, here, hooks)
-                else:
-                    summary = _remembered(target, figures)
-        except OutputError:  # what was scored is kept
-            raise
-        except UserError:
-            journal.discard()
-            raise
-        journal.keep_digest(str(wanted), state, digest)
-    return summary
+                key = self._key(digest)
+                summary = self._finished(journal, key) or self._label(path, state_here, journal, key)
+            journal.keep_digest(str(source), state, digest)
+        return summary
 
+    @cached_property
+    def _threshold(self) -> float:
+        wanted = self.settings.threshold
+        return self.model.threshold if wanted is None else float(wanted)
 
-def _make(
-    model: Model,
-    opened: OpenedFile,
-    journal: Journal,
-    key: str,
-    settings: AnnotationSettings,
-    on_progress: Progress,
-    scorer: Scorer,
-    state: str,
-    hooks: Hooks,
-) -> AnnotationSummary:
-    source, target, bundle = opened.source, journal.target, model.bundle
-    work = journal.work_folder(key)
-    _require_space(source, target, opened.file.n_cells, bundle.config["embedding"], settings)
-    validation = hooks.check(opened)
-    store = ShardStore(work / "shards", _plan(work / "plan.json", opened.file.n_cells, settings, scorer))
-    wanted = store.missing()
-    taken_over = opened.file.n_cells - sum(len(store.plan.rows(shard)) for shard in wanted)
-    started = time.perf_counter()
-    scorer(opened, store, wanted, on_progress)
-    seconds = time.perf_counter() - started
-    _require_unchanged(source, state)
-    threshold = _threshold(bundle, settings)
-    annotation = assemble(store, threshold)
-    profile = profile_of(annotation, bundle.labels["name"].tolist(), opened.match.column_G >= 0).to_json()
-    summary = AnnotationSummary(
-        output=target,
-        job_id=key,
-        cells=len(annotation),
-        seconds=seconds,
-        labels=annotation.label_counts(bundle.labels["name"].tolist()),
-        rejected=annotation.rejected,
-        without_counts=annotation.without_counts,
-        mean_confidence=float(annotation.confidence_N.mean(dtype=np.float64)),
-        threshold=threshold,
-        coverage=opened.match.coverage,
-        missing_genes=opened.match.missing,
-        repeated_genes=opened.match.repeated,
-        counts_in=opened.file.counts_in,
-        gene_names=opened.gene_names,
-        library_size=str(opened.library_sizes),
-        larger_column=opened.library_sizes.larger_column(annotation.library_size_N),
-        provider=scorer.provider,
-        taken_over=taken_over,
-        validation=validation,
-        flags=hooks.flag(profile),
-        profile=profile,
-    )
-    if summary.larger_column is not None:
-        logger.warning(
-            "%s: library sizes are the %s, but obs[%r] holds larger ones; if genes were cut away, run again with "
-            "--library-size-column %s (in a job: annotation.library_size_column).",
-            *(source, summary.library_size, summary.larger_column, summary.larger_column),
+    @cached_property
+    def _scorer(self) -> Scorer:
+        return self.scorer or self.model.scorer(self.settings.scoring)
+
+    def _key(self, digest: str) -> str:
+        """The name of the result for an input with this SHA-256."""
+        return job_id(digest, self.model.identity, self.settings, self._threshold, self.hooks.decisive)
+
+    def _finished(self, journal: Journal, key: str) -> AnnotationSummary | None:
+        """The summary of an earlier run with this result. The smallest coverage is not part of the key."""
+        summary = journal.finished(key)
+        if summary is None or summary["coverage"] < self.settings.min_coverage:
+            return None
+        return AnnotationSummary.from_json(summary, journal.target)
+
+    def _label(self, path: Path, state: str, journal: Journal, key: str) -> AnnotationSummary:
+        settings, target, vocabulary = self.settings, journal.target, self.model.bundle.vocabulary
+        with open_cells(path, vocabulary, settings.counts) as file:
+            read = check_cells(file, vocabulary, settings.min_coverage, settings.library_size_column)
+            folder = journal.work_folder(key)
+            embedding_size = self.model.bundle.config["embedding"]
+            require_space(path, target.parent, file.n_cells, embedding_size, settings.format)
+            validation = self.hooks.check(read)
+            scored = self._score(read, folder)
+            _require_unchanged(path, state)
+            summary = self._summary(target, key, read, scored, validation)
+            temporary = folder / "output" / target.name
+            self._write(path, temporary, read, scored.annotation, summary)
+            _require_unchanged(path, state)  # it was copied meanwhile
+        journal.finish(key, temporary, summary.to_json())
+        return summary
+
+    def _score(self, read: CheckedCells, folder: Path) -> _Scored:
+        """Score the cells, except those in shards of a stopped run."""
+        n_cells = read.cells.n_cells
+        store = ShardStore(folder / "shards", self._plan(folder / "plan.json", n_cells))
+        wanted = store.missing()
+        started = time.perf_counter()
+        self._scorer(read, store, wanted, self.on_progress)
+        seconds = time.perf_counter() - started
+        resumed = n_cells - sum(len(store.plan.rows(shard)) for shard in wanted)
+        return _Scored(assemble(store, self._threshold), seconds, resumed)
+
+    def _plan(self, path: Path, n_cells: int) -> ShardPlan:
+        """The plan of the run that is resumed, else a new one, which is saved."""
+        if path.is_file():
+            try:
+                return ShardPlan(**read_json(path))
+            except (TypeError, UserError):
+                shutil.rmtree(path.parent, ignore_errors=True)
+        plan = plan_shards(n_cells, self.settings.batch_cells or self._scorer.batch_cells(n_cells))
+        write_json(path, asdict(plan))
+        return plan
+
+    def _summary(
+        self, target: Path, key: str, read: CheckedCells, scored: _Scored, validation: dict[str, Any]
+    ) -> AnnotationSummary:
+        annotation, match, names = scored.annotation, read.match, self.model.labels
+        profile = profile_of(annotation, names, match.column_G >= 0).to_json()
+        return AnnotationSummary(
+            output=target,
+            job_id=key,
+            cells=len(annotation),
+            seconds=scored.seconds,
+            labels=annotation.label_counts(names),
+            rejected=annotation.rejected,
+            without_counts=annotation.without_counts,
+            mean_confidence=float(annotation.confidence_N.mean(dtype=np.float64)),
+            threshold=self._threshold,
+            coverage=match.coverage,
+            missing_genes=match.missing,
+            repeated_genes=match.repeated,
+            counts_in=read.cells.counts_in,
+            gene_names=match.names_in,
+            library_size=str(read.library_sizes),
+            larger_column=warn_of_larger_library_sizes(read, annotation.library_size_N),
+            provider=self._scorer.provider,
+            taken_over=scored.resumed,
+            validation=validation,
+            flags=self.hooks.flag(profile),
+            profile=profile,
         )
-    temporary = work / "output" / target.name
-    _write(source, temporary, opened.file, annotation, model, summary, settings)
-    _require_unchanged(source, state)  # it was copied meanwhile
-    figures = {**asdict(summary), "labels": list(summary.labels.items())}  # JSON's members have no order
-    figures.pop("output")
-    journal.finish(key, temporary, figures)
-    return summary
+
+    def _write(
+        self, source: Path, temporary: Path, read: CheckedCells, annotation: Annotation, summary: AnnotationSummary
+    ) -> None:
+        settings, cells = self.settings, read.cells.obs.index
+        with temporary_output(temporary, summary.output):
+            columns = self._columns(annotation)
+            described = provenance(
+                self.model,
+                read,
+                threshold=summary.threshold,
+                rejected=summary.rejected,
+                scoring=settings.scoring,
+                more={"job_id": summary.job_id, **summary.flags},
+            )
+            if settings.format == "parquet":
+                write_parquet(temporary, cells, annotation, columns, described)
+            elif settings.format == "csv":
+                write_csv(temporary, cells, annotation, columns)
+            else:
+                write_annotated(source, temporary, annotation, columns, described)
+
+    def _columns(self, annotation: Annotation) -> dict[str, Any]:
+        labels: pd.DataFrame = self.model.bundle.labels
+        columns = label_columns(annotation.label_N, annotation.confidence_N, labels)
+        if self.settings.majority_voting:
+            embedding_NE = np.concatenate([part_NE for _, part_NE in annotation.embeddings()])
+            columns |= voted_columns(embedding_NE, annotation.label_N, labels)
+        return columns
 
 
-def _plan(path: Path, n_cells: int, settings: AnnotationSettings, scorer: Scorer) -> ShardPlan:
-    """The plan of the run that is gone on with, else a new one, which is kept."""
-    if path.is_file():
-        try:
-            return ShardPlan(**read_json(path))
-        except (TypeError, UserError):
-            shutil.rmtree(path.parent, ignore_errors=True)
-    plan = plan_shards(n_cells, settings.batch_cells or scorer.batch_cells(n_cells))
-    write_json(path, asdict(plan))
-    return plan
-
-
-def _write(
-    source: Path,
-    temporary: Path,
-    file: CellFile,
-    annotation: Annotation,
-    model: Model,
-    summary: AnnotationSummary,
-    settings: AnnotationSettings,
-) -> None:
-    target = summary.output
+@contextmanager
+def _kept_if_useful(journal: Journal) -> Iterator[None]:
+    """Discard the journal's work on an error that another attempt cannot avoid."""
     try:
-        shutil.rmtree(temporary.parent, ignore_errors=True)  # of a run that was stopped
-        temporary.parent.mkdir(parents=True)
-        provenance, columns = _provenance(model, summary, settings), label_columns(annotation, model.bundle.labels)
-        if settings.majority_voting:
-            columns |= voted_columns(annotation, model.bundle.labels)
-        if settings.format == "parquet":
-            write_parquet(temporary, file.obs.index, annotation, columns, provenance)
-        elif settings.format == "csv":
-            write_csv(temporary, file.obs.index, annotation, columns)
-        else:
-            write_annotated(source, temporary, annotation, columns, provenance)
-    except BaseException as error:
-        shutil.rmtree(temporary.parent, ignore_errors=True)
-        if not isinstance(error, OSError | RuntimeError):  # HDF5 reports a full disk as either
-            raise
-        advice = "make room there and run again" if _is_about_space(error) else "put that right and run again"
-        raise OutputError(f"{target}: cannot be written ({one_line(error)}); {advice}.") from error
+        yield
+    except OutputError:  # the scored shards are kept
+        raise
+    except UserError:
+        journal.discard()
+        raise
 
 
-def _is_about_space(error: Exception) -> bool:
-    number = getattr(error, "errno", None) or next(iter(_ERRNO_IN_HDF5.findall(str(error))), 0)
-    return int(number) in _NO_SPACE
-
-
-def _provenance(model: Model, summary: AnnotationSummary, settings: AnnotationSettings) -> dict[str, Any]:
-    """The same for the same key, however the run went."""
-    return {
-        "model": model.name,
-        "model_version": model.version,
-        "model_identity": model.bundle.identity,
-        "job_id": summary.job_id,
-        "variant": settings.variant,
-        "counts_in": summary.counts_in,
-        "gene_names": summary.gene_names,
-        "gene_coverage": summary.coverage,
-        "genes_missing": len(summary.missing_genes),
-        "genes_missing_shown_as": settings.absent_genes,
-        "threshold": summary.threshold,
-        "rejected": summary.rejected,
-        "library_size": summary.library_size,
-        **summary.flags,
-        **{key: value for key, value in model.bundle.lineage.items() if key == "prior_sha256" and value},
-        "sctransformer_version": __version__,
-    }
-
-
-def _threshold(bundle: Bundle, settings: AnnotationSettings) -> float:
-    return float(bundle.calibration["rejection_threshold"] if settings.threshold is None else settings.threshold)
-
-
-def _enough(figures: dict[str, Any], settings: AnnotationSettings) -> bool:
-    """Whether a file that was labelled would be now: the smallest coverage is no part of the job's id."""
-    return bool(figures["coverage"] >= settings.min_coverage)
-
-
-def _remembered(target: Path, figures: dict[str, Any]) -> AnnotationSummary:
-    summary = AnnotationSummary(output=target, **figures)
-    return replace(summary, labels=dict(figures["labels"]), unchanged=True)
-
-
-def _require_unchanged(source: Path, state: str) -> None:
-    if state_of(source) != state:
-        raise UserError(f"{source}: was changed while it was annotated; run again.")
-
-
-def _require_space(source: Path, target: Path, n_cells: int, embedding: int, settings: AnnotationSettings) -> None:
-    shards = n_cells * (embedding + 4) * 4
-    needed = 2 * shards + (size_of(source) if settings.format == "anndata" else 0)
-    free = shutil.disk_usage(target.parent).free
-    if free < needed:
-        found, wanted = f"{free / 1e6:,.1f} MB free", f"{needed / 1e6:,.1f} MB"
-        raise OutputError(
-            f"{target.parent}: has {found}, but the output needs {wanted}; make room or choose another folder."
-        )
+def _require_unchanged(path: Path, state: str) -> None:
+    if state_of(path) != state:
+        raise UserError(f"{path}: was changed while it was annotated; run again.")

@@ -1,4 +1,4 @@
-"""Reading ahead: the next chunks are read in a thread while the last is scored."""
+"""Prefetching: the next chunks are read in a thread while the last one is scored."""
 
 import queue
 import threading
@@ -12,8 +12,8 @@ _POLL_SECONDS = 0.1
 def prefetch(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
     """Iterate over `items` in a background thread that is at most `depth` items ahead.
 
-    An error in the thread is raised here, at the place of the item it kept from coming. When the consumer stops
-    early, the thread ends before this generator closes: what it reads may then be closed too.
+    An error in the thread is raised here, in place of the item that could not be read. When the consumer stops early,
+    the thread ends before this generator closes, so that the file it reads can be closed.
     """
     waiting: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=depth)
     stopped = threading.Event()
@@ -36,7 +36,7 @@ def prefetch(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
         except BaseException as error:
             put(None, error)
 
-    thread = threading.Thread(target=read, name="read-ahead", daemon=True)
+    thread = threading.Thread(target=read, name="prefetch", daemon=True)
     thread.start()
     try:
         while True:

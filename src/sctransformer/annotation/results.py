@@ -1,4 +1,4 @@
-"""What is said of every cell of a file, put together from its shards; embeddings stay on the disk."""
+"""The annotation of a file, assembled from its shards; embeddings stay on disk."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,30 +7,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sctransformer._constants import UNKNOWN_LABEL
-from sctransformer.annotation.rejection import rejected
+from sctransformer.annotation.labelling import UNKNOWN, reject
 from sctransformer.annotation.shards import ShardStore
 from sctransformer.evaluation.profile import Profile, confidence_bins, library_size_bins
-
-UNKNOWN = -1
-"""In place of a class: the cell is rejected."""
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """Cells in file order. N: cells, E: embedding, G: genes of the vocabulary."""
+    """Predictions for cells in file order. N: cells, E: embedding, G: genes of the vocabulary."""
 
     label_N: NDArray[np.int32]
-    """Most likely class, as its position in `Bundle.labels`; UNKNOWN where rejected."""
+    """Most likely cell type, as its position in `Bundle.labels`; UNKNOWN where rejected."""
     confidence_N: NDArray[np.float32]
-    """Calibrated probability of the most likely class, also where rejected."""
+    """Calibrated probability of the most likely cell type, also where rejected."""
     library_size_N: NDArray[np.float32]
-    """Counts of the whole cell."""
+    """Total counts of each cell."""
     counted_N: NDArray[np.bool_]
-    """Whether any gene of the vocabulary has a count; a cell without is rejected whatever its confidence."""
+    """Whether any gene of the vocabulary has a count; cells without are rejected whatever their confidence."""
     embedding_size: int
-    """E."""
     detection_G: NDArray[np.float64]
-    """Share of cells that express the gene."""
+    """Fraction of cells that express the gene."""
     expression_G: NDArray[np.float64]
     """Mean log1p of counts per 10,000."""
     embedding_mean_E: NDArray[np.float64]
@@ -51,13 +47,13 @@ class Annotation:
         return int((~self.counted_N).sum())
 
     def embeddings(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Position of the first cell, and embeddings of the cells from there on, a shard at a time."""
+        """Position of the first cell and embeddings of its shard, one shard after another."""
         for shard, content in enumerate(self.store):
             yield self.store.plan.rows(shard).start, content.embedding_NE
 
     def label_counts(self, names: list[str]) -> dict[str, int]:
-        """Cells of each label, the most frequent first; `unknown` are the rejected."""
-        cells_C = np.bincount(self.label_N + 1, minlength=len(names) + 1)  # UNKNOWN is -1: it comes first
+        """Number of cells per label, the most frequent first; `unknown` counts the rejected."""
+        cells_C = np.bincount(self.label_N + 1, minlength=len(names) + 1)  # UNKNOWN is -1, so it is first
         counts: dict[str, int] = {}
         for name, cells in zip([UNKNOWN_LABEL, *names], cells_C.tolist(), strict=True):
             counts[name] = counts.get(name, 0) + cells
@@ -65,10 +61,11 @@ class Annotation:
 
 
 def profile_of(annotation: Annotation, names: list[str], present_G: NDArray[np.bool_]) -> Profile:
-    """What the cells look like to the model.
+    """Statistics of the cells as the model sees them, for drift monitoring.
 
     Args:
-        names: of the classes.
+        annotation: of the cells.
+        names: names of the cell types.
         present_G: whether the file has the gene.
     """
     labels = annotation.label_counts(names)
@@ -89,14 +86,14 @@ def profile_of(annotation: Annotation, names: list[str], present_G: NDArray[np.b
 
 
 def assemble(store: ShardStore, threshold: float) -> Annotation:
-    """Put shards together, and reject.
+    """Assemble shards and reject cells.
 
     Args:
-        store: with every shard of its plan.
+        store: with all shards of its plan.
         threshold: cells under this confidence are rejected.
 
     Raises:
-        UserError: a shard was changed since it was written.
+        UserError: a shard was changed after it was written.
     """
     n_cells = store.plan.cells
     label_N = np.empty(n_cells, dtype=np.int32)
@@ -106,8 +103,7 @@ def assemble(store: ShardStore, threshold: float) -> Annotation:
     for shard, content in enumerate(store):
         rows = store.plan.rows(shard)
         part = slice(rows.start, rows.stop)
-        rejected_N = rejected(content.confidence_N, content.counted_N, threshold)
-        label_N[part] = np.where(rejected_N, UNKNOWN, content.label_N)
+        label_N[part] = reject(content.label_N, content.confidence_N, content.counted_N, threshold)
         confidence_N[part], library_size_N[part] = content.confidence_N, content.library_size_N
         counted_N[part] = content.counted_N
         embedding_NE = content.embedding_NE.astype(np.float64)

@@ -1,4 +1,4 @@
-"""The model as it is served: onnxruntime over the graph of a bundle."""
+"""The model as it is served: the ONNX graph of a bundle, run by onnxruntime."""
 
 import logging
 import os
@@ -9,11 +9,9 @@ from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from sctransformer._constants import GraphForm
-from sctransformer.annotation.genes import GeneMatch, fill_absent
 from sctransformer.errors import UserError, one_line
 from sctransformer.export.bundle import Bundle
 from sctransformer.export.bundle_checks import require_ports
@@ -23,20 +21,20 @@ logger = logging.getLogger(__name__)
 _PREFERRED = ("CUDAExecutionProvider", "CPUExecutionProvider")
 _ORT_ERRORS_ONLY = 3
 BATCHES = (64, 128, 256)
-"""Numbers of cells a run of the graph that a calibration tries; beyond these only memory grows."""
+"""Batch sizes that a calibration tries; beyond these only memory grows."""
 _CALIBRATION_SECONDS = 1.5
 _ALWAYS_ALLOWED = 2
-"""Threads that any machine takes: a job's default."""
+"""Threads that are allowed on every machine: a job's default."""
 _HINT = "install exactly one of sctransformer[cpu] and sctransformer[gpu]"
 
 
 class Scores(NamedTuple):
-    """What the graph says of each cell."""
+    """Outputs of the graph. N: cells, C: cell types, E: embedding."""
 
     probabilities_NC: NDArray[np.float32]
-    """Calibrated probabilities, cells x classes."""
+    """Calibrated probabilities."""
     embedding_NE: NDArray[np.float32]
-    """Cell embedding, cells x embedding."""
+    """Cell embeddings."""
 
 
 class ScoringSession:
@@ -44,12 +42,12 @@ class ScoringSession:
 
     Args:
         bundle: verified by `read_bundle`.
-        threads: CPU threads inside one operator; None leaves the choice to onnxruntime (one a core).
-        variant: which form of the graph, see `export.variants`.
+        threads: CPU threads inside one operator; None leaves the choice to onnxruntime (one per core).
+        variant: form of the graph, see `export.variants`.
 
     Raises:
-        UserError: onnxruntime is absent or broken, or does not accept the graph, the graph is not that of the bundle's
-            genes and classes, or the bundle has no such form.
+        UserError: onnxruntime is absent or broken or rejects the graph, the graph does not fit the bundle's genes and
+            cell types, or the bundle has no such variant.
     """
 
     def __init__(self, bundle: Bundle, threads: int | None = None, variant: GraphForm = "float32") -> None:
@@ -68,10 +66,12 @@ class ScoringSession:
                 f"{path}: onnxruntime {runtime.__version__} cannot run the graph ({error}); update it."
             ) from error
         ports = (self._session.get_inputs(), self._session.get_outputs())
-        inputs, outputs = ({port.name: port.shape for port in side} for side in ports)
+        inputs, outputs = ({port.name: port.shape for port in group} for group in ports)
         require_ports(path, bundle.config, inputs, outputs)
         self.provider: str = self._session.get_providers()[0]
-        """What really runs: onnxruntime falls back to the CPU when CUDA is there but does not start."""
+        """What the graph runs on: onnxruntime falls back to the CPU when CUDA is installed but does not start."""
+        self.n_labels: int = bundle.config["n_classes"]
+        self.embedding_size: int = bundle.config["embedding"]
         if self.provider != wanted[0]:
             logger.warning("%s did not start; scoring with %s.", wanted[0], self.provider)
 
@@ -80,40 +80,21 @@ class ScoringSession:
 
         Args:
             counts_NG: raw counts, cells x genes of the vocabulary.
-            library_size_N: counts of the whole cell; values under 1 count as 1.
+            library_size_N: total counts of each cell; values under 1 count as 1.
         """
         feeds = {"counts": counts_NG, "library_size": library_size_N}
         probabilities_NC, embedding_NE = self._session.run(["probabilities", "embedding"], feeds)
         return Scores(probabilities_NC, embedding_NE)
 
 
-def score_as_served(
-    session: ScoringSession,
-    counts_NG: NDArray[np.float32],
-    library_size_N: NDArray[np.float32],
-    match: GeneMatch,
-    vocabulary: pd.DataFrame,
-) -> Scores:
-    """Score cells as every service shows them to the graph: with genes that the file lacks filled in.
-
-    Args:
-        session: of the bundle.
-        counts_NG: raw counts, cells x genes of the vocabulary, see `GeneMatch.gather`.
-        library_size_N: counts of the whole cell.
-        match: of the file with the vocabulary.
-        vocabulary: of the bundle.
-    """
-    return session.score(fill_absent(counts_NG, library_size_N, match, vocabulary), library_size_N)
-
-
 def require_scorable(bundle: Bundle) -> None:
-    """Score one empty cell: whether a bundle whose files are whole can label anything here.
+    """Check that a bundle can label cells on this machine, by scoring one empty cell.
 
     Args:
         bundle: verified by `read_bundle`.
 
     Raises:
-        UserError: as `ScoringSession`, or the graph does not run, or gives no probability for every label.
+        UserError: as `ScoringSession`, or the graph does not run, or lacks a finite probability for each label.
     """
     session = ScoringSession(bundle)
     try:
@@ -125,17 +106,18 @@ def require_scorable(bundle: Bundle) -> None:
     wanted = (1, len(bundle.labels))
     if scores.probabilities_NC.shape != wanted or not np.isfinite(scores.probabilities_NC).all():
         raise UserError(
-            f"{bundle.graph_path}: the graph gives probabilities of the shape {scores.probabilities_NC.shape} for one "
-            f"cell, expected finite ones of {wanted}; export the bundle again."
+            f"{bundle.graph_path}: the graph returns probabilities of shape {scores.probabilities_NC.shape} for one "
+            f"cell, expected finite values of shape {wanted}; export the bundle again."
         )
 
 
 def fastest_batch(session: ScoringSession, n_genes: int, candidates: Sequence[int] = BATCHES) -> int:
-    """The number of cells a run of the graph that gives most cells a second here; takes about a second.
+    """The batch size that scores most cells per second on this machine; measuring takes about a second.
 
     Args:
-        n_genes: of the vocabulary.
-        candidates: numbers to try, ascending. A larger one must be 5 % faster to be taken: it needs more memory.
+        session: to measure.
+        n_genes: number of genes in the vocabulary.
+        candidates: batch sizes, ascending. A larger one must be 5 % faster to be chosen: it needs more memory.
     """
     best, best_rate, spent = candidates[0], 0.0, 0.0
     counts_NG = np.random.default_rng(0).poisson(0.3, (candidates[-1], n_genes)).astype(np.float32)
@@ -155,11 +137,11 @@ def fastest_batch(session: ScoringSession, n_genes: int, candidates: Sequence[in
 def usable_runtime() -> ModuleType:
     """The onnxruntime module.
 
-    onnxruntime and onnxruntime-gpu install the same module: with both, either may win, and removing one of them
-    leaves an empty module behind.
+    onnxruntime and onnxruntime-gpu install the same module: with both, either may win, and uninstalling one of them
+    leaves an empty module.
 
     Raises:
-        UserError: the module is absent, or is such a remainder.
+        UserError: the module is absent or empty.
     """
     try:
         import onnxruntime
@@ -167,7 +149,7 @@ def usable_runtime() -> ModuleType:
         raise UserError(f"onnxruntime cannot be imported ({error}); {_HINT}.") from error
     installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
     if not hasattr(onnxruntime, "InferenceSession"):
-        found = " and ".join(installed) or "no package of it"
+        found = " and ".join(installed) or "no such package"
         raise UserError(
             f"onnxruntime is broken: it has no InferenceSession ({found} installed); uninstall it, then {_HINT}."
         )
@@ -178,7 +160,7 @@ def usable_runtime() -> ModuleType:
 
 
 def require_cores(threads: int | None) -> None:
-    """Refuse more threads than this process may use cores: onnxruntime starts whatever it is told to, all at once.
+    """Refuse more threads than cores that this process may use: onnxruntime starts any number at once.
 
     Raises:
         UserError: there are fewer cores.
@@ -186,7 +168,7 @@ def require_cores(threads: int | None) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if threads is not None and threads > max(cores, _ALWAYS_ALLOWED):
         raise UserError(
-            f"{threads:,} CPU threads were asked for, but there are {cores} cores to use here; lower --threads, or "
+            f"{threads:,} CPU threads were requested, but only {cores} cores are available; lower --threads, or "
             "resources.cpus of a job."
         )
 

@@ -1,4 +1,4 @@
-"""How a file is annotated, and what the result is called."""
+"""Settings of an annotation, and the name of its result."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,8 +9,18 @@ from sctransformer.annotation.genes import MIN_COVERAGE
 from sctransformer.files import sha256_json
 
 Format = Literal["anndata", "parquet", "csv"]
+AbsentGenes = Literal["mean", "zero"]
 RESULT_VERSION = 2
-"""Raised when the same input, model and settings come to give another result: outputs are then made anew."""
+"""Raised when the same input, model and settings give another result than before: outputs are then written again."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The part of the settings that the graph needs."""
+
+    threads: int | None = None
+    variant: GraphForm = "float32"
+    absent_genes: AbsentGenes = "mean"
 
 
 @dataclass(frozen=True)
@@ -26,7 +36,7 @@ class AnnotationSettings:
     library_size_column: str | None = None
     """Column of obs with the counts of the whole cell; None: `library_size` where there is one, else the sums of the
     counts."""
-    absent_genes: Literal["mean", "zero"] = "mean"
+    absent_genes: AbsentGenes = "mean"
     """How a gene is shown that the file lacks: as in the average training cell, which says nothing, or as not
     expressed, for files that were written without the genes that no cell expresses."""
     variant: GraphForm = "float32"
@@ -41,6 +51,11 @@ class AnnotationSettings:
     format: Format = "anndata"
     """`anndata`: an annotated copy, h5ad or zarr as the input is; `parquet`: labels and embeddings; `csv`: labels."""
 
+    @property
+    def scoring(self) -> Scoring:
+        """The part of the settings that the graph needs."""
+        return Scoring(self.threads, self.variant, self.absent_genes)
+
 
 DEFAULTS = AnnotationSettings()
 
@@ -54,7 +69,12 @@ def job_id(
 ) -> str:
     """16 hex digits that name a result: the same input, model and settings give the same id.
 
-    Only settings that change the result count, and `more` that does, as JSON.
+    Args:
+        input_sha256: digest of the input.
+        model_identity: see `Bundle.identity`.
+        settings: those that change the result count.
+        threshold: confidence under which cells are rejected.
+        more: JSON of what else changes the result.
     """
     indecisive = ("min_coverage", "batch_cells", "threads", "threshold")
     decisive: dict[str, Any] = {name: value for name, value in asdict(settings).items() if name not in indecisive}
@@ -65,6 +85,6 @@ def job_id(
 
 
 def output_path(name: str, outdir: Path, output_format: Format = "anndata") -> Path:
-    """Where the annotation of a file with this name goes."""
+    """Path of the annotation of a file with this name."""
     suffix = {"parquet": ".parquet", "csv": ".csv"}.get(output_format, ".zarr" if name.endswith(".zarr") else ".h5ad")
     return outdir / f"{name.removesuffix('.h5ad').removesuffix('.zarr')}_annotated{suffix}"

@@ -1,4 +1,4 @@
-"""Shards: what the model said of a run of cells, in a file whose name holds its checksum, whole or not there."""
+"""Shards: predictions for consecutive cells, each in one file whose name has its checksum; written atomically."""
 
 import hashlib
 import os
@@ -15,25 +15,25 @@ from safetensors.numpy import load, save
 from sctransformer.errors import OutputError, UserError
 
 SHARD_CELLS = 4096
-"""Cells of a shard: what a stopped run has to do again at most."""
+"""Cells per shard: what a stopped run has to score again at most."""
 _DIGITS = 32
 _NAME = re.compile(rf"(\d{{8}})-([0-9a-f]{{{_DIGITS}}})\.safetensors")
 
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """How the cells of a file are cut. Kept with the shards, so that a run that goes on cuts as the first did."""
+    """How the cells of a file are split. Kept with the shards, so that a resumed run splits them in the same way."""
 
     cells: int
-    """In the file."""
+    """Cells in the file."""
     chunk_cells: int
-    """Read at a time; a multiple of `batch_cells` if that is smaller."""
+    """Cells read at a time; a multiple of `batch_cells` if that is smaller."""
     batch_cells: int
-    """In a run of the graph."""
+    """Cells per run of the graph."""
 
     @property
     def shard_cells(self) -> int:
-        """Cells of a shard, a multiple of `chunk_cells`."""
+        """Cells per shard, a multiple of `chunk_cells`."""
         return max(1, SHARD_CELLS // self.chunk_cells) * self.chunk_cells
 
     @property
@@ -53,20 +53,20 @@ class ShardPlan:
 
 @dataclass(frozen=True)
 class Shard:
-    """Some cells in file order. N: cells, E: embedding, G: genes of the vocabulary."""
+    """Predictions for consecutive cells of a file. N: cells, E: embedding, G: genes of the vocabulary."""
 
     label_N: NDArray[np.int32]
-    """Most likely class, also where it will be rejected."""
+    """Index of the most likely cell type; rejection comes later."""
     confidence_N: NDArray[np.float32]
-    """Calibrated probability of that class."""
+    """Calibrated probability of that cell type."""
     embedding_NE: NDArray[np.float32]
-    """Cell embedding."""
+    """Cell embeddings."""
     library_size_N: NDArray[np.float32]
-    """Counts of the whole cell, as the graph saw them."""
+    """Total counts of each cell, as the graph saw them."""
     counted_N: NDArray[np.bool_]
     """Whether any gene of the vocabulary has a count."""
     detected_G: NDArray[np.int64]
-    """Cells of the shard that express the gene."""
+    """Number of cells of the shard that express the gene."""
     expression_G: NDArray[np.float64]
     """Sum over the shard of log1p of counts per 10,000."""
 
@@ -75,11 +75,11 @@ class Shard:
 
 
 class ShardStore:
-    """A folder of shards. Any number of processes may write to it: a shard has the same name whoever makes it.
+    """A folder of shards. Several processes may write to it: a shard has the same name whoever writes it.
 
     Args:
         folder: created when the first shard is written.
-        plan: of the file.
+        plan: how the file is split.
     """
 
     def __init__(self, folder: Path, plan: ShardPlan) -> None:
@@ -87,7 +87,7 @@ class ShardStore:
         self._paths: dict[int, Path] = {}
 
     def missing(self) -> list[int]:
-        """Shards that are not there, or are not what was written; such files are removed."""
+        """Numbers of the shards that are missing or damaged; damaged files are removed."""
         self._paths = {}
         for path in sorted(self.folder.glob("*")) if self.folder.is_dir() else []:
             named = _NAME.fullmatch(path.name)
@@ -98,7 +98,7 @@ class ShardStore:
         return [shard for shard in range(self.plan.shards) if shard not in self._paths]
 
     def write(self, shard: int, content: Shard) -> None:
-        """Write a shard under its checksum; it is on the disk when this returns.
+        """Write a shard under a name with its checksum; it is on disk when this returns.
 
         Raises:
             OutputError: it cannot be written.
@@ -116,16 +116,16 @@ class ShardStore:
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise OutputError(
-                f"{self.folder}: cannot be written ({error.strerror}); make room there and run again, which goes on "
-                "from here."
+                f"{self.folder}: cannot be written ({error.strerror}); make room there and run again, which resumes "
+                "here."
             ) from error
         self._paths[shard] = target
 
     def read(self, shard: int) -> Shard:
-        """A shard that is there.
+        """Read a shard that exists.
 
         Raises:
-            UserError: it was changed since it was written.
+            UserError: it was changed after it was written.
         """
         path = self._paths[shard]
         named = _NAME.fullmatch(path.name)

@@ -1,4 +1,4 @@
-"""Where cells come from: a file, a folder of files, a pattern or a URL, and bringing what is far away here."""
+"""Sources of cells: a file, a folder of files, a pattern or a URL; remote files are copied to this machine."""
 
 import glob
 import shutil
@@ -11,14 +11,14 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
 from sctransformer.annotation.journal import state_of
-from sctransformer.annotation.settings import AnnotationSettings, output_path
+from sctransformer.annotation.settings import Format, output_path
 from sctransformer.data.versioned import is_url
 from sctransformer.errors import OutputError, UserError, one_line
 
 T = TypeVar("T")
 SUFFIXES = (".h5ad", ".zarr")
 ANNOTATED = "_annotated"
-"""Ends the stem of an output; a folder's own outputs are not taken for inputs."""
+"""Suffix of an output's stem; outputs in a folder are not treated as inputs."""
 _NO_FOLDER = PurePath()
 _ATTEMPTS = 4
 _FIRST_WAIT_SECONDS = 0.5
@@ -29,30 +29,30 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the file, without its folder."""
+        """Name of the file, without its folder."""
 
     @property
     def below(self) -> PurePath:
-        """Its folder, as seen from the part of the pattern before the first wildcard; the output keeps it."""
+        """Its folder, relative to the part of the pattern before the first wildcard; the output keeps it."""
 
     def state(self) -> str:
-        """Changes whenever the content does; cheap.
+        """A text that changes whenever the content does; cheap.
 
         Raises:
-            UserError: it is not there.
+            UserError: there is no such file.
         """
 
     def fetched(self, folder: Path) -> Any:
-        """A context in which the file lies on this machine, under the path that it gives.
+        """A context that gives the path of the file on this machine.
 
         Args:
-            folder: for a copy, where one is needed.
+            folder: receives a copy, where one is needed.
         """
 
 
 @dataclass(frozen=True)
 class LocalSource:
-    """A file of this machine; read where it lies."""
+    """A file on this machine; read in place."""
 
     path: Path
     below: PurePath = _NO_FOLDER
@@ -69,7 +69,7 @@ class LocalSource:
         """See `Source`."""
         if self.path.is_dir() and not _is_zarr(self.path):
             wanted = f"expected an h5ad file or a zarr folder{_hint(self.path)}"
-            raise UserError(f"{self.path}: is a folder, but no zarr group; {wanted}.")
+            raise UserError(f"{self.path}: is a folder, but not a zarr group; {wanted}.")
         return state_of(self.path)
 
     @contextmanager
@@ -80,7 +80,7 @@ class LocalSource:
 
 @dataclass(frozen=True)
 class RemoteSource:
-    """A file behind a URL that fsspec knows; copied here for as long as it is read."""
+    """A file behind a URL that fsspec supports; copied to this machine while it is read."""
 
     url: str
     below: PurePath = _NO_FOLDER
@@ -136,22 +136,24 @@ class RemoteSource:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def source_output(source: Source, outdir: Path, settings: AnnotationSettings) -> Path:
-    """Where the annotation of a source goes."""
-    return output_path(source.name, outdir / source.below, settings.format)
+def source_output(source: Source, outdir: Path, output_format: Format = "anndata") -> Path:
+    """Path of the annotation of a source."""
+    return output_path(source.name, outdir / source.below, output_format)
 
 
 def find_sources(where: str, outdir: Path, may_be_none: bool = False) -> list[Source]:
-    """The files that a path, a folder, a pattern or a URL stands for, sorted by name.
+    """The files that a path, a folder, a pattern or a URL names, sorted by name.
 
-    Of a folder those that end in .h5ad or .zarr are taken; of a pattern whatever it matches. What is hidden, or in a
-    hidden folder, is not taken, nor what was annotated into `outdir` or a folder in it.
+    In a folder, files that end in .h5ad or .zarr are found; a pattern finds whatever it matches. Hidden files and files
+    in hidden folders are left out, and so are outputs in `outdir` or below it.
 
     Args:
-        may_be_none: whether nothing may have arrived in a folder that is there.
+        where: the path, folder, pattern or URL.
+        outdir: folder of the outputs.
+        may_be_none: whether a folder may have no files yet.
 
     Raises:
-        UserError: it stands for no file and must, or the pattern has `..` after a wildcard.
+        UserError: no file was found, or the pattern has `..` after a wildcard.
     """
     if is_url(where):
         found = _find_remote(where)
@@ -168,7 +170,7 @@ def find_sources(where: str, outdir: Path, may_be_none: bool = False) -> list[So
     found = sorted(dict.fromkeys(shown), key=str)
     if not found and not may_be_none:
         hint = "" if is_url(where) else _hint(Path(where).expanduser())
-        raise UserError(f"{where}: holds no file that ends in .h5ad or .zarr{hint}.")
+        raise UserError(f"{where}: has no file that ends in .h5ad or .zarr{hint}.")
     return found
 
 
@@ -209,7 +211,7 @@ def _file_system(url: str) -> tuple[Any, str]:
 
 
 def _patiently(url: str, act: Callable[[], T]) -> T:
-    """Try several times: networks fail for moments."""
+    """Try several times: network failures may be temporary."""
     wait = _FIRST_WAIT_SECONDS
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -217,13 +219,13 @@ def _patiently(url: str, act: Callable[[], T]) -> T:
         except FileNotFoundError as error:
             raise UserError(f"{url}: no such file.") from error
         except PermissionError as error:
-            raise UserError(f"{url}: may not be read ({one_line(error)}); give keys in the environment.") from error
+            raise UserError(f"{url}: access denied ({one_line(error)}); set credentials in the environment.") from error
         except Exception as error:  # file systems of fsspec raise whatever their clients do
             if isinstance(error, OSError) and error.errno == 28:  # ENOSPC
                 raise OutputError(f"{url}: there is no room for a copy of it; make room and run again.") from error
-            if "Credential" in type(error).__name__:  # botocore's NoCredentialsError and its kin, google's
+            if "Credential" in type(error).__name__:  # as botocore's NoCredentialsError and Google's
                 raise UserError(
-                    f"{url}: credentials for it are missing ({one_line(error)}); give keys in the environment, for s3 "
+                    f"{url}: credentials for it are missing ({one_line(error)}); set them in the environment, for s3 "
                     "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
                 ) from error
             if attempt == _ATTEMPTS:
@@ -236,14 +238,16 @@ def _patiently(url: str, act: Callable[[], T]) -> T:
 
 
 def _version(info: dict[str, Any]) -> str:
-    """What a store says of an object: an ETag, a time, at least its size."""
-    told = [info.get(name) for name in ("ETag", "etag", "VersionId", "LastModified", "mtime", "last_commit", "size")]
-    return " ".join(str(value) for value in told if value is not None)
+    """What a store reports about an object: an ETag, a time, at least its size."""
+    reported = [
+        info.get(name) for name in ("ETag", "etag", "VersionId", "LastModified", "mtime", "last_commit", "size")
+    ]
+    return " ".join(str(value) for value in reported if value is not None)
 
 
 def _hint(folder: Path) -> str:
     found = any(folder.glob("*matrix.mtx*")) if folder.is_dir() else False
-    return "; `scanpy.read_10x_mtx(folder).write_h5ad(file)` makes a file of such a folder of 10x's" if found else ""
+    return "; convert a 10x folder with `scanpy.read_10x_mtx(folder).write_h5ad(file)`" if found else ""
 
 
 def _is_zarr(folder: Path) -> bool:
@@ -251,8 +255,8 @@ def _is_zarr(folder: Path) -> bool:
 
 
 def _is_output(path: Path, outdir: Path) -> bool:
-    there = path.stem.endswith(ANNOTATED) and outdir.exists()
-    return there and path.parent.resolve().is_relative_to(outdir.resolve())
+    is_named_so = path.stem.endswith(ANNOTATED) and outdir.exists()
+    return is_named_so and path.parent.resolve().is_relative_to(outdir.resolve())
 
 
 def _remove(path: Path) -> None:

@@ -1,109 +1,125 @@
-"""Scoring a file in chunks: counts are never held whole, and what is said of cells goes to the disk by shards."""
+"""Scoring cells in chunks: reading overlaps scoring, and the counts are never in memory as a whole."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from sctransformer.annotation.genes import GeneMatch
+from sctransformer.annotation.labelling import BATCH_CELLS, CellLabels, Labeller, join_labels
 from sctransformer.annotation.prefetch import prefetch
-from sctransformer.annotation.session import ScoringSession, score_as_served
+from sctransformer.annotation.reading import CheckedCells
 from sctransformer.annotation.shards import Shard, ShardPlan, ShardStore
-from sctransformer.data.cells import CellFile
-from sctransformer.data.library_size import LibrarySizes
 from sctransformer.data.normalise import log1p_cp10k
 
 CHUNK_CELLS = 512
 """Cells read at a time."""
-BATCH_CELLS = 64
-"""Cells a run of the graph. Attention needs cells x heads x genes x regulators floats a layer: larger is not faster."""
+Progress = Callable[[int, int], None]
+"""Called with the number of cells done and the number of all cells."""
 
 
-class _Chunk(NamedTuple):
-    counts_NG: NDArray[np.float32]
-    library_size_N: NDArray[np.float32]
+def no_progress(done: int, total: int) -> None:
+    """Report nothing."""
 
 
 def plan_shards(n_cells: int, batch_cells: int) -> ShardPlan:
-    """How a file is cut: chunks are a multiple of the batch, so that batches stay whole."""
-    return ShardPlan(n_cells, max(CHUNK_CELLS // batch_cells, 1) * batch_cells, batch_cells)
+    """How a file is split: chunks are a multiple of the batch, so that batches stay whole."""
+    return ShardPlan(n_cells, _chunk_cells(batch_cells), batch_cells)
 
 
-def score_file(
-    file: CellFile,
-    session: ScoringSession,
-    match: GeneMatch,
-    library_sizes: LibrarySizes,
+def score_shards(
+    read: CheckedCells,
+    labeller: Labeller,
     store: ShardStore,
     wanted: Sequence[int],
-    vocabulary: pd.DataFrame | None = None,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Progress = no_progress,
 ) -> None:
-    """Score the cells of some shards of a file; reading overlaps scoring.
+    """Score some shards of the cells.
 
     Args:
-        file: open, with at least one cell.
-        store: where shards go; its plan says how the file is cut.
-        wanted: numbers of the shards to make, in order.
-        vocabulary: of the bundle, to fill in genes that the file lacks; None leaves them zero.
-        on_progress: called with the cells done, those of the other shards among them, and the cells there are.
+        read: the cells, at least one.
+        labeller: for their genes.
+        store: receives the shards; its plan tells how the cells are split.
+        wanted: numbers of the shards to score, in order.
+        on_progress: called with the number of cells done, those of the other shards included.
 
     Raises:
-        UserError: a value is no raw count, a library size makes no sense, the file breaks off, or a shard cannot be
+        UserError: a value is not a raw count, a library size is wrong, the file is damaged, or a shard cannot be
             written.
     """
     plan = store.plan
     done = plan.cells - sum(len(plan.rows(shard)) for shard in wanted)
     on_progress(done, plan.cells)
     starts = [start for shard in wanted for start in plan.chunk_starts(shard)]
-    with closing(prefetch(_chunks(file, match, library_sizes, plan.chunk_cells, starts))) as chunks:
+    with closing(_batches(read, labeller, plan.chunk_cells, plan.batch_cells, starts)) as batches:
         for shard in wanted:
-            parts = []
-            for _ in plan.chunk_starts(shard):
-                for batch in _batches(next(chunks), plan.batch_cells):
-                    parts.append(_scored(session, batch, match, vocabulary))
-                    done += len(batch.counts_NG)
-                    on_progress(done, plan.cells)
-            store.write(shard, _joined(parts))
+            left, parts = len(plan.rows(shard)), []
+            while left:
+                counts_NG, labels = next(batches)
+                parts.append((labels, *_gene_sums(counts_NG, labels.library_size_N)))
+                left -= len(labels)
+                done += len(labels)
+                on_progress(done, plan.cells)
+            store.write(shard, _shard(*zip(*parts, strict=True)))
 
 
-def _scored(session: ScoringSession, batch: _Chunk, match: GeneMatch, vocabulary: pd.DataFrame | None) -> Shard:
-    counts_NG, library_size_N = batch
-    if vocabulary is None:
-        scores = session.score(counts_NG, library_size_N)
-    else:
-        scores = score_as_served(session, counts_NG, library_size_N, match, vocabulary)
+def label_all(
+    read: CheckedCells, labeller: Labeller, batch_cells: int = BATCH_CELLS, on_progress: Progress = no_progress
+) -> CellLabels:
+    """Label all cells and keep the labels in memory.
+
+    Args:
+        read: the cells, at least one.
+        labeller: for their genes.
+        batch_cells: cells per run of the graph.
+        on_progress: called with the number of cells done.
+
+    Raises:
+        UserError: as `score_shards`.
+    """
+    parts, done, total = [], 0, read.cells.n_cells
+    on_progress(done, total)
+    with closing(_batches(read, labeller, _chunk_cells(batch_cells), batch_cells, None)) as batches:
+        for _, labels in batches:
+            parts.append(labels)
+            done += len(labels)
+            on_progress(done, total)
+    return join_labels(parts)
+
+
+def _chunk_cells(batch_cells: int) -> int:
+    return max(CHUNK_CELLS // batch_cells, 1) * batch_cells
+
+
+def _batches(
+    read: CheckedCells, labeller: Labeller, chunk_cells: int, batch_cells: int, starts: Sequence[int] | None
+) -> Generator[tuple[NDArray[np.float32], CellLabels]]:
+    """Counts and labels of one batch after another; the next chunks are read meanwhile."""
+    with closing(prefetch(read.chunks(chunk_cells, starts))) as chunks:
+        for counts_NG, library_size_N in chunks:
+            for start in range(0, len(counts_NG), batch_cells):
+                rows = slice(start, start + batch_cells)
+                yield counts_NG[rows], labeller.score(counts_NG[rows], library_size_N[rows])
+
+
+def _gene_sums(
+    counts_NG: NDArray[np.float32], library_size_N: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Per gene: the number of cells that express it, and the sum of its expression."""
+    expression_NG = log1p_cp10k(counts_NG, library_size_N)
+    return (counts_NG > 0).sum(axis=0, dtype=np.int64), expression_NG.sum(axis=0, dtype=np.float64)
+
+
+def _shard(
+    parts: Sequence[CellLabels], detected: Sequence[NDArray[np.int64]], expression: Sequence[NDArray[np.float64]]
+) -> Shard:
+    labels = join_labels(parts)
     return Shard(
-        label_N=scores.probabilities_NC.argmax(axis=1).astype(np.int32),
-        confidence_N=scores.probabilities_NC.max(axis=1),
-        embedding_NE=scores.embedding_NE,
-        library_size_N=library_size_N,
-        counted_N=np.asarray(counts_NG.any(axis=1)),
-        detected_G=(counts_NG > 0).sum(axis=0, dtype=np.int64),
-        expression_G=log1p_cp10k(counts_NG, library_size_N).sum(axis=0, dtype=np.float64),
+        label_N=labels.best_N,
+        confidence_N=labels.confidence_N,
+        embedding_NE=labels.embedding_NE,
+        library_size_N=labels.library_size_N,
+        counted_N=labels.counted_N,
+        detected_G=np.sum(detected, axis=0),
+        expression_G=np.sum(expression, axis=0),
     )
-
-
-def _joined(parts: list[Shard]) -> Shard:
-    def every(name: str) -> NDArray:
-        return np.concatenate([getattr(part, name) for part in parts])
-
-    by_cell = {name: every(name) for name in ("label_N", "confidence_N", "embedding_NE", "library_size_N", "counted_N")}
-    detected_G = np.sum([part.detected_G for part in parts], axis=0)
-    return Shard(**by_cell, detected_G=detected_G, expression_G=np.sum([part.expression_G for part in parts], axis=0))
-
-
-def _batches(chunk: _Chunk, cells: int) -> Iterator[_Chunk]:
-    for start in range(0, len(chunk.counts_NG), cells):
-        part = slice(start, start + cells)
-        yield _Chunk(chunk.counts_NG[part], chunk.library_size_N[part])
-
-
-def _chunks(
-    file: CellFile, match: GeneMatch, library_sizes: LibrarySizes, rows: int, starts: Sequence[int]
-) -> Iterator[_Chunk]:
-    for start, counts_NF in file.chunks(rows, starts):
-        yield _Chunk(match.gather(counts_NF), library_sizes.of_chunk(start, counts_NF).astype(np.float32))

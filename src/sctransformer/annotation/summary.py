@@ -1,55 +1,66 @@
-"""What was done with one file, in figures that fit into JSON."""
+"""The summary of an annotated file, with values that JSON can hold."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
 class AnnotationSummary:
-    """What was done with one file."""
+    """The result of annotating one file."""
 
     output: Path
     job_id: str
     """See `settings.job_id`."""
     cells: int
     seconds: float
-    """Reading and scoring; neither loading the model nor writing the output."""
+    """Time of reading and scoring; loading the model and writing the output are not included."""
     labels: dict[str, int]
-    """Cells of each label, the most frequent first; `unknown` are the rejected."""
+    """Number of cells per label, the most frequent first; `unknown` counts the rejected."""
     rejected: int
     without_counts: int
-    """Rejected because no gene of the panel has a count."""
+    """Number of cells rejected because no gene of the panel has a count."""
     mean_confidence: float
     threshold: float
     coverage: float
-    """Share of the panel's expressed weight that the file has, 0 to 1."""
+    """Fraction of the panel's mean expression in genes that the file has, 0 to 1."""
     missing_genes: list[str]
-    """The most expressed first."""
+    """Genes of the panel that the file lacks, the most expressed first."""
     repeated_genes: list[str]
     """Genes of the panel that name more than one column of the file; their counts were summed."""
     counts_in: str
-    """Where the counts stood: `X`, `raw.X` or a layer."""
+    """Where the counts are: `X`, `raw.X` or a layer."""
     gene_names: str
-    """Where the gene names stood: `var_names` or a column of var."""
+    """Where the gene names are: `var_names` or a column of var."""
     library_size: str
-    """Where library sizes came from."""
+    """Where the library sizes come from."""
     provider: str
     """What onnxruntime ran on."""
     larger_column: str | None = None
     """See `LibrarySizes.larger_column`."""
     taken_over: int = 0
-    """Cells that a run which was stopped had scored."""
+    """Number of cells that a stopped run had scored."""
     unchanged: bool = False
-    """The output was there already; nothing was done."""
+    """Whether the output existed already and nothing was done."""
     validation: dict[str, Any] = field(default_factory=dict)
-    """What a check before scoring found, see `Hooks.check`."""
+    """Result of the check before scoring, see `Hooks.check`."""
     flags: dict[str, Any] = field(default_factory=dict)
-    """Written beside the labels, see `Hooks.flag`."""
+    """Flags written with the labels, see `Hooks.flag`."""
     profile: dict[str, Any] = field(default_factory=dict, repr=False)
-    """See `evaluation.profile`; for the watch over drift."""
+    """Profile of the cells for drift monitoring, see `evaluation.profile`."""
 
     @property
     def cells_per_second(self) -> float:
-        """Cells read and scored a second."""
+        """Cells read and scored per second."""
         return (self.cells - self.taken_over) / self.seconds if self.seconds else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary as JSON, without the path of the output."""
+        content = {**asdict(self), "labels": list(self.labels.items())}  # JSON objects have no order
+        content.pop("output")
+        return content
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any], output: Path) -> Self:
+        """The summary of an output that exists already."""
+        return cls(**{**content, "output": output, "labels": dict(content["labels"]), "unchanged": True})

@@ -1,4 +1,4 @@
-"""Writing annotations as tables: Parquet with embeddings, or CSV with labels alone; a shard at a time."""
+"""Annotations as tables: Parquet with embeddings, or CSV with labels only; written one shard at a time."""
 
 import json
 from pathlib import Path
@@ -13,20 +13,22 @@ from sctransformer._constants import OBSM, UNS
 from sctransformer.annotation.results import Annotation
 
 CELL = "cell"
-"""Column with the cells' names."""
+"""Column with the names of the cells."""
 
 
 def write_parquet(
     target: Path, cells: pd.Index, annotation: Annotation, columns: dict[str, Any], provenance: dict[str, Any]
 ) -> None:
-    """One row a cell: its name, the columns, and the embedding as a list of fixed length.
+    """Write one row per cell: its name, the columns, and the embedding as a list of fixed length.
 
-    The schema's metadata hold, under `sctransformer`, the JSON of what `uns["sctransformer"]` is in an h5ad file.
+    The schema's metadata have, under `sctransformer`, the JSON of what an h5ad file has in `uns["sctransformer"]`.
 
     Args:
-        target: the file; it is half-written while this runs.
+        target: the file; it is incomplete while this runs.
         cells: names, in file order.
+        annotation: with the embeddings.
         columns: see `label_columns`.
+        provenance: see `fields.provenance`.
 
     Raises:
         OSError: the file cannot be written.
@@ -47,7 +49,7 @@ def write_parquet(
 
 
 def write_csv(target: Path, cells: pd.Index, annotation: Annotation, columns: dict[str, Any]) -> None:
-    """One row a cell: its name and the columns, as CellTypist writes them.
+    """Write one row per cell: its name and the columns, as CellTypist does.
 
     Raises:
         OSError: the file cannot be written.

@@ -1,43 +1,44 @@
-"""Majority voting as CellTypist's users know it: alike cells are grouped, and each group takes its most frequent label.
+"""Majority voting as in CellTypist: cells are clustered, and each cluster gets its most frequent label.
 
-The one part of annotation that holds something of every cell at once, its embedding, and that needs scanpy.
+The only part of annotation that has the embeddings of all cells in memory, and the only one that needs scanpy.
 """
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sctransformer.annotation.columns import categorical
-from sctransformer.annotation.results import Annotation
+from sctransformer.annotation.fields import GROUPS, MAJORITY, categorical
 
-GROUPS, MAJORITY = "over_clustering", "majority_voting"
-"""Columns of obs; the names are CellTypist's."""
 _NEIGHBOURS = 10
 _RESOLUTIONS = ((5_000, 5), (20_000, 10), (40_000, 15), (100_000, 20), (200_000, 25))
 _FINEST = 30
-"""Resolution of Leiden by number of cells, as CellTypist chooses it: groups are to be small."""
+"""Resolution of Leiden clustering by number of cells, as CellTypist chooses it: many small clusters."""
 
 
-def voted_columns(annotation: Annotation, labels: pd.DataFrame) -> dict[str, "pd.Categorical[str]"]:
-    """Leiden groups over the embeddings' neighbour graph, and each group's most frequent label.
+def voted_columns(
+    embedding_NE: NDArray[np.float32], label_N: NDArray[np.integer], labels: pd.DataFrame
+) -> dict[str, "pd.Categorical[str]"]:
+    """Leiden clusters of the embeddings, and the most frequent label of each cluster.
 
-    Rejected cells vote too: a group that is mostly unknown is unknown.
+    Rejected cells vote too: a cluster that is mostly unknown is unknown.
 
     Args:
-        labels: classes, see `Bundle.labels`.
+        embedding_NE: cell embeddings.
+        label_N: label indices, UNKNOWN where rejected.
+        labels: cell types, see `Bundle.labels`.
 
     Returns:
-        `over_clustering` and `majority_voting`, both categorical, cells in file order. The same for the same cells.
+        The columns `over_clustering` and `majority_voting`, both categorical. Equal cells give equal columns.
     """
-    group_N = leiden_groups(np.concatenate([part_NE for _, part_NE in annotation.embeddings()]))
-    voted_N = majority(group_N, annotation.label_N, len(labels))
+    group_N = leiden_groups(embedding_NE)
+    voted_N = majority(group_N, label_N, len(labels))
     names = [str(group) for group in range(int(group_N.max()) + 1)]
     groups = pd.Categorical.from_codes(group_N.tolist(), categories=pd.Index(names))
     return {GROUPS: groups, MAJORITY: categorical(voted_N, labels["name"].tolist())}
 
 
 def leiden_groups(embedding_NE: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Groups of alike cells: Leiden (Traag et al. 2019) over the graph of nearest neighbours, seeded."""
+    """Clusters of cells: Leiden (Traag et al. 2019) on the graph of nearest neighbours, with a fixed seed."""
     n_cells = len(embedding_NE)
     if n_cells <= _NEIGHBOURS + 1:
         return np.zeros(n_cells, dtype=np.int64)
@@ -52,9 +53,9 @@ def leiden_groups(embedding_NE: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def majority(group_N: NDArray[np.integer], label_N: NDArray[np.integer], n_labels: int) -> NDArray[np.int32]:
-    """For each cell the most frequent label of its group, of two the first; UNKNOWN, -1, is a label like any other."""
-    votes_GL = np.zeros((int(group_N.max()) + 1, n_labels + 1), dtype=np.int64)
-    np.add.at(votes_GL, (group_N, label_N), 1)  # -1 is the last column
-    winner_G = votes_GL.argmax(axis=1)
-    winner_G[winner_G == n_labels] = -1
-    return np.asarray(winner_G[group_N], dtype=np.int32)
+    """The most frequent label of each cell's cluster, the first of equal ones; UNKNOWN, -1, is a label too."""
+    votes = np.zeros((int(group_N.max()) + 1, n_labels + 1), dtype=np.int64)  # clusters x labels
+    np.add.at(votes, (group_N, label_N), 1)  # -1 is the last column
+    winners = votes.argmax(axis=1)
+    winners[winners == n_labels] = -1
+    return np.asarray(winners[group_N], dtype=np.int32)

@@ -1,6 +1,5 @@
-"""Writing annotations into a copy of the input, new elements beside the old ones. X is copied, never read."""
+"""Annotated copies of h5ad files and zarr folders: fields are added to a copy of the input, and X is never read."""
 
-import logging
 import os
 import shutil
 from pathlib import Path
@@ -10,41 +9,35 @@ import h5py
 import numpy as np
 from anndata.io import read_elem, write_elem
 
-from sctransformer._constants import OBS, OBSM, UNS
+from sctransformer._constants import OBSM, UNS
+from sctransformer.annotation.fields import COLUMNS_WRITTEN, MOST_COLUMNS, replace_columns, written_before
 from sctransformer.annotation.results import Annotation
-from sctransformer.annotation.voting import GROUPS, MAJORITY
-
-logger = logging.getLogger(__name__)
 
 _SLACK_BYTES = 2**20
-"""For names, categories and the tables of HDF5."""
-_OURS = {OBS.predicted_labels, OBS.conf_score, OBS.ontology_term, GROUPS, MAJORITY}
-"""Columns of obs that may be written, of at most four bytes a cell."""
-_COLUMNS_WRITTEN = "obs_columns"
-"""Member of `uns["sctransformer"]`: the columns that are ours, so that a later run knows which it may replace."""
+"""Space for names, categories and the tables of HDF5."""
 
 
 def write_annotated(
     source: Path, target: Path, annotation: Annotation, columns: dict[str, Any], provenance: dict[str, Any]
 ) -> None:
-    """Copy an h5ad file or a zarr folder and add what the model says of its cells.
+    """Copy an h5ad file or a zarr folder and add the annotation of its cells.
 
     Sets `obs["predicted_labels"]` (categorical), `obs["conf_score"]` (float32),
-    `obs["cell_type_ontology_term_id"]` (categorical; only if the model knows any id and the input has no such column of
-    its own), `obsm["X_sctransformer"]` (float32) and `uns["sctransformer"]`. Everything else stays as in the input.
+    `obs["cell_type_ontology_term_id"]` (categorical; only if the model has any id and the input has no such column of
+    its own), `obsm["X_sctransformer"]` (float32) and `uns["sctransformer"]`. Everything else is as in the input.
     The same input and annotation give the same bytes.
 
     Args:
         source: the input; only read.
-        target: the copy; must not exist. It is half-written while this runs: rename it afterwards.
-        columns: of obs, see `label_columns`.
+        target: the copy; must not exist. It is incomplete while this runs: rename it afterwards.
+        annotation: with the embeddings.
+        columns: columns of obs, see `label_columns`.
         provenance: content of `uns["sctransformer"]`.
 
     Raises:
         OSError, RuntimeError: the copy cannot be written, for example because the disk is full (HDF5 reports that as
             either).
     """
-    columns = dict(columns)
     if source.is_dir():
         import zarr  # half a second
 
@@ -58,12 +51,12 @@ def write_annotated(
         return
     shutil.copyfile(source, target)
     _reserve(target, annotation)
-    with h5py.File(target, "r+") as file:  # closing it cuts off what was reserved and not used
+    with h5py.File(target, "r+") as file:  # closing it releases reserved space that was not used
         _add_elements(file, source, columns, annotation, provenance)
 
 
 def _copy_folder(source: Path, target: Path) -> None:
-    """Copy files and folders, not their modes: what is made of a read-only folder must be written to, and removed."""
+    """Copy files and folders without their modes: the copy of a read-only folder must be writable."""
     target.mkdir()
     for child in source.iterdir():
         if child.is_dir():
@@ -75,16 +68,19 @@ def _copy_folder(source: Path, target: Path) -> None:
 def _add_elements(
     root: Any, source: Path, columns: dict[str, Any], annotation: Annotation, provenance: dict[str, Any]
 ) -> None:
-    _replace_columns(root["obs"], columns, _columns_of_ours(root), source)
+    written = root.get(f"uns/{UNS.annotation}/{COLUMNS_WRITTEN}")
+    before = written_before(None if written is None else read_elem(written))
+    columns, removed = replace_columns(columns, set(root["obs"]), before, str(source))
+    _write_columns(root["obs"], columns, removed)
     for group, kind in (("obsm", "dict"), ("uns", "dict")):
         if group not in root:
             root.create_group(group).attrs.update({"encoding-type": kind, "encoding-version": "0.1.0"})
     _write_embedding(root["obsm"], annotation)
-    write_elem(root["uns"], UNS.annotation, {**provenance, _COLUMNS_WRITTEN: np.array(list(columns), dtype=object)})
+    write_elem(root["uns"], UNS.annotation, {**provenance, COLUMNS_WRITTEN: np.array(list(columns), dtype=object)})
 
 
 def _write_embedding(obsm: Any, annotation: Annotation) -> None:
-    """As `write_elem` would, but a shard at a time."""
+    """Write the embeddings as `write_elem` does, but one shard at a time."""
     if OBSM.embedding in obsm:
         del obsm[OBSM.embedding]
     shape = (len(annotation), annotation.embedding_size)
@@ -96,39 +92,22 @@ def _write_embedding(obsm: Any, annotation: Annotation) -> None:
 
 
 def _reserve(target: Path, annotation: Annotation) -> None:
-    """Make the copy as long as it will be at most: HDF5 that meets a full disk may crash the process.
+    """Extend the copy to its largest possible size: HDF5 may crash the process when the disk is full.
 
     Raises:
         OSError: there is not enough space.
     """
     if not hasattr(os, "posix_fallocate"):  # macOS
         return
-    needed = len(annotation) * (4 * annotation.embedding_size + 4 * len(_OURS)) + _SLACK_BYTES
+    needed = len(annotation) * (4 * annotation.embedding_size + 4 * MOST_COLUMNS) + _SLACK_BYTES
     with target.open("r+b") as stream:
         size = target.stat().st_size
         os.posix_fallocate(stream.fileno(), size, needed)
 
 
-def _columns_of_ours(root: Any) -> set[str]:
-    written = root.get(f"uns/{UNS.annotation}/{_COLUMNS_WRITTEN}")
-    if written is None:
-        return set()
-    return {str(name) for name in np.atleast_1d(read_elem(written))} & _OURS  # it may say anything
-
-
-def _replace_columns(obs: Any, columns: dict[str, Any], ours: set[str], source: Path) -> None:
-    """Write `columns` and drop what an earlier run of ours left; a column of the input's own leaves `columns`.
-
-    The labels and confidences of any earlier annotation are replaced, CellTypist's too: they bear the same names.
-    """
-    if OBS.ontology_term in obs and OBS.ontology_term not in ours and columns.pop(OBS.ontology_term, None) is not None:
-        logger.warning("%s: keeps its own obs[%r]; the model's ids are not written.", source, OBS.ontology_term)
-    earlier = {OBS.predicted_labels, OBS.conf_score, *columns, *ours} & set(obs)
-    if earlier:
-        names = ", ".join(sorted(earlier))
-        logger.warning("%s: obs columns of an earlier annotation are replaced in the output: %s.", source, names)
+def _write_columns(obs: Any, columns: dict[str, Any], removed: list[str]) -> None:
     order = [name.decode() if isinstance(name, bytes) else str(name) for name in obs.attrs["column-order"]]
-    for name in earlier - set(columns):
+    for name in removed:
         del obs[name]
     order = [name for name in order if name in obs or name in columns]
     for name, values in columns.items():

@@ -123,7 +123,9 @@ def annotate(
     from rich.console import Console
 
     from sctransformer.annotation.files import FileOutcome, annotate_each
-    from sctransformer.annotation.scorer import LocalScorer, Model, Scorer
+    from sctransformer.annotation.model import Model
+    from sctransformer.annotation.pipeline import FileAnnotator
+    from sctransformer.annotation.scorer import LocalScorer, Scorer
     from sctransformer.annotation.settings import AnnotationSettings
     from sctransformer.annotation.sources import find_sources
     from sctransformer.progress import cells_bar
@@ -150,15 +152,16 @@ def annotate(
     if cluster:
         from sctransformer.annotation.cluster import ClusterScorer
 
-        scorer = ClusterScorer(asked.bundle, settings, workers)
+        scorer = ClusterScorer(asked.bundle, settings.scoring, workers)
     else:
-        scorer = LocalScorer(asked.bundle, settings)
+        scorer = LocalScorer(asked.bundle, settings.scoring)
 
     def place() -> str:
         return "" if len(sources) == 1 else f"file {len(outcomes) + 1} of {len(sources)}"
 
     with cells_bar(lambda: f"Annotating {place()}") as on_progress:
-        for outcome in annotate_each(asked, sources, outdir, settings, scorer, on_progress):
+        annotator = FileAnnotator(asked, outdir, settings, scorer, on_progress=on_progress)
+        for outcome in annotate_each(annotator, sources):
             if len(sources) == 1 and outcome.error is not None:
                 raise outcome.error
             if len(sources) > 1:

@@ -53,7 +53,8 @@ def run(
     """
     import logging
 
-    from sctransformer.annotation.scorer import LocalScorer, Model, Scorer
+    from sctransformer.annotation.model import Model
+    from sctransformer.annotation.scorer import LocalScorer, Scorer
     from sctransformer.cli.annotate import of_file
     from sctransformer.jobs.find import find_job
     from sctransformer.jobs.runner import FIGURES_KEPT, run_job
@@ -69,10 +70,10 @@ def run(
         found = open_model(loaded.model)
         model = Model(found.bundle, loaded.model, found.version_text)
         if not cluster:
-            return model, LocalScorer(model.bundle, loaded.settings)
+            return model, LocalScorer(model.bundle, loaded.settings.scoring)
         from sctransformer.annotation.cluster import ClusterScorer
 
-        return model, ClusterScorer(model.bundle, loaded.settings, loaded.workers, loaded.resources.gpus)
+        return model, ClusterScorer(model.bundle, loaded.settings.scoring, loaded.workers, loaded.resources.gpus)
 
     with cells_bar("Annotating") as on_progress:
         record = run_job(loaded, start, on_progress, on_file=lambda outcome: typer.echo(of_file(outcome)))

@@ -172,10 +172,9 @@ def _bundle(model: str) -> Bundle:
 
 def _read_by(bundle: Bundle, file: Path) -> str:
     """Where `annotate` would read the counts."""
-    from sctransformer.annotation.scorer import open_cells
-    from sctransformer.annotation.settings import DEFAULTS
+    from sctransformer.annotation.reading import open_cells
 
-    with open_cells(file, bundle, DEFAULTS) as cells:
+    with open_cells(file, bundle.vocabulary) as cells:
         return cells.counts_in
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from sctransformer.annotation.scorer import Hooks, OpenedFile
+from sctransformer.annotation.hooks import Hooks
+from sctransformer.annotation.reading import CheckedCells
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle
 from sctransformer.jobs.spec import Job
@@ -20,8 +21,8 @@ def hooks_of(job: Job, bundle: Bundle) -> Hooks:
         verdict = judge(bundle.reference, profile, limits)
         return {"drift": verdict.sentence(), "drifted": verdict.drifted}
 
-    def check(opened: OpenedFile) -> dict[str, Any]:
-        return validated(opened, bundle, job.annotation.min_coverage) if job.validate_cells else {}
+    def check(read: CheckedCells) -> dict[str, Any]:
+        return validated(read, bundle, job.annotation.min_coverage) if job.validate_cells else {}
 
     return Hooks(check, flag, {"drift": asdict(limits), "validate": job.validate_cells})
 
@@ -37,7 +38,7 @@ def verdict_of(job: Job, bundle: Bundle, profile: dict[str, Any]) -> Verdict:
     return judge(bundle.reference, profile, limits_of(job))
 
 
-def validated(opened: OpenedFile, bundle: Bundle, min_coverage: float) -> dict[str, Any]:
+def validated(read: CheckedCells, bundle: Bundle, min_coverage: float) -> dict[str, Any]:
     """Check a file with the suites for batches.
 
     Returns:
@@ -50,12 +51,12 @@ def validated(opened: OpenedFile, bundle: Bundle, min_coverage: float) -> dict[s
     from sctransformer.data.validation.batch import check_batch
     from sctransformer.data.validation.limits import BatchLimits
 
-    file, source = opened.file, str(opened.source)
+    file, source = read.cells, read.source
     statistics = count_statistics(file.chunks(), file.genes)
-    column = opened.library_sizes.column
+    column = read.library_sizes.column
     sizes_N = None if column is None else np.asarray(file.obs[column], dtype=np.float64)
     panel = np.array(bundle.genes, dtype=object)
-    gene_F = opened.match.gene_of_column_F
+    gene_F = read.match.gene_of_column_F
     genes = np.where(gene_F >= 0, panel[gene_F], file.genes.to_numpy(dtype=object))
     report = check_batch(
         source,

@@ -6,8 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sctransformer.annotation.files import FileOutcome, annotate_each
-from sctransformer.annotation.scorer import Model, Progress, Scorer
+from sctransformer.annotation.model import Model
+from sctransformer.annotation.pipeline import FileAnnotator
+from sctransformer.annotation.scorer import Scorer
 from sctransformer.annotation.sources import Source, find_sources
+from sctransformer.annotation.stream import Progress
 from sctransformer.annotation.summary import AnnotationSummary
 from sctransformer.errors import BusyError, UserError, exit_code_of
 from sctransformer.jobs.checks import hooks_of, verdict_of
@@ -72,8 +75,8 @@ def _label(
     _begin(job, record, history)
     started = time.perf_counter()
     outcomes = []
-    hooks = hooks_of(job, model.bundle)
-    for outcome in annotate_each(model, sources, job.output, job.settings, scorer, on_progress, hooks):
+    annotator = FileAnnotator(model, job.output, job.settings, scorer, hooks_of(job, model.bundle), on_progress)
+    for outcome in annotate_each(annotator, sources):
         outcomes.append(outcome)
         record.files.append(_of_file(outcome))
         if outcome.summary is not None:

@@ -1,6 +1,6 @@
-"""The served model: gene-named columns of counts in, labels out. MLflow runs this file; it needs no torch, Ray or DVC.
+"""The served model: a table of counts in, labels out. MLflow runs this file; it needs no torch, Ray or DVC.
 
-It travels inside the registered model together with the package, so it loads where sctransformer is not installed.
+The registered model has this file and the package in it, so it loads where sctransformer is not installed.
 """
 
 from pathlib import Path
@@ -14,26 +14,25 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from scipy import sparse
 
 from sctransformer._constants import OBS, REJECTED, UNKNOWN_LABEL
-from sctransformer.annotation.genes import MIN_COVERAGE, match_genes, named_by_symbol, require_coverage
-from sctransformer.annotation.rejection import rejected
-from sctransformer.annotation.session import ScoringSession, score_as_served
+from sctransformer.annotation.genes import MIN_COVERAGE, match_table
+from sctransformer.annotation.labelling import UNKNOWN, Labeller
+from sctransformer.annotation.session import ScoringSession
 from sctransformer.data.counts import check_counts
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle, read_bundle
 
 _SOURCE = "input"
-_CELLS_A_RUN = 512
-"""Cells that go through the graph at once; memory grows with them."""
+"""What the table is called in errors."""
 
 
 class CellTypeModel(PythonModel):
-    """Cell types of raw counts, from the bundle among the model's artifacts."""
+    """Labels cells with the bundle in the model's artifacts."""
 
     _bundle: Bundle
     _session: ScoringSession
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Verify and read the bundle; open the graph.
+        """Verify and read the bundle; load the graph.
 
         Raises:
             MlflowException: the bundle is damaged, or onnxruntime cannot run its graph.
@@ -51,20 +50,21 @@ class CellTypeModel(PythonModel):
 
         Args:
             context: given by MLflow.
-            model_input: one row a cell, one column a gene, in any order, raw integer counts. Genes that the model does
-                not know are only counted. The optional column `library_size` holds the counts of the whole cell;
-                without it the sum of the row is taken, which is right only if every measured gene is a column.
-            params: none are known.
+            model_input: raw integer counts with one row per cell and one column per gene, in any order. Genes that the
+                model does not know count only in the library size. The optional column `library_size` has the total
+                counts of each cell; without it the sum of the row is used, which is correct only if every measured
+                gene has a column.
+            params: not used.
 
         Returns:
-            predicted_labels (the most likely class, or `unknown` where the cell is rejected, as `annotate` writes it),
-            conf_score (calibrated probability of the most likely class, also where rejected) and rejected (under the
-            bundle's threshold, or without a count in any gene that the model knows), under the index of the input.
+            predicted_labels (the most likely cell type, or `unknown` where the cell is rejected, as `annotate` writes
+            it), conf_score (calibrated probability of the most likely cell type, also where rejected) and rejected
+            (under the bundle's threshold, or without a count in any gene that the model knows); the index is that of
+            the input.
 
         Raises:
-            MlflowException: the input is no table of raw counts, a library size is smaller than its row or there are
-                two, or the genes make up less than 0.8 of the expression of the model's panel; the most missed are
-                named.
+            MlflowException: the input is not a table of raw counts, a library size is smaller than the sum of its row
+                or there are two, or the genes cover less than 0.8 of the expression of the model's panel.
         """
         try:
             return self._label(model_input)
@@ -73,37 +73,25 @@ class CellTypeModel(PythonModel):
 
     def _label(self, table: pd.DataFrame) -> pd.DataFrame:
         if not isinstance(table, pd.DataFrame):
-            raise UserError(f"{_SOURCE}: expected a table with one column a gene, found {type(table).__name__}.")
+            raise UserError(f"{_SOURCE}: expected a table with one column per gene, found {type(table).__name__}.")
         if (times := int((table.columns == OBS.library_size).sum())) > 1:
             raise UserError(
                 f"{_SOURCE}: has {times} columns {OBS.library_size!r}, expected one at most; drop the others."
             )
         genes = table.drop(columns=OBS.library_size, errors="ignore")
-        names = genes.columns.astype(str)
-        known, _ = named_by_symbol(self._bundle.vocabulary, pd.DataFrame(index=names), _SOURCE)
-        match = match_genes(self._bundle.vocabulary, known)
-        require_coverage(match, self._bundle.vocabulary, known, _SOURCE, MIN_COVERAGE, "the list of columns")
+        vocabulary = self._bundle.vocabulary
+        var = pd.DataFrame(index=genes.columns.astype(str))
+        match = match_table(vocabulary, var, _SOURCE, MIN_COVERAGE, "the list of columns")
         counts_NF = _counts(genes)
-        library_size_N = _library_size(table, counts_NF)
-        labels = self._bundle.labels["name"].to_numpy()
-        threshold = float(self._bundle.calibration["rejection_threshold"])
-        predicted, confidence, without_label = [], [], []
-        for start in range(0, len(table), _CELLS_A_RUN):
-            part = slice(start, start + _CELLS_A_RUN)
-            sizes_N = library_size_N[part]
-            counts_NG = match.gather(counts_NF[part])
-            probabilities_NC, _ = score_as_served(self._session, counts_NG, sizes_N, match, self._bundle.vocabulary)
-            confidence_N = probabilities_NC.max(axis=1)
-            rejected_N = rejected(confidence_N, np.asarray(counts_NG.any(axis=1)), threshold)
-            predicted.append(np.where(rejected_N, UNKNOWN_LABEL, labels[probabilities_NC.argmax(axis=1)]))
-            confidence.append(confidence_N)
-            without_label.append(rejected_N)
-        empty = np.empty(0, dtype=np.float32)
+        labels = Labeller(self._session, vocabulary, match).label(counts_NF, _library_size(table, counts_NF))
+        label_N = labels.label_N(float(self._bundle.calibration["rejection_threshold"]))
+        names = np.array([*self._bundle.labels["name"], UNKNOWN_LABEL], dtype=object)
+        assert UNKNOWN == -1  # the last name
         return pd.DataFrame(
             {
-                OBS.predicted_labels: np.concatenate([labels[:0], *predicted]),
-                OBS.conf_score: np.concatenate([empty, *confidence]),
-                REJECTED: np.concatenate([empty.astype(bool), *without_label]),
+                OBS.predicted_labels: names[label_N],
+                OBS.conf_score: labels.confidence_N,
+                REJECTED: label_N == UNKNOWN,
             },
             index=table.index,
         )
@@ -111,7 +99,7 @@ class CellTypeModel(PythonModel):
 
 def _counts(genes: pd.DataFrame) -> sparse.csr_matrix:
     try:
-        # NaN is kept through the conversion and found by the check
+        # the conversion keeps NaN, which the check finds
         counts_NF = sparse.csr_matrix(genes.to_numpy(dtype=np.float32))
     except (TypeError, ValueError) as error:
         raise UserError(f"{_SOURCE}: expected numbers in every gene's column ({error}).") from error
@@ -129,7 +117,7 @@ def _library_size(table: pd.DataFrame, counts_NF: sparse.csr_matrix) -> np.ndarr
         first = int(np.argmax(bad_N))
         raise UserError(
             f"{_SOURCE}: library_size of row {table.index[first]!r} is {table[OBS.library_size].iloc[first]}, expected "
-            f"a number no smaller than the sum of its counts, {row_sums_N[first]:.0f}; give the whole cell's counts."
+            f"a number no smaller than the sum of its counts, {row_sums_N[first]:.0f}; give the cell's total counts."
         )
     return sizes_N.astype(np.float32)
 

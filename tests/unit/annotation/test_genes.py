@@ -65,24 +65,24 @@ def test_enough_coverage_passes() -> None:
 
 def test_too_little_coverage_names_share_limit_and_genes() -> None:
     genes = pd.Index(["A", "B"])
-    with pytest.raises(UserError, match=r"cells\.h5ad: .* 30\.0% .*minimum of 80\.0%; most missed: D, C; "):
+    with pytest.raises(UserError, match=r"cells\.h5ad: .* 30\.0% .*80\.0%; most expressed missing genes: D, C; "):
         require_coverage(match_genes(VOCABULARY, genes), VOCABULARY, genes, "cells.h5ad", 0.8)
 
 
 def test_at_most_ten_genes_are_named() -> None:
     vocabulary = pd.DataFrame({"gene": [f"G{index}" for index in range(30)], "mean": 1.0})
-    with pytest.raises(UserError, match=r"most missed: (G\d+, ){9}G\d+ and 20 more;"):
+    with pytest.raises(UserError, match=r"most expressed missing genes: (G\d+, ){9}G\d+ and 20 more;"):
         require_coverage(match_genes(vocabulary, pd.Index([])), vocabulary, pd.Index([]), "cells.h5ad", 0.8)
 
 
 @pytest.mark.parametrize(
     ("wanted", "found", "advice"),
     [
-        (["CD3E", "MS4A1"], ["ENSG00000198851", "ENSG00000156738.18"], "it names genes by Ensembl ids"),
-        (["ENSG00000198851", "ENSG00000156738"], ["CD3E", "MS4A1"], "model names genes by Ensembl ids"),
+        (["CD3E", "MS4A1"], ["ENSG00000198851", "ENSG00000156738.18"], "genes are named by Ensembl ids"),
+        (["ENSG00000198851", "ENSG00000156738"], ["CD3E", "MS4A1"], "the model uses Ensembl ids"),
         (["CD3E", "MS4A1"], ["Cd3e", "Ms4a1"], "check the species"),
-        (["CD3E", "MS4A1"], ["GRCh38_CD3E", "GRCh38_MS4A1"], "begin with 'GRCh38_', .*: cut that off"),
-        (["CD3E", "MS4A1"], ["hg19_CD3E", "mm10___Cd3e"], "begin with 'hg19_'"),
+        (["CD3E", "MS4A1"], ["GRCh38_CD3E", "GRCh38_MS4A1"], "start with 'GRCh38_', .*: remove this prefix"),
+        (["CD3E", "MS4A1"], ["hg19_CD3E", "mm10___Cd3e"], "start with 'hg19_'"),
         (["CD3E", "MS4A1"], ["geneA", "geneB"], "check that var_names"),
     ],
 )
@@ -141,7 +141,7 @@ def test_a_model_that_knows_no_ids_matches_by_symbol() -> None:
             "from before genes",
         ),
         (["ENSG00000132465", "ENSG00000010610"], "from before genes were filtered"),
-        (["ENSMUSG00000067149", "ENSMUSG00000023274"], "the model knows none: check the species"),
+        (["ENSMUSG00000067149", "ENSMUSG00000023274"], "none of which the model knows: check the species"),
     ],
 )
 def test_ids_that_the_model_reads_are_not_advised_against(found: list[str], advice: str) -> None:

@@ -19,6 +19,7 @@ from anndata import AnnData
 from sctransformer._constants import OBS
 from sctransformer.annotation import shards
 from sctransformer.annotation.journal import FOLDER, Journal
+from sctransformer.annotation.model import Model
 from sctransformer.annotation.pipeline import annotate_file
 from sctransformer.annotation.scorer import LocalScorer
 from sctransformer.annotation.settings import AnnotationSettings
@@ -51,7 +52,7 @@ def annotate(bundle_folder: Path, source: Path, tmp_path: Path) -> Callable[...,
     bundle = read_bundle(bundle_folder)
 
     def run(outdir: str = "out", **arguments: Any) -> AnnotationSummary:
-        return annotate_file(bundle, "m", "1", source, tmp_path / outdir, **arguments)
+        return annotate_file(Model(bundle, "m", "1"), source, tmp_path / outdir, **arguments)
 
     return run
 
@@ -270,7 +271,7 @@ def _annotate_until_killed(bundle_folder: Path, source: Path, outdir: Path, fata
     """Annotate; end as by kill -9 before the file operation of that number. Says when it begins, and what it took."""
     shards.SHARD_CELLS = 512
     bundle = read_bundle(bundle_folder)
-    scorer = LocalScorer(bundle, SLOW)
+    scorer = LocalScorer(bundle, SLOW.scoring)
     assert scorer.session
     operations = 0
 
@@ -284,7 +285,7 @@ def _annotate_until_killed(bundle_folder: Path, source: Path, outdir: Path, fata
     sys.addaudithook(count)
     pipe.send("ready")
     started = time.perf_counter()
-    annotate_file(bundle, "m", "1", source, outdir, SLOW, scorer=scorer)
+    annotate_file(Model(bundle, "m", "1"), source, outdir, SLOW, scorer=scorer)
     pipe.send((time.perf_counter() - started, operations))
 
 
@@ -329,15 +330,15 @@ def test_a_zarr_folder_is_copied_with_its_labels(bundle_folder: Path, cells: Ann
     cells.write_h5ad(tmp_path / "cells.h5ad")
     cells.write_zarr(tmp_path / "cells2.zarr")
     bundle = read_bundle(bundle_folder)
-    of_file = annotate_file(bundle, "m", "1", tmp_path / "cells.h5ad", tmp_path / "out").output
-    of_folder = annotate_file(bundle, "m", "1", tmp_path / "cells2.zarr", tmp_path / "out")
+    of_file = annotate_file(Model(bundle, "m", "1"), tmp_path / "cells.h5ad", tmp_path / "out").output
+    of_folder = annotate_file(Model(bundle, "m", "1"), tmp_path / "cells2.zarr", tmp_path / "out")
     assert of_folder.output.name == "cells2_annotated.zarr"
     left, right = anndata.read_h5ad(of_file), anndata.read_zarr(of_folder.output)
     np.testing.assert_array_equal(left.obs.astype(str), right.obs.astype(str))
     np.testing.assert_array_equal(left.obsm["X_sctransformer"], right.obsm["X_sctransformer"])
-    assert annotate_file(bundle, "m", "1", tmp_path / "cells2.zarr", tmp_path / "out").unchanged
+    assert annotate_file(Model(bundle, "m", "1"), tmp_path / "cells2.zarr", tmp_path / "out").unchanged
     again = annotate_file(
-        bundle, "m", "1", tmp_path / "cells2.zarr", tmp_path / "out", AnnotationSettings(threshold=0.9)
+        Model(bundle, "m", "1"), tmp_path / "cells2.zarr", tmp_path / "out", AnnotationSettings(threshold=0.9)
     )
     assert not again.unchanged
     assert anndata.read_zarr(again.output).uns["sctransformer"]["threshold"] == 0.9

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sctransformer._constants import OBS
+from sctransformer.annotation.model import Model
 from sctransformer.annotation.pipeline import annotate_file
 from sctransformer.annotation.settings import AnnotationSettings
 from sctransformer.annotation.voting import GROUPS, MAJORITY, leiden_groups, majority
@@ -31,7 +32,7 @@ def test_voting_adds_its_columns_and_changes_no_other(bundle_folder: Path, tmp_p
     def annotated(name: str, voting: bool) -> anndata.AnnData:
         settings = AnnotationSettings(majority_voting=voting, threshold=0.6)
         return anndata.read_h5ad(
-            annotate_file(bundle, "m", "1", tmp_path / "cells.h5ad", tmp_path / name, settings).output
+            annotate_file(Model(bundle, "m", "1"), tmp_path / "cells.h5ad", tmp_path / name, settings).output
         )
 
     plain, voted = annotated("plain", False).obs, annotated("voted", True).obs

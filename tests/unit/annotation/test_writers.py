@@ -16,8 +16,9 @@ from anndata import AnnData
 from sctransformer import files
 from sctransformer._constants import OBS, OBSM, UNS
 from sctransformer.annotation import scorer, writers
-from sctransformer.annotation.columns import label_columns
+from sctransformer.annotation.fields import label_columns
 from sctransformer.annotation.journal import FOLDER
+from sctransformer.annotation.model import Model
 from sctransformer.annotation.pipeline import annotate_file
 from sctransformer.annotation.results import Annotation, assemble
 from sctransformer.annotation.settings import AnnotationSettings
@@ -47,7 +48,7 @@ def source(cells: AnnData, tmp_path: Path) -> Path:
 
 
 def annotated(bundle: Bundle, source: Path, outdir: Path, **settings: Any) -> AnnData:
-    summary = annotate_file(bundle, "model@champion", "7", source, outdir, AnnotationSettings(**settings))
+    summary = annotate_file(Model(bundle, "model@champion", "7"), source, outdir, AnnotationSettings(**settings))
     return anndata.read_h5ad(summary.output)
 
 
@@ -70,7 +71,7 @@ def test_everything_of_the_input_is_kept_and_the_input_is_untouched(
     bundle: Bundle, source: Path, tmp_path: Path
 ) -> None:
     before = source.read_bytes()
-    output = annotate_file(bundle, "m", "1", source, tmp_path / "out").output
+    output = annotate_file(Model(bundle, "m", "1"), source, tmp_path / "out").output
     assert source.read_bytes() == before
     wanted, there = everything(source), everything(output)
     columns = wanted.pop("obs@column-order")
@@ -112,9 +113,10 @@ def test_rejected_cells_keep_their_confidence(bundle: Bundle, source: Path, tmp_
 
 def test_the_job_id_depends_on_content_model_and_settings_alone(bundle: Bundle, source: Path, tmp_path: Path) -> None:
     copy = shutil.copy(source, tmp_path / "other_name.h5ad")
-    first = annotate_file(bundle, "a", "1", source, tmp_path / "one").job_id
+    first = annotate_file(Model(bundle, "a", "1"), source, tmp_path / "one").job_id
     assert (
-        annotate_file(bundle, "b", "2", Path(copy), tmp_path / "two", AnnotationSettings(batch_cells=8)).job_id == first
+        annotate_file(Model(bundle, "b", "2"), Path(copy), tmp_path / "two", AnnotationSettings(batch_cells=8)).job_id
+        == first
     )
 
 
@@ -132,21 +134,20 @@ def test_a_second_run_replaces_the_first(
     bundle: Bundle, source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    first = annotate_file(bundle, "m", "1", source, tmp_path, AnnotationSettings(threshold=1.0)).output
+    first = annotate_file(Model(bundle, "m", "1"), source, tmp_path, AnnotationSettings(threshold=1.0)).output
     result = annotated(bundle, first, tmp_path)
-    assert "are replaced in the output" in caplog.text
+    assert "are replaced" in caplog.text
     assert list(result.obs).count(OBS.predicted_labels) == 1
     assert not (result.obs[OBS.predicted_labels] == "unknown").all()
     assert (result.obs[OBS.ontology_term] == "CL:0000236").any()
 
 
 def test_ids_of_an_earlier_run_do_not_outlive_its_labels(source: Path, bundle: Bundle, tmp_path: Path) -> None:
-    first = annotate_file(bundle, "m", "1", source, tmp_path).output
+    first = annotate_file(Model(bundle, "m", "1"), source, tmp_path).output
     annotation = nothing_sure(tmp_path, 90)
     (tmp_path / "inner").mkdir()
-    writers.write_annotated(
-        first, tmp_path / "inner" / "x.h5ad", annotation, label_columns(annotation, label_table(["alpha"], {})), {}
-    )
+    columns = label_columns(annotation.label_N, annotation.confidence_N, label_table(["alpha"], {}))
+    writers.write_annotated(first, tmp_path / "inner" / "x.h5ad", annotation, columns, {})
     result = anndata.read_h5ad(tmp_path / "inner" / "x.h5ad")
     assert OBS.ontology_term not in result.obs
     assert result.obs[OBS.predicted_labels].cat.categories.tolist() == ["alpha", "unknown"]
@@ -187,8 +188,8 @@ def nothing_left(outdir: Path) -> bool:
     [
         (OSError(errno.ENOSPC, "No space left on device"), OutputError, "on device.*; make room there and run again"),
         (RuntimeError("Can't flush (write failed: errno = 28, bytes = 1)"), OutputError, "make room there"),
-        (OSError(errno.EIO, "Input/output error"), OutputError, r"Input/output error\); put that right and run again"),
-        (RuntimeError("Can't decrement id ref count"), OutputError, r"ref count\); put that right"),
+        (OSError(errno.EIO, "Input/output error"), OutputError, r"Input/output error\); fix that and run again"),
+        (RuntimeError("Can't decrement id ref count"), OutputError, r"ref count\); fix that"),
         (KeyboardInterrupt(), KeyboardInterrupt, ""),
     ],
 )
@@ -207,7 +208,7 @@ def test_nothing_is_left_when_writing_stops(
     monkeypatch.setattr(writers, "write_elem", stop)
     before = source.read_bytes()
     with pytest.raises(raised, match=words):
-        annotate_file(bundle, "m", "1", source, tmp_path / "out")
+        annotate_file(Model(bundle, "m", "1"), source, tmp_path / "out")
     assert nothing_left(tmp_path / "out")
     assert source.read_bytes() == before
 
@@ -215,7 +216,7 @@ def test_nothing_is_left_when_writing_stops(
 def test_an_earlier_output_survives_a_failed_run(
     bundle: Bundle, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    output = annotate_file(bundle, "m", "1", source, tmp_path / "out").output
+    output = annotate_file(Model(bundle, "m", "1"), source, tmp_path / "out").output
     before = output.read_bytes()
 
     def stop(*_: Any) -> None:
@@ -223,7 +224,7 @@ def test_an_earlier_output_survives_a_failed_run(
 
     monkeypatch.setattr(writers, "write_elem", stop)
     with pytest.raises(OutputError, match="No space left on device"):
-        annotate_file(bundle, "m", "1", source, tmp_path / "out", AnnotationSettings(threshold=0.9))
+        annotate_file(Model(bundle, "m", "1"), source, tmp_path / "out", AnnotationSettings(threshold=0.9))
     assert output.read_bytes() == before
 
 
@@ -232,9 +233,9 @@ def test_too_little_space_is_said_before_scoring(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=10)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
-    monkeypatch.setattr(scorer, "score_file", None)
+    monkeypatch.setattr(scorer, "score_shards", None)
     with pytest.raises(UserError, match="make room"):
-        annotate_file(bundle, "m", "1", source, tmp_path / "out")
+        annotate_file(Model(bundle, "m", "1"), source, tmp_path / "out")
     assert nothing_left(tmp_path / "out")
 
 
@@ -243,7 +244,7 @@ def test_ctrl_c_while_scoring_leaves_nothing(bundle: Bundle, source: Path, tmp_p
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        annotate_file(bundle, "m", "1", source, tmp_path / "out", on_progress=interrupt)
+        annotate_file(Model(bundle, "m", "1"), source, tmp_path / "out", on_progress=interrupt)
     assert nothing_left(tmp_path / "out")
 
 
@@ -253,7 +254,7 @@ def test_an_input_that_changes_meanwhile_is_refused(bundle: Bundle, source: Path
             stream.write(b"x")
 
     with pytest.raises(UserError, match="was changed while it was annotated"):
-        annotate_file(bundle, "m", "1", source, tmp_path / "out", on_progress=change)
+        annotate_file(Model(bundle, "m", "1"), source, tmp_path / "out", on_progress=change)
     assert nothing_left(tmp_path / "out")
 
 
@@ -262,12 +263,12 @@ def test_the_output_is_never_the_input(bundle: Bundle, source: Path, tmp_path: P
     shutil.move(source, target)
     source.symlink_to(target)
     with pytest.raises(UserError, match="is the input itself"):
-        annotate_file(bundle, "m", "1", source, tmp_path)
+        annotate_file(Model(bundle, "m", "1"), source, tmp_path)
 
 
 def test_a_read_only_input_gives_a_writable_output(bundle: Bundle, source: Path, tmp_path: Path) -> None:
     source.chmod(0o444)
-    output = annotate_file(bundle, "m", "1", source, tmp_path / "out").output
+    output = annotate_file(Model(bundle, "m", "1"), source, tmp_path / "out").output
     assert output.stat().st_mode & 0o600 == 0o600
     assert files.sha256_file(output)
     with h5py.File(output) as file:
@@ -287,6 +288,6 @@ def test_a_read_only_folder_gives_a_writable_one(
 
     request.addfinalizer(lambda: allow(0o755, 0o644))
     allow(0o555, 0o444)
-    output = annotate_file(bundle, "m", "1", source, tmp_path / "out").output
+    output = annotate_file(Model(bundle, "m", "1"), source, tmp_path / "out").output
     assert all(member.stat().st_mode & 0o200 for member in [output, *output.rglob("*")])
     assert anndata.read_zarr(output).obs[OBS.predicted_labels].notna().all()

@@ -1,0 +1,149 @@
+"""The fields of AnnData that an annotation becomes, in memory and in every kind of file."""
+
+import logging
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sctransformer import __version__
+from sctransformer._constants import OBS, UNKNOWN_LABEL
+from sctransformer.annotation.labelling import UNKNOWN
+from sctransformer.annotation.model import Model
+from sctransformer.annotation.reading import CheckedCells
+from sctransformer.annotation.settings import Scoring
+
+logger = logging.getLogger(__name__)
+
+GROUPS, MAJORITY = "over_clustering", "majority_voting"
+"""Columns of obs with CellTypist's names, see `voting`."""
+_WRITTEN = {OBS.predicted_labels, OBS.conf_score, OBS.ontology_term, GROUPS, MAJORITY}
+"""Columns of obs that an annotation may write, of at most four bytes per cell."""
+COLUMNS_WRITTEN = "obs_columns"
+"""Member of `uns["sctransformer"]`: the columns that an annotation wrote, which a later one may replace."""
+MOST_COLUMNS = len(_WRITTEN)
+
+
+def label_columns(
+    label_N: NDArray[np.integer], confidence_N: NDArray[np.float32], labels: pd.DataFrame
+) -> dict[str, Any]:
+    """Columns of obs: label, confidence and, where the model has any, the Cell Ontology id of each cell.
+
+    Args:
+        label_N: label indices, UNKNOWN where rejected.
+        confidence_N: calibrated probability of the most likely cell type.
+        labels: cell types with their Cell Ontology ids, see `Bundle.labels`.
+    """
+    columns = {
+        OBS.predicted_labels: categorical(label_N, labels["name"].tolist()),
+        OBS.conf_score: confidence_N,
+    }
+    ids = labels[OBS.ontology_term].replace("", UNKNOWN_LABEL).tolist()
+    if set(ids) != {UNKNOWN_LABEL}:
+        columns[OBS.ontology_term] = categorical(label_N, ids)
+    return columns
+
+
+def categorical(label_N: NDArray[np.integer], names: list[str]) -> "pd.Categorical[str]":
+    """The name of each cell's label; `unknown` where it was rejected or its cell type has no name.
+
+    All of the model's names are categories, in its order, so that the outputs of several files can be concatenated.
+    """
+    categories = list(dict.fromkeys([*names, UNKNOWN_LABEL]))
+    position = {name: index for index, name in enumerate(categories)}
+    code_C = np.array([position[name] for name in [*names, UNKNOWN_LABEL]])  # UNKNOWN, -1, selects the last
+    assert UNKNOWN == -1
+    codes_N: Any = code_C[label_N].astype(np.int16)
+    return pd.Categorical.from_codes(codes_N, categories=pd.Index(categories))
+
+
+def provenance(
+    model: Model,
+    read: CheckedCells,
+    *,
+    threshold: float,
+    rejected: int,
+    scoring: Scoring,
+    more: dict[str, Any],
+) -> dict[str, Any]:
+    """The content of `uns["sctransformer"]`: which model labelled the cells, and how.
+
+    Args:
+        model: that labelled the cells.
+        read: the cells.
+        threshold: cells under this confidence were rejected.
+        rejected: number of rejected cells.
+        scoring: settings of the graph.
+        more: further members.
+    """
+    return {
+        "model": model.name,
+        "model_version": model.version,
+        "model_identity": model.identity,
+        "variant": scoring.variant,
+        "counts_in": read.cells.counts_in,
+        "gene_names": read.match.names_in,
+        "gene_coverage": read.match.coverage,
+        "genes_missing": len(read.match.missing),
+        "genes_missing_shown_as": scoring.absent_genes,
+        "threshold": threshold,
+        "rejected": rejected,
+        "library_size": str(read.library_sizes),
+        **{key: value for key, value in model.bundle.lineage.items() if key == "prior_sha256" and value},
+        "sctransformer_version": __version__,
+        **more,
+    }
+
+
+def written_before(names: Any) -> set[str]:
+    """The columns of obs that an earlier annotation wrote.
+
+    Args:
+        names: the member COLUMNS_WRITTEN of its `uns["sctransformer"]`, which may hold anything; None if there is none.
+    """
+    return set() if names is None else {str(name) for name in np.atleast_1d(names)} & _WRITTEN
+
+
+def replace_columns(
+    columns: dict[str, Any], existing: Collection[str], before: set[str], source: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Decide which columns of obs to write and which existing ones to remove.
+
+    Labels and confidences of an earlier annotation are replaced, also those of CellTypist, which have the same names.
+    A column of Cell Ontology ids that no annotation wrote is kept.
+
+    Args:
+        columns: of the new annotation.
+        existing: names of the columns in obs.
+        before: those that an earlier annotation wrote, see `written_before`.
+        source: what to call the cells in warnings.
+
+    Returns:
+        The columns to write, and the names of the columns to remove.
+    """
+    columns = dict(columns)
+    if (
+        OBS.ontology_term in existing
+        and OBS.ontology_term not in before
+        and columns.pop(OBS.ontology_term, None) is not None
+    ):
+        logger.warning("%s: keeps its own obs[%r]; the model's ids are not written.", source, OBS.ontology_term)
+    earlier = {OBS.predicted_labels, OBS.conf_score, *columns, *before} & set(existing)
+    if earlier:
+        names = ", ".join(sorted(earlier))
+        logger.warning("%s: obs columns of an earlier annotation are replaced: %s.", source, names)
+    return columns, sorted(earlier - set(columns))
+
+
+def warn_of_larger_library_sizes(read: CheckedCells, library_size_N: NDArray[np.floating]) -> str | None:
+    """Warn if a column of obs holds larger library sizes than the sums of counts that were used; return its name."""
+    larger = read.library_sizes.larger_column(library_size_N)
+    if larger is not None:
+        logger.warning(
+            "%s: library sizes are the %s, but obs[%r] holds larger values; if genes were removed, run again with "
+            "--library-size-column %s (library_size_column in Python and in a job file).",
+            *(read.source, read.library_sizes, larger, larger),
+        )
+    return larger

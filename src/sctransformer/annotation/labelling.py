@@ -1,0 +1,119 @@
+"""Labels for cells in memory: gather counts, fill in absent genes, score, reject.
+
+The one way in which cells are labelled: in files, in AnnData objects, by the served model and in registry comparisons.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from sctransformer.annotation.genes import GeneMatch, fill_absent
+from sctransformer.annotation.session import ScoringSession
+from sctransformer.annotation.settings import AbsentGenes
+
+BATCH_CELLS = 64
+"""Cells per run of the graph. Attention needs cells x heads x genes x regulators floats: larger batches are not faster."""
+UNKNOWN = -1
+"""Label index of a rejected cell."""
+
+
+@dataclass(frozen=True)
+class CellLabels:
+    """Predictions for cells, in their order. N: cells, C: cell types, E: embedding."""
+
+    probabilities_NC: NDArray[np.float32]
+    """Calibrated probabilities."""
+    embedding_NE: NDArray[np.float32]
+    """Cell embeddings."""
+    library_size_N: NDArray[np.float32]
+    """Total counts of each cell, as the graph saw them."""
+    counted_N: NDArray[np.bool_]
+    """Whether any gene of the vocabulary has a count."""
+
+    def __len__(self) -> int:
+        return len(self.counted_N)
+
+    @property
+    def best_N(self) -> NDArray[np.int32]:
+        """Index of the most likely cell type, also where the cell is rejected."""
+        return self.probabilities_NC.argmax(axis=1).astype(np.int32)
+
+    @property
+    def confidence_N(self) -> NDArray[np.float32]:
+        """Calibrated probability of the most likely cell type."""
+        return self.probabilities_NC.max(axis=1)
+
+    def label_N(self, threshold: float) -> NDArray[np.int32]:
+        """Index of the label: the most likely cell type, or UNKNOWN where the cell is rejected."""
+        return reject(self.best_N, self.confidence_N, self.counted_N, threshold)
+
+
+class Labeller:
+    """Labels cells whose genes are matched with those of the model.
+
+    Args:
+        session: the model's graph.
+        vocabulary: the genes of the model, see `Bundle.vocabulary`.
+        match: where those genes are in the counts.
+        absent_genes: see `AnnotationSettings.absent_genes`.
+    """
+
+    def __init__(
+        self, session: ScoringSession, vocabulary: pd.DataFrame, match: GeneMatch, absent_genes: AbsentGenes = "mean"
+    ) -> None:
+        self.match = match
+        self._session, self._vocabulary, self._fill = session, vocabulary, absent_genes == "mean"
+
+    def score(self, counts_NG: NDArray[np.float32], library_size_N: NDArray[np.float32]) -> CellLabels:
+        """Label cells in one run of the graph; memory grows with their number.
+
+        Args:
+            counts_NG: raw counts, cells x genes of the vocabulary, see `GeneMatch.gather`.
+            library_size_N: total counts of each cell.
+        """
+        shown_NG = fill_absent(counts_NG, library_size_N, self.match, self._vocabulary) if self._fill else counts_NG
+        probabilities_NC, embedding_NE = self._session.score(shown_NG, library_size_N)
+        return CellLabels(probabilities_NC, embedding_NE, library_size_N, np.asarray(counts_NG.any(axis=1)))
+
+    def label(self, counts_NF: sparse.csr_matrix, library_size_N: NDArray[np.float32]) -> CellLabels:
+        """Label any number of cells, `BATCH_CELLS` at a time.
+
+        Args:
+            counts_NF: raw counts, cells x columns that were matched.
+            library_size_N: total counts of each cell.
+        """
+        parts = []
+        for start in range(0, counts_NF.shape[0], BATCH_CELLS):
+            rows = slice(start, start + BATCH_CELLS)
+            parts.append(self.score(self.match.gather(counts_NF[rows]), library_size_N[rows]))
+        return join_labels(parts) if parts else self._none()
+
+    def _none(self) -> CellLabels:
+        no_values = np.empty(0, dtype=np.float32)
+        sizes = (self._session.n_labels, self._session.embedding_size)
+        probabilities_NC, embedding_NE = (np.empty((0, size), dtype=np.float32) for size in sizes)
+        return CellLabels(probabilities_NC, embedding_NE, no_values, no_values.astype(bool))
+
+
+def join_labels(parts: Sequence[CellLabels]) -> CellLabels:
+    """Labels of all cells of several parts, of which there is at least one."""
+    names = ("probabilities_NC", "embedding_NE", "library_size_N", "counted_N")
+    return CellLabels(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def reject(
+    best_N: NDArray[np.int32], confidence_N: NDArray[np.floating], counted_N: NDArray[np.bool_], threshold: float
+) -> NDArray[np.int32]:
+    """Label indices with UNKNOWN for cells under the threshold, and for cells without counts, however confident.
+
+    Args:
+        best_N: index of the most likely cell type.
+        confidence_N: its calibrated probability; NaN is under any threshold.
+        counted_N: whether any gene of the vocabulary has a count.
+        threshold: see `Bundle.calibration`.
+    """
+    return np.where(counted_N & (confidence_N >= threshold), best_N, np.int32(UNKNOWN))

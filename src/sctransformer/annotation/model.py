@@ -1,0 +1,96 @@
+"""A model that labels cells: a verified bundle under the name by which it was asked for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from sctransformer.annotation.scorer import LocalScorer
+from sctransformer.annotation.settings import Scoring
+from sctransformer.export.bundle import Bundle
+
+_NAMES_SHOWN = 3
+"""First names that `repr` shows of a list, before the last one."""
+_IDENTITY_SHOWN = 12
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Model:
+    """A model that labels cells. Use `sctransformer.load_model` to get one.
+
+    Args:
+        bundle: the verified bundle.
+        name: the reference that was asked for; written to the output.
+        version: its version in the registry, or `unregistered`; written to the output.
+    """
+
+    bundle: Bundle
+    name: str
+    version: str
+    _scorers: dict[Scoring, LocalScorer] = field(default_factory=dict)
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 that is the same for bundles which label every cell alike, see `Bundle.identity`."""
+        return self.bundle.identity
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the cell types, in the order of the probabilities."""
+        return self.bundle.labels["name"].tolist()
+
+    @property
+    def genes(self) -> list[str]:
+        """Symbols of the genes that the model reads."""
+        return self.bundle.genes
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Metrics of the evaluation on held-out test cells, and of the baseline on the same cells."""
+        return self.bundle.metrics
+
+    @property
+    def threshold(self) -> float:
+        """Confidence under which cells are labelled `unknown` unless another threshold is given."""
+        return float(self.bundle.calibration["rejection_threshold"])
+
+    def scorer(self, scoring: Scoring) -> LocalScorer:
+        """The scorer with these settings; its graph is loaded once per model.
+
+        Raises:
+            UserError: `scoring.threads` is larger than the number of cores.
+        """
+        if scoring not in self._scorers:
+            self._scorers[scoring] = LocalScorer(self.bundle, scoring)
+        return self._scorers[scoring]
+
+    def __repr__(self) -> str:
+        bundle = self.bundle
+        regulators = int(bundle.vocabulary["is_regulator"].sum())
+        lines = [
+            f"sctransformer model {self.name} with {len(self.labels)} cell types and {len(self.genes):,} genes",
+            f"version: {self.version}",
+            f"cell types: {_some(self.labels)}",
+            f"genes: {_some(self.genes)}",
+            f"network: {len(bundle.prior):,} edges, {regulators:,} regulators",
+            f"metrics: {_metrics(self.metrics)}",
+            f"threshold: {self.threshold:.3g}",
+            f"identity: {self.identity[:_IDENTITY_SHOWN]}",
+        ]
+        if when := bundle.lineage.get("when"):
+            lines.insert(2, f"date: {when}")
+        return "\n    ".join(lines)
+
+
+def _metrics(metrics: Mapping[str, Any]) -> str:
+    test = metrics.get("test", {})
+    names = {"macro_f1": "macro-F1", "accuracy": "accuracy"}
+    found = [f"{name} {test[key]:.3f}" for key, name in names.items() if isinstance(test.get(key), int | float)]
+    cells = f" on {test['cells']:,} test cells" if isinstance(test.get("cells"), int) else ""
+    return f"{', '.join(found)}{cells}" if found else "none"
+
+
+def _some(names: Sequence[str]) -> str:
+    if len(names) <= _NAMES_SHOWN + 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:_NAMES_SHOWN])}, ..., {names[-1]}"

@@ -1,0 +1,92 @@
+"""Cells that are ready to be scored: opened, genes matched with the model's, library sizes found."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sctransformer.annotation.genes import MIN_COVERAGE, GeneMatch, match_genes, match_table, named_by_symbol
+from sctransformer.data.cells import CellFile, Cells
+from sctransformer.data.library_size import LibrarySizes, choose_library_sizes
+from sctransformer.errors import UserError
+
+
+@dataclass(frozen=True)
+class CheckedCells:
+    """Cells that passed the checks before scoring."""
+
+    cells: Cells
+    match: GeneMatch
+    library_sizes: LibrarySizes
+
+    @property
+    def source(self) -> str:
+        """What the cells are called in errors: the path of their file."""
+        return self.cells.source
+
+    def chunks(
+        self, rows: int, starts: Sequence[int] | None = None
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Counts (cells x genes of the vocabulary) and library sizes, `rows` cells at a time.
+
+        Args:
+            rows: cells per chunk.
+            starts: positions of the first cells of the chunks to read, multiples of `rows`; None reads all.
+
+        Raises:
+            UserError: a value is not a raw count, a library size is wrong, or the file is damaged.
+        """
+        for start, counts_NF in self.cells.chunks(rows, starts):
+            library_size_N = self.library_sizes.of_chunk(start, counts_NF).astype(np.float32)
+            yield self.match.gather(counts_NF), library_size_N
+
+
+def coverage_of(vocabulary: pd.DataFrame, source: str) -> Callable[[pd.DataFrame], float]:
+    """A function that rates a table of genes by how much of the model's panel it covers."""
+
+    def coverage(var: pd.DataFrame) -> float:
+        genes, _ = named_by_symbol(vocabulary, var, source)
+        return match_genes(vocabulary, genes).coverage
+
+    return coverage
+
+
+def open_cells(path: Path, vocabulary: pd.DataFrame, counts: str | None = None) -> CellFile:
+    """Open a file. Where several of its matrices hold raw counts, the one that covers most of the panel is read.
+
+    Args:
+        path: an h5ad file or a zarr folder.
+        vocabulary: the genes of the model, see `Bundle.vocabulary`.
+        counts: `X`, `raw.X` or a layer's name; None looks for raw counts.
+
+    Raises:
+        UserError: as `CellFile`.
+    """
+    return CellFile(path, counts, coverage_of(vocabulary, str(path)))
+
+
+def check_cells(
+    cells: Cells,
+    vocabulary: pd.DataFrame,
+    min_coverage: float = MIN_COVERAGE,
+    library_size_column: str | None = None,
+) -> CheckedCells:
+    """Match the genes of cells with the model's and find their library sizes.
+
+    Args:
+        cells: opened.
+        vocabulary: the genes of the model.
+        min_coverage: see `require_coverage`.
+        library_size_column: see `choose_library_sizes`.
+
+    Raises:
+        UserError: there are no cells, too many genes are missing, or the library size column does not exist.
+    """
+    if cells.n_cells == 0:
+        raise UserError(f"{cells.source}: has no cells.")
+    match = match_table(vocabulary, cells.var, cells.source, min_coverage)
+    sizes = choose_library_sizes(cells.obs, library_size_column, cells.source, cells.counts_in)
+    return CheckedCells(cells, match, sizes)
