@@ -16,7 +16,10 @@ from sctransformer.annotation.session import ScoringSession
 from sctransformer.annotation.settings import AbsentGenes
 
 BATCH_CELLS = 64
-"""Cells per run of the graph. Attention needs cells x heads x genes x regulators floats: larger batches are not faster."""
+"""Cells per run of the graph.
+
+Attention needs cells x heads x genes x regulators floats per layer, so larger batches are not faster.
+"""
 UNKNOWN = -1
 """Label index of a rejected cell."""
 
