@@ -100,7 +100,7 @@ def test_no_cells_one_cell_and_many(model: mlflow.pyfunc.PyFuncModel, table: pd.
         (lambda table: table[GENES[:10]], r"under the minimum of 80\.0%; most expressed missing genes: GENE"),
         (lambda table: table.rename(columns=str.lower), "more names match when case is ignored"),
         (lambda table: table[[OBS.library_size]], r"0\.0% of .*, under the minimum of 80\.0%"),
-        (lambda table: table[GENES[:10]], "check that the list of columns holds the gene names"),
+        (lambda table: table[GENES[:10]], "check that the list of columns holds gene names"),
         (
             lambda table: pd.concat([table, table[[OBS.library_size]]], axis="columns"),
             "has 2 columns 'library_size', expected one at most",
