@@ -33,6 +33,7 @@ def main() -> None:
     name = load_params().registration.name
 
     # imported only now, so that the stages have the memory for themselves
+    from sctransformer.annotation.model import Model
     from sctransformer.annotation.pipeline import annotate_file
     from sctransformer.progress import cells_bar
 
@@ -46,14 +47,8 @@ def main() -> None:
     annotation_started = time.perf_counter()
     champion = registry.open_model(f"{name}@champion")
     with cells_bar("annotating") as on_progress:
-        annotation = annotate_file(
-            champion.bundle,
-            f"{name}@champion",
-            champion.version_text,
-            layout.NEW_CELLS,
-            OUTDIR,
-            on_progress=on_progress,
-        )
+        model = Model(champion.bundle, f"{name}@champion", champion.version_text)
+        annotation = annotate_file(model, layout.NEW_CELLS, OUTDIR, on_progress=on_progress)
     seconds["annotate"] = time.perf_counter() - annotation_started
     seconds["total"] = time.perf_counter() - started
     print_summary(seconds, decision, str(champion), annotation)
