@@ -115,7 +115,7 @@ def label_metrics(labels: CellLabels, truth_N: NDArray[np.int64], threshold: flo
     accepted_N, wrong_N = labels.label_N(threshold) != UNKNOWN, labels.best_N != truth_N
     return {
         "accuracy": round(float(1 - wrong_N.mean()), 4),
-        "macro_f1": round(macro_f1(truth_N, labels.best_N), 4),
+        "macro_f1": round(macro_f1(truth_N, labels.best_N.astype(np.int64)), 4),
         "rejected": round(float(1 - accepted_N.mean()), 4),
         "wrong_among_given": round(float(wrong_N[accepted_N].mean()) if accepted_N.any() else 0.0, 4),
     }
