@@ -7,7 +7,7 @@ from typing import Any
 from pipelines.study.config import StudyConfig
 from pipelines.study.grid import Task
 from sctransformer.files import atomic_write
-from sctransformer.tracking import runs
+from sctransformer.tracking import queries, runs
 
 EXPERIMENT = "study"
 STUDY_TAG = "study.id"
@@ -30,14 +30,14 @@ class Record:
 
     def __init__(self, study: StudyConfig, out: Path) -> None:
         own = _id_of(out)
-        found = runs.find_runs(EXPERIMENT, {STUDY_TAG: own})
+        found = queries.find_runs(EXPERIMENT, {STUDY_TAG: own})
         if found:
             self.parent = found[0].run_id
             runs.reopen_run(self.parent)
         else:
             self.parent = runs.start_run(EXPERIMENT, study.name, study.model_dump(mode="json"), {STUDY_TAG: own})
         self._kept: set[str] = set()
-        for child in runs.find_runs(EXPERIMENT, {runs.PARENT_TAG: self.parent}):
+        for child in queries.find_runs(EXPERIMENT, {runs.PARENT_TAG: self.parent}):
             if child.status == "FINISHED":
                 self._kept.add(child.tags[CELL_TAG])
             else:

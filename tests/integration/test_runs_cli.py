@@ -1,5 +1,6 @@
 """`sctransformer runs`, runs that were killed, figures that could not be sent, and where code and data come from."""
 
+import hashlib
 import json
 import signal
 import socket
@@ -14,7 +15,7 @@ from mlflow import MlflowClient
 from sctransformer.errors import UserError
 from sctransformer.tracking import outbox, queries, runs
 from sctransformer.tracking.queries import PROCESS_TAG
-from sctransformer.tracking.source import code_patch, dvc_md5, git_commit
+from sctransformer.tracking.source import code_patch, code_state, dvc_md5, git_commit
 from tests.integration.conftest import Call
 
 
@@ -54,7 +55,7 @@ def test_runs_are_listed_shown_and_compared(store: MlflowClient, call: Call) -> 
     assert whole["params"]["train.lr"] == "0.01"
     unknown = call("runs", "nothing")
     assert unknown.code == 1
-    assert "has no single run 'nothing'; see `sctransformer runs`" in unknown.err
+    assert "does not have exactly one run 'nothing'; see `sctransformer runs`" in unknown.err
     (given,) = [one for one in store.get_run(first).inputs.dataset_inputs if one.dataset.name == "pbmc"]
     assert {tag.key: tag.value for tag in given.tags}["dvc.md5"] == "c" * 32
 
@@ -160,12 +161,14 @@ def test_the_patch_of_changed_code_applies(project: Path) -> None:
     assert len(git_commit(project) or "") == 40
     assert code_patch(project) == b""
     (project / "src" / "a.py").write_text("one = 2\n")
-    (project / "src" / "new.py").write_text("")
+    (project / "src" / "new.py").write_text("three = 3\n")
     patch = code_patch(project)
-    assert b"# not tracked: src/new.py" in patch
+    assert code_state(project).patch_sha256 == hashlib.sha256(patch).hexdigest()
     (project / "p.patch").write_bytes(patch)
     git("checkout", "--quiet", "src/a.py")
+    (project / "src" / "new.py").unlink()
     git("apply", "p.patch")
+    assert (project / "src" / "new.py").read_text() == "three = 3\n"
     assert (project / "src" / "a.py").read_text() == "one = 2\n"
 
 

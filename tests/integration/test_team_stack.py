@@ -124,7 +124,7 @@ def test_services_that_are_gone(team: Stack, versions: str, project: Path, monke
 
     stop_postgres(team)
     refused("answers, but fails")
-    refused("answers, but fails", promotion.history, (versions,))
+    refused("answers, but fails", history.decisions_about, (versions,))
     start_postgres(team)
     assert len(history.decisions_about(versions)) == decided
 

@@ -106,13 +106,13 @@ def require_project() -> None:
 
 def _interrupted(wanted: str) -> tuple[str, str, list[str]]:
     """ID and name of an interrupted run, and overrides that restore the parameters it was started with."""
-    from sctransformer.tracking.queries import ended_well  # MLflow takes seconds to import
+    from sctransformer.tracking.queries import finished_run  # MLflow takes seconds to import
 
     params = load_params()
     try:
         _, run = find_begun(params.train.storage, wanted)
     except UserError as error:
-        finished = ended_well(wanted)
+        finished = finished_run(wanted)
         if finished is not None:
             raise UserError(f"run {wanted!r} has finished ({finished}); there is nothing to resume.") from error
         raise

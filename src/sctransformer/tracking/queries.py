@@ -1,8 +1,8 @@
-"""Runs that are there: found, compared, and said to be killed where their process is no more."""
+"""Reading MLflow runs: listing, finding and comparing them. Runs whose process has ended are marked as killed."""
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,30 +15,30 @@ from sctransformer.tracking.runs import finish_run
 from sctransformer.tracking.store import connect, one_sentence, redact_credentials, tracking_uri
 
 EXPERIMENT = "training"
-"""Of the runs of `sctransformer train`."""
+"""Experiment of the runs of `sctransformer train`."""
 PROCESS_TAG = "sctransformer.process"
-"""Host, pid and start of the process that trains."""
-_MOST = 1000
-"""Runs that are looked through for a name."""
+"""Tag with the `ProcessIdentity` of the training process, as JSON."""
+_MAX_RUNS = 1000
+"""Number of runs that are searched for a name."""
 
 
 @dataclass(frozen=True)
 class FoundRun:
-    """A run, as far as lists and comparisons want to know it."""
+    """A run, with what lists and comparisons need."""
 
     run_id: str
     name: str
     status: str
     """`RUNNING`, `FINISHED`, `FAILED` or `KILLED`."""
     started: int
-    """In milliseconds since 1970."""
+    """Milliseconds since 1970."""
     seconds: float | None
-    """How long it took; None while it runs."""
+    """Duration; None while it is running."""
     metrics: dict[str, float]
     params: dict[str, str]
     tags: dict[str, str]
     inputs: dict[str, str]
-    """By context (`training`, `prior`): name and the beginning of the digest."""
+    """By context (`training`, `prior`): name and start of the digest."""
 
 
 def process_tag() -> str:
@@ -47,16 +47,16 @@ def process_tag() -> str:
 
 
 @one_sentence
-def list_runs(experiment: str = EXPERIMENT, limit: int = _MOST, parent: str | None = None) -> list[FoundRun]:
-    """Runs of an experiment, the youngest first; those of which it is known that they were killed say so.
+def list_runs(experiment: str = EXPERIMENT, limit: int = _MAX_RUNS, parent: str | None = None) -> list[FoundRun]:
+    """Runs of an experiment, newest first. Open runs whose process has ended are marked as killed.
 
     Args:
-        experiment: its name; none is as good as an empty one.
-        limit: most runs.
-        parent: only runs under this one.
+        experiment: its name; an experiment that does not exist has no runs.
+        limit: largest number of runs.
+        parent: only the child runs of this run.
 
     Raises:
-        UserError: there is no store, or it cannot be used.
+        UserError: the store does not exist or cannot be used.
     """
     client = connect(must_exist=True)
     found = client.get_experiment_by_name(experiment)
@@ -64,28 +64,45 @@ def list_runs(experiment: str = EXPERIMENT, limit: int = _MOST, parent: str | No
         return []
     wanted = f"tags.`mlflow.parentRunId` = '{parent}'" if parent else ""
     runs = client.search_runs([found.experiment_id], wanted, max_results=limit, order_by=["start_time DESC"])
-    return [_found(_as_it_is(run)) for run in runs]
+    return [_found(_up_to_date(run)) for run in runs]
+
+
+@one_sentence
+def find_runs(experiment: str, tags: Mapping[str, str]) -> list[FoundRun]:
+    """All runs of an experiment that have these tags, oldest first; none if the experiment does not exist."""
+    client = connect()
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return []
+    wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+    runs, token = [], None
+    while True:
+        page = client.search_runs([found.experiment_id], wanted, order_by=["start_time ASC"], page_token=token)
+        runs += [_found(run) for run in page]
+        token = page.token
+        if not token:
+            return runs
 
 
 def find_run(wanted: str, among: Sequence[FoundRun]) -> FoundRun:
-    """The run with this id, beginning of an id, or name; of several with one name the youngest.
+    """The run with this ID, start of an ID, or name; the newest of several with one name.
 
     Raises:
-        UserError: there is none, or the beginning of an id is that of several.
+        UserError: no run matches, or the start of an ID is ambiguous.
     """
     named = [run for run in among if wanted in (run.run_id, run.name)]
-    begins = [run for run in among if run.run_id.startswith(wanted)]
+    matches = [run for run in among if run.run_id.startswith(wanted)]
     if named:
         return named[0]
-    if len(begins) == 1:
-        return begins[0]
-    problem = f"{len(begins)} runs begin so; give more of the id" if begins else "see `sctransformer runs`"
-    raise UserError(f"{redact_credentials(tracking_uri())}: has no single run {wanted!r}; {problem}.")
+    if len(matches) == 1:
+        return matches[0]
+    problem = f"{len(matches)} runs match; give more of the ID" if matches else "see `sctransformer runs`"
+    raise UserError(f"{redact_credentials(tracking_uri())}: does not have exactly one run {wanted!r}; {problem}.")
 
 
 @one_sentence
 def status_of(run_id: str) -> str | None:
-    """`RUNNING`, `FINISHED`, `FAILED` or `KILLED`; None if there is no such run, or it was deleted."""
+    """`RUNNING`, `FINISHED`, `FAILED` or `KILLED`; None if the run does not exist or was deleted."""
     client = connect()
     try:
         run = client.get_run(run_id)
@@ -96,8 +113,8 @@ def status_of(run_id: str) -> str | None:
     return None if run.info.lifecycle_stage == LifecycleStage.DELETED else str(run.info.status)
 
 
-def ended_well(wanted: str) -> str | None:
-    """The id of a finished training run with this id, beginning of an id, or name; None if there is none."""
+def finished_run(wanted: str) -> str | None:
+    """ID of the finished training run with this ID, start of an ID, or name; None if there is none."""
     try:
         run = find_run(wanted, list_runs())
     except UserError:
@@ -106,14 +123,14 @@ def ended_well(wanted: str) -> str | None:
 
 
 def differing_params(runs: Sequence[FoundRun]) -> dict[str, list[str | None]]:
-    """Parameters that are not the same in all runs: the value of each, None where a run has no such parameter."""
+    """Parameters that differ between runs: the value in each run, None if a run does not have the parameter."""
     names = sorted({name for run in runs for name in run.params})
     values = {name: [run.params.get(name) for run in runs] for name in names}
     return {name: own for name, own in values.items() if len(set(own)) > 1}
 
 
-def _as_it_is(run: Run) -> Run:
-    """The run; closed as killed first if its process was on this machine and is no more."""
+def _up_to_date(run: Run) -> Run:
+    """The run, marked as killed first if it is open and its process has ended."""
     tag = run.data.tags.get(PROCESS_TAG)
     if run.info.status != "RUNNING" or tag is None:
         return run

@@ -1,12 +1,11 @@
-"""What a run keeps: parameters, the data it saw, metrics by epoch, files. There is no global active run."""
+"""Writing MLflow runs: parameters, inputs, metrics per epoch, artifacts. There is no global active run."""
 
-import getpass
 import json
 import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from flatten_dict import flatten
 from mlflow import MlflowClient
@@ -14,55 +13,47 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Met
 from mlflow.exceptions import MlflowException
 
 from sctransformer.errors import UserError
+from sctransformer.tracking.source import account
 from sctransformer.tracking.store import connect, experiment_id, one_sentence, redact_credentials, tracking_uri
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 PARENT_TAG = "mlflow.parentRunId"
-"""Tag by which MLflow shows a run under another one."""
+"""Tag by which MLflow shows a run as the child of another."""
 
 _LONGEST_PARAM = 6000
 _LONGEST_DIGEST = 36
-_PARAMS_A_CALL = 100
-_METRICS_A_CALL = 1000
+_PARAMS_PER_CALL = 100
+_METRICS_PER_CALL = 1000
 _EPOCH = "epoch"
-"""The metric that marks an epoch as logged: it goes into the last call of the epoch."""
+"""Metric that marks an epoch as logged: it is part of the last call for the epoch."""
 _NOT_IN_NAMES = re.compile(r"[^\w.\- :/]")
-
-
-class FoundRun(NamedTuple):
-    """A run that a search gave."""
-
-    run_id: str
-    status: str
-    """`RUNNING` or a `Status`."""
-    tags: dict[str, str]
 
 
 @one_sentence
 def start_run(experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-    """Open a run.
+    """Start a run.
 
     Args:
-        experiment: created if it is not there.
-        name: of the run, for people.
+        experiment: it is created if it does not exist.
+        name: of the run.
         params: may be nested; `{"train": {"lr": 0.1}}` becomes `train.lr`. Values are cut at 6,000 characters.
-        tags: on the run.
+        tags: of the run.
 
     Returns:
-        The id of the run.
+        The ID of the run.
 
     Raises:
         UserError: the store cannot be used.
     """
     client = connect()
-    tags = {"mlflow.user": _user(), **tags}
+    tags = {"mlflow.user": account(), **tags}
     run = client.create_run(experiment_id(client, experiment), run_name=name, tags=tags)
     flat = [
         Param(_allowed(key), (value if isinstance(value, str) else json.dumps(value, default=str))[:_LONGEST_PARAM])
         for key, value in flatten(params, "dot", keep_empty_types=(dict,)).items()
     ]
-    for start in range(0, len(flat), _PARAMS_A_CALL):
-        client.log_batch(run.info.run_id, params=flat[start : start + _PARAMS_A_CALL])
+    for start in range(0, len(flat), _PARAMS_PER_CALL):
+        client.log_batch(run.info.run_id, params=flat[start : start + _PARAMS_PER_CALL])
     run_id: str = run.info.run_id
     return run_id
 
@@ -81,11 +72,11 @@ def log_dataset(
 
     Args:
         name: of the data.
-        digest: SHA-256 of its content. MLflow keeps 36 characters of a digest; the whole of it is the tag `sha256`.
-        source_path: where it lies.
-        context: what it was used for, for example `training` or `prior`.
-        profile: figures about it.
-        dvc_md5: the hash by which DVC knows it; the tag `dvc.md5`.
+        digest: SHA-256 of its content. MLflow keeps 36 characters of a digest; the tag `sha256` has all of them.
+        source_path: of the file.
+        context: its use, for example `training` or `prior`.
+        profile: summary numbers.
+        dvc_md5: the hash that DVC recorded; becomes the tag `dvc.md5`.
 
     Raises:
         UserError: the run is not in the store.
@@ -106,15 +97,15 @@ def log_dataset(
 
 @one_sentence
 def log_epoch(run_id: str, epoch: int, metrics: Mapping[str, float], at: int | None = None) -> None:
-    """Log the metrics of an epoch once: an epoch that is there already, from whichever process, is left as it is.
+    """Log the metrics of an epoch, unless the run already has that epoch, from this or another process.
 
-    After a restart training repeats the epochs since its last checkpoint; the run's curves keep one point an epoch.
+    After a restart, training repeats the epochs since its last checkpoint; the curves keep one point per epoch.
 
     Args:
         run_id: of the run.
-        epoch: the step under which the metrics are logged.
+        epoch: the step of the metrics.
         metrics: by name.
-        at: when it was, in milliseconds; now by default.
+        at: time in milliseconds since 1970; now by default.
 
     Raises:
         UserError: the run is not in the store.
@@ -123,16 +114,16 @@ def log_epoch(run_id: str, epoch: int, metrics: Mapping[str, float], at: int | N
     if any(point.step == epoch for point in client.get_metric_history(run_id, _EPOCH)):
         return
     now = milliseconds() if at is None else at
-    # A call is one transaction, and the marker is in the last one: a crash leaves an epoch that is logged again.
+    # Each call is one transaction, and the marker is in the last: after a crash the epoch is logged again.
     points = [Metric(name, value, now, epoch) for name, value in _named(metrics).items() if name != _EPOCH]
     points.append(Metric(_EPOCH, float(epoch), now, epoch))
-    for start in range(0, len(points), _METRICS_A_CALL):
-        client.log_batch(run_id, metrics=points[start : start + _METRICS_A_CALL])
+    for start in range(0, len(points), _METRICS_PER_CALL):
+        client.log_batch(run_id, metrics=points[start : start + _METRICS_PER_CALL])
 
 
 @one_sentence
 def log_metrics(run_id: str, metrics: Mapping[str, float], at: int | None = None) -> None:
-    """Log figures that belong to the run as a whole, with the time at which they came about if that is not now.
+    """Log metrics of the run as a whole, with their time if it is not now.
 
     Raises:
         UserError: the run is not in the store.
@@ -140,16 +131,16 @@ def log_metrics(run_id: str, metrics: Mapping[str, float], at: int | None = None
     client = _client_of(run_id)
     now = milliseconds() if at is None else at
     points = [Metric(name, value, now, 0) for name, value in _named(metrics).items()]
-    for start in range(0, len(points), _METRICS_A_CALL):
-        client.log_batch(run_id, metrics=points[start : start + _METRICS_A_CALL])
+    for start in range(0, len(points), _METRICS_PER_CALL):
+        client.log_batch(run_id, metrics=points[start : start + _METRICS_PER_CALL])
 
 
 @one_sentence
 def log_artifact(run_id: str, path: Path, folder: str | None = None) -> None:
-    """Copy a file, or a folder with what is in it, to the run's artifacts.
+    """Copy a file or a folder to the artifacts of the run.
 
     Raises:
-        UserError: there is no such file, or the run is not in the store.
+        UserError: the file does not exist, or the run is not in the store.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder, so it cannot be kept with run {run_id}.")
@@ -158,7 +149,7 @@ def log_artifact(run_id: str, path: Path, folder: str | None = None) -> None:
 
 @one_sentence
 def set_tags(run_id: str, tags: Mapping[str, str]) -> None:
-    """Set tags of the run; a tag that is there gets the new value.
+    """Set tags of the run; existing tags are replaced.
 
     Raises:
         UserError: the run is not in the store.
@@ -170,7 +161,7 @@ def set_tags(run_id: str, tags: Mapping[str, str]) -> None:
 
 @one_sentence
 def finish_run(run_id: str, status: Status, at: int | None = None) -> None:
-    """Close the run, with the time at which it ended if that is not now.
+    """End the run, with the time at which it ended if that is not now.
 
     Raises:
         UserError: the run is not in the store.
@@ -180,7 +171,7 @@ def finish_run(run_id: str, status: Status, at: int | None = None) -> None:
 
 @one_sentence
 def reopen_run(run_id: str) -> None:
-    """Mark a run as going on, for work that is taken up again.
+    """Mark a run as running again, when it is resumed.
 
     Raises:
         UserError: the run is not in the store.
@@ -189,25 +180,8 @@ def reopen_run(run_id: str) -> None:
 
 
 @one_sentence
-def find_runs(experiment: str, tags: Mapping[str, str]) -> list[FoundRun]:
-    """Runs of an experiment that carry all these tags, the oldest first; none if there is no such experiment."""
-    client = connect()
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
-        return []
-    wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-    runs, token = [], None
-    while True:
-        page = client.search_runs([found.experiment_id], wanted, order_by=["start_time ASC"], page_token=token)
-        runs += [FoundRun(run.info.run_id, run.info.status, dict(run.data.tags)) for run in page]
-        token = page.token
-        if not token:
-            return runs
-
-
-@one_sentence
 def delete_run(run_id: str) -> None:
-    """Move a run to MLflow's trash: for one that was left half written.
+    """Mark a run as deleted in MLflow, for one that was written only in part.
 
     Raises:
         UserError: the run is not in the store.
@@ -217,16 +191,16 @@ def delete_run(run_id: str) -> None:
 
 @one_sentence
 def require_run(run_id: str) -> None:
-    """Check that the run is there.
+    """Check that the run exists.
 
     Raises:
-        UserError: it is not in the store, or it was deleted.
+        UserError: it is not in the store, or was deleted.
     """
     _client_of(run_id)
 
 
 def _client_of(run_id: str) -> MlflowClient:
-    """A client of the store that holds the run."""
+    """A client of the store, which must have the run."""
     client = connect(must_exist=True)
     store = redact_credentials(tracking_uri())
     try:
@@ -241,7 +215,7 @@ def _client_of(run_id: str) -> MlflowClient:
 
 
 def _named(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics under names that MLflow allows; two that would fall together get a number."""
+    """Metrics under names that MLflow allows; names that would become equal get a number."""
     named: dict[str, float] = {}
     for original, value in metrics.items():
         name, number = _allowed(original), 2
@@ -258,12 +232,5 @@ def _allowed(name: str) -> str:
 
 
 def milliseconds() -> int:
-    """Now, as MLflow counts."""
+    """The current time in milliseconds since 1970, as MLflow stores it."""
     return int(time.time() * 1000)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container with a user id that has no name
-        return "unknown"

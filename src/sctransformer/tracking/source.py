@@ -1,6 +1,10 @@
-"""Where code and data of a run come from: the git commit, what differs from it, and the hashes that DVC knows."""
+"""Where code and data of a run come from: the git commit, what differs from it, the hashes that DVC recorded."""
 
+import getpass
+import hashlib
+import os
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,57 +12,134 @@ import yaml
 
 from sctransformer.data.versioned import find_tracked
 
-_CODE = ("src", "pipelines", "registry", "dvc.yaml", "pyproject.toml", "constraints.txt")
-_GIT_SECONDS = 30
-MOST_PATCH_BYTES = 10_000_000
-"""A larger difference is no change of code; it is not kept."""
+CODE = ("src", "pipelines", "registry", "dvc.yaml", "pyproject.toml", "constraints.txt")
+"""Where a file that git does not track changes what runs."""
+RECORDED_BY_CONTENT = ("params.yaml", "dvc.lock")
+"""Files whose content is part of the lineage; they and the outputs in dvc.lock are not code."""
+MAX_PATCH_BYTES = 10_000_000
+"""A larger difference is not a change of code; it is not kept with the run."""
+_GIT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class CodeState:
+    """The commit that a run used, and what differed from it."""
+
+    commit: str | None
+    """Commit of HEAD; None if `problem` is set."""
+    patch: bytes = b""
+    """The difference from the commit, which `git apply` restores; empty if there is none."""
+    problem: str | None = None
+    """Why git reported nothing: it is not installed, there is no repository or no commit."""
+
+    @property
+    def dirty(self) -> bool | None:
+        """Whether the code differs from the commit; None if unknown."""
+        return None if self.commit is None else bool(self.patch)
+
+    @property
+    def patch_sha256(self) -> str | None:
+        """SHA-256 of the patch; None if there is none."""
+        return hashlib.sha256(self.patch).hexdigest() if self.patch else None
+
+
+def code_state(root: Path) -> CodeState:
+    """The commit of a project's folder, and its code changes.
+
+    A change is a tracked file that differs from HEAD, or a file in `CODE` that git neither tracks nor ignores.
+    params.yaml, dvc.lock and the outputs listed in dvc.lock do not count: the lineage records them by content.
+    """
+    try:
+        commit = git(root, "rev-parse", "--verify", "HEAD").decode().strip()
+        excluded = [f":(exclude,literal){path}" for path in (*RECORDED_BY_CONTENT, *_outputs(root / "dvc.lock"))]
+        patch = git(root, "diff", *_EXACT, "--relative", "HEAD", "--", ".", *excluded)
+        listed = git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", *CODE)
+        for name in sorted(filter(None, listed.split(b"\0"))):
+            if (root / os.fsdecode(name)).is_file():
+                patch += git(root, "diff", *_EXACT, "--no-index", "--", "/dev/null", name, may_differ=True)
+            else:  # a nested repository or a broken link
+                patch += b"# not tracked: " + name + b"\n"
+    except (OSError, subprocess.SubprocessError) as error:
+        return CodeState(None, problem=_why(error))
+    return CodeState(commit, patch)
 
 
 def git_commit(root: Path) -> str | None:
     """Commit of HEAD; None without git, outside a repository, or before the first commit."""
-    found = _git(root, "rev-parse", "--verify", "HEAD")
-    return None if found is None else found.decode().strip()
+    try:
+        return git(root, "rev-parse", "--verify", "HEAD").decode().strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def code_patch(root: Path) -> bytes:
-    """What differs from HEAD in tracked code, as `git apply` takes it; empty if nothing does, or nothing is known.
-
-    Files that git does not track are listed at its end as comments.
-    """
-    there = [path for path in _CODE if (root / path).exists()]
-    difference = _git(root, "diff", "--binary", "--no-color", "--no-ext-diff", "HEAD", "--", *there) or b""
-    listed = _git(root, "ls-files", "--others", "--exclude-standard", "--", *there) or b""
-    untracked = b"".join(b"# not tracked: " + line + b"\n" for line in listed.splitlines())
-    patch = difference + untracked
-    return patch if len(patch) <= MOST_PATCH_BYTES else b""
+    """The patch of `code_state`, to be kept with a run; empty if there is none, or if it is too large to be code."""
+    patch = code_state(root).patch
+    return patch if len(patch) <= MAX_PATCH_BYTES else b""
 
 
 def dvc_md5(path: Path, root: Path = Path()) -> str | None:
-    """The hash by which DVC knows a file or folder: as something it keeps, else as what a stage of dvc.lock reads.
+    """The hash that DVC recorded for a file or folder: of its .dvc file, or of a dependency in dvc.lock.
 
-    None where DVC does not know it.
+    None if DVC does not know the path.
     """
     tracked = find_tracked(path, root)
     if tracked is not None and tracked.md5 is not None:
         return tracked.md5
-    for stage in _yaml(root / "dvc.lock").get("stages", {}).values():
+    for stage in _stages(root / "dvc.lock"):
         for entry in stage.get("deps", []):
             if entry.get("path") == path.as_posix() and "md5" in entry:
                 return str(entry["md5"])
     return None
 
 
-def _yaml(file: Path) -> dict[str, Any]:
+def account() -> str:
+    """The name of the account on this machine, `unknown` if it has none."""
     try:
-        content = yaml.safe_load(file.read_text())
-    except (OSError, yaml.YAMLError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container with a user ID that has no name
+        return "unknown"
 
 
-def _git(root: Path, *arguments: str) -> bytes | None:
+def git(root: Path, *arguments: str | bytes, may_differ: bool = False) -> bytes:
+    """Output of a git command.
+
+    Args:
+        root: folder to run it in.
+        arguments: of the command.
+        may_differ: accept exit code 1, by which `git diff --no-index` reports a difference.
+
+    Raises:
+        OSError: git is not installed.
+        subprocess.SubprocessError: the command failed or took too long.
+    """
+    command = ["git", "-C", str(root), *arguments]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=_GIT_SECONDS)
+    if done.returncode and not (may_differ and done.returncode == 1):
+        raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
+    return done.stdout
+
+
+_EXACT = ("--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
+"""The same patch whatever the user's git configuration."""
+
+
+def _why(error: OSError | subprocess.SubprocessError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "git is not installed"
+    if isinstance(error, subprocess.CalledProcessError):
+        lines = error.stderr.decode(errors="replace").strip().splitlines()
+        return lines[0] if lines else f"git failed with exit code {error.returncode}"
+    return str(error)
+
+
+def _stages(lock: Path) -> list[dict[str, Any]]:
+    """Stages of dvc.lock; none if it cannot be read."""
     try:
-        command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(command, capture_output=True, check=True, timeout=_GIT_SECONDS).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
+        return [dict(stage) for stage in (yaml.safe_load(lock.read_text()) or {}).get("stages", {}).values()]
+    except (OSError, yaml.YAMLError, AttributeError, TypeError, ValueError):
+        return []
+
+
+def _outputs(lock: Path) -> list[str]:
+    return [output["path"] for stage in _stages(lock) for output in stage.get("outs") or [] if "path" in output]

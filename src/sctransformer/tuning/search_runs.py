@@ -3,7 +3,7 @@
 from typing import Any
 
 from sctransformer.params import Params
-from sctransformer.tracking import outbox, runs
+from sctransformer.tracking import outbox, queries, runs
 from sctransformer.tuning.space import SearchSpace
 
 EXPERIMENT = "tuning"
@@ -21,7 +21,7 @@ class SearchRuns:
     """
 
     def __init__(self, name: str, folder: str, space: SearchSpace, params: Params) -> None:
-        found = runs.find_runs(EXPERIMENT, {SEARCH_TAG: folder})
+        found = queries.find_runs(EXPERIMENT, {SEARCH_TAG: folder})
         if found:
             self.parent = found[-1].run_id
             runs.reopen_run(self.parent)
@@ -30,7 +30,7 @@ class SearchRuns:
             self.parent = runs.start_run(EXPERIMENT, name, content, {SEARCH_TAG: folder})
         self._folder = folder
         self._runs = {
-            run.tags[TRIAL_TAG]: run.run_id for run in runs.find_runs(EXPERIMENT, {runs.PARENT_TAG: self.parent})
+            run.tags[TRIAL_TAG]: run.run_id for run in queries.find_runs(EXPERIMENT, {runs.PARENT_TAG: self.parent})
         }
         self._best: dict[str, float] = {}
 
@@ -59,7 +59,7 @@ class SearchRuns:
 
     def close(self, status: runs.Status, best: float | None = None) -> None:
         """Finish the parent run and the trials that were still running."""
-        for run in runs.find_runs(EXPERIMENT, {runs.PARENT_TAG: self.parent}):
+        for run in queries.find_runs(EXPERIMENT, {runs.PARENT_TAG: self.parent}):
             if run.status == "RUNNING":
                 outbox.finish_run(run.run_id, "KILLED")
         if best is not None:
