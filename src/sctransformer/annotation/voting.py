@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sctransformer.annotation.fields import GROUPS, MAJORITY, categorical
+from sctransformer.umap_cache import cache_compiled_umap
 
 _NEIGHBOURS = 10
 _RESOLUTIONS = ((5_000, 5), (20_000, 10), (40_000, 15), (100_000, 20), (200_000, 25))
@@ -46,6 +47,7 @@ def leiden_groups(embedding_NE: NDArray[np.float32]) -> NDArray[np.int64]:
     from anndata import AnnData
 
     cells = AnnData(obs=pd.DataFrame(index=[str(cell) for cell in range(n_cells)]), obsm={"X": embedding_NE})
+    cache_compiled_umap()
     scanpy.pp.neighbors(cells, n_neighbors=_NEIGHBOURS, use_rep="X", random_state=0)
     resolution = next((value for limit, value in _RESOLUTIONS if n_cells < limit), _FINEST)
     scanpy.tl.leiden(cells, resolution=resolution, flavor="igraph", n_iterations=2, directed=False, random_state=0)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
 from sctransformer.files import atomic_write
+from sctransformer.umap_cache import cache_compiled_umap
 
 matplotlib.use("Agg")  # no display is needed
 import matplotlib.pyplot as plt
@@ -87,6 +88,7 @@ def plot_embedding(embedding_NE: NDArray[np.floating], labels: Sequence[str], se
     from anndata import AnnData
 
     cells = AnnData(np.asarray(embedding_NE, dtype=np.float32))
+    cache_compiled_umap()
     sc.pp.neighbors(cells, n_neighbors=min(15, max(2, len(cells) - 1)), use_rep="X", random_state=seed)
     sc.tl.umap(cells, random_state=seed)
     coordinates = cells.obsm["X_umap"]
