@@ -34,10 +34,10 @@ from tests.integration.processes import MlflowServer, free_port
 QUIET = {"validate": False, "resources": {"cpus": 1}}
 
 
-@pytest.fixture
-def bundle(bundle_folder: Path, project: Path) -> Path:
+@pytest.fixture(scope="module")
+def profiled_bundle(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle that knows its training cells, as `export` writes it."""
-    folder = shutil.copytree(bundle_folder, project / "bundle")
+    folder = shutil.copytree(bundle_folder, tmp_path_factory.mktemp("profiled") / "bundle")
     session = LocalScorer(read_bundle(folder)).session
     training, validation = arrays(simulated_cells(600)), arrays(simulated_cells(600, seed=1))
     embedding_NE = session.score(training.counts_NG, training.library_size_N).embedding_NE
@@ -51,10 +51,9 @@ def bundle(bundle_folder: Path, project: Path) -> Path:
     return folder
 
 
-def load_settings() -> Any:
-    from sctransformer.annotation.settings import DEFAULTS
-
-    return DEFAULTS
+@pytest.fixture
+def bundle(profiled_bundle: Path, project: Path) -> Path:
+    return shutil.copytree(profiled_bundle, project / "bundle")
 
 
 @pytest.fixture

@@ -219,6 +219,7 @@ def test_what_a_command_left_open_about_an_earlier_model_is_undone(
     assert "decision" not in versions.get_model_version("celltype", "1").tags
 
 
+@pytest.mark.slow
 def test_an_entry_without_a_digest_counts_from_the_making_of_the_version(versions: MlflowClient) -> None:
     """As earlier releases wrote them."""
     promoted(1, 2)
@@ -232,6 +233,7 @@ def test_an_entry_without_a_digest_counts_from_the_making_of_the_version(version
     assert history.decisions_on("celltype/1") == []
 
 
+@pytest.mark.slow
 def test_runs_that_are_no_decisions_are_passed_over_and_named(versions: MlflowClient) -> None:
     promoted(1, 2)
     ledger_id = versions.get_experiment_by_name("promotions").experiment_id
