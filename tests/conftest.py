@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from scipy import sparse
 
 from sctransformer._constants import OBS
-from sctransformer.data.arrays import CellArrays
+from sctransformer.data.arrays import CellArrays, TrainingCells
 from sctransformer.export.bundle import BundleContents, label_table, write_bundle
 from sctransformer.export.graph import ScoringGraph, export_onnx
 from sctransformer.export.parity import measure_parity
@@ -23,7 +23,7 @@ from sctransformer.files import sha256_file, sha256_json
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.prior.bias import allowed_pairs, mask_bias
 from sctransformer.training.config import TrainConfig
-from sctransformer.training.loop import fit
+from sctransformer.training.trainer import Trainer
 from tests.shared import shared_folder
 
 Module = TypeVar("Module", bound=torch.nn.Module)
@@ -130,7 +130,7 @@ def write_trained_bundle(parent: Path) -> None:
     training = arrays(simulated_cells())
     model = small_model()
     expression_NG = expression(training)
-    fit(model, training, training, TrainConfig(epochs=8, batch_size=32, lr=1e-2), on_epoch=lambda report, state: None)
+    Trainer(model, TrainingCells(training, training), TrainConfig(epochs=8, batch_size=32, lr=1e-2)).fit()
     graph = ScoringGraph(model, temperature=1.0)
     regulators, targets = zip(*EDGES, strict=True)
     folder = parent / "bundle"

@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sctransformer import layout
-from sctransformer.data.arrays import CellArrays
+from sctransformer.data.arrays import CellArrays, TrainingCells
 from sctransformer.errors import UserError, run_reporting
 from sctransformer.params import Params, load_params, with_overrides
 
@@ -65,12 +65,12 @@ def leave_out(
         panel: the gene panel.
         params: all parameters.
     """
-    from pipelines.study.models import train
     from sctransformer.evaluation import calibration
     from sctransformer.evaluation.scoring import score_cells
     from sctransformer.prior.network import read_network_table
     from sctransformer.training.build import build_from_params
     from sctransformer.training.config import TrainConfig
+    from sctransformer.training.trainer import Trainer
 
     known_training, known = without(training, label), without(validation, label)
     unknown = of_type(validation, label)
@@ -78,8 +78,7 @@ def leave_out(
         unknown = of_type(training, label)
     network = read_network_table(params.prior.network, params.prior.confidence)
     model = build_from_params(params, panel, network, int(training.labels_N.max()), params.seed)
-    none = CellArrays(training.counts_NG[:0], training.library_size_N[:0], training.labels_N[:0])
-    train(model, known_training, none, params.train.part(TrainConfig, seed=params.seed))
+    Trainer(model, TrainingCells(known_training), params.train.part(TrainConfig, seed=params.seed)).fit()
 
     logits_NC, _ = score_cells(model, known)
     temperature = calibration.fit_temperature(logits_NC, known.labels_N)

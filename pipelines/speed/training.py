@@ -22,8 +22,8 @@ from pipelines.speed.training_cells import task_of, write_cells
 from sctransformer.training.checkpoint import Checkpoint, save_checkpoint
 from sctransformer.training.cluster import Task
 from sctransformer.training.execution import Execution
-from sctransformer.training.loop import fit
 from sctransformer.training.report import EpochReport
+from sctransformer.training.trainer import Callbacks, Trainer
 
 FORWARD_AND_BACKWARD = 3
 """Operations of a training step relative to inference."""
@@ -34,23 +34,15 @@ def epochs_of(task: Task, device: torch.device) -> tuple[list[EpochReport], list
     reports: list[EpochReport] = []
     saving: list[float] = []
 
-    def on_epoch(report: EpochReport, state: Checkpoint) -> None:
+    def on_epoch_end(report: EpochReport, checkpoint: Checkpoint) -> None:
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            save_checkpoint(state, Path(folder))
+            save_checkpoint(checkpoint, Path(folder))
         saving.append(time.perf_counter() - started)
         reports.append(report)
 
-    cells = task.load_cells(task.files)
-    fit(
-        task.make_model(task.files),
-        cells.training,
-        cells.validation,
-        task.config,
-        on_epoch,
-        device=device,
-        execution=task.execution,
-    )
+    model, cells = task.make_model(task.files), task.load_cells(task.files)
+    Trainer(model, cells, task.config, task.execution, device, Callbacks(on_epoch_end)).fit()
     return reports, saving
 
 

@@ -24,6 +24,7 @@ from sklearn.model_selection import StratifiedKFold
 from pipelines.study.pool import parallel_map
 from sctransformer import layout
 from sctransformer._constants import OBS
+from sctransformer.data.arrays import TrainingCells
 from sctransformer.data.cells import CellFile, read_cells
 from sctransformer.data.panel import choose_panel
 from sctransformer.data.prepared import select_split, training_moments, write_prepared
@@ -36,8 +37,8 @@ from sctransformer.params import Params, load_params, with_overrides
 from sctransformer.prior.network import read_network_table
 from sctransformer.training.build import build_from_params
 from sctransformer.training.config import TrainConfig
-from sctransformer.training.loop import fit
 from sctransformer.training.scores import accuracy_and_macro_f1
+from sctransformer.training.trainer import Trainer
 
 VALIDATION_SHARE = 0.2
 
@@ -75,7 +76,7 @@ def predict_fold(
     n_classes = len(cells.obs[OBS.cell_type].cat.categories)
     model = build_from_params(params, panel, network, n_classes, repeat)
     settings = params.train.part(TrainConfig, seed=repeat)
-    fit(model, training, validation, settings, on_epoch=lambda report, state: None)
+    Trainer(model, TrainingCells(training, validation), settings).fit()
     logits_NC, _ = score_cells(model, test)
     return repeat, test.labels_N, logits_NC.argmax(axis=1), baseline_N
 

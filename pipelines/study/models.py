@@ -1,48 +1,30 @@
-"""A model over prepared cells, built and trained in this process: shared by the study and by the inner folds."""
-
-from contextlib import suppress
+"""Training of the study's models in this process: pretraining once, then training on all labelled cells."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sctransformer.data.arrays import CellArrays
+from sctransformer.data.arrays import CellArrays, TrainingCells
 from sctransformer.model import PriorBiasedTransformer
 from sctransformer.training.checkpoint import Checkpoint
 from sctransformer.training.config import TrainConfig
-from sctransformer.training.loop import EpochReport, fit
+from sctransformer.training.trainer import Trainer
 
-JUDGED = 512
-"""Cells by whose hidden expression an epoch of pretraining is judged."""
-
-
-class _PretrainedError(Exception):
-    """Pretraining is over: there is nothing more to do in this fit."""
+PRETRAIN_VALIDATION_CELLS = 512
+"""Cells whose hidden expression chooses the best epoch of pretraining; they are training cells too."""
 
 
 def pretrain(model: PriorBiasedTransformer, cells: CellArrays, config: TrainConfig) -> Checkpoint:
-    """Masked-expression pretraining alone; `train` goes on from what it gives, with however many labels.
+    """Pretrain on masked expression; `train` resumes from the result with any number of labels.
 
     Args:
         model: with fresh weights.
-        cells: all that may be trained on; labels are not looked at.
-        config: optimisation; its pretraining counts.
+        cells: all training cells; their labels are not used.
+        config: optimization, with pretraining.
 
     Raises:
-        NonFiniteLossError: the loss is no number any more.
+        NonFiniteLossError: the loss is not finite.
     """
-    reached: list[Checkpoint] = []
-
-    def stop_in_time(report: EpochReport, state: Checkpoint) -> None:
-        reached[:] = [state]
-        if state.progress.epochs_done >= config.pretrain_epochs:
-            raise _PretrainedError
-
-    # `fit` takes labelled cells, for the classification that never comes: one made-up label for all
-    alike = CellArrays(cells.counts_NG, cells.library_size_N, np.zeros(len(cells), dtype=np.int64))
-    judged = np.random.default_rng(config.seed).permutation(len(cells))[:JUDGED]
-    with suppress(_PretrainedError):
-        fit(model, alike, _taken(alike, judged), config, on_epoch=stop_in_time)
-    return reached[0]
+    rows = np.random.default_rng(config.seed).permutation(len(cells))[:PRETRAIN_VALIDATION_CELLS]
+    return Trainer(model, TrainingCells(cells, cells.take(rows)), config, pretrain_only=True).fit()
 
 
 def train(
@@ -52,36 +34,22 @@ def train(
     config: TrainConfig,
     pretrained: Checkpoint | None = None,
 ) -> float:
-    """Train on all labelled cells; on return the model holds the weights after the last epoch.
+    """Train on all labelled cells up to the last epoch, without validation cells.
 
-    No cell is kept from training to choose an epoch: with two labelled cells of a type that would cost half of them,
-    and the number of epochs is a parameter that search can choose like any other.
+    With two labelled cells per type, validation cells would take half of them; the search chooses the number of epochs.
 
     Args:
-        model: with fresh weights.
+        model: with fresh weights; afterwards with those of the last epoch.
         training: labelled cells.
-        unlabelled: all other cells that may be trained on; where training begins depends on them.
-        config: optimisation.
-        pretrained: of `pretrain` with the same model and pretraining, if `config` asks for pretraining.
+        unlabelled: all other training cells; the initialization uses them.
+        config: optimization.
+        pretrained: from `pretrain` with the same model and pretraining parameters, if `config` has pretraining.
 
     Returns:
         The objective in the last epoch.
 
     Raises:
-        NonFiniteLossError: the loss is no number any more.
+        NonFiniteLossError: the loss is not finite.
     """
-    last: list[tuple[float, Checkpoint]] = []
-
-    def remember(report: EpochReport, state: Checkpoint) -> None:
-        last[:] = [(report.train_loss, state)]
-
-    # `fit` wants cells to choose an epoch by; that choice is overruled below, so one of each type is enough
-    _, one_a_type = np.unique(training.labels_N, return_index=True)
-    fit(model, training, _taken(training, one_a_type), config, remember, pretrained, unlabelled=unlabelled)
-    train_loss, state = last[0]
-    model.load_state_dict(state.weights)
-    return train_loss
-
-
-def _taken(cells: CellArrays, rows: NDArray[np.integer]) -> CellArrays:
-    return CellArrays(cells.counts_NG[rows], cells.library_size_N[rows], cells.labels_N[rows])
+    checkpoint = Trainer(model, TrainingCells(training, unlabelled=unlabelled), config).fit(resume=pretrained)
+    return float(checkpoint.history[-1]["train_loss"])

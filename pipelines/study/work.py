@@ -34,7 +34,7 @@ from sctransformer.files import atomic_write, read_json, sha256_json
 from sctransformer.training.build import build_from_params
 from sctransformer.training.checkpoint import load_checkpoint, save_checkpoint
 from sctransformer.training.config import TrainConfig
-from sctransformer.training.loop import NonFiniteLossError
+from sctransformer.training.report import NonFiniteLossError
 
 SCORED = 2
 """Cells are scored so often, and the fastest time counts: the first pass also warms up."""

@@ -99,7 +99,7 @@ def trial_elsewhere(
     values: dict[str, Any], report: Report, files: Mapping[str, Path], shared_folder: RunFolder
 ) -> None:
     """A trial that needs a file of the machine that runs the search."""
-    load_shipped(shared_folder.shared(files))
+    load_shipped(shared_folder.fetch_inputs(files))
     report({EPOCH: 1, "val_macro_f1": values["train.lr"]})
 
 
@@ -131,7 +131,7 @@ with connection(code=[TESTS]):
     while nodes() < 2:
         time.sleep(0.5)
     shared_folder = RunFolder(url, "search")
-    shared_folder.share({"note": note})
+    shared_folder.upload_inputs({"note": note})
     trial = partial(trial_elsewhere, files={"note": note}, shared_folder=shared_folder)
     plan = SearchPlan(SPACE, {"train.lr": 0.1}, 1)
     found = search(trial, plan, here / "search", Journal(here / "trials"), [TESTS])

@@ -22,10 +22,10 @@ from sctransformer.training.checkpoint import PROGRESS, Checkpoint, load_checkpo
 from sctransformer.training.cluster import Task, Workers, fit_on_ray
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.execution import Execution
-from sctransformer.training.loop import fit
 from sctransformer.training.ray_connection import connection
 from sctransformer.training.report import EpochReport, NonFiniteLossError
 from sctransformer.training.run_folder import RunFolder
+from sctransformer.training.trainer import Trainer
 from tests.conftest import arrays, simulated_cells, small_model
 from tests.unit.training.training_runs import assert_same_weights
 
@@ -66,10 +66,7 @@ def ray_here() -> Iterator[None]:
 @functools.cache
 def bare_run() -> Checkpoint:
     """The last checkpoint of the same training in this process, without Ray."""
-    states: list[Checkpoint] = []
-    training, validation, unlabelled = load_cells({})
-    fit(make_model({}), training, validation, CONFIG, lambda _, state: states.append(state), unlabelled=unlabelled)
-    return states[-1]
+    return Trainer(make_model({}), load_cells({}), CONFIG).fit()
 
 
 def ray_workers() -> list[psutil.Process]:

@@ -77,14 +77,14 @@ class CellSource(Protocol):
 
 
 class TrainingCells(NamedTuple):
-    """All that a training sees."""
+    """The cells of a training."""
 
     training: CellSource
-    """Cells with their label."""
-    validation: CellSource
-    """Cells with their label, by which epochs are chosen."""
-    unlabelled: CellSource
-    """Training cells without a label, or whose label is not to be used; for self-supervision. May be none."""
+    """Labelled training cells."""
+    validation: CellSource | None = None
+    """Labelled cells that choose the best epoch; without them the last epoch is kept."""
+    unlabelled: CellSource | None = None
+    """Training cells whose labels are unknown or not used; for pretraining and principal components."""
 
 
 def take(parts: Sequence[CellSource], rows_N: NDArray[np.integer]) -> CellArrays:

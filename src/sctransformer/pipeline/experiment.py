@@ -16,7 +16,7 @@ from sctransformer.files import read_json
 from sctransformer.params import load_params
 from sctransformer.pipeline.overrides import expanded, from_mapping, override
 from sctransformer.processes import run_interruptible
-from sctransformer.training.resume import NAME_VARIABLE, RESUME_VARIABLE, find_begun
+from sctransformer.training.resume import NAME_VARIABLE, RESUME_VARIABLE, find_resumable_run
 
 LAST_STAGE = "export"
 """An experiment ends with a bundle that is measured but not registered."""
@@ -110,7 +110,7 @@ def _interrupted(wanted: str) -> tuple[str, str, list[str]]:
 
     params = load_params()
     try:
-        _, run = find_begun(params.train.storage, wanted)
+        _, run = find_resumable_run(params.train.storage, wanted)
     except UserError as error:
         finished = finished_run(wanted)
         if finished is not None:

@@ -82,7 +82,7 @@ def start_run(params: Params) -> Iterator[TrainingRun]:
         UserError: the tracking store or the checkpoint storage cannot be used.
     """
     storage = params.train.storage
-    folder = resume.folder_of(storage, "probe")
+    folder = resume.run_folder(storage, "probe")
     folder.require_writable()
     folder.remove()
     for interrupted in resume.remove_orphans(storage, _has_ended):
@@ -96,8 +96,8 @@ def start_run(params: Params) -> Iterator[TrainingRun]:
         lineage = _logged_inputs(run_id, params, content)
         lock = layout.LOCK.read_bytes().decode() if lineage["dvc_lock_sha256"] else None
         manifest = RunManifest(run_id, name, content, lineage, _input_digests(), lock)
-        folder = resume.folder_of(storage, run_id)
-        resume.write_beginning(folder, manifest)
+        folder = resume.run_folder(storage, run_id)
+        resume.write_manifest(folder, manifest)
         yield TrainingRun(manifest, folder, _class_names())
 
 
@@ -112,15 +112,15 @@ def resume_run(params: Params, wanted: str) -> Iterator[TrainingRun]:
     Raises:
         UserError: there is no such run, it has ended, or its inputs have changed.
     """
-    folder, manifest = resume.find_begun(params.train.storage, wanted)
+    folder, manifest = resume.find_resumable_run(params.train.storage, wanted)
     for name, digest in _input_digests().items():
         if manifest.inputs.get(name) != digest:
             raise UserError(
                 f"{FILES[name]}: has changed since run {wanted!r} was started; restore the cells, network and "
                 "parameters it was started with, or start a new run."
             )
-    manifest = manifest.taken_up()
-    resume.write_beginning(folder, manifest)
+    manifest = manifest.with_this_process()
+    resume.write_manifest(folder, manifest)
     runs.reopen_run(manifest.run_id)
     runs.set_tags(manifest.run_id, _tags(params))
     with _closed(manifest.run_id):

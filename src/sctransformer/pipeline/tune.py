@@ -49,7 +49,7 @@ def main(space_file: Path, folder: Path, trials: int | None, minutes: float | No
     best: float | None = None
     try:
         if shared_folder is not None:
-            shared_folder.share(files)
+            shared_folder.upload_inputs(files)
         plan = SearchPlan(space, current_values(space, params), params.train.epochs, params.seed)
         found = search(train, plan, folder.resolve(), search_runs)
         status, best = "FINISHED", max((trial.score for trial in found if trial.score is not None), default=None)

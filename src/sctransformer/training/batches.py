@@ -1,4 +1,8 @@
-"""The cells of each step: order and hidden genes follow from (seed, phase, pass, step), whoever computes them."""
+"""Batches of training cells. Order, hidden genes and thinning follow from the seed, for any number of processes.
+
+torch's DistributedSampler draws a share of the cells for each process, so its batches change with the number of
+processes. Here each batch is drawn as a whole and then split.
+"""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,160 +14,171 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sctransformer.data.arrays import CellArrays, CellSource, take
-from sctransformer.training.distributed import World
-from sctransformer.training.objectives import kept_genes
-from sctransformer.training.stream import ChunkSlice, ShuffleStream, lanes, share
-from sctransformer.training.thinning import thinned
+from sctransformer.training.distributed import ProcessGroup
+from sctransformer.training.objectives import sample_shown_genes
+from sctransformer.training.stream import ChunkSlice, ShuffleStream, shuffle_streams, stream_range
+from sctransformer.training.thinning import thin_cells
 
-THINNING = 2
-"""Tells the random numbers with which counts are thinned from all others of a step."""
+_THINNING = 2
+"""Key of the random numbers of thinning, distinct from the others of a step."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One process's share of a batch."""
+    """The cells of one process in a batch."""
 
     index: int
-    """Of the step in its pass over the cells."""
+    """Number of the step in its pass over the cells."""
     size: int
     """Cells of the whole batch, over all processes."""
     rows_N: NDArray[np.int64]
-    """Of the cells of this share, their position among all cells."""
-    all_rows_N: NDArray[np.int64]
-    """The same of the whole batch."""
+    """Positions of the cells of this process among all cells."""
+    all_rows: NDArray[np.int64]
+    """Positions of the cells of the whole batch."""
     cells: CellArrays
     weight_N: Tensor
-    """1 for a cell, 0 where the share was padded to be no emptier than the others."""
+    """1 for a cell, 0 for padding: a process without cells of a batch gets one cell of zeros."""
     shown_NG: Tensor
-    """1 for a gene that is shown, 0 for one that is hidden, of the cells of this share."""
+    """1 for a gene that is shown, 0 for a hidden one, for the cells of this process."""
     hidden_G: Tensor
-    """In how many cells of the whole batch each gene is hidden."""
+    """Number of cells of the whole batch in which each gene is hidden."""
 
-    def split(self, parts: int) -> "Iterator[Batch]":
-        """The same in parts, of which each process has as many: objectives of the parts add up to that of the whole."""
-        for index in range(parts):
-            mine = np.arange(index, len(self.weight_N), parts)
-            weight_N = self.weight_N[mine]
-            if len(mine) == 0:
-                mine, weight_N = np.zeros(1, dtype=int), torch.zeros(1)
+    def split(self, n_parts: int) -> "Iterator[Batch]":
+        """Split into parts, the same number on each process; the objectives of the parts add up to the whole."""
+        for index in range(n_parts):
+            rows = np.arange(index, len(self.weight_N), n_parts)
+            weight_N = self.weight_N[rows]
+            if len(rows) == 0:
+                rows, weight_N = np.zeros(1, dtype=int), torch.zeros(1)
             yield replace(
                 self,
-                rows_N=self.rows_N[mine],
-                cells=self.cells.take(mine),
+                rows_N=self.rows_N[rows],
+                cells=self.cells.take(rows),
                 weight_N=weight_N,
-                shown_NG=self.shown_NG[mine],
+                shown_NG=self.shown_NG[rows],
             )
 
 
-def steps_a_pass(n_cells: int, batch_size: int) -> int:
-    """Steps in which all cells are seen once."""
+@dataclass(frozen=True)
+class Corruption:
+    """What is hidden from the model in training."""
+
+    hidden_share: float = 0.0
+    """Fraction of a cell's genes that is hidden."""
+    thinning: float = 0.0
+    """Largest fraction of a cell's counts that is removed."""
+
+
+def steps_per_pass(n_cells: int, batch_size: int) -> int:
+    """Number of batches in one pass over all cells."""
     return -(-n_cells // batch_size)
 
 
 def batches(
     parts: Sequence[CellSource],
     batch_size: int,
-    hidden_share: float,
+    corruption: Corruption,
     key: tuple[int, ...],
-    world: World,
-    first: int = 0,
-    thinning: float = 0.0,
+    group: ProcessGroup,
+    first_step: int = 0,
 ) -> Iterator[Batch]:
-    """All cells of `parts` once; their order, hidden genes and thinned counts are drawn for the whole batch.
+    """Iterate over the batches of one pass: each cell once, in random order.
 
-    So the result does not depend on the number of processes. Cells in memory come in an order in which each is as
-    likely as any other; cells that stay on disk as `training.stream` says. While a batch is computed the next is read.
+    Cells in memory are shuffled; cells on disk come in the order of `sctransformer.training.stream`. The next batch is
+    read in a thread while one is computed.
 
     Args:
-        parts: cells, in pieces.
-        batch_size: cells a step, over all processes; from disk a few more or less.
-        hidden_share: share of a cell's genes that is hidden.
-        key: seed, pass, and what else tells this pass from all others.
-        world: which share is this process's.
-        first: steps to pass over, which cost nothing.
-        thinning: largest share of a cell's counts that is taken away.
+        parts: the cells.
+        batch_size: cells per step over all processes; from disk it varies by a few cells.
+        corruption: hidden genes and removed counts.
+        key: seed, unique to this pass.
+        group: which part of each batch this process gets.
+        first_step: number of steps to skip, at no cost.
     """
-    drawn = _from_memory if all(part.in_memory for part in parts) else _from_disk
-    return _ahead(_altered(taken, hidden_share, thinning, key) for taken in drawn(parts, batch_size, key, world, first))
+    read = _read_memory if all(part.in_memory for part in parts) else _read_disk
+    loaded = read(parts, batch_size, key, group, first_step)
+    return _prefetch(_corrupt(one, corruption, key) for one in loaded)
 
 
 @dataclass(frozen=True)
-class _Taken:
-    """The cells of one process's share of a batch, as they were read."""
+class _Loaded:
+    """The cells of one process in a batch, as read."""
 
     index: int
-    rows_B: NDArray[np.int64]
-    """Of the whole batch, their position among all cells."""
-    mine_N: NDArray[np.int64]
-    """Of the cells of this share, their position in the batch."""
+    all_rows: NDArray[np.int64]
+    """Positions of the cells of the whole batch among all cells."""
+    places_N: NDArray[np.int64]
+    """Positions of the cells of this process in the batch."""
     cells: CellArrays
 
 
-def _from_memory(
-    parts: Sequence[CellSource], batch_size: int, key: tuple[int, ...], world: World, first: int
-) -> Iterator[_Taken]:
+def _read_memory(
+    parts: Sequence[CellSource], batch_size: int, key: tuple[int, ...], group: ProcessGroup, first_step: int
+) -> Iterator[_Loaded]:
     n_cells = sum(map(len, parts))
     order = np.random.default_rng(key).permutation(n_cells)
-    for index in range(first, steps_a_pass(n_cells, batch_size)):
+    for index in range(first_step, steps_per_pass(n_cells, batch_size)):
         rows = order[index * batch_size : (index + 1) * batch_size]
-        mine = np.arange(world.rank, len(rows), world.size)
-        cells = take(parts, rows[mine]) if len(mine) else _padding(parts[0].n_genes)
-        yield _Taken(index, rows, mine, cells)
+        places_N = np.arange(group.rank, len(rows), group.size)
+        cells = take(parts, rows[places_N]) if len(places_N) else _padding(parts[0].n_genes)
+        yield _Loaded(index, rows, places_N, cells)
 
 
-def _from_disk(
-    parts: Sequence[CellSource], batch_size: int, key: tuple[int, ...], world: World, first: int
-) -> Iterator[_Taken]:
-    """Lanes are dealt to processes in turn; a process holds one chunk of each of its lanes."""
+def _read_disk(
+    parts: Sequence[CellSource], batch_size: int, key: tuple[int, ...], group: ProcessGroup, first_step: int
+) -> Iterator[_Loaded]:
+    """Process r reads streams r, r + size, r + 2 size, ... and holds one chunk of each."""
     sizes = list(map(len, parts))
-    dealt, steps = lanes(sizes, key), steps_a_pass(sum(sizes), batch_size)
-    held: dict[int, tuple[int, CellSource]] = {}
+    streams, steps = shuffle_streams(sizes, key), steps_per_pass(sum(sizes), batch_size)
+    open_chunks: dict[int, tuple[int, CellSource]] = {}
 
-    def read(lane: ShuffleStream, piece: ChunkSlice) -> CellArrays:
-        number, chunk = held.get(lane.number, (-1, None))
+    def read(stream: ShuffleStream, piece: ChunkSlice) -> CellArrays:
+        number, chunk = open_chunks.get(stream.index, (-1, None))
         if chunk is None or number != piece.chunk.number:
             chunk = parts[piece.chunk.part].chunk(piece.chunk.start, piece.chunk.stop)
-            held[lane.number] = piece.chunk.number, chunk
-        return chunk.take(piece.inside_N)
+            open_chunks[stream.index] = piece.chunk.number, chunk
+        return chunk.take(piece.positions_N)
 
-    for index in range(first, steps):
-        rows, mine, taken, before = [], [], [], 0
-        for lane in dealt:
-            for piece in lane.pieces(*share(lane, len(dealt), index, steps)):
+    for index in range(first_step, steps):
+        rows, places, cells, size = [], [], [], 0
+        for stream in streams:
+            for piece in stream.slices(*stream_range(stream, len(streams), index, steps)):
                 rows.append(piece.rows_N)
-                if lane.number % world.size == world.rank:
-                    mine.append(np.arange(before, before + len(piece.inside_N)))
-                    taken.append(read(lane, piece))
-                before += len(piece.inside_N)
-        cells = _joined(taken) if taken else _padding(parts[0].n_genes)
-        yield _Taken(index, np.concatenate(rows), np.concatenate(mine) if mine else np.arange(0), cells)
+                if stream.index % group.size == group.rank:
+                    places.append(np.arange(size, size + len(piece.positions_N)))
+                    cells.append(read(stream, piece))
+                size += len(piece.positions_N)
+        loaded = _concatenate(cells) if cells else _padding(parts[0].n_genes)
+        yield _Loaded(index, np.concatenate(rows), np.concatenate(places) if places else np.arange(0), loaded)
 
 
-def _altered(taken: _Taken, hidden_share: float, thinning: float, key: tuple[int, ...]) -> Batch:
-    """The share of this process; hidden genes are drawn for the whole batch, thinned counts for each place in it."""
-    rows_B, mine_N = taken.rows_B, taken.mine_N
-    shown_BG = kept_genes(step_generator(*key, taken.index), len(rows_B), taken.cells.n_genes, hidden_share)
-    padded = len(mine_N) == 0  # compute, and count for nothing
+def _corrupt(loaded: _Loaded, corruption: Corruption, key: tuple[int, ...]) -> Batch:
+    """Hide genes, sampled for the whole batch, and thin counts, with one seed per place in the batch."""
+    all_rows, places_N, size = loaded.all_rows, loaded.places_N, len(loaded.all_rows)
+    generator = step_generator(*key, loaded.index)
+    all_shown = sample_shown_genes(generator, size, loaded.cells.n_genes, corruption.hidden_share)
+    padded = len(places_N) == 0
+    seeds = [(*key, loaded.index, _THINNING, int(place)) for place in places_N]
     return Batch(
-        index=taken.index,
-        size=len(rows_B),
-        rows_N=rows_B[:1] if padded else rows_B[mine_N],
-        all_rows_N=rows_B,
-        cells=thinned(taken.cells, thinning, [(*key, taken.index, THINNING, int(place)) for place in mine_N]),
-        weight_N=torch.zeros(1) if padded else torch.ones(len(mine_N)),
-        shown_NG=shown_BG[:1] if padded else shown_BG[mine_N],
-        hidden_G=len(rows_B) - shown_BG.sum(dim=0),
+        index=loaded.index,
+        size=size,
+        rows_N=all_rows[:1] if padded else all_rows[places_N],
+        all_rows=all_rows,
+        cells=thin_cells(loaded.cells, corruption.thinning, seeds),
+        weight_N=torch.zeros(1) if padded else torch.ones(len(places_N)),
+        shown_NG=all_shown[:1] if padded else all_shown[places_N],
+        hidden_G=size - all_shown.sum(dim=0),
     )
 
 
 def _padding(n_genes: int) -> CellArrays:
-    """A cell for a process without one: it must take part in the step."""
+    """A cell of zeros for a process without cells of a batch: every process must take part in each step."""
     return CellArrays(
         np.zeros((1, n_genes), dtype=np.float32), np.ones(1, dtype=np.float32), np.zeros(1, dtype=np.int64)
     )
 
 
-def _joined(parts: Sequence[CellArrays]) -> CellArrays:
+def _concatenate(parts: Sequence[CellArrays]) -> CellArrays:
     return CellArrays(
         np.concatenate([part.counts_NG for part in parts]),
         np.concatenate([part.library_size_N for part in parts]),
@@ -171,16 +186,16 @@ def _joined(parts: Sequence[CellArrays]) -> CellArrays:
     )
 
 
-def _ahead(drawn: Iterator[Batch]) -> Iterator[Batch]:
-    """The same, the next one always under way in a thread of its own."""
+def _prefetch(source: Iterator[Batch]) -> Iterator[Batch]:
+    """Read the next batch in a thread while the current one is used."""
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-        following = pool.submit(next, drawn, None)
+        following = pool.submit(next, source, None)
         while (batch := following.result()) is not None:
-            following = pool.submit(next, drawn, None)
+            following = pool.submit(next, source, None)
             yield batch
 
 
 def step_generator(*key: int) -> torch.Generator:
-    """A generator for one step, from numbers that no other step has."""
+    """A random generator for one step, seeded with numbers that no other step has."""
     state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state) & (2**63 - 1))

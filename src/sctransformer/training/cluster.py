@@ -1,4 +1,4 @@
-"""Training on Ray: workers, checkpoints, restarts."""
+"""Training on Ray Train: workers, checkpoints, restarts."""
 
 import dataclasses
 import functools
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")  # needs the dashboard agent, which is not installed
-os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process that would tell us what we do not ask
-os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")  # the controller takes reports in at this pace
+os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # an extra process that is not used
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")  # the interval at which the controller reads reports
 
 import pyarrow.fs
 import ray.train
@@ -29,17 +29,17 @@ from sctransformer.model import PriorBiasedTransformer
 from sctransformer.training.checkpoint import Checkpoint, load_checkpoint, require_same_run, save_checkpoint
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.execution import Execution
-from sctransformer.training.loop import fit
 from sctransformer.training.ray_connection import connection, on_cluster, require_resources  # before ray is imported
 from sctransformer.training.report import EpochReport, NonFiniteLossError
 from sctransformer.training.run_folder import RunFolder
+from sctransformer.training.trainer import Callbacks, Trainer
 from sctransformer.training.workers import Workers
 
 FAILURE = "failure.json"
-"""File of a run's folder that says why to go on makes no sense: workers that find it do nothing."""
+"""File in the run's folder with an error that a restart would repeat; restarted workers that find it stop."""
 _END = None
-_MIDWAY = {"midway": True}
-"""What is reported with a checkpoint in the middle of an epoch."""
+_WITHIN_EPOCH = {"midway": True}
+"""Metrics that are reported with a checkpoint within an epoch."""
 
 Files = Mapping[str, Path]
 
@@ -65,57 +65,57 @@ def fit_on_ray(
     on_epoch: Callable[[EpochReport], None],
     resume: bool = False,
 ) -> Checkpoint:
-    """Train with Ray Train; lost workers are replaced and go on from the last committed checkpoint.
+    """Train with Ray Train; lost workers are replaced and resume from the last committed checkpoint.
 
-    Connects to the cluster of RAY_ADDRESS, else starts Ray on this machine.
+    Connects to the cluster of RAY_ADDRESS, or starts Ray on this machine.
 
     Args:
-        task: model, cells, optimisation.
+        task: model, cells, optimization.
         workers: processes; with several, gradients are averaged with gloo (CPU) or NCCL (GPU).
-        folder: for checkpoints, seen by all workers; removed by whoever has put the result away.
-        on_epoch: called here, in this process, once for each epoch, in order, whatever was restarted.
-        resume: go on from the last whole checkpoint in `folder`, if there is one.
+        folder: checkpoints, in a storage that all workers reach; the caller removes it.
+        on_epoch: called in this process once per epoch, in order, also after restarts.
+        resume: resume from the last valid checkpoint in `folder`, if there is one.
 
     Returns:
         The last checkpoint; its `best` are the best weights by validation macro-F1.
 
     Raises:
-        NonFiniteLossError: the loss is no number any more; nothing was tried again, for it would be the same.
-        UserError: the workers cannot be had, the checkpoint belongs to another run, or training failed more often than
-            `workers.max_restarts` allows.
+        NonFiniteLossError: the loss is not finite; training is not restarted, since it would fail again.
+        UserError: the workers cannot be scheduled, the checkpoint belongs to another run, or training failed more often
+            than `workers.max_restarts`.
     """
     folder.require_writable()
-    begin: str | None = None
+    start_from: str | None = None
     if resume:
         folder.remove_file(FAILURE)
-        folder.clean()
-        found = folder.take_newest()
+        folder.prune_checkpoints()
+        found = folder.claim_newest_checkpoint()
         if found is not None:
-            begin = found[0]
+            start_from = found[0]
             require_same_run(found[1], task.make_model(task.files), task.config)
     with connection():
         require_resources(workers.minimum or workers.count, workers.cpus, workers.gpus)
-        if on_cluster():  # its nodes do not see this machine's files
-            folder.share(task.files)
-        return _fit(task, workers, folder, on_epoch, begin)
+        if on_cluster():  # its nodes cannot read this machine's files
+            folder.upload_inputs(task.files)
+        return _fit(task, workers, folder, on_epoch, start_from)
 
 
 def _fit(
-    task: Task, workers: Workers, folder: RunFolder, on_epoch: Callable[[EpochReport], None], begin: str | None
+    task: Task, workers: Workers, folder: RunFolder, on_epoch: Callable[[EpochReport], None], start_from: str | None
 ) -> Checkpoint:
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})  # lost only with this process's node
+    queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})  # on the node of this process
     listener = _Listener(queue, on_epoch)
     listener.start()
     try:
-        fitting = _Fitting(_trainer(task, workers, folder, queue, begin))
+        fitting = _FitThread(_trainer(task, workers, folder, queue, start_from))
         fitting.start()
         while fitting.is_alive():
-            fitting.join(0.2)  # so that Ctrl-C is heard
-        folder.clean()  # a worker that was killed leaves a folder that nobody knows of
-        reason = folder.read(FAILURE)
-        if reason is not None:
-            raise _failure(reason)
+            fitting.join(0.2)  # a join without timeout would delay Ctrl-C
+        folder.prune_checkpoints()  # a killed worker leaves an incomplete checkpoint
+        failure = folder.read_json(FAILURE)
+        if failure is not None:
+            raise _as_error(failure)
         if isinstance(fitting.error, ray.train.TrainingFailedError):
             raise UserError(f"training failed: {_root_cause(fitting.error)}.") from fitting.error
         if fitting.error is not None:
@@ -132,13 +132,13 @@ def _fit(
     return last[1]
 
 
-def _trainer(task: Task, workers: Workers, folder: RunFolder, queue: Queue, begin: str | None) -> TorchTrainer:
+def _trainer(task: Task, workers: Workers, folder: RunFolder, queue: Queue, start_from: str | None) -> TorchTrainer:
     resources = {"CPU": workers.cpus} | ({"GPU": 1} if workers.gpus else {})
     filesystem = None if folder.is_local else pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(folder.filesystem))
     count = workers.count if workers.minimum is None else (workers.minimum, workers.count)
     return TorchTrainer(
         _train_worker,
-        train_loop_config={"task": task, "folder": folder.url, "begin": begin, "shared": on_cluster()},
+        train_loop_config={"task": task, "folder": folder.url, "start_from": start_from, "uploaded": on_cluster()},
         torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=count,
@@ -152,7 +152,7 @@ def _trainer(task: Task, workers: Workers, folder: RunFolder, queue: Queue, begi
             storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=workers.max_restarts),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
-            callbacks=[_Forward(queue)],
+            callbacks=[_ForwardReports(queue)],
         ),
     )
 
@@ -161,54 +161,48 @@ def _train_worker(settings: dict[str, Any]) -> None:
     """Runs in each worker."""
     task: Task = settings["task"]
     folder = RunFolder(*settings["folder"].rsplit("/", maxsplit=1))
-    if folder.read(FAILURE) is not None:
-        return  # started again after a failure that would come again
+    if folder.read_json(FAILURE) is not None:
+        return  # restarted after a failure that would happen again
     try:
-        files = folder.shared(task.files) if settings["shared"] else task.files
+        files = folder.fetch_inputs(task.files) if settings["uploaded"] else task.files
         cells = task.load_cells(files)
         torch.manual_seed(task.config.seed)
-        fit(
-            task.make_model(files),
-            cells.training,
-            cells.validation,
-            task.config,
-            on_epoch=lambda report, state: _report(dataclasses.asdict(report), state),
-            resume=_last_checkpoint(folder, settings["begin"]),
-            device=get_device(),
-            unlabelled=cells.unlabelled,
-            execution=task.execution,
-            on_checkpoint=functools.partial(_report, _MIDWAY),
+        callbacks = Callbacks(
+            on_epoch_end=lambda report, checkpoint: _report(dataclasses.asdict(report), checkpoint),
+            on_checkpoint=functools.partial(_report, _WITHIN_EPOCH),
         )
-    except NonFiniteLossError as error:  # in all workers at once, for they know each other's losses
+        trainer = Trainer(task.make_model(files), cells, task.config, task.execution, get_device(), callbacks)
+        trainer.fit(resume=_last_checkpoint(folder, settings["start_from"]))
+    except NonFiniteLossError as error:  # raised in all workers at once: they share the loss
         if ray.train.get_context().get_world_rank() == 0:
             content = {"epoch": error.epoch, "step": error.step, "rows": error.rows}
-            folder.write(FAILURE, {"message": str(error), "non_finite": content})
+            folder.write_json(FAILURE, {"message": str(error), "non_finite": content})
     except UserError as error:
-        folder.write(FAILURE, {"message": str(error)})
+        folder.write_json(FAILURE, {"message": str(error)})
         raise
 
 
-def _last_checkpoint(folder: RunFolder, begin: str | None) -> Checkpoint | None:
-    """Of this call of the trainer, else the one to begin with."""
-    held = ray.train.get_checkpoint()
-    if held is not None:
-        with held.as_directory() as local:
+def _last_checkpoint(folder: RunFolder, start_from: str | None) -> Checkpoint | None:
+    """The last checkpoint before a restart, else the one to start from."""
+    latest = ray.train.get_checkpoint()
+    if latest is not None:
+        with latest.as_directory() as local:
             return load_checkpoint(Path(local))
-    return None if begin is None else folder.read_checkpoint(begin)
+    return None if start_from is None else folder.read_checkpoint(start_from)
 
 
-def _report(metrics: dict[str, Any], state: Checkpoint) -> None:
-    """Rank 0 gives the checkpoint; the call is a barrier for all."""
+def _report(metrics: dict[str, Any], checkpoint: Checkpoint) -> None:
+    """Report to Ray Train, a barrier for all workers; rank 0 adds the checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = None
+        saved = None
         if ray.train.get_context().get_world_rank() == 0:
-            save_checkpoint(state, Path(folder))
-            checkpoint = RayCheckpoint.from_directory(folder)
-        ray.train.report(metrics, checkpoint=checkpoint)
+            save_checkpoint(checkpoint, Path(folder))
+            saved = RayCheckpoint.from_directory(folder)
+        ray.train.report(metrics, checkpoint=saved)
 
 
-class _Fitting(threading.Thread):
-    """The call of `fit`, beside the main thread: in it Ray would take Ctrl-C for itself, and end with success."""
+class _FitThread(threading.Thread):
+    """`TorchTrainer.fit` in a thread: in the main thread Ray handles Ctrl-C itself and reports success."""
 
     def __init__(self, trainer: TorchTrainer) -> None:
         super().__init__(daemon=True)
@@ -222,22 +216,22 @@ class _Fitting(threading.Thread):
             self.error = error
 
 
-class _Forward(UserCallback):
+class _ForwardReports(UserCallback):
     """Sends each committed epoch from Ray's controller to the process that called `fit_on_ray`."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: RayCheckpoint | None) -> None:
-        if metrics[0] != _MIDWAY:
+        if metrics[0] != _WITHIN_EPOCH:
             self._queue.put(metrics[0])
 
 
 class _Listener(threading.Thread):
-    """Hands epochs on until the end; an epoch that a restarted worker repeats is passed over."""
+    """Calls `on_epoch` for each report until the end; epochs that a restarted worker repeats are skipped."""
 
     failure: Exception | None = None
-    """What `on_epoch` raised. It is called no more then, but training goes on: figures are less than weights."""
+    """Error of `on_epoch`, which is not called again. Training continues: weights matter more than metrics."""
 
     def __init__(self, queue: Queue, on_epoch: Callable[[EpochReport], None]) -> None:
         super().__init__(daemon=True)
@@ -256,11 +250,11 @@ class _Listener(threading.Thread):
                     self.failure = error
 
 
-def _failure(reason: dict[str, Any]) -> Exception:
-    found = reason.get("non_finite")
+def _as_error(failure: dict[str, Any]) -> Exception:
+    found = failure.get("non_finite")
     if found is None:
-        return UserError(reason["message"])
-    return NonFiniteLossError(reason["message"], found["epoch"], found["step"], found["rows"])
+        return UserError(failure["message"])
+    return NonFiniteLossError(failure["message"], found["epoch"], found["step"], found["rows"])
 
 
 def _root_cause(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Which of how many processes this is, and what they do together."""
+"""Collective operations over the processes that train together."""
 
 from dataclasses import dataclass
 
@@ -8,34 +8,34 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class World:
-    """Which of how many processes this is."""
+class ProcessGroup:
+    """The default process group of torch.distributed; a single process where it is not initialized."""
 
     rank: int = 0
     size: int = 1
 
     @classmethod
-    def current(cls) -> "World":
-        """From torch.distributed where it runs, else one process."""
+    def current(cls) -> "ProcessGroup":
+        """The group of this process."""
         if dist.is_available() and dist.is_initialized():
             return cls(dist.get_rank(), dist.get_world_size())
         return cls()
 
-    def total(self, values: Tensor) -> Tensor:
-        """Sum over all processes."""
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum over all processes, in place."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
 
-    def most(self, value: float, device: torch.device) -> float:
-        """Largest of a figure over all processes."""
+    def max(self, value: float, device: torch.device) -> float:
+        """Maximum over all processes."""
         held = torch.tensor(value, dtype=torch.float64, device=device)
         if self.size > 1:
             dist.all_reduce(held, op=dist.ReduceOp.MAX)
         return float(held)
 
-    def gathered(self, values: Tensor) -> Tensor:
-        """Concatenation over all processes, rank 0 first; every process gives as many rows."""
+    def gather(self, values: Tensor) -> Tensor:
+        """Concatenation over all processes in the order of ranks; each process has the same number of rows."""
         if self.size == 1:
             return values
         parts = [torch.empty_like(values) for _ in range(self.size)]

@@ -1,4 +1,4 @@
-"""How much memory this process has taken at most."""
+"""Peak memory of this process."""
 
 import resource
 import sys
@@ -9,11 +9,11 @@ import torch
 _STATUS = Path("/proc/self/status")
 
 
-def most_resident_mib() -> float:
-    """Largest resident memory of this process up to now.
+def peak_resident_mib() -> float:
+    """Largest resident memory of this process so far.
 
-    Read from /proc where there is one: what `getrusage` says is not reset when a process becomes another program, so a
-    worker would show its parent's peak.
+    Read from /proc where it exists: `getrusage` keeps the peak across `exec`, so a worker would report the peak of its
+    parent.
     """
     try:
         for line in _STATUS.read_text().splitlines():
@@ -21,10 +21,10 @@ def most_resident_mib() -> float:
                 return int(line.split()[1]) / 1024
     except OSError:
         pass
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def most_allocated_mib(device: torch.device) -> float | None:
-    """Most memory that torch had on a GPU up to now; None for a CPU."""
+def peak_gpu_mib(device: torch.device) -> float | None:
+    """Largest memory that torch has allocated on a GPU so far; None for a CPU."""
     return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None

@@ -1,4 +1,4 @@
-"""Runs that began and have not ended well: what they began with, whether they still train, how they are found."""
+"""Manifests of training runs: what a run was started with, whether it is running, and how to find it for resuming."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from sctransformer.processes import ProcessIdentity
 from sctransformer.training.run_folder import RunFolder, runs_in
 
 RESUME_VARIABLE = "SCTRANSFORMER_RESUME"
-"""Tells the training stage the id of the run to go on with."""
+"""Environment variable of the training stage: ID of the run to resume."""
 NAME_VARIABLE = "SCTRANSFORMER_RUN_NAME"
-"""Tells the training stage how its run is called."""
-BEGINNING = "run.json"
-"""File of a run's folder that says how it began."""
+"""Environment variable of the training stage: name of the run."""
+MANIFEST = "run.json"
+"""File of the manifest in the folder of a run."""
 _PREFIX = "train-"
 
 
@@ -25,82 +25,86 @@ def _this_process() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class RunManifest:
-    """How a run began."""
+    """What a run was started with."""
 
     run_id: str
     name: str
     params: dict[str, Any]
     """All of params.yaml."""
     lineage: dict[str, Any]
-    """Of the model to come."""
+    """Lineage of the model that the run trains."""
     inputs: dict[str, str]
     """SHA-256 of each file that training reads."""
     dvc_lock: str | None = None
-    """Content of dvc.lock, whose digest stands in the lineage; None: there was no such file."""
+    """Content of dvc.lock, whose digest is in the lineage; None if the file did not exist."""
     process: dict[str, Any] = field(default_factory=_this_process)
     """The process that trains it; see `ProcessIdentity`."""
 
     @property
-    def trains_here(self) -> bool:
+    def is_running(self) -> bool:
         """Whether the process that trains this run is known to be running on this machine."""
         return ProcessIdentity.from_json(self.process).is_alive() is True
 
-    def taken_up(self) -> "RunManifest":
-        """The same, with this process as the one that trains."""
+    def with_this_process(self) -> "RunManifest":
+        """A copy that names this process as the one that trains."""
         return dataclasses.replace(self, process=_this_process())
 
 
-def folder_of(storage: str | Path, run_id: str) -> RunFolder:
-    """Where a run keeps its checkpoints."""
+def run_folder(storage: str | Path, run_id: str) -> RunFolder:
+    """The folder of a run."""
     return RunFolder(storage, f"{_PREFIX}{run_id}")
 
 
-def write_beginning(folder: RunFolder, beginning: RunManifest) -> None:
-    """Keep how a run began."""
-    folder.write(BEGINNING, dataclasses.asdict(beginning))
+def write_manifest(folder: RunFolder, manifest: RunManifest) -> None:
+    """Write the manifest of a run into its folder."""
+    folder.write_json(MANIFEST, dataclasses.asdict(manifest))
 
 
-def begun_in(storage: str | Path) -> list[tuple[RunFolder, RunManifest]]:
-    """Runs whose checkpoints are still kept."""
+def stored_runs(storage: str | Path) -> list[tuple[RunFolder, RunManifest]]:
+    """All runs with a folder in the storage."""
     found = []
     for name in runs_in(storage):
-        content = RunFolder(storage, name).read(BEGINNING) if name.startswith(_PREFIX) else None
+        content = RunFolder(storage, name).read_json(MANIFEST) if name.startswith(_PREFIX) else None
         if content is not None:
             found.append((RunFolder(storage, name), RunManifest(**content)))
     return found
 
 
-def find_begun(storage: str | Path, wanted: str) -> tuple[RunFolder, RunManifest]:
-    """The run with this id, beginning of an id, or name, to go on with.
+def find_resumable_run(storage: str | Path, wanted: str) -> tuple[RunFolder, RunManifest]:
+    """Find a run to resume.
+
+    Args:
+        storage: where runs have their folders.
+        wanted: ID of the run, start of its ID, or its name.
 
     Raises:
-        UserError: there is none, there are several, or it still trains.
+        UserError: no run or several runs match, or the run is still running.
     """
-    there = begun_in(storage)
-    exact = [pair for pair in there if wanted in (pair[1].run_id, pair[1].name)]
-    found = exact or [pair for pair in there if pair[1].run_id.startswith(wanted)]
+    stored = stored_runs(storage)
+    exact = [pair for pair in stored if wanted in (pair[1].run_id, pair[1].name)]
+    found = exact or [pair for pair in stored if pair[1].run_id.startswith(wanted)]
     if len(found) != 1:
-        names = ", ".join(f"{run.run_id[:8]} ({run.name})" for _, run in found or there)
-        problem = f"{len(found)} runs are called so" if found else "no checkpoints of such a run are kept"
-        raise UserError(f"run {wanted!r} cannot be resumed: {problem} in {storage}; there are: {names or 'none'}.")
-    if found[0][1].trains_here:
-        raise UserError(f"run {wanted!r} cannot be resumed: process {found[0][1].process['pid']} still trains it.")
+        names = ", ".join(f"{run.run_id[:8]} ({run.name})" for _, run in found or stored)
+        problem = f"{len(found)} runs match" if found else "no run with checkpoints matches"
+        raise UserError(f"run {wanted!r} cannot be resumed: {problem} in {storage}; choose one of: {names or 'none'}.")
+    if found[0][1].is_running:
+        raise UserError(f"run {wanted!r} cannot be resumed: process {found[0][1].process['pid']} is still training it.")
     return found[0]
 
 
 def remove_orphans(storage: str | Path, has_ended: Callable[[str], bool]) -> list[RunManifest]:
-    """Remove what no run will ask for: folders of runs that ended well or have no checkpoint to go on from.
+    """Remove the folders of runs that cannot be resumed: they have ended, or have no checkpoint.
 
     Args:
-        storage: where runs keep their folders.
-        has_ended: whether the run with an id ended well, or is no more.
+        storage: where runs have their folders.
+        has_ended: whether the run with an ID has finished successfully or was deleted.
 
     Returns:
         Runs that can be resumed.
     """
     resumable = []
-    for folder, run in begun_in(storage):
-        if run.trains_here:
+    for folder, run in stored_runs(storage):
+        if run.is_running:
             continue
         if has_ended(run.run_id) or folder.newest_checkpoint() is None:
             folder.remove()

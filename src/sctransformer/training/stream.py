@@ -1,8 +1,8 @@
-"""The order in which cells that stay on disk are seen: random, in chunks, each process reading its own.
+"""The order of cells that are read from disk: a chunked shuffle, in which each process reads its own chunks.
 
-Cells are dealt to lanes in chunks of neighbours, the chunks in an order drawn anew for each pass. A batch takes a share
-of every lane, so it mixes cells of as many places of the file as there are lanes, and a process reads the chunks of its
-lanes alone. What a batch holds does not depend on the number of processes: only who computes which part of it does.
+The cells are cut into chunks of neighbours. For each pass the chunks are shuffled and dealt to shuffle streams. A batch
+takes a fraction of every stream, so it mixes cells from as many places of the file as there are streams, and a process
+reads the chunks of its streams only. The batches do not depend on the number of processes.
 """
 
 import functools
@@ -13,16 +13,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-CHUNK = 128
-"""Cells of a chunk, at most."""
-LANES = 64
-"""Chunks that are open at once, over all processes: the buffer holds no more than LANES * CHUNK cells."""
-_ORDER, _WITHIN = 11, 12
-"""Keys of the random numbers here, apart from those of batches."""
+CHUNK_CELLS = 128
+"""Maximum number of cells per chunk."""
+MAX_STREAMS = 64
+"""Maximum number of streams over all processes. Each holds one chunk, so the buffer is MAX_STREAMS * CHUNK_CELLS."""
+_CHUNK_ORDER, _CELL_ORDER = 11, 12
+"""Keys of the random numbers here, distinct from those of batches."""
 
 
 class Chunk(NamedTuple):
-    """Neighbours in one of the parts."""
+    """Neighbouring cells of one part."""
 
     number: int
     part: int
@@ -33,81 +33,81 @@ class Chunk(NamedTuple):
 
 
 class ChunkSlice(NamedTuple):
-    """Cells of one chunk that go into one batch."""
+    """The cells of a chunk that belong to one batch."""
 
     chunk: Chunk
-    inside_N: NDArray[np.int64]
-    """Their positions in the chunk."""
+    positions_N: NDArray[np.int64]
+    """Positions in the chunk."""
 
     @property
     def rows_N(self) -> NDArray[np.int64]:
-        """Their positions among the cells of all parts."""
-        return self.inside_N + self.chunk.first_row
+        """Positions among the cells of all parts."""
+        return self.positions_N + self.chunk.first_row
 
 
 @dataclass(frozen=True)
 class ShuffleStream:
-    """Chunks that are gone through one after another."""
+    """Chunks in shuffled order; the cells of each chunk are shuffled too."""
 
-    number: int
+    index: int
     chunks: Sequence[Chunk]
     key: tuple[int, ...]
+    """Seed of the order of cells within chunks."""
 
     def __len__(self) -> int:
-        return int(self._ends_C[-1])
+        return int(self._chunk_ends[-1])
 
-    def pieces(self, begin: int, end: int) -> list[ChunkSlice]:
-        """The cells from position `begin` to before `end` of this lane."""
+    def slices(self, start: int, stop: int) -> list[ChunkSlice]:
+        """The cells from position `start` up to `stop`, as slices of chunks."""
         found = []
-        index = int(np.searchsorted(self._ends_C, begin, side="right"))
-        while begin < end:
-            chunk, after = self.chunks[index], int(self._ends_C[index])
+        index = int(np.searchsorted(self._chunk_ends, start, side="right"))
+        while start < stop:
+            chunk, end = self.chunks[index], int(self._chunk_ends[index])
             size = chunk.stop - chunk.start
-            first, last = begin - (after - size), min(end - (after - size), size)
-            found.append(ChunkSlice(chunk, _order_within(self.key, chunk.number, size)[first:last]))
-            begin, index = after, index + 1
+            first, last = start - (end - size), min(stop - (end - size), size)
+            found.append(ChunkSlice(chunk, _cell_order(self.key, chunk.number, size)[first:last]))
+            start, index = end, index + 1
         return found
 
     @functools.cached_property
-    def _ends_C(self) -> NDArray[np.int64]:
+    def _chunk_ends(self) -> NDArray[np.int64]:
         return np.cumsum([chunk.stop - chunk.start for chunk in self.chunks])
 
 
-@functools.lru_cache(maxsize=2 * LANES)
-def _order_within(key: tuple[int, ...], number: int, size: int) -> NDArray[np.int64]:
-    return np.random.default_rng((*key, _WITHIN, number)).permutation(size)
+@functools.lru_cache(maxsize=2 * MAX_STREAMS)
+def _cell_order(key: tuple[int, ...], chunk_number: int, size: int) -> NDArray[np.int64]:
+    return np.random.default_rng((*key, _CELL_ORDER, chunk_number)).permutation(size)
 
 
-def lanes(sizes: Sequence[int], key: tuple[int, ...]) -> list[ShuffleStream]:
-    """All cells dealt to lanes, for one pass over them.
+def shuffle_streams(sizes: Sequence[int], key: tuple[int, ...]) -> list[ShuffleStream]:
+    """Deal all cells to shuffle streams, for one pass over them.
 
     Args:
-        sizes: cells of each part.
-        key: seed, pass, and what else tells this pass from all others.
+        sizes: number of cells per part.
+        key: seed, unique to this pass.
     """
     total = sum(sizes)
-    rows = max(1, min(CHUNK, -(-total // LANES)))
+    chunk_cells = max(1, min(CHUNK_CELLS, -(-total // MAX_STREAMS)))
     chunks: list[Chunk] = []
     offset = 0
     for part, size in enumerate(sizes):
-        for start in range(0, size, rows):
-            chunks.append(Chunk(len(chunks), part, start, min(start + rows, size), offset + start))
+        for start in range(0, size, chunk_cells):
+            chunks.append(Chunk(len(chunks), part, start, min(start + chunk_cells, size), offset + start))
         offset += size
-    order = np.random.default_rng((*key, _ORDER)).permutation(len(chunks))
-    count = min(LANES, len(chunks))
-    return [ShuffleStream(lane, [chunks[index] for index in order[lane::count]], key) for lane in range(count)]
+    order = np.random.default_rng((*key, _CHUNK_ORDER)).permutation(len(chunks))
+    count = min(MAX_STREAMS, len(chunks))
+    return [ShuffleStream(index, [chunks[chunk] for chunk in order[index::count]], key) for index in range(count)]
 
 
-def share(lane: ShuffleStream, count: int, step: int, steps: int) -> tuple[int, int]:
-    """Which cells of a lane the batch of a step takes, first and one past the last.
+def stream_range(stream: ShuffleStream, n_streams: int, step: int, steps: int) -> tuple[int, int]:
+    """The positions of a stream that belong to the batch of a step, start and stop.
 
-    Lanes are out of step with one another by a `count`-th of a cell, so that batches differ in size by a cell or so
-    (Hermite's identity: the floors of x + i/n, i = 0 ... n-1, add up to the floor of n x) while every lane is gone
-    through from its first cell to its last in the same number of steps.
+    Stream i is shifted by i / n_streams of a cell, so batch sizes differ by about one cell (Hermite's identity:
+    floor(x) + floor(x + 1/n) + ... + floor(x + (n - 1)/n) = floor(n x)), and each stream is read once in `steps` steps.
     """
-    size = len(lane)
+    size = len(stream)
 
-    def reached(done: int) -> int:
-        return (size * done * count + lane.number * steps) // (steps * count)
+    def position(steps_done: int) -> int:
+        return (size * steps_done * n_streams + stream.index * steps) // (steps * n_streams)
 
-    return reached(step), reached(step + 1)
+    return position(step), position(step + 1)

@@ -1,4 +1,4 @@
-"""Cells as less deep sequencing would have seen them: augmentation for a model that meets cells of other depth."""
+"""Thinning of counts: data augmentation for a model that is applied to cells of other sequencing depths."""
 
 from collections.abc import Sequence
 
@@ -13,40 +13,40 @@ def thin(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Keep each molecule with the same probability (binomial thinning).
 
-    What remains is distributed like the counts of a library that was sequenced less deeply. So is what lies outside the
-    panel, for the library size.
+    The result is distributed like the counts of a less deeply sequenced library. Counts outside the panel are thinned
+    too, for the library size.
 
     Args:
         counts_NG: raw counts, cells x genes of the panel.
         library_size_N: counts of the whole cell.
-        kept: the probability.
-        rng: what is drawn.
+        kept: probability of keeping a molecule.
+        rng: random generator.
 
     Returns:
-        Counts and library sizes that are left.
+        Thinned counts and library sizes.
     """
-    elsewhere_N = np.maximum(library_size_N - counts_NG.sum(axis=1), 0.0)
-    left_NG = rng.binomial(np.rint(counts_NG).astype(np.int64), kept).astype(np.float32)
-    left_elsewhere_N = rng.binomial(np.rint(elsewhere_N).astype(np.int64), kept)
-    return left_NG, left_NG.sum(axis=1) + left_elsewhere_N.astype(np.float32)
+    outside_N = np.maximum(library_size_N - counts_NG.sum(axis=1), 0.0)
+    thinned_NG = rng.binomial(np.rint(counts_NG).astype(np.int64), kept).astype(np.float32)
+    thinned_outside_N = rng.binomial(np.rint(outside_N).astype(np.int64), kept)
+    return thinned_NG, thinned_NG.sum(axis=1) + thinned_outside_N.astype(np.float32)
 
 
-def thinned(cells: CellArrays, most: float, seeds: Sequence[tuple[int, ...]]) -> CellArrays:
-    """Thin each cell by a share of its own.
+def thin_cells(cells: CellArrays, max_removed: float, seeds: Sequence[tuple[int, ...]]) -> CellArrays:
+    """Thin each cell by a fraction of its own.
 
     Args:
         cells: raw counts.
-        most: largest share of a cell's counts that is taken away; drawn evenly between 0 and this.
-        seeds: numbers that decide what is drawn, one sequence a cell; cells beyond stay as they are.
+        max_removed: the fraction of counts that is removed is uniform between 0 and this.
+        seeds: one seed per cell; cells without a seed are not changed.
 
     Returns:
-        New cells, or the same ones if nothing is to be taken away.
+        New cells, or `cells` itself if `max_removed` is 0.
     """
-    if most == 0.0:
+    if max_removed == 0.0:
         return cells
     counts_NG, library_size_N = cells.counts_NG.copy(), cells.library_size_N.copy()
-    for row, seed in enumerate(seeds):
-        rng, one = np.random.default_rng(seed), slice(row, row + 1)
-        kept = 1.0 - rng.uniform(0.0, most)
-        counts_NG[one], library_size_N[one] = thin(cells.counts_NG[one], cells.library_size_N[one], kept, rng)
+    for index, seed in enumerate(seeds):
+        rng, row = np.random.default_rng(seed), slice(index, index + 1)
+        kept = 1.0 - rng.uniform(0.0, max_removed)
+        counts_NG[row], library_size_N[row] = thin(cells.counts_NG[row], cells.library_size_N[row], kept, rng)
     return CellArrays(counts_NG, library_size_N, cells.labels_N)

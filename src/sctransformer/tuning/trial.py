@@ -14,9 +14,9 @@ from sctransformer.prior.network import read_network_table
 from sctransformer.training.build import build_from_params
 from sctransformer.training.checkpoint import Checkpoint
 from sctransformer.training.config import TrainConfig
-from sctransformer.training.loop import fit
 from sctransformer.training.report import EpochReport
 from sctransformer.training.run_folder import RunFolder
+from sctransformer.training.trainer import Callbacks, Trainer
 from sctransformer.tuning.search import EPOCH, Report
 
 
@@ -33,7 +33,7 @@ def run_trial(
         shared_folder: folder to which `files` were uploaded; None if trials run on that machine.
     """
     if shared_folder is not None:
-        files = shared_folder.shared(files)
+        files = shared_folder.fetch_inputs(files)
     torch.set_num_threads(1)
     params = with_values(params, values)
     cells = load_training_cells(files["cells"])
@@ -41,16 +41,10 @@ def run_trial(
     network = read_network_table(files["network"], params.prior.confidence)
     model = build_from_params(params, pd.read_parquet(files["panel"]), network, n_classes, params.seed)
 
-    def on_epoch(epoch: EpochReport, checkpoint: Checkpoint) -> None:
+    def on_epoch_end(epoch: EpochReport, checkpoint: Checkpoint) -> None:
         if epoch.phase == "supervised":
             metrics = {name: value for name, value in epoch.metrics().items() if name.startswith(("val_", "train_"))}
             report(metrics | {EPOCH: epoch.epoch - params.train.pretrain_epochs + 1})
 
-    fit(
-        model,
-        cells.training,
-        cells.validation,
-        params.train.part(TrainConfig, seed=params.seed),
-        on_epoch,
-        unlabelled=cells.unlabelled,
-    )
+    config = params.train.part(TrainConfig, seed=params.seed)
+    Trainer(model, cells, config, callbacks=Callbacks(on_epoch_end)).fit()

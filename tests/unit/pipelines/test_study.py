@@ -29,13 +29,13 @@ from pipelines.study.models import pretrain, train
 from pipelines.study.pool import alone_in, parallel_map
 from pipelines.study.record import Record
 from sctransformer._constants import OBS
-from sctransformer.data.arrays import CellArrays
+from sctransformer.data.arrays import CellArrays, TrainingCells
 from sctransformer.data.cells import CellFile
 from sctransformer.errors import UserError
 from sctransformer.evaluation.baselines import fitted_celltypist, fitted_logistic_regression
 from sctransformer.files import write_json
 from sctransformer.training.config import TrainConfig
-from sctransformer.training.loop import fit
+from sctransformer.training.trainer import Trainer
 from tests.conftest import arrays, reference_folder, simulated_cells, small_model
 from tests.unit.pipelines.study_files import SYMBOLS, study_content, write_study
 from tests.unit.pipelines.study_tasks import half
@@ -318,7 +318,7 @@ def test_wide_logistic_regression_says_what_it_chose() -> None:
     assert set(chosen) == {"C", "folds", "standardised", "balanced"}
 
 
-def test_one_pretraining_serves_every_number_of_labels() -> None:
+def test_one_pretraining_is_used_for_any_number_of_labels() -> None:
     cells = arrays(simulated_cells())
     config = TrainConfig(seed=3, epochs=2, batch_size=16, lr=0.01, pretrain_epochs=2, min_steps=0)
     pretrained = pretrain(small_model(), cells, config)
@@ -337,8 +337,7 @@ def test_one_pretraining_serves_every_number_of_labels() -> None:
 def test_training_ends_with_the_weights_of_the_last_epoch() -> None:
     cells, model = arrays(simulated_cells()), small_model()
     config = TrainConfig(seed=3, epochs=3, batch_size=16, lr=0.01, min_steps=0)
-    states = []
     others = arrays(simulated_cells(seed=1))
-    fit(small_model(), cells, cells, config, lambda report, state: states.append(state.weights), unlabelled=others)
+    last = Trainer(small_model(), TrainingCells(cells, cells, others), config).fit().weights
     train(model, cells, others, config)
-    assert all(torch.equal(states[-1][name], tensor) for name, tensor in model.state_dict().items())
+    assert all(torch.equal(last[name], tensor) for name, tensor in model.state_dict().items())

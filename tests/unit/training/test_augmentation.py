@@ -1,4 +1,4 @@
-"""Gene dropout and thinning: what a training cell loses, and what stays true of it."""
+"""Gene dropout and thinning."""
 
 import numpy as np
 import pytest
@@ -9,14 +9,14 @@ from hypothesis.extra import numpy as hnp
 
 from sctransformer.data.arrays import CellArrays
 from sctransformer.model.tokens import GeneTokens, dropped_out
-from sctransformer.training.batches import batches
-from sctransformer.training.distributed import World
-from sctransformer.training.thinning import thinned
+from sctransformer.training.batches import Corruption, batches
+from sctransformer.training.distributed import ProcessGroup
+from sctransformer.training.thinning import thin_cells
 from tests.conftest import arrays, simulated_cells, small_model
 
 
 def cells_of(counts_NG: np.ndarray, elsewhere: float = 0.0) -> CellArrays:
-    """Cells with as many counts in genes outside the panel."""
+    """Cells with a number of counts in genes outside the panel."""
     counts_NG = counts_NG.astype(np.float32)
     return CellArrays(
         counts_NG, counts_NG.sum(axis=1) + np.float32(elsewhere), np.zeros(len(counts_NG), dtype=np.int64)
@@ -30,21 +30,21 @@ def cells_of(counts_NG: np.ndarray, elsewhere: float = 0.0) -> CellArrays:
     seed=st.integers(0, 2**31),
 )
 @settings(deadline=None)
-def test_thinning_only_takes_away(counts_NG: np.ndarray, elsewhere: int, most: float, seed: int) -> None:
+def test_thinning_only_removes_counts(counts_NG: np.ndarray, elsewhere: int, most: float, seed: int) -> None:
     cells = cells_of(counts_NG, elsewhere)
-    left = thinned(cells, most, [(seed, row) for row in range(len(cells))])
+    left = thin_cells(cells, most, [(seed, row) for row in range(len(cells))])
     assert (left.counts_NG >= 0).all()
     assert (left.counts_NG <= cells.counts_NG).all()
     np.testing.assert_array_equal(left.counts_NG, np.rint(left.counts_NG))
     assert (left.library_size_N >= left.counts_NG.sum(axis=1)).all()
     assert (left.library_size_N <= cells.library_size_N).all()
-    np.testing.assert_array_equal(cells.counts_NG, counts_NG)  # those given stay as they are
+    np.testing.assert_array_equal(cells.counts_NG, counts_NG)  # the input is not changed
 
 
-def test_thinning_keeps_the_same_share_of_every_gene_and_of_the_library() -> None:
-    """With large counts the shares kept lie close to the one that was drawn, which differs from cell to cell."""
+def test_thinning_removes_the_same_fraction_of_each_gene_and_of_the_library() -> None:
+    """With large counts the fraction is close to the sampled one, which differs between cells."""
     cells = cells_of(np.full((200, 4), 100_000), elsewhere=400_000)
-    left = thinned(cells, 0.6, [(row,) for row in range(200)])
+    left = thin_cells(cells, 0.6, [(row,) for row in range(200)])
     share_NG = left.counts_NG / cells.counts_NG
     share_N = left.library_size_N / cells.library_size_N
     np.testing.assert_allclose(share_NG, share_N[:, None] * np.ones((1, 4)), atol=0.01)
@@ -55,31 +55,31 @@ def test_thinning_keeps_the_same_share_of_every_gene_and_of_the_library() -> Non
 
 def test_without_thinning_cells_are_the_same() -> None:
     cells = cells_of(np.arange(6).reshape(2, 3))
-    assert thinned(cells, 0.0, [(0,), (1,)]) is cells
+    assert thin_cells(cells, 0.0, [(0,), (1,)]) is cells
 
 
-def test_a_library_size_below_the_sum_of_counts_is_borne() -> None:
-    """As columns of other tools have it."""
+def test_a_library_size_below_the_sum_of_counts_is_accepted() -> None:
+    """Columns of other tools may have one."""
     cells = CellArrays(
         np.full((1, 3), 7.0, dtype=np.float32), np.ones(1, dtype=np.float32), np.zeros(1, dtype=np.int64)
     )
-    left = thinned(cells, 0.5, [(1,)])
+    left = thin_cells(cells, 0.5, [(1,)])
     assert left.library_size_N[0] == left.counts_NG.sum()
 
 
-def test_each_epoch_thins_anew() -> None:
+def test_each_epoch_samples_other_counts() -> None:
     cells = arrays(simulated_cells())
     sums = []
     for epoch in (0, 0, 1):
-        (batch,) = batches([cells], len(cells), 0.0, (0, epoch), World(), thinning=0.8)
+        (batch,) = batches([cells], len(cells), Corruption(thinning=0.8), (0, epoch), ProcessGroup())
         sums.append(batch.cells.counts_NG[np.argsort(batch.rows_N)].sum(axis=1))
         assert (sums[-1] <= cells.counts_NG.sum(axis=1)).all()
     np.testing.assert_array_equal(sums[0], sums[1])
     assert (sums[0] != sums[2]).any()
 
 
-def test_of_a_dropped_gene_the_model_is_told_nothing() -> None:
-    """Neither its count nor, as a zero would say, that it is not expressed: its token is that of its mean."""
+def test_a_dropped_gene_is_masked() -> None:
+    """The result does not depend on its count; its token is that of its mean, not that of a zero count."""
     model, cells = small_model(), arrays(simulated_cells())
     counts_NG, size_N = torch.from_numpy(cells.counts_NG), torch.from_numpy(cells.library_size_N)
     hidden_NG = torch.rand(counts_NG.shape, generator=torch.Generator().manual_seed(0)) < 0.3
@@ -91,8 +91,8 @@ def test_of_a_dropped_gene_the_model_is_told_nothing() -> None:
     assert torch.equal(token_NGD[hidden_NG], identity_NGD[hidden_NG])
 
 
-def test_dropout_leaves_tokens_as_they_are_on_average() -> None:
-    """Over a draw and its opposite, each of which hides half of the genes."""
+def test_dropout_does_not_change_tokens_on_average() -> None:
+    """Over a mask of half of the genes and its complement."""
     tokens = GeneTokens(12, 4)
     counts_NG, size_N = torch.poisson(torch.full((5, 12), 3.0)), torch.full((5,), 40.0)
     hidden_NG = torch.rand(5, 12) < 0.5

@@ -1,4 +1,4 @@
-"""Checkpoints in the middle of an epoch: training goes on from any step as if it had never stopped."""
+"""Checkpoints within an epoch: a run resumed after any step gives the result of an uninterrupted one."""
 
 from pathlib import Path
 
@@ -8,10 +8,7 @@ from sctransformer.errors import UserError
 from sctransformer.training.checkpoint import BEST, Checkpoint, load_checkpoint, save_checkpoint
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.execution import Execution
-from sctransformer.training.loop import fit
-from sctransformer.training.report import EpochReport
 from sctransformer.training.run_folder import RunFolder
-from tests.conftest import arrays, simulated_cells, small_model
 from tests.unit.training.training_runs import FROZEN, PRETRAINED, Run, assert_same_weights, trained
 
 SEVERAL_PASSES = PRETRAINED.replace(epochs=2, min_steps=10)
@@ -19,30 +16,14 @@ SEVERAL_PASSES = PRETRAINED.replace(epochs=2, min_steps=10)
 
 
 def with_checkpoints(config: TrainConfig, every: int, resume: Checkpoint | None = None) -> tuple[Run, list[Checkpoint]]:
-    """A run, and the checkpoints that it gave in the middle of epochs."""
-    model, reports, ends, midway = small_model(config.seed), [], [], []
-    cells, validation = arrays(simulated_cells()), arrays(simulated_cells(seed=1))
-
-    def keep(report: EpochReport, state: Checkpoint) -> None:
-        reports.append(report)
-        ends.append(state)
-
-    fit(
-        model,
-        cells,
-        validation,
-        config,
-        keep,
-        resume,
-        execution=Execution(checkpoint_steps=every),
-        on_checkpoint=midway.append,
-    )
-    return Run(model.state_dict(), reports, ends), midway
+    """A run, and its checkpoints within epochs."""
+    run = trained(config, resume=resume, execution=Execution(checkpoint_steps=every))
+    return run, run.within_epochs
 
 
 @pytest.mark.parametrize("config", [SEVERAL_PASSES, FROZEN], ids=["all", "frozen"])
-def test_a_run_goes_on_from_every_step(config: TrainConfig, tmp_path: Path) -> None:
-    """In the first epoch of each phase, in later ones, in each pass: weights, optimizer and every figure but speed."""
+def test_a_run_resumes_after_every_step(config: TrainConfig, tmp_path: Path) -> None:
+    """Weights, optimizer and all metrics but speed and memory are the same, in each phase, epoch and pass."""
     whole = trained(config)
     _, midway = with_checkpoints(config, every=1)
     steps_of_epochs = [3] * config.pretrain_epochs + [3 * (2 if config is SEVERAL_PASSES else 1)] * config.epochs
@@ -64,14 +45,14 @@ def test_a_run_goes_on_from_every_step(config: TrainConfig, tmp_path: Path) -> N
         assert [report.epoch for report in resumed.reports] == list(range(first, len(whole.reports)))
 
 
-def test_every_so_many_steps_counts_within_an_epoch() -> None:
+def test_checkpoint_steps_are_counted_within_an_epoch() -> None:
     _, midway = with_checkpoints(PRETRAINED, every=2)
     assert [state.progress.position for state in midway] == [(epoch, 2) for epoch in range(7)]
     assert with_checkpoints(PRETRAINED, every=0)[1] == []
 
 
-def test_a_checkpoint_that_was_cut_or_changed_is_passed_over(tmp_path: Path) -> None:
-    """The one that came furthest and is whole is taken; all others go."""
+def test_incomplete_and_changed_checkpoints_are_skipped(tmp_path: Path) -> None:
+    """The newest valid checkpoint is found, and pruning removes all others."""
     states = trained().checkpoints
     folder = RunFolder(tmp_path, "run")
     places = [tmp_path / "run" / f"attempt-{1 + number % 2}" / f"checkpoint_{number}" for number in range(4)]
@@ -81,27 +62,27 @@ def test_a_checkpoint_that_was_cut_or_changed_is_passed_over(tmp_path: Path) -> 
     content = bytearray((places[3] / BEST).read_bytes())
     content[-1] ^= 1
     (places[3] / BEST).write_bytes(content)
-    with pytest.raises(UserError, match=r"best\.safetensors: is not as it was written"):
+    with pytest.raises(UserError, match=r"best\.safetensors: the checksum does not match"):
         load_checkpoint(places[3])
     (places[2] / BEST).unlink()
-    with pytest.raises(UserError, match="is no whole checkpoint"):
+    with pytest.raises(UserError, match="not a complete checkpoint"):
         load_checkpoint(places[2])
     found = folder.newest_checkpoint()
     assert found is not None
     assert found[0] == str(places[1])
     assert found[1].progress == states[1].progress
-    assert folder.clean() == str(places[1])
+    assert folder.prune_checkpoints() == str(places[1])
     assert [path for path in places if path.exists()] == [places[1]]
     assert folder.new_attempt() == "attempt-3"
 
 
 @pytest.mark.parametrize("storage", ["file", "memory"])
-def test_a_checkpoint_is_taken_from_where_others_may_remove_it(
+def test_the_newest_checkpoint_is_claimed_while_others_replace_it(
     tmp_path: Path, storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Workers of a killed process may follow up a checkpoint while it is taken: then the one that they wrote is."""
+    """Workers of a killed process may replace a checkpoint while it is claimed: then the new one is claimed."""
     folder = RunFolder(tmp_path if storage == "file" else f"memory://{tmp_path.name}", "run")
-    assert folder.take_newest() is None
+    assert folder.claim_newest_checkpoint() is None
     for number, state in enumerate(trained().checkpoints[:2]):
         here = tmp_path / "here" / str(number)
         here.mkdir(parents=True)
@@ -109,7 +90,7 @@ def test_a_checkpoint_is_taken_from_where_others_may_remove_it(
         folder.filesystem.put(f"{here}/", f"{folder.path}/attempt-1/checkpoint_{number}", recursive=True)
     first = folder.newest_checkpoint()
     assert first is not None
-    found = folder.take_newest()
+    found = folder.claim_newest_checkpoint()
     assert found is not None
     assert found[0].endswith("attempt-2/checkpoint_1")
     assert not folder.filesystem.exists(first[0])
@@ -117,6 +98,6 @@ def test_a_checkpoint_is_taken_from_where_others_may_remove_it(
 
     stale = [first, folder.newest_checkpoint()]
     monkeypatch.setattr(folder, "newest_checkpoint", lambda: stale.pop(0))
-    found = folder.take_newest()
+    found = folder.claim_newest_checkpoint()
     assert found is not None
     assert found[1].progress == first[1].progress

@@ -1,4 +1,4 @@
-"""The start in closed form is scikit-learn's principal components, and no label has a part in it."""
+"""Initialization with principal components: equal to scikit-learn's, independent of labels."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from sctransformer.data.arrays import CellArrays, take
 from sctransformer.errors import UserError
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.training import pca_init
-from sctransformer.training.pca_init import start_from_principal_components
+from sctransformer.training.pca_init import init_from_pca
 from tests.conftest import arrays, expression, simulated_cells, small_model
 from tests.unit.training.training_runs import assert_same_weights, with_other_labels
 
@@ -22,7 +22,7 @@ def embedded(model: PriorBiasedTransformer, cells: CellArrays) -> np.ndarray:
 
 
 def standardised(model: PriorBiasedTransformer, cells: CellArrays) -> np.ndarray:
-    """Expression as the model sees it."""
+    """Standardised expression."""
     return model.tokens.standardised(torch.from_numpy(cells.counts_NG), torch.from_numpy(cells.library_size_N)).numpy()
 
 
@@ -48,9 +48,9 @@ def dense_model(embedding: int) -> PriorBiasedTransformer:
 
 @pytest.mark.parametrize("model", [small_model(), dense_model(8)], ids=["mask", "dense"])
 def test_the_embedding_is_that_of_scikit_learn_up_to_sign(model: PriorBiasedTransformer) -> None:
-    """Of cells that were not trained on, too; the first component of the training cells has unit variance."""
+    """Also for other cells; the first component of the training cells has unit variance."""
     cells, others = arrays(simulated_cells()), arrays(simulated_cells(seed=1))
-    loading_EG = start_from_principal_components(model, [cells], seed=0)
+    loading_EG = init_from_pca(model, [cells], seed=0)
     pca = PCA(8, svd_solver="full").fit(standardised(model, cells))
     for some in (cells, others):
         expected_NE = pca.transform(standardised(model, some))
@@ -64,57 +64,57 @@ def test_the_embedding_is_that_of_scikit_learn_up_to_sign(model: PriorBiasedTran
     np.testing.assert_allclose(restored_NG, expected_NG, atol=1e-4)
 
 
-def test_labels_and_pieces_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_result_does_not_depend_on_labels_or_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = arrays(simulated_cells())
     whole, relabelled, pieces = small_model(), small_model(), small_model()
-    start_from_principal_components(whole, [cells], seed=0)
-    start_from_principal_components(relabelled, [with_other_labels(cells)], seed=0)
+    init_from_pca(whole, [cells], seed=0)
+    init_from_pca(relabelled, [with_other_labels(cells)], seed=0)
     assert_same_weights(whole.state_dict(), relabelled.state_dict())
-    monkeypatch.setattr(pca_init, "CELLS_AT_A_TIME", 7)
+    monkeypatch.setattr(pca_init, "BATCH_CELLS", 7)
     parts = [take([cells], np.arange(50)), take([cells], np.arange(50, 90))]
-    start_from_principal_components(pieces, parts, seed=0)
+    init_from_pca(pieces, parts, seed=0)
     np.testing.assert_allclose(embedded(pieces, cells), embedded(whole, cells), atol=1e-4)
 
 
-def test_of_many_cells_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_cells_are_sampled_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = arrays(simulated_cells())
-    monkeypatch.setattr(pca_init, "MOST_CELLS", 40)
+    monkeypatch.setattr(pca_init, "MAX_CELLS", 40)
     models = [small_model() for _ in range(3)]
     for model, seed in zip(models, (0, 0, 1), strict=True):
-        start_from_principal_components(model, [cells], seed=seed)
+        init_from_pca(model, [cells], seed=seed)
     assert_same_weights(models[0].state_dict(), models[1].state_dict())
     assert not np.allclose(embedded(models[0], cells), embedded(models[2], cells), atol=1e-3)
 
 
-def test_fewer_components_than_dimensions_leave_the_others_empty() -> None:
-    """24 genes of which two never vary give 22 components; five cells give four."""
+def test_dimensions_without_a_component_are_zero() -> None:
+    """24 genes, two of them constant, give 22 components; five cells give four."""
     cells = arrays(simulated_cells())
     cells.counts_NG[:, [5, 11]] = 0.0
     model = dense_model(32)
     expression_NG = expression(cells)
     model.set_expression_statistics(expression_NG.mean(axis=0), expression_NG.std(axis=0))
-    start_from_principal_components(model, [cells], seed=0)
+    init_from_pca(model, [cells], seed=0)
     assert (embedded(model, cells).std(axis=0) > 1e-6).sum() == 22
     few = take([cells], np.arange(5))
-    loading_EG = start_from_principal_components(model, [few], seed=0)
+    loading_EG = init_from_pca(model, [few], seed=0)
     assert (embedded(model, few).std(axis=0) > 1e-6).sum() == 4
     assert (loading_EG.abs().sum(dim=1) > 0).sum() == 4
 
 
 @pytest.mark.parametrize("n_cells", [1, 2])
-def test_cells_that_do_not_differ_give_an_embedding_of_zeros(n_cells: int) -> None:
+def test_identical_cells_give_an_embedding_of_zeros(n_cells: int) -> None:
     cells = arrays(simulated_cells(1))
     alike = take([cells], np.zeros(n_cells, dtype=int))
     model = small_model()
-    start_from_principal_components(model, [alike], seed=0)
+    init_from_pca(model, [alike], seed=0)
     np.testing.assert_allclose(embedded(model, alike), 0.0, atol=1e-5)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_counts_that_are_no_numbers_are_refused(value: float) -> None:
+def test_non_finite_counts_are_refused(value: float) -> None:
     cells = arrays(simulated_cells())
     cells.counts_NG[5, 5] = value
     if np.isinf(value):
         cells.library_size_N[5] = np.nan
-    with pytest.raises(UserError, match="no finite numbers"):
-        start_from_principal_components(small_model(), [cells], seed=0)
+    with pytest.raises(UserError, match="not finite"):
+        init_from_pca(small_model(), [cells], seed=0)

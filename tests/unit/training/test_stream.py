@@ -1,4 +1,4 @@
-"""The stream: every cell once an epoch, each process its own chunks, the same batches whoever computes them."""
+"""Cells read from disk: each cell once per pass, each chunk in one process, batches as with one process."""
 
 from pathlib import Path
 
@@ -14,15 +14,14 @@ from sctransformer.data.backed_cells import BackedCells
 from sctransformer.data.prepared import fits_in_memory, load_training_cells, open_training_cells
 from sctransformer.errors import UserError
 from sctransformer.training import stream
-from sctransformer.training.batches import batches, steps_a_pass
-from sctransformer.training.checkpoint import Checkpoint
-from sctransformer.training.distributed import World
+from sctransformer.training.batches import Corruption, batches, steps_per_pass
+from sctransformer.training.distributed import ProcessGroup
 from sctransformer.training.execution import Execution
-from sctransformer.training.loop import fit
-from sctransformer.training.report import EpochReport
-from sctransformer.training.stream import lanes, share
-from tests.conftest import arrays, simulated_cells, small_model
-from tests.unit.training.training_runs import PRETRAINED, Run, assert_same_weights
+from sctransformer.training.stream import shuffle_streams, stream_range
+from tests.conftest import arrays, simulated_cells
+from tests.unit.training.training_runs import PRETRAINED, assert_same_weights, trained
+
+CORRUPTION = Corruption(0.3, 0.5)
 
 
 @pytest.fixture(params=["h5ad", "zarr"])
@@ -73,40 +72,40 @@ def test_a_file_that_was_cut_is_named(stored: Path) -> None:
 @given(
     sizes=st.lists(st.integers(0, 700), min_size=1, max_size=3).filter(lambda sizes: sum(sizes) > 0),
     batch_size=st.integers(1, 200),
-    world=st.integers(1, 5),
+    n_processes=st.integers(1, 5),
     key=st.tuples(st.integers(0, 3), st.integers(0, 3)),
-    chunk=st.integers(1, 40),
-    most=st.integers(1, 9),
+    chunk_cells=st.integers(1, 40),
+    max_streams=st.integers(1, 9),
 )
-def test_every_cell_once_whoever_reads_it(
-    sizes: list[int], batch_size: int, world: int, key: tuple[int, int], chunk: int, most: int
+def test_each_cell_once_per_pass_and_each_chunk_in_one_process(
+    sizes: list[int], batch_size: int, n_processes: int, key: tuple[int, int], chunk_cells: int, max_streams: int
 ) -> None:
-    """For any sizes: all shares of all batches are all cells; batches are of one size; lanes keep their chunks."""
-    before, stream.CHUNK, stream.LANES = (stream.CHUNK, stream.LANES), chunk, most
+    """For any sizes, with batches of about equal size."""
+    before, stream.CHUNK_CELLS, stream.MAX_STREAMS = (stream.CHUNK_CELLS, stream.MAX_STREAMS), chunk_cells, max_streams
     try:
-        dealt = lanes(sizes, key)
+        streams = shuffle_streams(sizes, key)
     finally:
-        stream.CHUNK, stream.LANES = before
-    steps = steps_a_pass(sum(sizes), batch_size)
+        stream.CHUNK_CELLS, stream.MAX_STREAMS = before
+    steps = steps_per_pass(sum(sizes), batch_size)
     seen: list[int] = []
     for step in range(steps):
         rows = [
             int(row)
-            for lane in dealt
-            for piece in lane.pieces(*share(lane, len(dealt), step, steps))
+            for one in streams
+            for piece in one.slices(*stream_range(one, len(streams), step, steps))
             for row in piece.rows_N
         ]
-        assert abs(len(rows) - sum(sizes) / steps) <= len(dealt)
+        assert abs(len(rows) - sum(sizes) / steps) <= len(streams)
         seen += rows
     assert sorted(seen) == list(range(sum(sizes)))
-    readers = [{piece.chunk.number for piece in lane.pieces(0, len(lane))} for lane in dealt]
-    for rank in range(world):
-        mine = set().union(*readers[rank::world])
-        others = set().union(*(own for number, own in enumerate(readers) if number % world != rank))
-        assert not mine & others
+    chunks = [{piece.chunk.number for piece in one.slices(0, len(one))} for one in streams]
+    for rank in range(n_processes):
+        own = set().union(*chunks[rank::n_processes])
+        others = set().union(*(read for number, read in enumerate(chunks) if number % n_processes != rank))
+        assert not own & others
 
 
-def lazy(cells: CellArrays, path: Path) -> BackedCells:
+def on_disk_source(cells: CellArrays, path: Path) -> BackedCells:
     """Cells of `simulated_cells` on disk."""
     return BackedCells(path, np.arange(len(cells)), cells.library_size_N, cells.labels_N, cells.n_genes)
 
@@ -117,15 +116,15 @@ def on_disk(tmp_path: Path) -> BackedCells:
     cells = simulated_cells(3000)
     cells = cells[np.argsort(cells.obs[OBS.cell_type].cat.codes, kind="stable")].copy()
     cells.write_h5ad(tmp_path / "cells.h5ad")
-    return lazy(arrays(cells), tmp_path / "cells.h5ad")
+    return on_disk_source(arrays(cells), tmp_path / "cells.h5ad")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_batches_are_the_same_for_any_number_of_processes(on_disk: BackedCells, size: int) -> None:
-    """Cells, hidden genes and sizes; the order within a batch is whoever's part it is."""
-    whole = list(batches([on_disk], 64, 0.3, (0, 1), World(), thinning=0.5))
-    assert len(whole) == steps_a_pass(3000, 64)
-    parts = [list(batches([on_disk], 64, 0.3, (0, 1), World(rank, size), thinning=0.5)) for rank in range(size)]
+    """Cells, hidden genes, thinned counts and sizes; the order within a batch differs."""
+    whole = list(batches([on_disk], 64, CORRUPTION, (0, 1), ProcessGroup()))
+    assert len(whole) == steps_per_pass(3000, 64)
+    parts = [list(batches([on_disk], 64, CORRUPTION, (0, 1), ProcessGroup(rank, size))) for rank in range(size)]
     for index, batch in enumerate(whole):
         shares = [part[index] for part in parts]
         assert abs(batch.size - 64) <= 2
@@ -142,7 +141,8 @@ def test_batches_are_the_same_for_any_number_of_processes(on_disk: BackedCells, 
 
 def test_batches_mix_a_sorted_file_and_differ_between_epochs(on_disk: BackedCells) -> None:
     first, again, other = (
-        [batch.rows_N for batch in batches([on_disk], 64, 0.0, (0, epoch), World())] for epoch in (0, 0, 1)
+        [batch.rows_N for batch in batches([on_disk], 64, Corruption(), (0, epoch), ProcessGroup())]
+        for epoch in (0, 0, 1)
     )
     assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
     assert not any(np.array_equal(one, two) for one, two in zip(first, other, strict=True))
@@ -150,10 +150,10 @@ def test_batches_mix_a_sorted_file_and_differ_between_epochs(on_disk: BackedCell
         assert np.bincount(on_disk.labels_N[rows], minlength=3).min() > 64 / 3 * 0.5
 
 
-def test_a_stream_is_taken_up_at_any_step(on_disk: BackedCells) -> None:
-    whole = list(batches([on_disk], 64, 0.3, (0, 1), World(1, 2), thinning=0.5))
+def test_a_stream_starts_at_any_step(on_disk: BackedCells) -> None:
+    whole = list(batches([on_disk], 64, CORRUPTION, (0, 1), ProcessGroup(1, 2)))
     for first in (1, 20, len(whole) - 1):
-        left = list(batches([on_disk], 64, 0.3, (0, 1), World(1, 2), first, thinning=0.5))
+        left = list(batches([on_disk], 64, CORRUPTION, (0, 1), ProcessGroup(1, 2), first))
         assert [batch.index for batch in left] == list(range(first, len(whole)))
         for ours, theirs in zip(left, whole[first:], strict=True):
             np.testing.assert_array_equal(ours.rows_N, theirs.rows_N)
@@ -161,43 +161,22 @@ def test_a_stream_is_taken_up_at_any_step(on_disk: BackedCells) -> None:
 
 
 @pytest.mark.slow
-def test_training_from_disk_learns_and_is_taken_up_in_mid_epoch(tmp_path: Path) -> None:
-    """With pretraining, whose cells are of two parts, and validation cells on disk too."""
+def test_training_from_disk_learns_and_resumes_within_an_epoch(tmp_path: Path) -> None:
+    """With pretraining on labelled and unlabelled cells, and validation cells on disk."""
     config = PRETRAINED.replace(pretrain_epochs=1, epochs=3, min_steps=0)
-    sides = []
+    sources = []
     for seed in range(3):
         cells = simulated_cells(150, seed)
         cells.write_h5ad(tmp_path / f"{seed}.h5ad")
-        sides.append(lazy(arrays(cells), tmp_path / f"{seed}.h5ad"))
-    training, validation, unlabelled = sides
-    unlabelled.labels_N[:] = -1
-
-    def run(resume: object = None) -> tuple[Run, list[object]]:
-        model, reports, ends, midway = small_model(3), [], [], []
-
-        def keep(report: EpochReport, state: Checkpoint) -> None:
-            reports.append(report)
-            ends.append(state)
-
-        fit(
-            model,
-            training,
-            validation,
-            config,
-            keep,
-            resume,  # type: ignore[arg-type]
-            unlabelled=unlabelled,
-            execution=Execution(checkpoint_steps=2),
-            on_checkpoint=midway.append,
-        )
-        return Run(model.state_dict(), reports, ends), midway
-
-    whole, midway = run()
+        sources.append(on_disk_source(arrays(cells), tmp_path / f"{seed}.h5ad"))
+    sources[2].labels_N[:] = -1
+    execution = Execution(checkpoint_steps=2)
+    whole = trained(config, None, *sources, execution)
     assert whole.reports[-1].val_macro_f1 > 0.9
-    for state in midway[::3]:
-        assert_same_weights(run(state)[0].weights, whole.weights)
+    for checkpoint in whole.within_epochs[::3]:
+        assert_same_weights(trained(config, checkpoint, *sources, execution).weights, whole.weights)
 
 
-def test_the_size_decides() -> None:
+def test_cells_fit_in_memory_by_their_size() -> None:
     assert fits_in_memory(100_000, 1024)
     assert not fits_in_memory(200_000, 1024)

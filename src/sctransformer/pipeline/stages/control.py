@@ -18,7 +18,7 @@ from sctransformer.pipeline.training_task import training_task
 from sctransformer.prior.controls import changed_share, shuffled
 from sctransformer.prior.network import Network
 from sctransformer.training.build import build_model, network_prior
-from sctransformer.training.loop import fit
+from sctransformer.training.trainer import Trainer
 
 
 def shuffled_model(config: ModelConfig, seed: int) -> tuple[PriorBiasedTransformer, float]:
@@ -39,16 +39,7 @@ def train_control(params: Params, config: ModelConfig) -> tuple[PriorBiasedTrans
     """
     task = training_task(params)
     model, changed = shuffled_model(config, params.seed)
-    cells = task.load_cells(task.files)
-    fit(
-        model,
-        cells.training,
-        cells.validation,
-        task.config,
-        on_epoch=lambda report, state: None,
-        unlabelled=cells.unlabelled,
-        execution=task.execution,
-    )
+    Trainer(model, task.load_cells(task.files), task.config, task.execution).fit()
     return model, changed
 
 

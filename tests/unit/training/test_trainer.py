@@ -1,7 +1,7 @@
-"""The loop: reproducible, resumable, the same on several processes; and the pure functions around it."""
+"""The trainer: reproducible, resumable, the same result on several processes."""
 
 import socket
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,20 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from pydantic import ValidationError
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, f1_score
 from torch.distributed.tensor import DTensor
 
+from sctransformer.data.arrays import NO_LABEL, TrainingCells
 from sctransformer.errors import UserError
-from sctransformer.training import loop
-from sctransformer.training.batches import batches
+from sctransformer.training import trainer
+from sctransformer.training.batches import Corruption, batches
 from sctransformer.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from sctransformer.training.classification import Classification
 from sctransformer.training.config import TrainConfig
-from sctransformer.training.distributed import World
+from sctransformer.training.distributed import ProcessGroup
 from sctransformer.training.execution import Execution
-from sctransformer.training.loop import EpochReport, NonFiniteLossError, fit
-from sctransformer.training.objectives import class_weights, kept_genes, learning_rate
-from sctransformer.training.phases import Supervised
-from sctransformer.training.scores import accuracy_and_macro_f1
+from sctransformer.training.objectives import warmup_cosine
+from sctransformer.training.report import EpochReport, NonFiniteLossError
+from sctransformer.training.trainer import Callbacks, Trainer
 from sctransformer.typed_yaml import first_problem
 from tests.conftest import arrays, simulated_cells, small_model
 from tests.unit.training.training_runs import (
@@ -33,7 +33,6 @@ from tests.unit.training.training_runs import (
     CONFIG,
     FROZEN,
     PRETRAINED,
-    Run,
     assert_same_weights,
     trained,
     with_other_labels,
@@ -66,10 +65,10 @@ def test_two_runs_with_one_seed_give_the_same_weights(config: TrainConfig) -> No
         (FROZEN, 4),
     ],
 )
-def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     tmp_path: Path, config: TrainConfig, epochs_before: int
 ) -> None:
-    """In the middle of pretraining, between the phases, in the middle of classification."""
+    """During pretraining, between the phases, and during classification."""
     whole = trained(config)
     save_checkpoint(whole.checkpoints[epochs_before - 1], tmp_path)
     resumed = trained(config, resume=load_checkpoint(tmp_path))
@@ -81,39 +80,39 @@ def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(
 
 
 def test_the_best_epoch_is_kept_not_the_last() -> None:
-    weights, reports, checkpoints = trained()
+    weights, reports, checkpoints, _ = trained()
     best = max(reports, key=lambda report: (report.val_macro_f1, -report.val_loss))
     assert checkpoints[-1].progress.best_epoch == best.epoch
     assert_same_weights(weights, checkpoints[best.epoch].weights)
 
 
 @pytest.mark.parametrize(("part", "rate"), [("classifier", "head_lr"), ("layers", "layer_lr")])
-def test_a_part_has_a_learning_rate_of_its_own(part: str, rate: str) -> None:
+def test_classifier_and_layers_have_their_own_learning_rate(part: str, rate: str) -> None:
     fresh = small_model(CONFIG.seed).state_dict()
     slow = {"lr": 1e-12, "head_lr": 1e-12, "layer_lr": 1e-12}
     run = trained(CONFIG.replace(epochs=1, weight_decay=0.0, **(slow | {rate: 1e-2})))
     for name, tensor in run.checkpoints[-1].weights.items():
         moved = float((tensor - fresh[name]).abs().max())
         assert (moved > 1e-3) if name.startswith(part) else (moved < 1e-9), name
-    assert run.reports[0].learning_rate == pytest.approx(learning_rate(2, 3, 1e-12, CONFIG.warmup_fraction))
+    assert run.reports[0].learning_rate == pytest.approx(1e-12 * warmup_cosine(2, 3, CONFIG.warmup_fraction))
 
 
-def test_few_cells_are_seen_until_enough_steps_are_taken() -> None:
-    """90 cells in batches of 32 are 3 steps a pass; two epochs of two passes are 12, and the schedule covers them."""
+def test_few_cells_are_repeated_within_an_epoch() -> None:
+    """90 cells in batches of 32 are 3 steps per pass; two epochs of two passes are 12 steps of the schedule."""
     run = trained(CONFIG.replace(epochs=2, min_steps=10))
     assert len(run.reports) == 2
     assert {report.epochs for report in run.reports} == {2}
-    assert run.reports[0].learning_rate == pytest.approx(learning_rate(5, 12, CONFIG.lr, CONFIG.warmup_fraction))
-    assert run.reports[-1].learning_rate == pytest.approx(learning_rate(11, 12, CONFIG.lr, CONFIG.warmup_fraction))
+    assert run.reports[0].learning_rate == pytest.approx(CONFIG.lr * warmup_cosine(5, 12, CONFIG.warmup_fraction))
+    assert run.reports[-1].learning_rate == pytest.approx(CONFIG.lr * warmup_cosine(11, 12, CONFIG.warmup_fraction))
     steps = {name: tensor for name, tensor in run.checkpoints[-1].optimizer.items() if name.endswith(".step")}
     assert {float(tensor) for tensor in steps.values()} == {12.0}
-    # two passes of one epoch each are not the same pass twice
+    # both passes of an epoch are different: the same as four epochs of one pass
     four = trained(CONFIG.replace(epochs=4))
     assert_same_weights(run.checkpoints[-1].weights, four.checkpoints[-1].weights)
 
 
-def test_training_ends_when_patience_does() -> None:
-    """Labels that say nothing of cells: what is learned of them helps no other cell."""
+def test_training_stops_early_with_patience() -> None:
+    """With shuffled labels, what is learned on training cells does not carry over to validation cells."""
     noise = {
         "cells": with_other_labels(arrays(simulated_cells())),
         "validation": with_other_labels(arrays(simulated_cells(seed=1))),
@@ -132,38 +131,38 @@ def test_training_ends_when_patience_does() -> None:
     assert_same_weights(ended.weights, whole.weights)
 
 
-def test_patience_is_the_classifications_alone() -> None:
-    """The best epoch of pretraining lies before classification begins, and shortens it by nothing."""
+def test_patience_applies_to_classification_only() -> None:
+    """The best epoch of pretraining does not count for the patience of classification."""
     config = PRETRAINED.replace(pretrain_epochs=5, pretrain_lr=1.0, epochs=3, patience=3)
     phases = [report.phase for report in trained(config).reports]
     assert phases == ["pretraining"] * 5 + ["supervised"] * 3
 
 
-class _Uncached(Supervised):
-    """What `frozen` means, computed anew for every cell of every step."""
+class _WithoutCache(Classification):
+    """The definition of `frozen`: all cells are embedded again in every step."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return super().parameter_groups()[:1]
 
 
-def test_frozen_trains_the_classifier_alone_and_as_if_cells_were_embedded_each_time(
+def test_frozen_trains_the_classifier_alone_with_the_result_of_uncached_embeddings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cached = trained(FROZEN)
     pretrained = cached.checkpoints[FROZEN.pretrain_epochs - 1].best
     for name, tensor in cached.weights.items():
         assert torch.equal(tensor, pretrained[name]) == (not name.startswith("classifier")), name
-    monkeypatch.setattr(loop, "Probing", _Uncached)
-    anew = trained(FROZEN)
-    for name, tensor in anew.weights.items():
+    monkeypatch.setattr(trainer, "LinearProbe", _WithoutCache)
+    uncached = trained(FROZEN)
+    for name, tensor in uncached.weights.items():
         torch.testing.assert_close(cached.weights[name], tensor, atol=1e-5, rtol=1e-5, msg=name)
-    losses = [[report.val_loss for report in run.reports] for run in (cached, anew)]
+    losses = [[report.val_loss for report in run.reports] for run in (cached, uncached)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 @pytest.mark.slow
-def test_a_frozen_model_ends_as_logistic_regression_with_that_penalty() -> None:
-    """`head_penalty` is 1/C: scikit-learn, on the embeddings of the same cells, gives the same probabilities."""
+def test_frozen_converges_to_logistic_regression() -> None:
+    """`head_penalty` is 1/C of scikit-learn, which gives the same probabilities on the same embeddings."""
     cells = arrays(simulated_cells(60))
     config = TrainConfig(
         finetune="frozen",
@@ -176,29 +175,28 @@ def test_a_frozen_model_ends_as_logistic_regression_with_that_penalty() -> None:
         head_penalty=5.0,
         clip_norm=1e6,
     )
-    model, states = small_model(), []
-    fit(model, cells, cells, config, on_epoch=lambda report, state: states.append(state))
-    model.load_state_dict(states[-1].weights)
+    model = small_model()
+    Trainer(model, TrainingCells(cells), config).fit()
     with torch.no_grad():
         output = model(torch.from_numpy(cells.counts_NG), torch.from_numpy(cells.library_size_N))
     peer = LogisticRegression(C=1 / 5.0, max_iter=5000, tol=1e-8).fit(output.embedding_NE.numpy(), cells.labels_N)
     expected = peer.predict_proba(output.embedding_NE.numpy())
     np.testing.assert_allclose(output.logits_NC.softmax(dim=1).numpy(), expected, atol=2e-3)
-    assert expected.max() < 0.99  # the penalty is felt
+    assert expected.max() < 0.99  # the penalty matters
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
-def test_the_parts_of_all_processes_add_up_to_the_objective(size: int) -> None:
-    """Loss and gradient of a batch, penalty included: 10 cells, which 4 processes share unevenly."""
+def test_losses_of_all_processes_add_up_to_the_objective(size: int) -> None:
+    """Loss and gradient of a batch with the penalty; 4 processes share its 10 cells unevenly."""
     model, cells = small_model(), arrays(simulated_cells(10))
-    plain = Supervised(model, cells, cells, CONFIG.replace(head_penalty=0.0))
-    penalised = Supervised(model, cells, cells, CONFIG.replace(head_penalty=3.0))
+    plain = Classification(model, cells, cells, CONFIG.replace(head_penalty=0.0))
+    penalised = Classification(model, cells, cells, CONFIG.replace(head_penalty=3.0))
     weight_CE = model.classifier.weight
 
-    def objective(phase: Supervised, size: int) -> torch.Tensor:
+    def objective(phase: Classification, size: int) -> torch.Tensor:
         losses = []
         for rank in range(size):
-            (batch,) = batches(phase.parts, len(cells), 0.0, (0,), World(rank, size))
+            (batch,) = batches(phase.parts, len(cells), Corruption(), (0,), ProcessGroup(rank, size))
             losses.append(phase.loss(phase.module, batch, torch.device("cpu")))
         return torch.stack(losses).sum()
 
@@ -208,7 +206,7 @@ def test_the_parts_of_all_processes_add_up_to_the_objective(size: int) -> None:
     torch.testing.assert_close(gradient_CE, 3.0 / len(cells) * weight_CE, atol=1e-6, rtol=1e-5)
 
 
-def test_a_loss_that_is_no_number_names_epoch_and_step() -> None:
+def test_a_non_finite_loss_names_epoch_and_step() -> None:
     cells = arrays(simulated_cells())
     cells.counts_NG[5, 5] = np.nan
     with pytest.raises(NonFiniteLossError, match=r"epoch 0, step \d"):
@@ -216,8 +214,8 @@ def test_a_loss_that_is_no_number_names_epoch_and_step() -> None:
 
 
 @pytest.mark.parametrize("broken", ["training", "validation"])
-def test_the_last_good_checkpoint_stays(tmp_path: Path, broken: str) -> None:
-    """Counts that turn into no numbers after the second epoch: what was saved then is whole, and training goes on."""
+def test_training_resumes_from_the_checkpoint_before_a_non_finite_loss(tmp_path: Path, broken: str) -> None:
+    """Counts become NaN after the second epoch; the checkpoint of that epoch is valid."""
     whole = trained(PRETRAINED)
     cells = {"training": arrays(simulated_cells()), "validation": arrays(simulated_cells(seed=1))}
     saved: list[int] = []
@@ -229,7 +227,7 @@ def test_the_last_good_checkpoint_stays(tmp_path: Path, broken: str) -> None:
             cells[broken].counts_NG[:] = np.nan
 
     with pytest.raises(NonFiniteLossError, match="epoch 2") as caught:
-        fit(small_model(PRETRAINED.seed), cells["training"], cells["validation"], PRETRAINED, save)
+        Trainer(small_model(PRETRAINED.seed), TrainingCells(**cells), PRETRAINED, callbacks=Callbacks(save)).fit()
     assert ("step" in str(caught.value)) == (broken == "training")
     assert saved == [0, 1]
     kept = load_checkpoint(tmp_path)
@@ -242,7 +240,7 @@ def test_the_last_good_checkpoint_stays(tmp_path: Path, broken: str) -> None:
 def test_labelled_cells_need_labels() -> None:
     cells = arrays(simulated_cells())
     cells.labels_N[3] = -1
-    with pytest.raises(UserError, match="cells without a label were given as labelled"):
+    with pytest.raises(UserError, match="cells without a label; pass them as unlabelled cells"):
         trained(cells=cells)
 
 
@@ -269,7 +267,7 @@ def test_labelled_cells_need_labels() -> None:
         ({"finetune": "frozen", "start": "random"}, "the classifier would learn from random weights"),
     ],
 )
-def test_impossible_training_is_refused(changed: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError) as caught:
         TrainConfig(**changed)
     assert message in first_problem(caught.value)
@@ -278,28 +276,31 @@ def test_impossible_training_is_refused(changed: dict[str, Any], message: str) -
 SHARED = Execution(shared_weights=True, accumulate=2)
 REPLICATED = {"all": CONFIG, "pretrained": PRETRAINED, "frozen": FROZEN, "augmented": AUGMENTED}
 TOGETHER = REPLICATED | {"shared": PRETRAINED, "resumed": PRETRAINED}
-"""`shared`: each process holds a part of the weights; `resumed`: such a run that goes on from its fourth epoch."""
+"""`shared`: weights sharded over processes; `resumed`: such a run, resumed after its fourth epoch."""
 
 
 def _worker(rank: int, size: int, port: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
     torch.set_num_threads(1)
-    runs: dict[str, Run] = {}
     for name, config in TOGETHER.items():
-        resume = runs["shared"].checkpoints[3] if name == "resumed" else None
-        run = runs[name] = trained(config, resume=resume, execution=None if name in REPLICATED else SHARED)
+        resume = load_checkpoint(Path(folder) / "fourth epoch") if name == "resumed" else None
+        run = trained(config, resume=resume, execution=None if name in REPLICATED else SHARED)
         held = run.weights["readout.score_weight_GE"]
         assert isinstance(held, DTensor) == (name not in REPLICATED)
         assert not isinstance(held, DTensor) or held.to_local().numel() < held.numel()
         if rank == 0:
             (Path(folder) / name).mkdir()
             save_checkpoint(run.checkpoints[-1], Path(folder) / name)
+            if name == "shared":
+                (Path(folder) / "fourth epoch").mkdir()
+                save_checkpoint(run.checkpoints[3], Path(folder) / "fourth epoch")
+        dist.barrier()
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module", params=[2, 3])
 def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a checkpoint of each of TOGETHER, trained by several processes."""
+    """A folder with the last checkpoint of each run of TOGETHER, trained on several processes."""
     folder = tmp_path_factory.mktemp("together")
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
@@ -310,8 +311,8 @@ def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TOGETHER)
-def test_several_processes_equal_one(together: Path, name: str) -> None:
-    """90 cells in batches of 32 leave a ragged last batch, and 3 processes an uneven share of it."""
+def test_several_processes_give_the_result_of_one(together: Path, name: str) -> None:
+    """The last batch has 26 of 90 cells, which 3 processes share unevenly."""
     alone = trained(TOGETHER[name]).checkpoints[-1]
     found = load_checkpoint(together / name)
     assert found.progress.best_epoch == alone.progress.best_epoch
@@ -321,32 +322,24 @@ def test_several_processes_equal_one(together: Path, name: str) -> None:
             torch.testing.assert_close(other, tensor, atol=2e-4, rtol=2e-3, msg=tensor_name)
 
 
-def test_class_weights_have_mean_one_over_cells() -> None:
-    labels_N = np.array([0, 0, 0, 0, 1, 2])
-    weight_C = class_weights(labels_N, 4, power=0.5).numpy()
-    assert weight_C[labels_N].mean() == pytest.approx(1.0)
-    assert weight_C[1] == pytest.approx(2 * weight_C[0])
-    assert weight_C[3] == 0.0
+def test_without_validation_cells_the_last_epoch_is_kept() -> None:
+    cells = TrainingCells(arrays(simulated_cells()), unlabelled=arrays(simulated_cells(seed=2)))
+    model = small_model(PRETRAINED.seed)
+    last = Trainer(model, cells, PRETRAINED).fit()
+    assert_same_weights(model.state_dict(), last.weights)
+    assert last.progress.best_epoch == PRETRAINED.pretrain_epochs + PRETRAINED.epochs - 1
+    assert {report["val_loss"] for report in last.history} == {None}
+    with pytest.raises(ValueError, match="early stopping needs validation cells"):
+        Trainer(model, cells, IMPATIENT)
 
 
-def test_hidden_genes_follow_the_generator() -> None:
-    one = kept_genes(torch.Generator().manual_seed(1), 200, 50, 0.25)
-    other = kept_genes(torch.Generator().manual_seed(1), 200, 50, 0.25)
-    assert torch.equal(one, other)
-    assert float(one.mean()) == pytest.approx(0.75, abs=0.02)
-
-
-def test_learning_rate_rises_then_falls_to_zero() -> None:
-    rates = [learning_rate(step, 100, 1.0, 0.1) for step in range(100)]
-    assert rates[:10] == pytest.approx(np.arange(1, 11) / 10)
-    assert all(later <= earlier for earlier, later in pairwise(rates[10:]))
-    assert rates[-1] < 0.01
-
-
-def test_scores_agree_with_scikit_learn() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        labels_N, predicted_N = rng.integers(0, 5, 30), rng.integers(0, 5, 30)
-        accuracy, macro_f1 = accuracy_and_macro_f1(labels_N, predicted_N, 6)
-        assert accuracy == pytest.approx(accuracy_score(labels_N, predicted_N))
-        assert macro_f1 == pytest.approx(f1_score(labels_N, predicted_N, average="macro"))
+def test_pretraining_alone_uses_no_labels_and_can_be_resumed() -> None:
+    cells, validation = arrays(simulated_cells()), arrays(simulated_cells(seed=1))
+    unlabelled = replace(cells, labels_N=np.full(len(cells), NO_LABEL))
+    model = small_model(PRETRAINED.seed)
+    pretrained = Trainer(model, TrainingCells(unlabelled, validation), PRETRAINED, pretrain_only=True).fit()
+    assert pretrained.progress.position == (PRETRAINED.pretrain_epochs, 0)
+    assert_same_weights(model.state_dict(), pretrained.best)
+    assert_same_weights(trained(PRETRAINED, resume=pretrained).weights, trained(PRETRAINED).weights)
+    with pytest.raises(ValueError, match="pretrain_only needs pretrain_epochs above 0"):
+        Trainer(model, TrainingCells(cells), CONFIG, pretrain_only=True)
