@@ -1,1 +1,1 @@
-"""The science: what the prior adds, measured against its controls and baselines on cells that chose nothing."""
+"""Benchmark of the prior against its controls and against baselines, on test cells that choose no parameter."""

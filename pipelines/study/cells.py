@@ -1,4 +1,4 @@
-"""The cells of a study: read once, a panel for each set of training cells, and who is on which side."""
+"""The cells of a study: read once, with a panel for each set of training cells, and their splits."""
 
 import functools
 import tempfile
@@ -47,27 +47,28 @@ CELLS, MORE_CELLS, NETWORK, PANEL = "cells.h5ad", "unlabelled.h5ad", "network.ts
 
 @dataclass(frozen=True)
 class Sources:
-    """Folders of what was prepared; their names are digests of all that decides their content."""
+    """Folders of prepared files, named by digests of everything that decides their content."""
 
     cells: Path
-    """With CELLS: every gene of the file, under the data contract."""
+    """Holds CELLS: all genes of the file, in the form of the data contract."""
     panels: dict[int, Path]
     """Seed -> folder with PANEL, NETWORK (the edges among the panel) and, if the study has more cells, MORE_CELLS."""
 
 
 def prepare(study: StudyConfig, seeds: list[int], out: Path) -> Sources:
-    """Read cells and network and choose panels, unless that was done before.
+    """Read cells and network and choose panels; existing files are reused.
 
-    The panel is chosen, and expression is standardised, on all cells of the file that are no test cells of the seed,
-    with or without label. With a second file of unlabelled cells it is chosen among the genes of both: a gene that
-    one file does not measure would read as a zero there. Seeds with the same training cells share a panel.
+    Panel and standardisation come from all cells of the file but the test cells of the seed, labelled or not. With a
+    second file of unlabelled cells the panel is chosen among the genes of both files: a gene that one file does not
+    measure would look like a count of zero. Seeds with the same training cells share a panel.
 
     Args:
-        seeds: of the study, over all percentages.
-        out: where the folders are made.
+        study: the study.
+        seeds: seeds of all percentages.
+        out: parent of the folders.
 
     Raises:
-        UserError: a file cannot be read as what it should be, or splits do not fit the cells.
+        UserError: a file is not valid, or the split table does not fit the cells.
     """
     known = read_gene_map()
     cells = out / _digest({"cells": sha256_file(study.dataset.cells), "columns": _columns_of(study.dataset)})
@@ -84,8 +85,8 @@ def prepare(study: StudyConfig, seeds: list[int], out: Path) -> Sources:
     panels: dict[int, Path] = {}
     with CellFile(cells / CELLS) as file:
         for seed in seeds:
-            # which cells are tested does not depend on the percentage
-            trained_N = np.isin(np.asarray(sides(study, file.obs, 100.0, seed), dtype=object), TRAINED_ON)
+            # the test cells do not depend on the percentage
+            trained_N = np.isin(np.asarray(assign_splits(study, file.obs, 100.0, seed), dtype=object), TRAINED_ON)
             more = study.dataset.unlabelled
             key = {
                 "cells": cells.name,
@@ -102,11 +103,11 @@ def prepare(study: StudyConfig, seeds: list[int], out: Path) -> Sources:
     return Sources(cells, panels)
 
 
-def sides(study: StudyConfig, obs: pd.DataFrame, percent: float, seed: int) -> pd.Categorical:
-    """The side of each cell: `train` with its label, `unlabelled`, or `test`; no validation, which search takes itself.
+def assign_splits(study: StudyConfig, obs: pd.DataFrame, percent: float, seed: int) -> pd.Categorical:
+    """The split of each cell: `train` (labelled), `unlabelled` or `test`; a search takes validation cells from `train`.
 
     Raises:
-        UserError: the table does not fit the cells, or a donor would be trained and tested on.
+        UserError: the table does not fit the cells, or a donor is in training and test cells.
     """
     source = study.dataset.split_table
     split, chosen = table_splits(_table(source), obs.index, percent / 100, seed, str(source))
@@ -118,7 +119,7 @@ def sides(study: StudyConfig, obs: pd.DataFrame, percent: float, seed: int) -> p
     if OBS.donor in obs and not study.dataset.shared_donors:
         require_no_leakage(split, obs[OBS.donor])
     if not (split == TEST).any():
-        raise UserError(f"{source}: there is no test cell with a label with seed {seed}.")
+        raise UserError(f"{source}: no labelled test cell for seed {seed}.")
     require_every_type_in_training(split, obs[OBS.cell_type])
     return split
 
@@ -127,7 +128,7 @@ def read_networks(section: NetworkSection) -> Network:
     """The prior of a study.
 
     Raises:
-        UserError: a file is no such network, or the merge does not fit.
+        UserError: a file is not a network, or `merge` does not fit the number of files.
     """
     aliases = read_gene_map().alias_of
     networks = {
@@ -143,12 +144,12 @@ class PanelCells:
     """The cells of a study over a panel."""
 
     cells: AnnData
-    """All cells of the labelled file, columns those of the panel."""
+    """All cells of the labelled file, over the panel."""
     panel: pd.DataFrame
     network: Network
     """The edges among the panel."""
     more: AnnData | None
-    """Cells of the second file, over the same columns."""
+    """Cells of the unlabelled file, over the panel."""
 
 
 @functools.lru_cache(maxsize=1)
@@ -177,7 +178,7 @@ def labelled_arrays(cells: AnnData, rows_N: NDArray[np.bool_]) -> CellArrays:
 
 
 def most_variable(cells: AnnData, trained_N: NDArray[np.bool_], number: int) -> list[str]:
-    """The genes whose log expression deviates most among cells that may be trained on, in file order."""
+    """The genes with the largest standard deviation of log expression among training cells, in file order."""
     moments = GeneMoments(cells.n_vars)
     part = cells[trained_N]
     moments.add(sparse.csr_matrix(part.X), part.obs[OBS.library_size].to_numpy(dtype=np.float64))
@@ -186,12 +187,12 @@ def most_variable(cells: AnnData, trained_N: NDArray[np.bool_], number: int) -> 
 
 
 def unlabelled_arrays(
-    prepared: PanelCells, split: pd.Categorical, but_N: NDArray[np.bool_] | None = None
+    prepared: PanelCells, split: pd.Categorical, except_N: NDArray[np.bool_] | None = None
 ) -> CellArrays:
-    """All cells that may be trained on (but some of them), without their labels: NO_LABEL stands for every one."""
+    """All training cells but some, without their labels (NO_LABEL)."""
     rows_N = np.isin(np.asarray(split, dtype=object), [TRAIN, UNLABELLED])
-    if but_N is not None:
-        rows_N &= ~but_N
+    if except_N is not None:
+        rows_N &= ~except_N
     parts = [prepared.cells[rows_N], *([] if prepared.more is None else [prepared.more])]
     arrays = [_arrays(part, np.full(part.n_obs, NO_LABEL, dtype=np.int64)) for part in parts]
     return CellArrays(
@@ -240,7 +241,7 @@ def _write_panel(
 
 
 def _moments_among(file: CellFile, trained_N: NDArray[np.bool_], genes_G: NDArray[np.int64]) -> GeneMoments:
-    """As `training_moments`, of some of the genes."""
+    """Like `training_moments`, for some of the genes."""
     moments = GeneMoments(len(genes_G))
     library_size_N = file.obs[OBS.library_size].to_numpy(dtype=np.float64)
     for start, chunk in file.chunks():

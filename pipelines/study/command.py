@@ -1,26 +1,26 @@
-"""Run a study: arms x label fractions x seeds, beside baselines on the same cells. The same command goes on.
+"""Run a study: arms x label fractions x seeds, and baselines on the same cells. The same command resumes it.
 
     python -m pipelines.study pipelines/study/kang.yaml
     python -m pipelines.study pipelines/study/kang.yaml --only mask dense 10% s0 --processes 2
 
-A finished cell of the grid is a file in OUT/cells, named by a digest of everything that decides it: it is never run
-again, and changed settings are. Stop it with Ctrl-C or kill it at any time.
+Each result is a file in OUT/cells, named by a digest of everything that decides it. Existing results are not computed
+again, also under another name of the arm; changed settings are. The command can be interrupted at any time.
 
 The protocol is the same for every arm:
 
-1. Test cells are put aside. Their labels are compared with what was said of them at the very end, and nothing else.
-2. If `search` has more than one point, each is tried for each arm: labelled training cells are cut into training and
-   validation cells (stratified, `search_repeats` times, the same cuts for all), and the point with the best mean
-   validation macro-F1 wins. All seeds of a percentage choose together where no labelled cell of one is a test cell of
-   another, else each for itself: with two labelled cells of a type one cut says little.
-3. If `train.pretrain_epochs` asks for it, the model first learns masked expression on all cells that are no test cells,
-   without labels: once a seed, for all percentages.
-4. The model is trained on all labelled cells with the parameters of that point up to the last epoch. No cell is kept
-   back to choose an epoch; baselines train on all labelled cells too.
-5. Logistic regression chooses its penalty, and whether to standardise and to weight classes, by cross-validation on the
-   labelled cells; CellTypist has its defaults. Both see all genes of the file, models see the panel.
+1. Test cells are set aside. Their labels are used for the final evaluation only.
+2. If `search` has more than one point, each point is tried for each arm: the labelled training cells are split into
+   training and validation cells (stratified, `search_repeats` times, the same splits for all arms), and the point with
+   the best mean validation macro-F1 is chosen. All seeds of a percentage choose together if no labelled cell of one is a
+   test cell of another, otherwise each seed chooses alone.
+3. With `train.pretrain_epochs` the model is pretrained on masked expression of all cells but the test cells, without
+   labels: once per seed, for all percentages.
+4. The model is trained on all labelled cells, with the parameters of the chosen point, up to the last epoch: no cells are
+   held out to choose an epoch. Baselines are trained on all labelled cells too.
+5. Logistic regression chooses its penalty, standardisation and class weights by cross-validation on the labelled cells;
+   CellTypist has its default parameters. Both use all genes of the file, models use the panel.
 
-Arms run side by side in processes of one thread: times are recorded, and are indicative only.
+Tasks run in parallel processes of one thread, so the recorded times are indicative only.
 """
 
 import argparse
@@ -35,10 +35,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from pipelines.study import report, work
-from pipelines.study.cells import CELLS, Sources, prepare, sides
+from pipelines.study.cells import CELLS, Sources, assign_splits, prepare
 from pipelines.study.config import StudyConfig, load_study
 from pipelines.study.grid import RESULTS, Filter, Grid, Task
-from pipelines.study.pool import alone_in, parallel_map
+from pipelines.study.pool import lock_folder, parallel_map
 from pipelines.study.protocol import seeds_searched_together
 from pipelines.study.record import Record
 from sctransformer.data.cells import CellFile
@@ -51,10 +51,10 @@ PREPARED = "prepared"
 
 
 def make_grid(study: StudyConfig, words: Sequence[str], out: Path) -> Grid:
-    """Prepare the cells and lay out the grid.
+    """Prepare the cells and build the grid.
 
     Raises:
-        UserError: files, splits or words do not fit.
+        UserError: the study does not fit its files, or `--only` has an unknown word.
     """
     chosen = Filter.of(words, study)
     seeds = sorted({seed for percent in study.percents for seed in study.seeds_of(percent)})
@@ -63,21 +63,21 @@ def make_grid(study: StudyConfig, words: Sequence[str], out: Path) -> Grid:
         obs = file.obs
     together = {}
     for percent in study.percents:
-        by_seed = {seed: sides(study, obs, percent, seed) for seed in study.seeds_of(percent)}
+        by_seed = {seed: assign_splits(study, obs, percent, seed) for seed in study.seeds_of(percent)}
         labelled, tested = (
-            {seed: frozenset(obs.index[split == side]) for seed, split in by_seed.items()} for side in (TRAIN, TEST)
+            {seed: frozenset(obs.index[split == name]) for seed, split in by_seed.items()} for name in (TRAIN, TEST)
         )
         together[percent] = seeds_searched_together(labelled, tested)
     return Grid(study, sources, together, chosen)
 
 
-def do(task: Task, study: StudyConfig, sources: Sources, out: Path) -> None:
-    """In a worker: do a task and write its result."""
+def run_task(task: Task, study: StudyConfig, sources: Sources, out: Path) -> None:
+    """Run a task in a worker process and write its result."""
     write_json(task.result(out), work.result_of(task, study, sources, out))
 
 
-def undone(tasks: Iterable[Task], out: Path) -> list[Task]:
-    """Tasks without a result, each digest once."""
+def unfinished(tasks: Iterable[Task], out: Path) -> list[Task]:
+    """Tasks without a result; tasks with the same digest only once."""
     by_digest = {task.digest: task for task in tasks if not task.result(out).is_file()}
     return list(by_digest.values())
 
@@ -85,7 +85,7 @@ def undone(tasks: Iterable[Task], out: Path) -> list[Task]:
 def run_tasks(
     title: str, tasks: Sequence[Task], grid: Grid, out: Path, processes: int, on_done: Callable[[Task], None]
 ) -> list[str]:
-    """Do tasks in worker processes, showing what is done and the time left; a sentence for each that failed."""
+    """Run tasks in worker processes with a progress bar; returns a message for each failed task."""
     failed = []
     console = Console(stderr=True)
     columns = (
@@ -97,7 +97,7 @@ def run_tasks(
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task(title, total=len(tasks))
-        job = partial(do, study=grid.study, sources=grid.sources, out=out)
+        job = partial(run_task, study=grid.study, sources=grid.sources, out=out)
         for number, (task, error) in enumerate(parallel_map(job, tasks, processes), start=1):
             if error is None:
                 on_done(task)
@@ -111,12 +111,12 @@ def run_tasks(
 
 
 def run_study(study: StudyConfig, out: Path, words: Sequence[str], processes: int) -> None:
-    """Run what is missing of a study, and report.
+    """Run the unfinished tasks of a study and write the report.
 
     Raises:
-        UserError: the study does not fit its files, another run is at work, or a task failed.
+        UserError: the study does not fit its files, another process runs it, or a task failed.
     """
-    with alone_in(out):
+    with lock_folder(out):
         grid = make_grid(study, words, out)
         record = Record(study, out)
         try:
@@ -124,22 +124,22 @@ def run_study(study: StudyConfig, out: Path, words: Sequence[str], processes: in
             def keep(task: Task) -> None:
                 if task.kind in ("arm", "baseline"):
                     scores = grid.search_scores(task.name, task.percent, task.seed, out) if task.kind == "arm" else None
-                    record.keep(task, read_json(task.result(out)), scores)
+                    record.log(task, read_json(task.result(out)), scores)
 
             ahead = [*grid.baselines(), *grid.pretrainings()]
-            failed = run_tasks("preparing", undone(ahead, out), grid, out, processes, keep)
+            failed = run_tasks("preparing", unfinished(ahead, out), grid, out, processes, keep)
             searches = [task for task in grid.searches() if task.ready(out)]
-            failed += run_tasks("searching", undone(searches, out), grid, out, processes, keep)
+            failed += run_tasks("searching", unfinished(searches, out), grid, out, processes, keep)
             arms = [task for task in grid.arms(out) if task.ready(out)]
-            failed += run_tasks("measuring", undone(arms, out), grid, out, processes, keep)
-            whole = replace(grid, filter=Filter())  # what `--only` leaves out may be there from another time
+            failed += run_tasks("measuring", unfinished(arms, out), grid, out, processes, keep)
+            whole = replace(grid, filter=Filter())  # results that `--only` leaves out may exist from earlier runs
             finished = [task for task in (*whole.baselines(), *whole.arms(out)) if task.result(out).is_file()]
             for task in finished:
                 keep(task)
             report.write_plan(study, finished, out)
             files = report.write_report(out) if finished else []
         except KeyboardInterrupt:
-            with suppress(UserError):  # a call that was broken off may hold the database; the next run takes this up
+            with suppress(UserError):  # an interrupted write may lock the database; the next run closes the record
                 record.close("KILLED", [])
             raise
         except Exception:
@@ -148,9 +148,9 @@ def run_study(study: StudyConfig, out: Path, words: Sequence[str], processes: in
         record.close("FAILED" if failed else "FINISHED", [] if failed else files)
     for sentence in failed:
         print(f"Failed: {sentence}", file=sys.stderr)
-    print(f"{len(finished)} of {whole.size()} cells of the grid are done; {out / report.TABLE}")
+    print(f"{len(finished)} of {whole.size()} results are finished; {out / report.TABLE}")
     if failed:
-        raise UserError(f"{len(failed)} tasks failed, the first is {failed[0]}; the same command tries them again.")
+        raise UserError(f"{len(failed)} tasks failed, the first is {failed[0]}; the same command runs them again.")
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -167,5 +167,7 @@ def main(words: Sequence[str] | None = None) -> None:
         run_study(study, out, options.only, max(1, options.processes))
     except KeyboardInterrupt:
         done = len(list((out / RESULTS).glob("*.json")))
-        print(f"Stopped; {done} results are in {out / RESULTS}, and the same command goes on.", file=sys.stderr)
+        print(
+            f"Stopped; {done} results are in {out / RESULTS}, and the same command resumes the study.", file=sys.stderr
+        )
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""The file that describes a study, typed: dataset, network, arms, search, baselines, fractions and seeds."""
+"""The YAML file of a study, typed: dataset, network, arms, search, baselines, fractions and seeds."""
 
 import os
 import re
@@ -24,7 +24,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 class DatasetSection(CellColumns):
-    """The labelled cells, and which of them are on which side."""
+    """The labelled cells and their splits."""
 
     cells: Path = like(DataSettings, "cells")
     split_table: Path
@@ -32,7 +32,7 @@ class DatasetSection(CellColumns):
     `sctransformer.data.split_table`."""
     library_size_column: str | None = like(CellColumns, "library_size_column", default=None)
     unlabelled: Path | None = None
-    """A second file of cells without labels, for self-supervision alone."""
+    """A second file of cells without labels, for pretraining and principal components."""
     shared_donors: bool = like(PrepareSettings, "shared_donors", default=False)
 
 
@@ -42,9 +42,9 @@ class NetworkFile(Settings):
     file: Path
     format: str = "auto"
     levels: tuple[str, ...] = ()
-    """DoRothEA levels to keep; empty keeps all."""
+    """Confidence levels of DoRothEA to keep; empty: all."""
     weight: float = Field(default=1.0, gt=0.0, le=1.0)
-    """By which its confidences are multiplied when networks are merged."""
+    """Factor of its confidences when networks are merged."""
 
 
 class NetworkSection(Settings):
@@ -56,40 +56,40 @@ class NetworkSection(Settings):
 
 
 class StudyConfig(Settings):
-    """A whole study."""
+    """A study."""
 
     name: str = Field(pattern=r"^[\w.-]+$")
     dataset: DatasetSection
     network: NetworkSection
     gene_budget: int = like(PrepareSettings, "gene_budget", default=1024, ge=2)
     percents: tuple[float, ...] = Field(min_length=1)
-    """Percentages of the training cells that keep their label."""
+    """Percentages of the training cells that are labelled."""
     seeds: tuple[int, ...] | dict[float, tuple[int, ...]] = (0, 1, 2)
     """Seeds, or seeds for each percentage."""
     shared: Overrides = Field(default={})
     """Parameters of every arm."""
     arms: dict[str, Overrides] = Field(default={})
-    """Name -> what sets this arm apart from `shared`."""
+    """Name -> parameters of this arm, on top of `shared`."""
     search: tuple[Overrides, ...] = ({},)
-    """Points tried for every arm, on top of `shared` and under what sets the arm apart; see `pipelines.study`."""
+    """Points that are tried for every arm, on top of `shared`; an arm cannot set the same parameters."""
     search_repeats: int | dict[float, int] = 3
-    """Inner splits that judge a point, or as many for each percentage."""
+    """Number of inner splits per point, or that number for each percentage."""
     validation_share: float = Field(default=0.25, gt=0.0, lt=1.0)
-    """Share of the labelled cells of a type that an inner split holds out, at least one cell."""
+    """Fraction of the labelled cells of each type that an inner split holds out, at least one cell."""
     baselines: tuple[Baseline, ...] = ("logistic_regression", "celltypist")
     inner_folds: int = Field(default=5, ge=2)
-    """Folds with which logistic regression chooses its penalty; fewer where a type has fewer labelled cells."""
+    """Folds with which logistic regression chooses its penalty; fewer if a type has fewer labelled cells."""
     references: tuple[str, ...] = ("dense", "regulators", "shuffled", "random", "logistic_regression", "celltypist")
-    """Arms and baselines that the others are compared with, as far as the study has them."""
+    """Arms and baselines that the others are compared with; names that the study does not have are ignored."""
 
     @field_validator("percents")
     @classmethod
     def _percent_in_range(cls, percents: tuple[float, ...]) -> tuple[float, ...]:
         for percent in percents:
             if not 0 < percent <= 100:
-                raise ValueError(f"{percent} is no percentage above 0 and up to 100")
+                raise ValueError(f"{percent} is not a percentage above 0 and up to 100")
         if len(set(percents)) < len(percents):
-            raise ValueError("a percentage stands there twice")
+            raise ValueError("a percentage is listed twice")
         return percents
 
     @model_validator(mode="after")
@@ -97,17 +97,17 @@ class StudyConfig(Settings):
         for what, chosen in (("seeds", self.seeds), ("search_repeats", self.search_repeats)):
             missing = set(self.percents) - set(chosen) if isinstance(chosen, dict) else set()
             if missing:
-                raise ValueError(f"{what} says nothing of {min(missing):g} percent")
+                raise ValueError(f"{what} has no entry for {min(missing):g} percent")
         if not self.arms and not self.baselines:
             raise ValueError("there are neither arms nor baselines")
         if both := set(self.arms) & set(self.baselines):
-            raise ValueError(f"an arm cannot be called {min(both)}, as a baseline is")
+            raise ValueError(f"an arm cannot have the name of a baseline, {min(both)}")
         if not self.search:
-            raise ValueError("search has no point; leave it out for one point without changes")
+            raise ValueError("search has no point; leave it out to use the parameters of the arms")
         for arm, own in self.arms.items():
             for point in self.search:
                 if both := set(own) & set(point):
-                    raise ValueError(f"arm {arm} and search both set {min(both)}; every arm is searched alike")
+                    raise ValueError(f"arm {arm} and search both set {min(both)}; set it in one of them")
         return self
 
     def seeds_of(self, percent: float) -> tuple[int, ...]:
@@ -115,19 +115,19 @@ class StudyConfig(Settings):
         return self.seeds[percent] if isinstance(self.seeds, dict) else self.seeds
 
     def repeats_of(self, percent: float) -> int:
-        """Inner splits that judge a point of the search."""
+        """Number of inner splits per point of the search."""
         return self.search_repeats[percent] if isinstance(self.search_repeats, dict) else self.search_repeats
 
     def params_of(self, arm: str, point: int) -> Params:
-        """Parameters of an arm at a point of the search; those that the study does not set have their defaults."""
+        """Parameters of an arm at a point of the search; others have their defaults."""
         return with_arm_values(Params(), {**self.shared, **self.search[point], **self.arms[arm]})
 
 
 def load_study(path: Path) -> StudyConfig:
-    """Read and check the description of a study; `${NAME}` in it is the environment variable NAME.
+    """Read and check the file of a study; `${NAME}` is replaced by the environment variable NAME.
 
     Raises:
-        UserError: the file is absent or no YAML, a variable is not set, or a field is unknown or out of its range.
+        UserError: the file cannot be read, a variable is not set, or a field is unknown or out of range.
     """
     content = _with_variables(read_yaml(path, "name the YAML file of a study") or {}, path)
     try:
@@ -141,7 +141,9 @@ def load_study(path: Path) -> StudyConfig:
             except UserError as error:
                 raise UserError(f"{path}: arm {arm}, point {point} of the search: {error}") from error
             if getattr(params.train, "patience", 0):
-                raise UserError(f"{path}: arm {arm} sets train.patience, but no cells are kept back; set train.epochs.")
+                raise UserError(
+                    f"{path}: arm {arm} sets train.patience, which needs validation cells; a study has none, so set train.epochs."
+                )
     return study
 
 
@@ -169,5 +171,5 @@ def _with_variables(content: Any, path: Path) -> Any:
         return content
     for name in _VARIABLE.findall(content):
         if not os.environ.get(name):
-            raise UserError(f"{path}: the environment variable {name} is not set, which {content} names; set it.")
+            raise UserError(f"{path}: {content} needs the environment variable {name}, which is not set.")
     return _VARIABLE.sub(lambda found: os.environ[found[1]], content)

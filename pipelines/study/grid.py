@@ -1,4 +1,4 @@
-"""The grid of a study: its tasks, each with a digest of everything that decides its result."""
+"""The tasks of a study, each with a digest of everything that decides its result."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -15,10 +15,10 @@ from sctransformer.params import Params
 from sctransformer.training.config import Optimisation, TrainConfig
 
 PROTOCOL = 2
-"""Raised when code changes what a task gives for the same settings, so that finished ones are run again."""
+"""Increased when code changes the result of the same settings, so that finished tasks are run again."""
 CELLTYPIST_GENES = 2000
-"""CellTypist's users are told to choose genes; its penalty is fixed, so with 18 labelled cells the many genes that say
-nothing weigh it down (macro-F1 0.32 with all 8,863 genes of a file, 0.51 with the 2,000 most variable)."""
+"""CellTypist recommends feature selection. Its penalty is fixed, so with few cells uninformative genes matter: with 18
+labelled cells macro-F1 is 0.32 with all 8,863 genes of a file and 0.51 with the 2,000 most variable ones."""
 RESULTS = "cells"
 """Folder of the results."""
 
@@ -30,7 +30,7 @@ Kind = Literal["pretraining", "search", "arm", "baseline"]
 
 @dataclass(frozen=True)
 class Task:
-    """One piece of work, and all that a worker needs to do it."""
+    """One task, with everything that a worker needs to run it."""
 
     kind: Kind
     name: str
@@ -38,13 +38,13 @@ class Task:
     percent: float
     seed: int
     point: int
-    """Of the search; 0 for a baseline."""
+    """Point of the search; 0 for a baseline."""
     repeat: int
-    """Which inner split of a search; 0 else."""
+    """Inner split of a search; 0 for other tasks."""
     settings: dict[str, Any]
-    """Everything that decides the result. Names are not among it: an arm that is renamed is not run again."""
+    """Everything that decides the result. The name is not part of it: a renamed arm is not run again."""
     after: "Task | None" = None
-    """The pretraining from which it goes on."""
+    """The pretraining whose weights it starts from."""
 
     @property
     def digest(self) -> str:
@@ -53,28 +53,28 @@ class Task:
 
     @property
     def label(self) -> str:
-        """For people."""
+        """Name of the task in messages."""
         if self.kind == "pretraining":
             return f"{self.name} pretraining s{self.seed} point {self.point}"
         more = f" point {self.point} split {self.repeat}" if self.kind == "search" else ""
         return f"{self.name} {self.percent:g}% s{self.seed}{more}"
 
     def result(self, out: Path) -> Path:
-        """The file that says that the task is done, and what came of it."""
+        """File of the result, which exists when the task is finished."""
         return out / RESULTS / f"{self.digest}.json"
 
     def weights(self, out: Path) -> Path:
-        """The folder that a pretraining leaves."""
+        """Folder of the pretrained weights."""
         return out / WEIGHTS / self.digest
 
     def ready(self, out: Path) -> bool:
-        """Whether what it goes on from is there."""
+        """Whether its pretraining, if any, is finished."""
         return self.after is None or self.after.result(out).is_file()
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Which cells of the grid to run: those with one of the names, percentages and seeds; an empty set is no limit."""
+    """Selects tasks by name, percentage and seed; an empty set selects all."""
 
     names: frozenset[str] = frozenset()
     percents: frozenset[float] = frozenset()
@@ -82,10 +82,10 @@ class Filter:
 
     @classmethod
     def of(cls, words: Sequence[str], study: StudyConfig) -> "Filter":
-        """From words: names of arms and baselines, percentages such as `10%`, seeds such as `s0`.
+        """Parse names of arms and baselines, percentages such as `10%`, and seeds such as `s0`.
 
         Raises:
-            UserError: a word is none of the study's.
+            UserError: the study has no such arm, baseline, percentage or seed.
         """
         known: dict[str, tuple[str, Any]] = {name: ("names", name) for name in (*study.arms, *study.baselines)}
         for percent in study.percents:
@@ -99,8 +99,8 @@ class Filter:
             *(frozenset(value for kind, value in chosen if kind == field) for field in ("names", "percents", "seeds"))
         )
 
-    def lets(self, name: str, percent: float, seed: int) -> bool:
-        """Whether a cell of the grid is to be run."""
+    def selects(self, name: str, percent: float, seed: int) -> bool:
+        """Whether a task is selected."""
         return (
             name in (self.names or {name})
             and percent in (self.percents or {percent})
@@ -115,55 +115,55 @@ class Grid:
     study: StudyConfig
     sources: Sources
     together: dict[float, list[tuple[int, ...]]]
-    """Percentage -> groups of seeds that choose a point of the search together."""
+    """Percentage -> groups of seeds that choose their point of the search together."""
     filter: Filter = Filter()
 
     def baselines(self) -> Iterator[Task]:
-        """One a baseline, percentage and seed."""
+        """One task per baseline, percentage and seed."""
         for percent, seed in self._places():
             for name in self.study.baselines:
-                if self.filter.lets(name, percent, seed):
+                if self.filter.selects(name, percent, seed):
                     own = {"genes": CELLTYPIST_GENES} if name == "celltypist" else {"folds": self.study.inner_folds}
                     settings = self._of_place("baseline", percent, seed) | {"baseline": name} | own
                     yield Task("baseline", name, percent, seed, 0, 0, settings)
 
     def pretrainings(self) -> Iterator[Task]:
-        """What searches and arms go on from; every point of a search, for it is not known yet which one wins."""
+        """Pretraining for every point of the search, since the chosen point is not known yet."""
         for percent, seed in self._places():
             for arm in self.study.arms:
-                if any(self.filter.lets(arm, percent, other) for other in self._group(percent, seed)):
+                if any(self.filter.selects(arm, percent, other) for other in self._group(percent, seed)):
                     for point in range(len(self.study.search)):
                         task = self._pretraining(arm, seed, point)
                         if task is not None:
                             yield task
 
     def searches(self) -> Iterator[Task]:
-        """Every point for every arm on the same inner splits; none if there is one point only."""
+        """Every point for every arm on the same inner splits; none if there is a single point."""
         if len(self.study.search) < 2:
             return
         for percent, seed in self._places():
             for repeat in range(self.study.repeats_of(percent)):
                 for arm in self.study.arms:
-                    if any(self.filter.lets(arm, percent, other) for other in self._group(percent, seed)):
+                    if any(self.filter.selects(arm, percent, other) for other in self._group(percent, seed)):
                         for point in range(len(self.study.search)):
                             yield self._search(arm, percent, seed, point, repeat)
 
     def arms(self, out: Path) -> Iterator[Task]:
-        """One an arm, percentage and seed, at the point that search has chosen; those whose search is not done wait."""
+        """One task per arm, percentage and seed, at the chosen point; only those whose search is finished."""
         for percent, seed in self._places():
             for arm in self.study.arms:
-                if self.filter.lets(arm, percent, seed):
+                if self.filter.selects(arm, percent, seed):
                     point = self.chosen_point(arm, percent, seed, out)
                     if point is not None:
                         yield self._arm(arm, percent, seed, point)
 
     def chosen_point(self, arm: str, percent: float, seed: int, out: Path) -> int | None:
-        """The point with the best mean validation macro-F1; None while a score is missing."""
+        """The point with the best mean validation macro-F1; None if a score is missing."""
         scores = self.search_scores(arm, percent, seed, out)
         return None if scores is None else best_point(scores)
 
     def search_scores(self, arm: str, percent: float, seed: int, out: Path) -> list[list[float]] | None:
-        """Validation macro-F1 of each point over inner splits and the seeds that choose together; None if not done."""
+        """Validation macro-F1 of each point, over inner splits and the seeds of the group; None if unfinished."""
         if len(self.study.search) < 2:
             return [[0.0]]
         scores = []
@@ -179,9 +179,9 @@ class Grid:
         return scores
 
     def size(self) -> int:
-        """Cells of the grid: arms and baselines."""
+        """Number of arm and baseline tasks."""
         return sum(
-            self.filter.lets(name, percent, seed)
+            self.filter.selects(name, percent, seed)
             for percent, seed in self._places()
             for name in (*self.study.arms, *self.study.baselines)
         )
@@ -224,7 +224,7 @@ class Grid:
 
     def _of_model(self, arm: str, point: int, seed: int) -> dict[str, Any]:
         params = self.study.params_of(arm, point)
-        return {"panel": self.sources.panels[seed].name, "params": deciding(params)}
+        return {"panel": self.sources.panels[seed].name, "params": deciding_params(params)}
 
 
 @functools.lru_cache(maxsize=4)
@@ -232,8 +232,8 @@ def _sha256(path: Path) -> str:
     return sha256_file(path)
 
 
-def deciding(params: Params) -> dict[str, Any]:
-    """The parameters that decide what a model becomes; a control stands only where edges are used."""
+def deciding_params(params: Params) -> dict[str, Any]:
+    """The parameters that decide the trained model; the control counts only in modes that use edges."""
     uses_edges = params.model.mode in ("mask", "bias")
     return {
         "model": params.model.model_dump(mode="json"),

@@ -1,11 +1,12 @@
-"""Compare parameters by cross-validation inside the cells that are not test cells: test labels choose nothing.
+"""Compare parameters by cross-validation within the training cells; test labels are not used.
 
     python -m pipelines.study.inner_folds                                   the defaults
     python -m pipelines.study.inner_folds train.epochs=20 model.depth=2     with these parameters
 
-The cells of data/cells.h5ad that `prepare` would make test cells are left out. What remains is cut into folds; a fold
-is predicted by a model that was trained on a part of the others and chose its epoch on the rest, beside logistic
-regression on the same training cells (`--baseline`). The labels of all folds together give one macro-F1 a repeat.
+The cells of data/cells.h5ad that the stage `prepare` would use as test cells are left out. The others are split into
+folds. Each fold is predicted by a model that was trained on a part of the other folds, with the best epoch on the rest,
+and with `--baseline` by logistic regression on the same training cells. The predictions for all folds together give one
+macro-F1 per repeat.
 """
 
 import argparse
@@ -44,21 +45,21 @@ VALIDATION_SHARE = 0.2
 
 
 def fold_split(obs: pd.DataFrame, params: Params, folds: int, repeat: int, fold: int) -> pd.Categorical:
-    """The side of each cell when `fold` of `repeat` is predicted; cells that `prepare` would test on have no side."""
+    """The split of each cell when `fold` of `repeat` is predicted; cells that `prepare` would use as test cells have none."""
     _, split = choose_splits(obs, params.prepare, params.seed)
     inner = np.flatnonzero(np.isin(np.asarray(split, dtype=object), [TRAIN, VALIDATION]))
     labels = obs[OBS.cell_type].astype(str)
     cut = StratifiedKFold(folds, shuffle=True, random_state=repeat)
     rest, predicted = list(cut.split(inner, labels.iloc[inner]))[fold]
-    sides = np.full(len(obs), None, dtype=object)
-    sides[inner[rest]], sides[inner[predicted]] = TRAIN, TEST
-    return validation_from_training(as_splits(sides), labels, VALIDATION_SHARE, repeat)
+    splits = np.full(len(obs), None, dtype=object)
+    splits[inner[rest]], splits[inner[predicted]] = TRAIN, TEST
+    return validation_from_training(as_splits(splits), labels, VALIDATION_SHARE, repeat)
 
 
 def predict_fold(
     task: tuple[Params, bool, int, int, int],
 ) -> tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None]:
-    """Repeat, labels of the fold, and what the model and, if asked, logistic regression say of it."""
+    """Repeat, labels of the fold, and the predictions of the model and of logistic regression (or None)."""
     params, with_baseline, folds, repeat, fold = task
     network = read_network_table(params.prior.network, params.prior.confidence)
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +69,7 @@ def predict_fold(
             panel = choose_panel(moments, file.genes.tolist(), network.pairs, params.prepare.gene_budget)
             write_prepared(file, split, panel, Path(folder) / "cells.h5ad")
         cells = read_cells(Path(folder) / "cells.h5ad")
-    training, validation, test = (select_split(cells, side) for side in (TRAIN, VALIDATION, TEST))
+    training, validation, test = (select_split(cells, split_name) for split_name in (TRAIN, VALIDATION, TEST))
     baseline_N = None
     if with_baseline:
         baseline_N, _ = logistic_regression(training, test, params.evaluate.baseline_folds, repeat)
@@ -82,12 +83,12 @@ def predict_fold(
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Print macro-F1 and accuracy a repeat, and their means."""
+    """Print macro-F1 and accuracy per repeat, and their means."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("overrides", nargs="*", metavar="section.name=value")
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=6)
-    parser.add_argument("--baseline", action="store_true", help="logistic regression beside the model; takes minutes")
+    parser.add_argument("--baseline", action="store_true", help="also fit logistic regression; takes minutes")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args(words)
     params = with_overrides(load_params(), options.overrides)
@@ -105,9 +106,11 @@ def main(words: Sequence[str] | None = None) -> None:
     rows = []
     for repeat in range(options.repeats):
         own = [part[1:] for part in parts if part[0] == repeat]
-        labels_N, *said = (np.concatenate(column) for column in zip(*own, strict=True) if column[0] is not None)
+        labels_N, *predictions = (np.concatenate(column) for column in zip(*own, strict=True) if column[0] is not None)
         n_classes = int(labels_N.max()) + 1
-        rows.append([value for said_N in said for value in accuracy_and_macro_f1(labels_N, said_N, n_classes)])
+        rows.append(
+            [value for predicted_N in predictions for value in accuracy_and_macro_f1(labels_N, predicted_N, n_classes)]
+        )
     columns = ["accuracy", "macro_f1", "baseline_accuracy", "baseline_macro_f1"]
     table = pd.DataFrame(rows, columns=columns[: len(rows[0])]).rename_axis("repeat")
     if options.baseline:

@@ -1,4 +1,4 @@
-"""Worker processes side by side: results written as they come, and nothing left running when the parent is gone."""
+"""Parallel worker processes: results as they finish, and no process left when the parent ends."""
 
 import fcntl
 import multiprocessing
@@ -18,21 +18,21 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""Read by numpy, scikit-learn and torch when a worker starts: workers share the cores, threads would only collide."""
+"""Number of threads of numpy, scikit-learn and torch, read when a worker starts: the workers share the cores."""
 
 
 def parallel_map(work: Callable[[T], R], tasks: Sequence[T], processes: int) -> Iterator[tuple[T, R | Exception]]:
-    """Do tasks in worker processes of one thread each; give each task with its result, or error, as it is done.
+    """Run tasks in worker processes of one thread each; yield each task with its result or error as it finishes.
 
-    When the caller leaves early (Ctrl-C, an error) tasks that wait are dropped and the workers ended. A worker whose
-    parent is gone, killed or not, ends by itself.
+    If the caller stops early (Ctrl-C, an error), waiting tasks are cancelled and the workers terminated. A worker ends
+    by itself when its parent has ended, also if the parent was killed.
     """
     before = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     pool = ProcessPoolExecutor(min(processes, len(tasks)) or 1, multiprocessing.get_context("spawn"), _start)
     finished = False
     try:
-        with _held_back(signal.SIGINT):  # workers inherit that, from their very beginning
+        with _blocked(signal.SIGINT):  # workers inherit the block from their start
             futures: dict[Future[R], T] = {pool.submit(work, task): task for task in tasks}
         for future in as_completed(futures):
             error = future.exception()
@@ -50,24 +50,26 @@ def parallel_map(work: Callable[[T], R], tasks: Sequence[T], processes: int) -> 
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Hold a folder against a second run; the system lets go of it when the process ends, however it ends.
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Lock a folder against a second run; the lock is released when the process ends.
 
     Raises:
-        UserError: another run holds it.
+        UserError: another process has the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(f"{folder}: another run is at work there; wait for it, or choose another --out.") from error
+            raise UserError(
+                f"{folder}: another process is running this study; wait for it, or choose another --out."
+            ) from error
         yield
 
 
 @contextmanager
-def _held_back(signum: signal.Signals) -> Iterator[None]:
-    """A signal that comes meanwhile is heard afterwards."""
+def _blocked(signum: signal.Signals) -> Iterator[None]:
+    """Delay a signal until the end of the block."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signum})
     try:
         yield
@@ -76,11 +78,11 @@ def _held_back(signum: signal.Signals) -> Iterator[None]:
 
 
 def _start() -> None:
-    """In a worker: end with the parent, to which Ctrl-C is left."""
+    """In a worker: end when the parent ends, which handles Ctrl-C."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    import torch  # after the environment was set
+    import torch  # after the environment variables are set
 
     torch.set_num_threads(1)
 

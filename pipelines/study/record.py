@@ -1,4 +1,4 @@
-"""A study in MLflow: one parent run, under it a run for each cell of the grid, none twice however often it goes on."""
+"""A study in MLflow: a parent run with one child run per result, also after the study was resumed."""
 
 import uuid
 from pathlib import Path
@@ -11,9 +11,9 @@ from sctransformer.tracking import queries, runs
 
 EXPERIMENT = "study"
 STUDY_TAG = "study.id"
-"""Tag of the parent: the id of the study's folder."""
+"""Tag of the parent: ID of the study's folder."""
 CELL_TAG = "study.cell"
-"""Tag of a child: name and digest of the cell of the grid."""
+"""Tag of a child: name and digest of the result. A renamed arm gets a new child run."""
 STUDY_ID = "study_id"
 """File in the study's folder."""
 
@@ -21,11 +21,11 @@ STUDY_ID = "study_id"
 class Record:
     """The runs of one study's folder.
 
-    MLflow itself is asked what is there, so nothing comes twice after a crash at any point: a parent is looked for by
-    the id of the folder, a child by its digest; a child that was not closed is thrown away and written again.
+    Existing runs are found in MLflow, so that a crash at any point leaves no duplicates: the parent by the ID of the
+    folder, children by their digest. A child run that was not finished is deleted and written again.
 
     Raises:
-        UserError: the store cannot be used.
+        UserError: the tracking store cannot be used.
     """
 
     def __init__(self, study: StudyConfig, out: Path) -> None:
@@ -43,12 +43,12 @@ class Record:
             else:
                 runs.delete_run(child.run_id)
 
-    def keep(self, task: Task, result: dict[str, Any], search: list[list[float]] | None) -> None:
-        """Write a finished cell of the grid, unless it is there.
+    def log(self, task: Task, result: dict[str, Any], search: list[list[float]] | None) -> None:
+        """Log a result as a child run, unless it exists.
 
         Args:
             task: of kind arm or baseline.
-            result: as `work.result_of` gives it.
+            result: from `work.result_of`.
             search: validation scores of each point.
         """
         key = f"{task.name} {task.digest}"
@@ -70,7 +70,7 @@ class Record:
         self._kept.add(key)
 
     def close(self, status: runs.Status, files: list[Path]) -> None:
-        """Close the parent and keep files with it."""
+        """Finish the parent run and attach files to it."""
         for file in files:
             runs.log_artifact(self.parent, file)
         runs.finish_run(self.parent, status)

@@ -1,4 +1,4 @@
-"""The tables and pictures of a study, from the results that are there.
+"""Tables and plots of a study, from its finished results.
 
 python -m pipelines.study.report outputs/study/kang
 """
@@ -14,16 +14,16 @@ import pandas as pd
 from pipelines.study.config import StudyConfig
 from pipelines.study.grid import RESULTS, Task
 from pipelines.study.protocol import paired_differences, summary
-from pipelines.study.work import from_numbers
+from pipelines.study.work import parse_labels
 from sctransformer.errors import UserError, run_reporting
 from sctransformer.evaluation.metrics import resampled_macro_f1
 from sctransformer.files import atomic_write, read_json, write_json
 
-matplotlib.use("Agg")  # no screen is needed
+matplotlib.use("Agg")  # works without a display
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-PLAN, TABLE, MEANS, DIFFERENCES, EVERY, PICTURE, SPEED = (
+PLAN, TABLE, MEANS, DIFFERENCES, EVERY, FRACTIONS_PLOT, SPEED = (
     "plan.json", "table.md", "means.csv", "differences.csv", "results.csv", "macro_f1.png", "speed.png",
 )  # fmt: skip
 RESAMPLING_SEED = 0
@@ -31,15 +31,15 @@ RESAMPLING_SEED = 0
 READING = """\
 Macro-F1 on test cells: mean and standard deviation over seeds.
 
-A difference is of an arm to a reference on the same test cells, with the same labelled cells and seed, mean over seeds.
-`seeds` is the 95 % t interval over seeds: other labelled cells, other first weights. `cells` is the 95 % interval when
-test cells are drawn again within their types: other test cells, these models. `shown` is a difference that both
-intervals hold clear of zero; with few seeds the first is wide. Intervals are not corrected for the number of rows.
+A difference is that of an arm to a reference on the same test cells, with the same labelled cells and seed, mean over
+seeds. `seeds` is the 95 % t interval over seeds (other labelled cells, other initial weights). `cells` is the 95 %
+bootstrap interval over test cells, resampled within their types. `shown` is yes if both intervals exclude zero; with few
+seeds the first is wide. The intervals are not corrected for multiple comparisons.
 """
 
 
 def write_plan(study: StudyConfig, finished: Sequence[Task], out: Path) -> None:
-    """Write down which results are the study's, under which names: a folder may hold those of former settings too."""
+    """Write which results belong to the study, and under which names: the folder may hold results of other settings."""
     fields = ("kind", "name", "percent", "seed", "point", "digest")
     cells = [{field: getattr(task, field) for field in fields} for task in finished]
     order = {name: position for position, name in enumerate((*study.arms, *study.baselines))}
@@ -49,22 +49,22 @@ def write_plan(study: StudyConfig, finished: Sequence[Task], out: Path) -> None:
 
 
 def results(out: Path) -> pd.DataFrame:
-    """One row a finished cell of the grid, with the columns that `pipelines.study.protocol` wants.
+    """One row per finished result, with the columns that `pipelines.study.protocol` wants.
 
     Raises:
-        UserError: there is no study in the folder, or no result.
+        UserError: the folder has no study, or no result.
     """
     cells = _plan(out)["cells"]
     if not cells:
-        raise UserError(f"{out}: no cell of the grid is done; run the study.")
+        raise UserError(f"{out}: no result is finished; run the study.")
     return pd.DataFrame([_row(cell, read_json(out / RESULTS / f"{cell['digest']}.json")) for cell in cells])
 
 
 def write_report(out: Path) -> list[Path]:
-    """Write all tables and pictures.
+    """Write all tables and plots.
 
     Returns:
-        The files.
+        The written files.
 
     Raises:
         UserError: as `results`.
@@ -81,20 +81,20 @@ def write_report(out: Path) -> list[Path]:
     ):
         with atomic_write(out / name) as temporary:
             frame.to_csv(temporary, index=False)
-    _picture_over_fractions(means, out / PICTURE)
-    _picture_over_speed(table, out / SPEED)
-    return [out / name for name in (PLAN, TABLE, MEANS, DIFFERENCES, EVERY, PICTURE, SPEED)]
+    _plot_fractions(means, out / FRACTIONS_PLOT)
+    _plot_speed(table, out / SPEED)
+    return [out / name for name in (PLAN, TABLE, MEANS, DIFFERENCES, EVERY, FRACTIONS_PLOT, SPEED)]
 
 
 def as_markdown(plan: dict[str, Any], table: pd.DataFrame, means: pd.DataFrame, differences: pd.DataFrame) -> str:
-    """The study on one page."""
+    """The report as Markdown."""
     percents = list(dict.fromkeys(means["percent"]))
     lines = [f"# {plan['name']}", "", READING]
     rows = [["", *(f"{percent:g} %" for percent in percents)]]
     for name in dict.fromkeys(means["name"]):
         own = means[means["name"] == name].set_index("percent")
         rows.append([name, *(_mean(own.loc[percent]) if percent in own.index else "" for percent in percents)])
-    lines += _grid_of(rows)
+    lines += _markdown_table(rows)
     for reference in dict.fromkeys(differences["reference"] if not differences.empty else []):
         lines += ["", f"## Difference to {reference}", ""]
         rows = [["arm", "labels", "difference", "seeds", "cells", "n", "shown"]]
@@ -110,19 +110,19 @@ def as_markdown(plan: dict[str, Any], table: pd.DataFrame, means: pd.DataFrame, 
                     "yes" if row["shown"] else "no",
                 ]
             )
-        lines += _grid_of(rows)
+        lines += _markdown_table(rows)
     if len(plan["search"]) > 1:
-        lines += ["", "## Points that the search chose", ""]
-        lines += [f"- {position}: {point or 'nothing changed'}" for position, point in enumerate(plan["search"])]
+        lines += ["", "## Chosen points of the search", ""]
+        lines += [f"- {position}: {point or 'no change'}" for position, point in enumerate(plan["search"])]
         rows = [["arm", "labels", "points by seed"]]
         for name, percent in dict.fromkeys(zip(table["name"], table["percent"], strict=True)):
             own = table[(table["name"] == name) & (table["percent"] == percent) & (table["kind"] == "arm")]
             if not own.empty:
                 rows.append([str(name), f"{percent:g} %", ", ".join(map(str, own["point"]))])
-        lines += ["", *_grid_of(rows)]
+        lines += ["", *_markdown_table(rows)]
     collapsed = table[table["predicted_classes"] < table["classes"]]
     if not collapsed.empty:
-        lines += ["", "## Cells of the grid that never predict some type", ""]
+        lines += ["", "## Results that never predict some type", ""]
         lines += [
             f"- {row['name']} {row['percent']:g} % s{row['seed']}: {row['predicted_classes']} of {row['classes']}"
             for row in collapsed.to_dict("records")
@@ -132,14 +132,16 @@ def as_markdown(plan: dict[str, Any], table: pd.DataFrame, means: pd.DataFrame, 
 
 def _plan(out: Path) -> Any:
     if not (out / PLAN).is_file():
-        raise UserError(f"{out}: has no {PLAN}; run the study first: python -m pipelines.study FILE --out {out}.")
+        raise UserError(
+            f"{out}: no {PLAN} in this folder; run the study first: python -m pipelines.study FILE --out {out}."
+        )
     return read_json(out / PLAN)
 
 
 def _row(cell: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     figures, seconds = result["figures"], result["seconds"]
-    labels_N, predicted_N = from_numbers(result["labels"]), from_numbers(result["predicted"])
-    # by the test cells, so that seeds with the same ones are resampled together and others are not
+    labels_N, predicted_N = parse_labels(result["labels"]), parse_labels(result["predicted"])
+    # from the test cells, so that seeds with the same test cells have the same resamples
     seed = RESAMPLING_SEED + int(result["test_cells_sha256"][:8], 16)
     return {
         **{name: cell[name] for name in ("kind", "name", "percent", "seed", "point")},
@@ -165,12 +167,12 @@ def _interval(low: float, high: float) -> str:
     return "" if pd.isna(low) else f"{low:+.3f} to {high:+.3f}"
 
 
-def _grid_of(rows: list[list[str]]) -> list[str]:
+def _markdown_table(rows: list[list[str]]) -> list[str]:
     head, *body = [f"| {' | '.join(row)} |" for row in rows]
     return [head, "|" + "---|" * len(rows[0]), *body]
 
 
-def _picture_over_fractions(means: pd.DataFrame, target: Path) -> None:
+def _plot_fractions(means: pd.DataFrame, target: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     colours = plt.get_cmap("tab10")
     for position, name in enumerate(dict.fromkeys(means["name"])):
@@ -191,8 +193,8 @@ def _picture_over_fractions(means: pd.DataFrame, target: Path) -> None:
     _save(figure, target)
 
 
-def _picture_over_speed(table: pd.DataFrame, target: Path) -> None:
-    """Each arm at each percentage; a line joins the percentages of an arm."""
+def _plot_speed(table: pd.DataFrame, target: Path) -> None:
+    """Macro-F1 over scoring speed; a line connects the percentages of an arm."""
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     means = table.groupby(["name", "percent"], sort=False)[["cells_per_second", "macro_f1"]].mean().reset_index()
     for name in dict.fromkeys(means["name"]):
@@ -202,7 +204,7 @@ def _picture_over_speed(table: pd.DataFrame, target: Path) -> None:
             axes.annotate(f"{row['percent']:g} %", (row["cells_per_second"], row["macro_f1"]), fontsize=7)
     axes.set_xscale("log")
     axes.set(
-        xlabel="test cells scored a second (one thread, other arms beside it: indicative)",
+        xlabel="test cells scored per second (one thread, indicative)",
         ylabel="macro-F1 on test cells",
     )
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -216,7 +218,7 @@ def _save(figure: Figure, target: Path) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Write the report of a study's folder and print its page."""
+    """Write the report of a study and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="the folder of a study")
     options = parser.parse_args(words)

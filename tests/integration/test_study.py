@@ -1,4 +1,4 @@
-"""A small study in real processes: killed in the middle and continued, it ends as an undisturbed one does."""
+"""A small study in real processes: killed and resumed, it gives the result of an uninterrupted one."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ def run(study: Path, out: Path, store: Path, *words: str) -> subprocess.Complete
 
 
 def results_of(out: Path) -> dict[str, int]:
-    """When each result was written."""
+    """Time at which each result was written."""
     return {file.name: file.stat().st_mtime_ns for file in (out / "cells").glob("*.json")}
 
 
@@ -52,7 +52,7 @@ def runs_of(store: Path) -> list[Any]:
 
 
 def living(group: int) -> list[int]:
-    """Processes of a group that have not ended."""
+    """Running processes of a process group."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -65,7 +65,7 @@ def living(group: int) -> list[int]:
 
 
 def all_end(group: int) -> bool:
-    """Whether all processes of a group end, soon after the one that was waited for."""
+    """Whether all processes of a group end within seconds."""
     deadline = time.monotonic() + 20
     while living(group) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -73,7 +73,7 @@ def all_end(group: int) -> bool:
 
 
 def interrupt(study: Path, out: Path, store: Path, after: int, how: signal.Signals, whole_group: bool) -> int:
-    """Start the study, stop it once so many results are there, and give the process group."""
+    """Start the study, stop it after a number of results, and return its process group."""
     with (store / "interrupted.log").open("ab") as log:
         process = subprocess.Popen(
             command(study, out), env=environment(store), cwd=store, start_new_session=True, stdout=log, stderr=log
@@ -89,14 +89,14 @@ def interrupt(study: Path, out: Path, store: Path, after: int, how: signal.Signa
 
 
 @pytest.mark.slow
-def test_a_study_that_was_killed_goes_on_and_ends_with_the_same_table(tmp_path: Path) -> None:
+def test_a_killed_study_is_resumed_with_the_same_result(tmp_path: Path) -> None:
     for name in ("calm", "killed"):
         (tmp_path / name).mkdir()
     study = write_study(tmp_path, shared={**SHARED, "train.batch_size": 16, "train.lr": 0.01}, **SEARCH)
     calm, killed = tmp_path / "calm", tmp_path / "killed"
     done = run(study, calm / "out", calm)
     assert done.returncode == 0, done.stderr
-    assert "12 of 12 cells of the grid are done" in done.stdout
+    assert "12 of 12 results are finished" in done.stdout
     # 4 baselines, 16 searches, 8 arms
     assert len(results_of(calm / "out")) == 28
 
@@ -111,13 +111,13 @@ def test_a_study_that_was_killed_goes_on_and_ends_with_the_same_table(tmp_path: 
     assert done.returncode == 0, done.stderr
     after = results_of(killed / "out")
 
-    assert {name: after[name] for name in before} == before  # none was run again
+    assert {name: after[name] for name in before} == before  # none was computed again
     assert {name: after[name] for name in between} == between
     assert set(after) == set(results_of(calm / "out"))
     pd.testing.assert_frame_equal(scores_of(killed / "out"), scores_of(calm / "out"))
     for name in ("table.md", "means.csv", "differences.csv"):
         assert (killed / "out" / name).read_text() == (calm / "out" / name).read_text()
-    assert not list((killed / "out").rglob("*/.*.json.*/*"))  # what a killed worker was writing is no result
+    assert not list((killed / "out").rglob("*/.*.json.*/*"))  # a killed worker leaves no incomplete result
 
     done = run(study, killed / "out", killed)
     assert done.returncode == 0
@@ -139,27 +139,27 @@ def test_a_study_that_was_killed_goes_on_and_ends_with_the_same_table(tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_study_that_is_stopped_by_hand_says_how_to_go_on_and_leaves_no_process(tmp_path: Path) -> None:
+def test_ctrl_c_explains_how_to_resume_and_leaves_no_process(tmp_path: Path) -> None:
     study = write_study(tmp_path, shared={**SHARED, "train.epochs": 60}, baselines=[])
     group = interrupt(study, tmp_path / "out", tmp_path, after=1, how=signal.SIGINT, whole_group=True)
     assert all_end(group)
-    said = (tmp_path / "interrupted.log").read_text()
-    assert "the same command goes on" in said
-    assert "Traceback" not in said
+    output = (tmp_path / "interrupted.log").read_text()
+    assert "the same command resumes the study" in output
+    assert "Traceback" not in output
     parent = next(one for one in runs_of(tmp_path) if PARENT_TAG not in one.data.tags)
     assert parent.info.status == "KILLED"
 
 
 @pytest.mark.slow
-def test_a_part_of_the_grid_can_be_run_first_and_pretraining_serves_every_percentage(tmp_path: Path) -> None:
+def test_a_part_of_a_study_can_be_run_first_and_pretraining_is_shared_by_percentages(tmp_path: Path) -> None:
     shared = {**SHARED, "train.epochs": 2, "train.pretrain_epochs": 1}
     study = write_study(tmp_path, shared=shared, arms={"mask": {}, "shuffled": {"prior.control": "shuffled"}})
     done = run(study, tmp_path / "out", tmp_path, "--only", "mask", "10%", "--processes", "1")
     assert done.returncode == 0, done.stderr
-    assert "2 of 12 cells of the grid are done" in done.stdout
+    assert "2 of 12 results are finished" in done.stdout
     done = run(study, tmp_path / "out", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "12 of 12 cells of the grid are done" in done.stdout
+    assert "12 of 12 results are finished" in done.stdout
     assert len(list((tmp_path / "out" / "pretrained").iterdir())) == 4  # 2 arms x 2 seeds, not x 2 percentages
     table = (tmp_path / "out" / "table.md").read_text()
     assert "Difference to shuffled" in table

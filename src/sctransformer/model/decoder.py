@@ -1,4 +1,4 @@
-"""The decoder of masked expression: from gene tokens and cell embedding back to expression. Used in training alone."""
+"""Decoder of masked expression, from gene tokens and cell embedding to expression. Used in pretraining only."""
 
 import torch
 from torch import Tensor, nn
@@ -11,22 +11,22 @@ from sctransformer.model.transformer import PriorBiasedTransformer
 class ExpressionDecoder(nn.Module):
     """Predicts the standardised expression of every gene from its contextual token and from the cell embedding.
 
-    The token says what a gene's regulators say of it; the embedding says what the whole cell says of it, and is what
-    teaches the readout. The path from the tokens starts at zero, so that the embedding is not left idle by an easier
-    way. Not part of the registered model.
+    The token carries information from the gene's regulators, the embedding from the whole cell. The weights of the
+    tokens start at zero, so that the embedding, and with it the readout, is trained too. Not part of the registered
+    model.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.hidden_value_D = nn.Parameter(torch.zeros(config.width))
-        """Stands in a token where the value of a hidden gene would stand; at first as if it were at its mean."""
+        """Replaces the value of a hidden gene in its token; zero, its initial value, is the mean of the gene."""
         self.token_weight_GD = nn.Parameter(torch.zeros(config.n_genes, config.width))
         self.embedding_weight_EG = nn.Parameter(torch.randn(config.embedding, config.n_genes) * config.embedding**-0.5)
         self.bias_G = nn.Parameter(torch.zeros(config.n_genes))
 
     @torch.no_grad()
     def start_from(self, loading_EG: Tensor) -> None:
-        """Begin with a linear map from embeddings to standardised expression that is known already."""
+        """Set the linear map from embeddings to standardised expression, for example from principal components."""
         self.embedding_weight_EG.copy_(loading_EG)
 
     def forward(self, x_NGD: Tensor, embedding_NE: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class ExpressionDecoder(nn.Module):
 
 
 class MaskedExpressionModel(nn.Module):
-    """Model and decoder as one module: cells with hidden genes in, the expression of all their genes out."""
+    """Model and decoder as one module: from cells with hidden genes to the expression of all genes."""
 
     def __init__(self, model: PriorBiasedTransformer, decoder: ExpressionDecoder) -> None:
         super().__init__()
@@ -48,11 +48,11 @@ class MaskedExpressionModel(nn.Module):
         self.decoder = decoder
 
     def forward(self, counts_NG: Tensor, library_size_N: Tensor, hidden_NG: Tensor) -> Tensor:
-        """Standardised expression as predicted from the genes that are not hidden, cells x genes.
+        """Standardised expression predicted from the shown genes, cells x genes.
 
         Args:
-            counts_NG: raw counts, cells x genes; those of hidden genes change nothing.
-            library_size_N: counts of the whole cell, hidden genes included, as in scoring: depth is no secret.
+            counts_NG: raw counts, cells x genes; those of hidden genes have no effect.
+            library_size_N: counts of the whole cell, with hidden genes, as in scoring.
             hidden_NG: True where a gene is hidden.
         """
         hidden = HiddenGenes(hidden_NG, self.decoder.hidden_value_D)

@@ -1,4 +1,4 @@
-"""Counts to tokens: normalisation, then one token a gene. Part of the model: scoring cannot drift from training."""
+"""From counts to tokens: normalisation, then one token per gene. Part of the model, so training and scoring agree."""
 
 from typing import NamedTuple
 
@@ -24,33 +24,33 @@ def log_normalise(counts_NG: Tensor, library_size_N: Tensor) -> Tensor:
 
 
 class HiddenGenes(NamedTuple):
-    """Genes whose expression a model is not shown."""
+    """Genes whose expression is hidden from the model."""
 
     hidden_NG: Tensor
     """True where a gene is hidden, cells x genes."""
     value_D: Tensor | None = None
-    """Stands in the token in place of the value; None: nothing does, as if the gene were at its mean."""
+    """Replaces the value of a hidden gene in its token; None: zero, as for a gene at its mean."""
     gain: float = 1.0
-    """Multiplies the values of the genes that are shown."""
+    """Multiplies the values of the shown genes."""
 
 
 def dropped_out(hidden_NG: Tensor, share: float) -> HiddenGenes:
-    """Hide genes as dropout does (Srivastava et al. 2014, JMLR 15:1929): what they add up to stays as large on average.
+    """Hide genes as dropout does (Srivastava et al. 2014, JMLR 15:1929): the expected sum of values stays the same.
 
-    A hidden gene is one that nothing is known of, not one with a count of zero, which would say a lot.
+    A hidden gene is treated as unknown, not as a count of zero.
 
     Args:
         hidden_NG: True where a gene is hidden, cells x genes.
-        share: that is hidden on average.
+        share: fraction of genes that is hidden on average.
     """
     return HiddenGenes(hidden_NG, gain=1.0 / (1.0 - share))
 
 
 class GeneTokens(nn.Module):
-    """One token a gene: an embedding of which gene it is, plus its expression times an embedding of what that means.
+    """One token per gene: an embedding of the gene's identity, plus its expression times an embedding of its value.
 
-    Expression is standardised with the mean and deviation of the training cells and clipped to +-5, so that a
-    rare, strong gene does not drown the others. A count of zero is a token too.
+    Expression is standardised with the mean and standard deviation of the training cells and clipped to +-5, which
+    limits the influence of rare, highly expressed genes. Genes with a count of zero have a token too.
     """
 
     mean_G: Tensor
@@ -64,7 +64,7 @@ class GeneTokens(nn.Module):
         self.register_buffer("scale_G", torch.ones(n_genes))
 
     def forward(self, counts_NG: Tensor, library_size_N: Tensor, hidden: HiddenGenes | None = None) -> Tensor:
-        """Tokens, cells x genes x width; of a hidden gene they say which gene it is, and nothing of its count."""
+        """Tokens, cells x genes x width; that of a hidden gene does not depend on its count."""
         z_NG = self.standardised(counts_NG, library_size_N)
         if hidden is not None:
             z_NG = torch.where(hidden.hidden_NG, 0.0, z_NG * hidden.gain)
@@ -74,7 +74,7 @@ class GeneTokens(nn.Module):
         return self.identity_GD + value_NGD
 
     def standardised(self, counts_NG: Tensor, library_size_N: Tensor) -> Tensor:
-        """Expression in deviations from the mean of the training cells, clipped, cells x genes."""
+        """Expression in standard deviations from the mean of the training cells, clipped, cells x genes."""
         expression_NG = log_normalise(counts_NG, library_size_N)
         return ((expression_NG - self.mean_G) * self.scale_G).clamp(-CLIP, CLIP)
 

@@ -1,4 +1,4 @@
-"""The whole model: raw counts in, class scores and cell embedding out."""
+"""The model: from raw counts to class scores and cell embedding."""
 
 from typing import NamedTuple, cast
 
@@ -14,7 +14,7 @@ from sctransformer.prior.bias import CLOSED
 
 
 class ModelOutput(NamedTuple):
-    """What the model says of each cell."""
+    """The output of the model for each cell."""
 
     logits_NC: Tensor
     """Class scores before softmax and before calibration, cells x classes."""
@@ -23,28 +23,28 @@ class ModelOutput(NamedTuple):
 
 
 class PriorBiasedTransformer(nn.Module):
-    """Genes are tokens, and a gene reads the genes known to regulate it (Milia et al., arXiv 2606.09558).
+    """A Transformer over genes in which each gene attends to its known regulators (Milia et al., arXiv 2606.09558).
 
-    Information flows one way, regulator -> target -> cell: layer by layer along the network's cascades, then into
-    the cell token. In `mask` mode the genes at the end of the vocabulary that no edge reaches have nothing to read:
-    they go from their tokens straight to the cell, and a large panel costs little more than its network.
+    Information flows from regulators to targets in each layer, and from all genes to the cell embedding. In `mask` mode
+    genes at the end of the vocabulary without regulators skip the layers, so the cost of a large panel is close to that
+    of its network.
 
     Args:
         config: sizes.
-        prior_HGS: the network as `prior.bias.prior_matrix` makes it, heads (or 1) x genes x (regulators + 1), last
-            column the sink; None in the modes that use no edges. A constant, never trained.
+        prior_HGS: from `sctransformer.prior.bias.prior_matrix`, heads (or 1) x genes x (regulators + 1), the last
+            column for the sink; None in the modes that use no edges. It is constant.
 
     Raises:
         ValueError: the prior does not fit the configuration.
     """
 
     prior_HQS: Tensor | None
-    """The prior of the first Q genes: in `mask` mode up to the last that has a regulator, else of all."""
+    """The prior of the first Q genes: in `mask` mode up to the last gene with a regulator, otherwise all genes."""
 
     def __init__(self, config: ModelConfig, prior_HGS: Tensor | None) -> None:
         super().__init__()
         self.config = config
-        self.register_buffer("prior_HQS", self._trimmed(prior_HGS))
+        self.register_buffer("prior_HQS", self._trim(prior_HGS))
         self._folded_LHQS: list[Tensor] | None = None
         self.tokens = GeneTokens(config.n_genes, config.width)
         self.layers = nn.ModuleList(
@@ -60,7 +60,7 @@ class PriorBiasedTransformer(nn.Module):
         Args:
             counts_NG: raw counts, cells x genes in vocabulary order (float32).
             library_size_N: counts of the whole cell (float32).
-            hidden: genes whose expression is not shown (training); None: all are shown.
+            hidden: genes whose expression is hidden, in training; None: no gene.
         """
         embedding_NE = self.readout(self.contextual_tokens(counts_NG, library_size_N, hidden))
         return ModelOutput(self.classifier(embedding_NE), embedding_NE)
@@ -70,25 +70,25 @@ class PriorBiasedTransformer(nn.Module):
 
         Args:
             counts_NG, library_size_N: as in `forward`.
-            hidden: genes whose expression is not shown (training); None: all are shown.
+            hidden: genes whose expression is hidden, in training; None: no gene.
         """
         x_NGD = self.tokens(counts_NG, library_size_N, hidden)
         n_genes = self.config.n_genes
-        n_reading = n_genes if self.prior_HQS is None else self.prior_HQS.shape[1]
-        x_NQD = x_NGD[:, :n_reading]
+        n_queries = n_genes if self.prior_HQS is None else self.prior_HQS.shape[1]
+        x_NQD = x_NGD[:, :n_queries]
         for index, layer in enumerate(self.layers):
             prior_HQS = self.prior_HQS if self._folded_LHQS is None else self._folded_LHQS[index]
             x_NQD = layer(x_NQD, self.config.n_keys, prior_HQS)
-        return x_NQD if n_reading == n_genes else torch.cat([x_NQD, x_NGD[:, n_reading:]], dim=1)
+        return x_NQD if n_queries == n_genes else torch.cat([x_NQD, x_NGD[:, n_queries:]], dim=1)
 
     @property
     def scales_LH(self) -> Tensor | None:
-        """How strongly each head of each layer follows the prior (`bias` mode), layers x heads; else None."""
+        """Learned strength of the prior in `bias` mode, layers x heads; None in the other modes."""
         scales = [scale_H for layer in self._layers if (scale_H := layer.scale_H) is not None]
         return torch.stack(scales).detach() if scales else None
 
     def fold_scales(self) -> None:
-        """Make learned strengths part of constant priors, one a layer; the outputs stay the same. Not to be undone."""
+        """Multiply the learned strengths into constant priors, one per layer; the output is the same. Irreversible."""
         if self.prior_HQS is not None and self.config.mode == "bias":
             self._folded_LHQS = [layer.fold_scale(self.prior_HQS) for layer in self._layers]
 
@@ -96,7 +96,7 @@ class PriorBiasedTransformer(nn.Module):
     def _layers(self) -> list[RegulationLayer]:
         return cast(list[RegulationLayer], list(self.layers))
 
-    def _trimmed(self, prior_HGS: Tensor | None) -> Tensor | None:
+    def _trim(self, prior_HGS: Tensor | None) -> Tensor | None:
         config = self.config
         if not config.uses_edges:
             return None
@@ -110,21 +110,21 @@ class PriorBiasedTransformer(nn.Module):
                 f"{expected[1]})"
             )
         prior_HGS = prior_HGS.detach().to(torch.float32)
-        return prior_HGS[:, : _reading(prior_HGS)].contiguous() if config.mode == "mask" else prior_HGS
+        return prior_HGS[:, : _n_queries(prior_HGS)].contiguous() if config.mode == "mask" else prior_HGS
 
     @torch.no_grad()
     def set_expression_statistics(self, mean_G: NDArray[np.floating], std_G: NDArray[np.floating]) -> None:
-        """Set how expression is standardised, from the training cells' log1p counts per 10,000.
+        """Set mean and standard deviation of log1p counts per 10,000 over the training cells, for standardisation.
 
-        A gene that does not vary gets the scale 0: it says nothing about a cell.
+        Constant genes get the scale 0.
         """
         std = torch.as_tensor(np.asarray(std_G, dtype=np.float32))
         self.tokens.mean_G.copy_(torch.as_tensor(np.asarray(mean_G, dtype=np.float32)))
         self.tokens.scale_G.copy_(torch.where(std > 1e-6, 1.0 / std.clamp(min=1e-6), torch.zeros_like(std)))
 
 
-def _reading(bias_HGS: Tensor) -> int:
-    """How many genes pass the layers: the regulators, and all up to the last gene that has one."""
+def _n_queries(bias_HGS: Tensor) -> int:
+    """Number of genes in the layers: the regulators, and all genes up to the last one with a regulator."""
     has_regulator_G = (bias_HGS[:, :, :-1] > CLOSED).any(dim=2).any(dim=0)
     last = int(has_regulator_G.nonzero().max()) + 1 if has_regulator_G.any() else 0
     return max(bias_HGS.shape[2] - 1, last)

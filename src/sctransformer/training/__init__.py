@@ -1,1 +1,1 @@
-"""Objectives, the epoch loop and checkpoints, with torch alone. `cluster` is the one file that imports ray.train."""
+"""Training: phases, trainer and checkpoints in torch; only `cluster` and `ray_connection` import Ray."""

@@ -55,6 +55,13 @@ def gradient_sync(module: nn.Module, enabled: bool) -> AbstractContextManager[No
     return nullcontext()
 
 
+def reshard(module: nn.Module) -> None:
+    """Free the unsharded parameters that FSDP keeps after a forward pass."""
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
+
+
 def average_replicated_gradients(parameters: Iterable[nn.Parameter], group: ProcessGroup) -> None:
     """Average the gradients of the parameters that FSDP does not shard; FSDP averages the others."""
     for parameter in parameters:

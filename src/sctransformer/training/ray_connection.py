@@ -1,4 +1,4 @@
-"""The connection to Ray: a cluster, or this machine; what it has to give; the code that is shipped to it."""
+"""Connect to Ray: to a cluster or on this machine; check its resources; ship code to it."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray starts
 if os.environ.get("RAY_ADDRESS") and ("RAY_AUTH_TOKEN" in os.environ or (Path.home() / ".ray/auth_token").exists()):
-    # `ray start` asks for the token of its machine if there is one; a cluster that asks for none does not mind it
+    # `ray start` uses the token of its machine if there is one; a cluster without authentication ignores it
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import ray
@@ -21,20 +21,20 @@ from sctransformer.errors import UserError
 
 ADDRESS = "RAY_ADDRESS"
 _SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""Set by Ray in the driver of a submitted job, whose code is where it runs."""
-_SECONDS = 5.0
-"""To wait for an address to answer."""
+"""Set by Ray in the driver of a submitted job, whose code is on the cluster already."""
+_TIMEOUT_SECONDS = 5.0
+"""Time limit for the address to answer."""
 
 
 @contextmanager
 def connection(code: Sequence[Path] = ()) -> Iterator[None]:
-    """Connect to the cluster of RAY_ADDRESS, else start Ray on this machine; nothing if connected already.
+    """Connect to the cluster of RAY_ADDRESS, or start Ray on this machine, unless Ray is connected already.
 
     Args:
-        code: folders of packages that are shipped to a cluster beside sctransformer.
+        code: folders of packages that are shipped to a cluster in addition to sctransformer.
 
     Raises:
-        UserError: nothing answers at the address.
+        UserError: the cluster does not answer or refuses the connection.
     """
     if ray.is_initialized():
         yield
@@ -47,13 +47,13 @@ def connection(code: Sequence[Path] = ()) -> Iterator[None]:
             modules = [str(Path(sctransformer.__file__).parent), *(str(folder.absolute()) for folder in code)]
             settings["runtime_env"] = {"py_modules": modules, "excludes": ["**/__pycache__"]}
     else:
-        # by itself Ray would join what `ray start` last started on this machine, or wait for it if it is no more
+        # without an address Ray would connect to the cluster last started on this machine, or wait for it
         settings |= {"address": "local", "include_dashboard": False}
     try:
         ray.init(**settings)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         where = f"{ADDRESS}={os.environ[ADDRESS]}" if on_cluster() else "Ray on this machine"
-        hint = "; if it asks for a token, give it in RAY_AUTH_TOKEN" if on_cluster() else ""
+        hint = "; if it needs a token, set RAY_AUTH_TOKEN" if on_cluster() else ""
         raise UserError(f"{where}: cannot be used ({_first_line(error)}){hint}.") from error
     try:
         yield
@@ -62,35 +62,35 @@ def connection(code: Sequence[Path] = ()) -> Iterator[None]:
 
 
 def on_cluster() -> bool:
-    """Whether a cluster is named, rather than this machine."""
+    """Whether RAY_ADDRESS names a cluster."""
     return os.environ.get(ADDRESS, "") not in ("", "local")
 
 
 def nodes() -> int:
-    """Nodes of the cluster that are alive."""
+    """Number of running nodes of the cluster."""
     return sum(node["Alive"] for node in ray.nodes())
 
 
 def require_resources(workers: int, cpus: float, gpus: bool) -> None:
-    """Refuse what can never be scheduled, rather than wait for it.
+    """Check that the cluster can schedule the workers; Ray itself would wait.
 
     Args:
-        workers: fewest that must run at once.
-        cpus: of each.
-        gpus: whether each needs a GPU.
+        workers: number of workers that must run at once.
+        cpus: CPUs per worker.
+        gpus: whether each worker needs a GPU.
 
     Raises:
-        UserError: saying what there is and what was asked for.
+        UserError: naming the resources that exist and those that are needed.
     """
-    there = ray.cluster_resources()
+    available = ray.cluster_resources()
     where = f"the cluster at {os.environ[ADDRESS]}" if on_cluster() else "this machine"
-    found = there.get("GPU", 0.0)
+    found = available.get("GPU", 0.0)
     if gpus and (found < workers or not (on_cluster() or torch.cuda.is_available())):
         raise UserError(
-            f"train.gpus asks for a GPU for each of {workers} workers and {where} has {found:g}: set train.gpus=false, "
-            "or train.workers to what there is."
+            f"train.gpus needs a GPU for each of {workers} workers and {where} has {found:g}: set train.gpus=false, "
+            "or train.workers to the number of GPUs."
         )
-    found = there.get("CPU", 0.0)
+    found = available.get("CPU", 0.0)
     if found < workers * cpus:
         raise UserError(
             f"train.workers is {workers} with {cpus:g} CPU each and {where} has {found:g} CPUs: "
@@ -99,12 +99,12 @@ def require_resources(workers: int, cpus: float, gpus: bool) -> None:
 
 
 def _require_answer(address: str) -> None:
-    """Ray itself waits for half a minute, and then prints a page."""
+    """Check that a process answers at the address; Ray itself would wait for half a minute and print a page."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdigit():
-        return  # `auto` and the like, which Ray resolves
+        return  # an address such as `auto`, which Ray resolves
     try:
-        with socket.create_connection((host, int(port)), timeout=_SECONDS):
+        with socket.create_connection((host, int(port)), timeout=_TIMEOUT_SECONDS):
             pass
     except OSError as error:
         why = error.strerror or str(error)

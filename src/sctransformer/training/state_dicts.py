@@ -14,6 +14,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from sctransformer.training.distributed import ProcessGroup
+from sctransformer.training.parallel import reshard
 
 
 def full_state_dict(module: nn.Module) -> dict[str, Tensor]:
@@ -35,6 +36,7 @@ def full_optimizer_state(module: nn.Module, optimizer: torch.optim.Optimizer) ->
         module: holds the parameters that are optimized.
         optimizer: after its first step.
     """
+    reshard(module)  # after a forward pass a module may hold unsharded parameters, which the optimizer does not know
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     content = cast(dict[str, Any], get_optimizer_state_dict(module, optimizer, options=options))
     return {

@@ -1,4 +1,4 @@
-"""The model is what it says: equal to dense masked attention, and what is called regulator -> target is that pair."""
+"""The model: equal to dense masked attention, with edges from regulator to target."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from sctransformer.export.graph import ScoringGraph, export_onnx
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.model.attention import RegulationAttention
-from sctransformer.model.layers import FIRST_SCALE
+from sctransformer.model.layers import INITIAL_SCALE
 from sctransformer.model.tokens import log_normalise
 from sctransformer.prior.bias import CLOSED, allowed_pairs, mask_bias, prior_matrix, signed_weights
 from sctransformer.typed_yaml import first_problem
@@ -86,8 +86,8 @@ def modules_model() -> tuple[PriorBiasedTransformer, list[str]]:
     ("gene", "readable"),
     [("a0", {"a0", "r0"}), ("b1", {"b1", "r1"}), ("r0", {"r0"}), ("lonely", {"lonely"})],
 )
-def test_a_gene_reads_its_own_module_and_nothing_else(gene: str, readable: set[str]) -> None:
-    """The gradient of a gene's last token by every other module's counts is exactly zero, and by its own is not."""
+def test_a_gene_depends_on_its_own_module_only(gene: str, readable: set[str]) -> None:
+    """The gradient of its contextual token with respect to the counts of other modules is exactly zero."""
     model, genes = modules_model()
     counts_NG = torch.full((2, 7), 3.0, requires_grad=True)
     x_NGD = model.contextual_tokens(counts_NG, torch.full((2,), 1e4))
@@ -107,8 +107,8 @@ def test_a_gene_reads_its_own_module_and_nothing_else(gene: str, readable: set[s
         pytest.param("lonely", {"lonely"}, marks=SLOW),
     ],
 )
-def test_the_exported_graph_reads_the_same_modules(gene: str, readable: set[str], tmp_path: Path) -> None:
-    """Counts of every other module may be anything: the exported token of a gene stays as it is, to the last bit."""
+def test_an_exported_gene_depends_on_its_own_module_only(gene: str, readable: set[str], tmp_path: Path) -> None:
+    """Counts of other modules do not change its contextual token, bit by bit."""
     model, genes = modules_model()
 
     class LastToken(torch.nn.Module):
@@ -143,8 +143,8 @@ def test_the_exported_graph_reads_the_same_modules(gene: str, readable: set[str]
     assert felt == readable
 
 
-def test_genes_that_no_edge_reaches_pass_the_layers_by() -> None:
-    """`lonely` comes last and has no regulator: its token stays as it is, all others change."""
+def test_genes_without_regulators_skip_the_layers() -> None:
+    """`lonely` comes last and has no regulator: the layers change all tokens but its own."""
     model, genes = modules_model()
     assert model.prior_HQS.shape == (1, 6, 3)
     counts_NG, sizes_N = torch.full((2, 7), 3.0), torch.full((2,), 1e4)
@@ -204,7 +204,7 @@ def model_of(mode: str, **sizes: int) -> PriorBiasedTransformer:
     return opened(PriorBiasedTransformer(config, None if prior is None else torch.from_numpy(prior)))
 
 
-def test_activating_and_repressing_edges_stand_on_different_heads() -> None:
+def test_activating_and_repressing_edges_are_on_different_heads() -> None:
     weight_HGS = signed_weights(EDGES.to_dict("list"), PANEL, 2, heads=4)
     assert weight_HGS.shape == (4, 5, 3)
     assert weight_HGS[:, PANEL.index("a0"), 0].tolist() == [1.0, 1.0, 0.0, 0.0]
@@ -215,7 +215,7 @@ def test_activating_and_repressing_edges_stand_on_different_heads() -> None:
 
 
 @pytest.mark.parametrize("mode", ["mask", "bias", "regulators", "dense"])
-def test_what_a_gene_can_read_depends_on_the_mode(mode: str) -> None:
+def test_the_mode_decides_on_which_genes_a_gene_depends(mode: str) -> None:
     model = model_of(mode, depth=1)
     counts_NG = torch.full((2, 5), 3.0, requires_grad=True)
     torch.manual_seed(1)
@@ -226,11 +226,11 @@ def test_what_a_gene_can_read_depends_on_the_mode(mode: str) -> None:
     assert felt == everything.get(mode, {"r0", "r1", "b0"})
 
 
-def test_only_bias_learns_how_strongly_it_follows_the_prior() -> None:
+def test_only_bias_mode_learns_the_strength_of_the_prior() -> None:
     for mode in ("mask", "regulators", "dense"):
         assert model_of(mode).scales_LH is None
     model = model_of("bias")
-    torch.testing.assert_close(model.scales_LH, torch.full((2, 4), FIRST_SCALE))
+    torch.testing.assert_close(model.scales_LH, torch.full((2, 4), INITIAL_SCALE))
     with torch.no_grad():
         for layer in model.layers:
             layer.raw_scale_H.fill_(-100.0)
@@ -241,7 +241,7 @@ def test_only_bias_learns_how_strongly_it_follows_the_prior() -> None:
     torch.testing.assert_close(model(counts_NG, sizes_N).logits_NC, regulators(counts_NG, sizes_N).logits_NC)
 
 
-def test_folding_the_scales_changes_nothing() -> None:
+def test_folding_the_scales_does_not_change_the_output() -> None:
     model = model_of("bias")
     counts_NG, sizes_N = torch.rand(2, 5) * 5, torch.full((2,), 1e4)
     with torch.no_grad():
@@ -271,7 +271,7 @@ def test_every_mode_exports_with_standard_attention_and_agrees(mode: str, tmp_pa
     assert (model.scales_LH is not None) == (mode == "bias")  # exporting leaves the model as it was
 
 
-def test_a_mode_that_needs_a_prior_says_so() -> None:
+def test_a_missing_prior_is_refused() -> None:
     with pytest.raises(ValueError, match="mode 'bias' needs a prior"):
         PriorBiasedTransformer(ModelConfig(n_genes=5, n_regulators=2, n_classes=3, mode="bias"), None)
 
@@ -281,7 +281,7 @@ def test_allowed_pairs_are_named_regulator_then_target() -> None:
     assert allowed_GR.tolist() == [[False], [True]]
 
 
-def test_the_sink_is_open_and_missing_edges_are_closed() -> None:
+def test_missing_edges_are_masked_and_the_sink_is_not() -> None:
     bias_HGS = mask_bias(np.array([[True], [False]]))
     assert bias_HGS.tolist() == [[[0.0, 0.0], [CLOSED, 0.0]]]
 
@@ -291,13 +291,13 @@ def test_normalisation_is_log1p_of_counts_per_ten_thousand_of_the_whole_cell() -
     torch.testing.assert_close(expression, torch.tensor([[np.log1p(5.0), 0.0]], dtype=torch.float32))
 
 
-def test_a_cell_without_counts_gives_numbers() -> None:
+def test_a_cell_without_counts_gives_finite_scores() -> None:
     model, _ = modules_model()
     output = model(torch.zeros(1, 7), torch.zeros(1))
     assert torch.isfinite(output.logits_NC).all()
 
 
-def test_a_gene_that_does_not_vary_is_not_scaled() -> None:
+def test_constant_genes_have_scale_zero() -> None:
     model, _ = modules_model()
     model.set_expression_statistics(np.ones(7), np.array([0.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0]))
     assert model.tokens.scale_G[:2].tolist() == [0.0, 0.5]

@@ -1,4 +1,4 @@
-"""The study's file, its cells, its grid and its report, without training."""
+"""The study: its file, cells, tasks and training."""
 
 import dataclasses
 import os
@@ -16,17 +16,17 @@ from pipelines.study.cells import (
     CELLS,
     MORE_CELLS,
     all_genes,
+    assign_splits,
     most_variable,
     panel_cells,
     prepare,
-    sides,
     unlabelled_arrays,
 )
-from pipelines.study.command import make_grid, run_study, undone
+from pipelines.study.command import make_grid, run_study, unfinished
 from pipelines.study.config import load_study, with_arm_values
 from pipelines.study.grid import Filter, Grid
 from pipelines.study.models import pretrain, train
-from pipelines.study.pool import alone_in, parallel_map
+from pipelines.study.pool import lock_folder, parallel_map
 from pipelines.study.record import Record
 from sctransformer._constants import OBS
 from sctransformer.data.arrays import CellArrays, TrainingCells
@@ -44,8 +44,8 @@ from tests.unit.pipelines.study_tasks import half
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"percents": [0]}, "percents: 0.0 is no percentage"),
-        ({"percents": [1, 1]}, "percents: a percentage stands there twice"),
+        ({"percents": [0]}, "percents: 0.0 is not a percentage"),
+        ({"percents": [1, 1]}, "percents: a percentage is listed twice"),
         (
             {"arms": {"a": {"model.widht": 8}}},
             "arm a, point 0 of the search: model.widht: is not a parameter",
@@ -53,15 +53,18 @@ from tests.unit.pipelines.study_tasks import half
         ({"arms": {"a": {"prepare.gene_budget": 8}}}, "cannot be set in a study, only model, train and prior.control"),
         ({"arms": {"a": {"model.width": -1}}}, "model.width is -1"),
         ({"arms": {"a": {"model.width": 9}}}, "width 9 is not a multiple of heads 2"),
-        ({"arms": {"celltypist": {}}, "baselines": ["celltypist"]}, "an arm cannot be called celltypist"),
+        (
+            {"arms": {"celltypist": {}}, "baselines": ["celltypist"]},
+            "an arm cannot have the name of a baseline, celltypist",
+        ),
         ({"search": []}, "search has no point"),
         ({"arms": {"a": {"train.lr": 1.0}}, "search": [{"train.lr": 0.1}]}, "both set train.lr"),
-        ({"seeds": {10: [0]}}, "seeds says nothing of 50 percent"),
+        ({"seeds": {10: [0]}}, "seeds has no entry for 50 percent"),
         ({"color": "red"}, "color is unknown"),
         ({"arms": {}, "baselines": []}, "neither arms nor baselines"),
     ],
 )
-def test_a_wrong_study_is_refused_in_one_sentence(changes: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+def test_an_invalid_study_is_refused_in_one_sentence(changes: dict[str, Any], sentence: str, tmp_path: Path) -> None:
     path = write_study(tmp_path, **changes)
     with pytest.raises(UserError) as caught:
         load_study(path)
@@ -76,12 +79,12 @@ def test_a_study_names_files_by_environment_variables(tmp_path: Path, monkeypatc
     monkeypatch.setenv("STUDY_FILES", str(tmp_path))
     assert load_study(path).dataset.cells == tmp_path / "cells.h5ad"
     monkeypatch.delenv("STUDY_FILES")
-    with pytest.raises(UserError, match="the environment variable STUDY_FILES is not set"):
+    with pytest.raises(UserError, match="needs the environment variable STUDY_FILES, which is not set"):
         load_study(path)
 
 
 @pytest.mark.parametrize("path", sorted(Path("pipelines/study").glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_studies_of_the_project_can_be_read(path: Path) -> None:
+def test_the_studies_of_the_project_are_valid(path: Path) -> None:
     reference_folder()
     study = load_study(path)
     assert study.name == path.stem
@@ -91,7 +94,7 @@ def test_the_studies_of_the_project_can_be_read(path: Path) -> None:
     }  # fmt: skip
 
 
-def test_arms_differ_in_what_they_set_and_in_nothing_else(tmp_path: Path) -> None:
+def test_arms_differ_only_in_the_parameters_that_they_set(tmp_path: Path) -> None:
     study = load_study(write_study(tmp_path, search=[{"train.lr": 0.1}, {"train.lr": 0.2}]))
     mask, dense = study.params_of("mask", 1), study.params_of("dense", 1)
     assert mask.train.lr == dense.train.lr == 0.2
@@ -99,12 +102,12 @@ def test_arms_differ_in_what_they_set_and_in_nothing_else(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_every_donor_is_labelled_by_a_method_that_never_saw_it(
+def test_each_donor_is_predicted_by_a_method_fitted_without_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By real methods and by the model; the test donor takes no part."""
+    """With a scikit-learn estimator and with the model; the test donor is not used."""
     seen: list[tuple[set[str], set[str]]] = []
-    whole = held_out_donors.label_every_donor
+    whole = held_out_donors.predict_held_out_donors
 
     def watched(method: held_out_donors.Method, donors_N: np.ndarray, labelled_N: np.ndarray) -> np.ndarray:
         def noted(training_N: np.ndarray, scored_N: np.ndarray) -> np.ndarray:
@@ -113,33 +116,33 @@ def test_every_donor_is_labelled_by_a_method_that_never_saw_it(
 
         return whole(noted, donors_N, labelled_N)
 
-    monkeypatch.setattr(held_out_donors, "label_every_donor", watched)
+    monkeypatch.setattr(held_out_donors, "predict_held_out_donors", watched)
     path, out = str(write_study(tmp_path)), str(tmp_path / "prepared")
     held_out_donors.main([path, "--out", out, "--only", "kernel", "model"])
     donors = {"donor0", "donor1", "donor2"}
     assert seen == [(donors - {donor}, {donor}) for donor in sorted(donors)] * 2
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "90 cells of 3 donors, each labelled without its own"
+    assert lines[0] == "90 cells of 3 donors, each donor held out in turn"
     found = {line.rsplit(maxsplit=5)[0].strip(): float(line.split()[-5]) for line in lines[2:]}
     assert set(found) == {"components, kernel", "model, point 0"}
     assert min(found.values()) > 0.8
 
 
-def test_donors_are_held_out_where_there_are_some(tmp_path: Path) -> None:
+def test_held_out_donors_need_donors(tmp_path: Path) -> None:
     dataset = study_content(tmp_path)["dataset"]
     without = {name: value for name, value in dataset.items() if name != "donor_column"}
-    with pytest.raises(UserError, match="dataset has no donor_column"):
+    with pytest.raises(UserError, match=r"dataset\.donor_column is not set"):
         held_out_donors.main([str(write_study(tmp_path, dataset=without))])
-    with pytest.raises(UserError, match="no such method; there are logistic regression, "):
+    with pytest.raises(UserError, match="no such method; choose from logistic regression, "):
         held_out_donors.main([str(write_study(tmp_path)), "--out", str(tmp_path / "prepared"), "--only", "oracle"])
 
 
-def test_panel_and_sides_leave_test_cells_out(tmp_path: Path) -> None:
+def test_the_panel_does_not_depend_on_test_cells(tmp_path: Path) -> None:
     study = load_study(write_study(tmp_path))
     sources = prepare(study, [0, 1], tmp_path / "prepared")
     assert sources.panels[0] == sources.panels[1]  # the same test cells
     prepared = panel_cells(sources.cells, sources.panels[0])
-    split = sides(study, prepared.cells.obs, 10, 0)
+    split = assign_splits(study, prepared.cells.obs, 10, 0)
     tested_N = np.asarray(split == "test")
     assert set(prepared.cells.obs.loc[tested_N, OBS.donor]) == {"donor3"}
     assert (split == "train").sum() == 9
@@ -151,7 +154,7 @@ def test_panel_and_sides_leave_test_cells_out(tmp_path: Path) -> None:
     assert all_genes(sources.cells).shape == (120, 24)
 
 
-def test_cells_are_prepared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepared_cells_are_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = load_study(write_study(tmp_path))
     first = prepare(study, [0], tmp_path / "prepared")
     monkeypatch.setattr("pipelines.study.cells._write_panel", lambda *words: pytest.fail("prepared again"))
@@ -159,7 +162,7 @@ def test_cells_are_prepared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert prepare(study, [0, 1], tmp_path / "prepared").panels[1] == first.panels[0]
 
 
-def test_the_most_variable_genes_are_chosen_on_training_cells_alone() -> None:
+def test_the_most_variable_genes_depend_on_training_cells_only() -> None:
     cells, other = simulated_cells(60), simulated_cells(60)
     trained_N = np.arange(60) < 30
     counts_NG = other.X.toarray()
@@ -172,7 +175,7 @@ def test_the_most_variable_genes_are_chosen_on_training_cells_alone() -> None:
     assert most_variable(cells, trained_N, 100) == cells.var_names.tolist()
 
 
-def test_more_cells_have_the_genes_of_both_files(tmp_path: Path) -> None:
+def test_unlabelled_cells_share_the_genes_of_both_files(tmp_path: Path) -> None:
     more = simulated_cells(30, seed=3)[:, :20].copy()
     more.var_names = SYMBOLS[:20]
     del more.obs["cell_type"]
@@ -186,7 +189,7 @@ def test_more_cells_have_the_genes_of_both_files(tmp_path: Path) -> None:
     prepared = panel_cells(sources.cells, sources.panels[0])
     assert set(prepared.panel["gene"]) <= set(SYMBOLS[:20])
     assert (sources.panels[0] / MORE_CELLS).is_file()
-    split = sides(study, prepared.cells.obs, 10, 0)
+    split = assign_splits(study, prepared.cells.obs, 10, 0)
     free = unlabelled_arrays(prepared, split)
     assert len(free) == 90 + 30
     columns = [SYMBOLS.index(gene) for gene in prepared.panel["gene"]]
@@ -199,18 +202,18 @@ def grid_of(folder: Path, **changes: Any) -> Grid:
     return make_grid(load_study(write_study(folder, **changes)), [], folder / "out")
 
 
-def test_the_grid_has_every_arm_baseline_percentage_and_seed_once(tmp_path: Path) -> None:
+def test_the_grid_has_each_arm_baseline_percentage_and_seed_once(tmp_path: Path) -> None:
     grid, out = grid_of(tmp_path), tmp_path / "out"
     tasks = [*grid.baselines(), *grid.arms(out)]
     assert len(tasks) == len({task.digest for task in tasks}) == grid.size() == 12
     assert not list(grid.searches())
     assert not list(grid.pretrainings())
-    assert len(undone(tasks, out)) == 12
+    assert len(unfinished(tasks, out)) == 12
     write_json(tasks[0].result(out), {})
-    assert len(undone(tasks, out)) == 11
+    assert len(unfinished(tasks, out)) == 11
 
 
-def test_a_digest_changes_with_what_decides_the_result_and_with_nothing_else(tmp_path: Path) -> None:
+def test_a_digest_depends_only_on_what_decides_the_result(tmp_path: Path) -> None:
     def digests(**changes: Any) -> dict[str, str]:
         grid = grid_of(tmp_path, **changes)
         return {task.label: task.digest for task in (*grid.baselines(), *grid.arms(tmp_path / "out"))}
@@ -228,10 +231,10 @@ def test_a_digest_changes_with_what_decides_the_result_and_with_nothing_else(tmp
         f"logistic_regression {percent}% s{seed}" for percent in (10, 50) for seed in (0, 1)
     }
     unused = digests(arms={"mask": {}, "dense": {"model.mode": "dense", "prior.control": "random"}})
-    assert unused == before  # dense attention uses no edges, so no control either
+    assert unused == before  # dense attention does not use edges, so the control does not matter
 
 
-def test_every_arm_is_searched_on_the_same_splits_and_seeds_choose_together(tmp_path: Path) -> None:
+def test_all_arms_are_searched_on_the_same_splits_and_seeds_choose_together(tmp_path: Path) -> None:
     grid, out = grid_of(tmp_path, search=[{}, {"train.epochs": 3}], search_repeats={10: 2, 50: 1}), tmp_path / "out"
     searches = list(grid.searches())
     assert len(searches) == 2 * 2 * (2 * 2 + 2 * 1)
@@ -240,7 +243,7 @@ def test_every_arm_is_searched_on_the_same_splits_and_seeds_choose_together(tmp_
         for arm in ("mask", "dense")
     }
     assert by_arm["mask"] == by_arm["dense"]
-    assert not list(grid.arms(out))  # nothing is chosen before the scores are there
+    assert not list(grid.arms(out))  # no point is chosen before the scores exist
     for task in searches:
         good = task.point == 1 and task.seed == 0 and task.percent == 10
         write_json(task.result(out), {"figures": {"macro_f1": 0.9 if good else 0.5}})
@@ -251,7 +254,7 @@ def test_every_arm_is_searched_on_the_same_splits_and_seeds_choose_together(tmp_
     assert points == {(10, 0): 1, (10, 1): 0, (50, 0): 0, (50, 1): 0}
 
 
-def test_only_some_of_the_grid_can_be_run(tmp_path: Path) -> None:
+def test_only_selects_tasks(tmp_path: Path) -> None:
     grid = grid_of(tmp_path)
     chosen = dataclasses.replace(grid, filter=Filter.of(["mask", "10%", "s1"], grid.study))
     assert [task.label for task in (*chosen.baselines(), *chosen.arms(tmp_path / "out"))] == ["mask 10% s1"]
@@ -259,19 +262,19 @@ def test_only_some_of_the_grid_can_be_run(tmp_path: Path) -> None:
         Filter.of(["bias"], grid.study)
 
 
-def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:
+def test_a_folder_is_locked_by_one_run(tmp_path: Path) -> None:
     with (
-        alone_in(tmp_path / "out"),
-        pytest.raises(UserError, match="another run is at work there"),
-        alone_in(tmp_path / "out"),
+        lock_folder(tmp_path / "out"),
+        pytest.raises(UserError, match="another process is running this study"),
+        lock_folder(tmp_path / "out"),
     ):
         pass
-    with alone_in(tmp_path / "out"):
+    with lock_folder(tmp_path / "out"):
         pass
 
 
 @pytest.mark.slow
-def test_a_task_that_fails_leaves_the_others_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_task_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     found = dict(parallel_map(half, [1, 2, 3, 4], processes=2))
     assert isinstance(found.pop(3), ValueError)
@@ -279,8 +282,8 @@ def test_a_task_that_fails_leaves_the_others_be(monkeypatch: pytest.MonkeyPatch)
     assert "OMP_NUM_THREADS" not in os.environ
 
 
-def test_ctrl_c_is_heard_where_mlflow_cannot_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write that it broke off may hold the database."""
+def test_ctrl_c_stops_a_study_while_mlflow_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupted write may lock the database."""
     study = load_study(write_study(tmp_path))
     told: list[str] = []
 
@@ -299,7 +302,7 @@ def test_ctrl_c_is_heard_where_mlflow_cannot_be_told(tmp_path: Path, monkeypatch
     assert told == ["KILLED"]
 
 
-def test_celltypist_labels_easy_cells_and_leaves_nothing_behind(
+def test_celltypist_predicts_easy_cells_and_writes_no_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -311,7 +314,7 @@ def test_celltypist_labels_easy_cells_and_leaves_nothing_behind(
     assert capfd.readouterr() == ("", "")
 
 
-def test_wide_logistic_regression_says_what_it_chose() -> None:
+def test_wide_logistic_regression_returns_its_choices() -> None:
     test = arrays(simulated_cells(seed=1))
     label, chosen = fitted_logistic_regression(arrays(simulated_cells()), 3, seed=0, wide=True)
     assert (label(test) == test.labels_N).mean() > 0.95
@@ -324,7 +327,7 @@ def test_one_pretraining_is_used_for_any_number_of_labels() -> None:
     pretrained = pretrain(small_model(), cells, config)
     assert pretrained.progress.epochs_done == 2
     again = pretrain(small_model(), dataclasses.replace(cells, labels_N=np.full(len(cells), -1)), config)
-    assert all(torch.equal(pretrained.weights[name], again.weights[name]) for name in again.weights)  # labels unseen
+    assert all(torch.equal(pretrained.weights[name], again.weights[name]) for name in again.weights)
     few = CellArrays(cells.counts_NG[:9], cells.library_size_N[:9], cells.labels_N[:9])
     for training in (few, cells):
         model = small_model()
