@@ -78,7 +78,10 @@ def leave_out(
         unknown = of_type(training, label)
     network = read_network_table(params.prior.network, params.prior.confidence)
     model = build_from_params(params, panel, network, int(training.labels_N.max()), params.seed)
-    Trainer(model, TrainingCells(known_training), params.train.part(TrainConfig, seed=params.seed)).fit()
+    config = params.train.part(TrainConfig, seed=params.seed).replace(
+        patience=0
+    )  # validation cells choose nothing here
+    Trainer(model, TrainingCells(known_training), config).fit()
 
     logits_NC, _ = score_cells(model, known)
     temperature = calibration.fit_temperature(logits_NC, known.labels_N)

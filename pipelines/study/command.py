@@ -11,12 +11,12 @@ The protocol is the same for every arm:
 1. Test cells are set aside. Their labels are used for the final evaluation only.
 2. If `search` has more than one point, each point is tried for each arm: the labelled training cells are split into
    training and validation cells (stratified, `search_repeats` times, the same splits for all arms), and the point with
-   the best mean validation macro-F1 is chosen. All seeds of a percentage choose together if no labelled cell of one is a
-   test cell of another, otherwise each seed chooses alone.
+   the best mean validation macro-F1 is chosen. All seeds of a percentage choose together if no labelled cell of one is
+   a test cell of another, otherwise each seed chooses alone.
 3. With `train.pretrain_epochs` the model is pretrained on masked expression of all cells but the test cells, without
    labels: once per seed, for all percentages.
-4. The model is trained on all labelled cells, with the parameters of the chosen point, up to the last epoch: no cells are
-   held out to choose an epoch. Baselines are trained on all labelled cells too.
+4. The model is trained on all labelled cells, with the parameters of the chosen point, up to the last epoch: no cells
+   are held out to choose an epoch. Baselines are trained on all labelled cells too.
 5. Logistic regression chooses its penalty, standardisation and class weights by cross-validation on the labelled cells;
    CellTypist has its default parameters. Both use all genes of the file, models use the panel.
 

@@ -142,7 +142,7 @@ def load_study(path: Path) -> StudyConfig:
                 raise UserError(f"{path}: arm {arm}, point {point} of the search: {error}") from error
             if getattr(params.train, "patience", 0):
                 raise UserError(
-                    f"{path}: arm {arm} sets train.patience, which needs validation cells; a study has none, so set train.epochs."
+                    f"{path}: arm {arm} sets train.patience, but a study has no validation cells; set train.epochs."
                 )
     return study
 

@@ -4,8 +4,8 @@
     python -m pipelines.study.held_out_donors pipelines/study/kang.yaml --only "logistic regression" "point 2"
 
 Linear methods, trees, a kernel method and the model at every point of the study's search (its first arm), with all
-labels. If such different methods reach the same score, it is limited by cells and labels, not by the method. A method is
-fitted once per donor; the predictions for all donors together give a macro-F1 and an F1 per type. Test cells are not
+labels. If such different methods reach the same score, it is limited by cells and labels, not by the method. A method
+is fitted once per donor; the predictions for all donors together give a macro-F1 and an F1 per type. Test cells are not
 used. The panel of the model and the means of its genes come from all training cells, with those of the held-out donor;
 its labels are not used.
 """

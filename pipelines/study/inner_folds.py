@@ -45,7 +45,7 @@ VALIDATION_SHARE = 0.2
 
 
 def fold_split(obs: pd.DataFrame, params: Params, folds: int, repeat: int, fold: int) -> pd.Categorical:
-    """The split of each cell when `fold` of `repeat` is predicted; cells that `prepare` would use as test cells have none."""
+    """The split of each cell when `fold` of `repeat` is predicted; test cells of the stage `prepare` have none."""
     _, split = choose_splits(obs, params.prepare, params.seed)
     inner = np.flatnonzero(np.isin(np.asarray(split, dtype=object), [TRAIN, VALIDATION]))
     labels = obs[OBS.cell_type].astype(str)

@@ -33,8 +33,8 @@ Macro-F1 on test cells: mean and standard deviation over seeds.
 
 A difference is that of an arm to a reference on the same test cells, with the same labelled cells and seed, mean over
 seeds. `seeds` is the 95 % t interval over seeds (other labelled cells, other initial weights). `cells` is the 95 %
-bootstrap interval over test cells, resampled within their types. `shown` is yes if both intervals exclude zero; with few
-seeds the first is wide. The intervals are not corrected for multiple comparisons.
+bootstrap interval over test cells, resampled within their types. `shown` is yes if both intervals exclude zero; with
+few seeds the first is wide. The intervals are not corrected for multiple comparisons.
 """
 
 

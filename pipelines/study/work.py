@@ -44,7 +44,7 @@ def result_of(task: Task, study: StudyConfig, sources: Sources, out: Path) -> di
     """Run a task.
 
     Returns:
-        Its result as JSON values: settings, metrics (`figures`), times (`seconds`), and the prediction for each test cell.
+        Its result as JSON values: settings, metrics (`figures`), times (`seconds`), and predictions for test cells.
     """
     run = {"pretraining": _pretraining, "search": _search, "arm": _arm, "baseline": _baseline}[task.kind]
     return {"settings": task.settings} | run(task, study, sources, out)
@@ -131,8 +131,8 @@ def _train_and_score(
 
 
 def _baseline(task: Task, study: StudyConfig, sources: Sources, out: Path) -> dict[str, Any]:
-    """Fit a baseline on the same cells: on all genes of the file, and for CellTypist, whose penalty is fixed, on the most
-    variable genes.
+    """Fit a baseline on the same cells: on all genes of the file, for CellTypist, whose penalty is fixed, on the most
+    variable ones.
     """
     cells = all_genes(sources.cells)
     split = assign_splits(study, cells.obs, task.percent, task.seed)
