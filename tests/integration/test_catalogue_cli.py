@@ -175,7 +175,7 @@ def test_the_output_of_a_stage_is_entered_and_left_to_its_stage(project: Path, o
     assert Path("dvc.lock").read_text() == lock
     assert "(dvc.lock, stage make)" in call("data", "show", "made").out
     Path("made.h5ad").unlink()
-    assert "not here: dvc repro make" in call("data", "show", "made").out
+    assert "missing: dvc repro make" in call("data", "show", "made").out
 
 
 @pytest.mark.slow
@@ -458,9 +458,9 @@ def test_list_and_show_say_what_is_there_and_what_is_not(project: Path, outside:
     assert "kang" in table
     assert "CC0 [really]" in table
     Path("data/raw/kang.h5ad").unlink()
-    assert "not here: dvc pull data/raw/kang.h5ad.dvc" in call("data", "show", "kang").out
+    assert "missing: dvc pull data/raw/kang.h5ad.dvc" in call("data", "show", "kang").out
     listed = call("data", "list").out
-    assert "not here: dvc pull" in " ".join(listed.split())
+    assert "missing: dvc pull" in " ".join(listed.split())
     assert "kB" in listed  # the size that DVC wrote down
     refused(call("data", "show", "kong"), "has no dataset 'kong'; did you mean kang?")
     CATALOGUE.write_text("datasets: 1\n")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from sctransformer._constants import OBS
-from sctransformer.cli.data import look
+from sctransformer.cli.data import check_cells
 from sctransformer.errors import UserError
 from tests.conftest import simulated_cells
 
@@ -46,7 +46,7 @@ def test_a_good_file_is_described(kind: str, tmp_path: Path, capsys: pytest.Capt
     path, cells = tmp_path / f"cells.{kind}", good_cells()
     cells.obs[OBS.donor] = [f"d{index % 2}" for index in range(90)]
     (cells.write_h5ad if kind == "h5ad" else cells.write_zarr)(path)
-    look(path)
+    check_cells(path)
     out = capsys.readouterr().out
     for words in (
         "90",
@@ -67,7 +67,7 @@ def test_what_was_recognised_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     cells.layers["counts"], cells.X = cells.X, sparse.csr_matrix(np.log1p(cells.X.toarray()))
     cells.var["gene_symbols"] = cells.var_names
     cells.var_names = [f"probe{index}" for index in range(24)]
-    look(write(cells, tmp_path))
+    check_cells(write(cells, tmp_path))
     out = capsys.readouterr().out
     assert "raw, in counts" in out
     assert "24 columns from var['gene_symbols']" in out
@@ -188,7 +188,7 @@ def test_a_broken_file_is_refused_with_one_sentence(name: str, tmp_path: Path) -
     path = write(cells if changed is None else changed, tmp_path)
     before = path.read_bytes()
     with pytest.raises(UserError) as caught:
-        look(path)
+        check_cells(path)
     assert words in str(caught.value)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
@@ -251,7 +251,7 @@ def test_a_doubtful_file_is_read_and_the_doubt_is_said(
     cells = good_cells()
     change(cells)
     try:
-        look(write(cells, tmp_path))
+        check_cells(write(cells, tmp_path))
         captured = capsys.readouterr()
         said = captured.out + captured.err
     except UserError as error:
@@ -319,7 +319,7 @@ def test_a_damaged_file_is_refused_with_one_sentence(name: str, tmp_path: Path) 
     path = write(good_cells(), tmp_path)
     damage(path)
     with pytest.raises(UserError) as caught:
-        look(path)
+        check_cells(path)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -352,19 +352,19 @@ def test_whatever_bytes_are_changed_there_is_a_sentence_or_a_result(data: st.Dat
 def test_a_column_that_is_not_there_is_said_with_its_option(option: str, tmp_path: Path) -> None:
     words = rf"cells\.h5ad: (obs|var) has no column 'kind' \(.*\); correct --{option.replace('_', '-')}-column\."
     with pytest.raises(UserError, match=words):
-        look(write(good_cells(), tmp_path), **{f"{option}_column": "kind"})
+        check_cells(write(good_cells(), tmp_path), **{f"{option}_column": "kind"})
 
 
 def test_a_network_that_shares_no_genes_is_said(tmp_path: Path) -> None:
     network = tmp_path / "network.tsv"
     network.write_text("regulator\ttarget\tsign\tconfidence\nAAA\tBBB\t1\thigh\n")
     with pytest.raises(UserError, match=r"network\.tsv: .*network_in_cells"):
-        look(write(good_cells(), tmp_path), network=network)
+        check_cells(write(good_cells(), tmp_path), network=network)
 
 
 def test_cells_are_checked_for_a_model(bundle_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="batch_file"):
-        look(write(good_cells(), tmp_path), model=str(bundle_folder))
+        check_cells(write(good_cells(), tmp_path), model=str(bundle_folder))
 
 
 def test_counts_are_looked_at_where_the_model_would_read_them(
@@ -374,12 +374,12 @@ def test_counts_are_looked_at_where_the_model_would_read_them(
     whole.var_names = [*whole.var_names[:-1], "SPI1"]  # a gene that all know
     cells = whole[:, :12].copy()
     cells.raw = whole
-    look(write(cells, tmp_path), model=str(bundle_folder))
+    check_cells(write(cells, tmp_path), model=str(bundle_folder))
     assert "raw, in raw.X" in capsys.readouterr().out
 
 
 def test_html_pages_are_written_on_request(tmp_path: Path) -> None:
-    look(write(good_cells(), tmp_path), data_docs=tmp_path / "docs")
+    check_cells(write(good_cells(), tmp_path), data_docs=tmp_path / "docs")
     assert (tmp_path / "docs" / "index.html").is_file()
 
 

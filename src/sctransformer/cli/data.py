@@ -1,17 +1,17 @@
-"""`sctransformer data check`: whether a file would pass, before anything long is started."""
+"""`sctransformer data check`: inspect a file of cells and run the expectations of the pipeline on it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sctransformer.cli.display import print_fields
 from sctransformer.errors import UserError
 
 if TYPE_CHECKING:
-    from sctransformer.data.check import CellCheck
+    from sctransformer.data.check import InspectedCells
     from sctransformer.data.validation.report import Report
     from sctransformer.export.bundle import Bundle
 
@@ -19,44 +19,42 @@ if TYPE_CHECKING:
 def check(
     file: Annotated[Path, typer.Argument(help="An h5ad file or a zarr folder with raw counts.", show_default=False)],
     label_column: Annotated[
-        str | None, typer.Option(help="Column of obs with the cell type.", show_default="cell_type if there")
+        str | None, typer.Option(help="Column of obs with the cell type.", show_default="cell_type, if present")
     ] = None,
     donor_column: Annotated[
-        str | None, typer.Option(help="Column of obs with the donor or batch.", show_default="donor_id if there")
+        str | None, typer.Option(help="Column of obs with the donor or batch.", show_default="donor_id, if present")
     ] = None,
     gene_column: Annotated[
-        str | None, typer.Option(help="Column of var with gene ids, or var_names.", show_default="recognised")
+        str | None, typer.Option(help="Column of var with gene names, or var_names.", show_default="recognised")
     ] = None,
     counts: Annotated[
-        str | None, typer.Option(help="Where raw counts stand: X, raw.X or a layer's name.", show_default="found")
+        str | None, typer.Option(help="Place of the raw counts: X, raw.X or a layer.", show_default="found")
     ] = None,
     library_size_column: Annotated[
         str | None,
         typer.Option(
-            help="Column of obs with the counts of the whole cell.",
-            show_default="library_size if there, else their sum",
+            help="Column of obs with the total counts of the cell.",
+            show_default="library_size, if present, else the sum of counts",
         ),
     ] = None,
-    network: Annotated[
-        Path | None, typer.Option(help="A prior network: say whether cells and network fit together.")
-    ] = None,
+    network: Annotated[Path | None, typer.Option(help="A prior network to check together with the cells.")] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Check as cells to annotate with this model, see `annotate`."),
+        typer.Option("--model", "-m", help="Check as cells to annotate with this model, as given to `annotate`."),
     ] = None,
-    data_docs: Annotated[Path | None, typer.Option(help="Folder for the result as HTML pages.")] = None,
+    data_docs: Annotated[Path | None, typer.Option(help="Folder for the results as HTML pages.")] = None,
 ) -> None:
-    """Read a whole file, say what is in it, and run the same expectations as the pipeline.
+    """Read a file of cells, summarise it, and run the same expectations as the pipeline.
 
-    Labelled cells are checked as a training dataset, cells for a model as a batch to annotate. A critical expectation
-    that fails is an error; a warning is shown.
+    Labelled cells are checked as training data; with --model, cells are checked as a batch to annotate. A failed
+    critical expectation is an error; other failed expectations are warnings.
 
     Example: sctransformer data check cells.h5ad --label-column celltype --network data/networks/collectri.tsv
     """
-    look(file, label_column, donor_column, gene_column, counts, library_size_column, network, model, data_docs)
+    check_cells(file, label_column, donor_column, gene_column, counts, library_size_column, network, model, data_docs)
 
 
-def look(
+def check_cells(
     file: Path,
     label_column: str | None = None,
     donor_column: str | None = None,
@@ -67,7 +65,7 @@ def look(
     model: str | None = None,
     data_docs: Path | None = None,
 ) -> None:
-    """What `check` does, for other verbs.
+    """Check cells and print the results; for arguments see `check`.
 
     Raises:
         UserError: the file cannot be used, or a critical expectation failed.
@@ -81,7 +79,7 @@ def look(
     _require_columns(file, counts, label_column, donor_column, library_size_column, gene_column)
     bundle = None if model is None else _bundle(model)
     if bundle is not None and counts is None:
-        counts = _read_by(bundle, file)
+        counts = _counts_place(bundle, file)
     columns = CellColumns(
         counts=counts,
         gene_column=gene_column,
@@ -91,15 +89,13 @@ def look(
     )
     with cells_bar("Checking") as on_progress:
         found = inspect_cells(file, read_gene_map(), columns, on_progress)
-    lines = list(_described(found))
-    width = max(len(name) for name, _ in lines)
-    typer.echo("\n".join(f"{name:<{width}}  {value}" for name, value in lines))
+    width = print_fields(found.summary())
     if bundle is not None:
         _judge(_as_batch(found, bundle, data_docs), file, width, data_docs)
     elif OBS.cell_type in found.obs:
         _judge(_as_training(found, network, data_docs), file, width, data_docs, network)
     else:
-        typer.echo("no labels: not checked for training; name them by --label-column, or a model by --model")
+        typer.echo("no labels: not checked as training data; give the column with --label-column, or a --model")
 
 
 def _require_columns(
@@ -110,7 +106,7 @@ def _require_columns(
     library_size_column: str | None,
     gene_column: str | None,
 ) -> None:
-    """That the columns and counts named by options are there; said by their options, before the counts are read."""
+    """Check that the columns given as options exist, before the counts are read; errors name the option."""
     from sctransformer.data.cells import CellFile
     from sctransformer.data.genes import VAR_NAMES
 
@@ -122,37 +118,11 @@ def _require_columns(
             ("var", cells.var.columns, None if gene_column == VAR_NAMES else gene_column, "--gene-column"),
         ):
             if column is not None and column not in columns:
-                there = ", ".join(map(str, columns)) or "none"
-                raise UserError(f"{file}: {table} has no column {column!r} (columns: {there}); correct {option}.")
+                present = ", ".join(map(str, columns)) or "none"
+                raise UserError(f"{file}: {table} has no column {column!r} (columns: {present}); correct {option}.")
 
 
-def _described(found: CellCheck) -> Iterator[tuple[str, str]]:
-    import numpy as np
-
-    from sctransformer._constants import OBS
-
-    statistics, obs = found.statistics, found.obs
-    n_genes = len(found.identity.genes)
-    detected = int(statistics.genes_detected_N.sum())
-    empty = int((statistics.genes_detected_N == 0).sum())
-    low, middle, high = np.percentile(obs[OBS.library_size], (0, 50, 100))
-    yield "cells", f"{statistics.n_cells:,}"
-    yield "genes", found.identity.summary()
-    zeros = 1 - detected / (statistics.n_cells * n_genes)
-    yield "counts", f"raw, in {found.counts_in}; {zeros:.1%} zeros; {empty:,} cells without any"
-    yield "library size", f"{found.library_size_source}; median {middle:,.0f}, from {low:,.0f} to {high:,.0f}"
-    if OBS.donor in obs:
-        yield "donors", f"{obs[OBS.donor].nunique():,}"
-    if OBS.cell_type not in obs:
-        yield "labels", "none"
-        return
-    labels = obs[OBS.cell_type]
-    yield "labels", f"{labels.nunique()} types; {int(labels.isna().sum()):,} cells without"
-    for name, number in labels.value_counts().items():
-        yield f"  {name}", f"{number:,}"
-
-
-def _as_training(found: CellCheck, network: Path | None, data_docs: Path | None) -> Report:
+def _as_training(found: InspectedCells, network: Path | None, data_docs: Path | None) -> Report:
     from sctransformer.data.check import run_training_suites
     from sctransformer.params import Params, load_params
     from sctransformer.prior.network import read_network_table
@@ -170,15 +140,15 @@ def _bundle(model: str) -> Bundle:
     return open_model(model).bundle
 
 
-def _read_by(bundle: Bundle, file: Path) -> str:
-    """Where `annotate` would read the counts."""
+def _counts_place(bundle: Bundle, file: Path) -> str:
+    """Place that `annotate` reads the counts from."""
     from sctransformer.annotation.reading import open_cells
 
     with open_cells(file, bundle.vocabulary) as cells:
         return cells.counts_in
 
 
-def _as_batch(found: CellCheck, bundle: Bundle, data_docs: Path | None) -> Report:
+def _as_batch(found: InspectedCells, bundle: Bundle, data_docs: Path | None) -> Report:
     from sctransformer._constants import OBS
     from sctransformer.data.validation.batch import check_batch
 

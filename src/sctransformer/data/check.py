@@ -1,6 +1,6 @@
-"""Looking at a file of cells before it is used: where its counts and genes are, what is in it, what the suites say."""
+"""Inspection of a file of cells before it is used: its counts, genes and labels, and the validation suites."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,37 @@ from sctransformer.data.validation.validate import run_suites
 
 
 @dataclass(frozen=True)
-class CellCheck:
-    """What is known of a file."""
+class InspectedCells:
+    """Content of a file of cells."""
 
     path: Path
     counts_in: str
     identity: GeneIdentity
     obs: pd.DataFrame
-    """Under the data contract, in the order of the file."""
+    """Table of cells under the data contract, in file order."""
     statistics: CountStatistics
-    """Of the counts by gene."""
+    """Statistics of the counts by gene."""
     library_size_source: str
+
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """Names and values that describe the file, for printing."""
+        statistics, obs = self.statistics, self.obs
+        zeros = 1 - int(statistics.genes_detected_N.sum()) / (statistics.n_cells * len(self.identity.genes))
+        empty = int((statistics.genes_detected_N == 0).sum())
+        low, median, high = np.percentile(obs[OBS.library_size], (0, 50, 100))
+        yield "cells", f"{statistics.n_cells:,}"
+        yield "genes", self.identity.summary()
+        yield "counts", f"raw, in {self.counts_in}; {zeros:.1%} zeros; {empty:,} cells without counts"
+        yield "library size", f"{self.library_size_source}; median {median:,.0f}, from {low:,.0f} to {high:,.0f}"
+        if OBS.donor in obs:
+            yield "donors", f"{obs[OBS.donor].nunique():,}"
+        if OBS.cell_type not in obs:
+            yield "labels", "none"
+            return
+        labels = obs[OBS.cell_type]
+        yield "labels", f"{labels.nunique()} types; {int(labels.isna().sum()):,} cells without a label"
+        for name, number in labels.value_counts().items():
+            yield f"  {name}", f"{number:,}"
 
 
 def inspect_cells(
@@ -40,16 +60,17 @@ def inspect_cells(
     known: GeneMap,
     columns: CellColumns,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> CellCheck:
-    """Read a whole file once, in chunks, as training would.
+) -> InspectedCells:
+    """Read a file once, in chunks, as ingestion does.
 
     Args:
         path: an h5ad file or a zarr folder.
-        known: gene names.
-        columns: where counts, genes and labels are; the label column may be missing if it is called `cell_type`.
+        known: gene names to recognise.
+        columns: where counts, genes and labels are; the label column `cell_type` may be missing.
+        on_progress: called with the number of cells done and the number of all cells.
 
     Raises:
-        UserError: the file would not come through ingestion.
+        UserError: the file would be refused by ingestion.
     """
     with CellFile(path, columns.counts) as file:
         require_unique_names(file)
@@ -69,25 +90,25 @@ def inspect_cells(
         obs.insert(0, OBS.library_size, library_size_N)
         if not labelled:
             obs = obs.drop(columns=OBS.cell_type)
-        return CellCheck(path, file.counts_in, identity, obs, statistics, str(sizes))
+        return InspectedCells(path, file.counts_in, identity, obs, statistics, str(sizes))
 
 
 def run_training_suites(
-    check: CellCheck,
+    check: InspectedCells,
     limits: TrainingLimits,
     edges: pd.DataFrame | None = None,
     repairs: Mapping[str, int] | None = None,
     data_docs: Path | None = None,
     network: Path | None = None,
 ) -> Report:
-    """Check labelled cells as the pipeline does before training; with a network, also whether the two fit together.
+    """Run the suites that the pipeline runs before training, on labelled cells and optionally a prior network.
 
     Args:
-        check: of a file with labels.
+        check: a file with labels, from `inspect_cells`.
         limits: see `TrainingLimits`.
-        edges, repairs: of the network, see `network_tables`.
+        edges, repairs: edges and repairs of the network, see `network_tables`.
         data_docs: folder for HTML pages; None writes none.
-        network: the file that the edges came from.
+        network: the file of the network.
     """
     tables = training_tables(check.obs, check.identity.genes, check.statistics)
     files = dict.fromkeys(tables, check.path)

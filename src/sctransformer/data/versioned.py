@@ -1,4 +1,4 @@
-"""Cells under DVC: thin calls to its program, and what its files say. DVC owns the hashes; none is computed here."""
+"""Files under DVC: calls of its command line and reading of its files. Hashes are always computed by DVC."""
 
 import os
 import re
@@ -25,18 +25,18 @@ _END_SECONDS = 10
 
 
 class Tracked(NamedTuple):
-    """What DVC's files say of a path."""
+    """Record of a path in the files of DVC."""
 
     file: Path
     """The .dvc file, or dvc.lock."""
     stage: str | None
     """The stage of dvc.lock that makes the path; None for a .dvc file."""
     md5: str | None
-    """DVC's hash; of a folder it ends in `.dir`. None as long as DVC has not seen the content."""
+    """Hash by DVC, for a folder with the suffix `.dir`; None until DVC has read the content."""
     size: int | None
-    """Bytes; None where only a folder around the path is tracked."""
+    """Bytes; None if only a folder around the path is tracked."""
     origin: str | None
-    """Where it was imported from."""
+    """The source it was imported from; None if it was added."""
 
 
 def is_url(source: str) -> bool:
@@ -45,40 +45,46 @@ def is_url(source: str) -> bool:
 
 
 def checked_url(url: str) -> str:
-    """A URL in the form DVC takes: `file://` becomes a plain path, all others stay.
+    """A URL in the form that DVC takes: `file://` becomes a plain path, others are unchanged.
 
     Raises:
-        UserError: the URL carries a password or a signature, which git would keep, or a file:// URL names a host.
+        UserError: the URL contains a password or signature, which would be committed, or is a file:// URL with a host.
     """
     parts = urlsplit(url)
     if parts.password or parts.username or _SECRET_QUERIES & {key.lower() for key, _ in parse_qsl(parts.query)}:
         public = f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
         raise UserError(
-            f"{public}: the URL carries a key or password, which would be committed to git; give keys in the "
-            "environment (as AWS_ACCESS_KEY_ID), or download the file and add that."
+            f"{public}: the URL contains a key or password, which would be committed to git; set keys in the "
+            "environment (such as AWS_ACCESS_KEY_ID), or download the file and add that."
         )
     if parts.scheme.lower() != "file":
         return url
     if parts.netloc not in ("", "localhost"):
-        raise UserError(f"{url}: names the host {parts.netloc!r}; expected file:///path on this machine.")
+        raise UserError(f"{url}: has the host {parts.netloc!r}; expected file:///path on this machine.")
     return url2pathname(parts.path)
 
 
-def run_dvc(*arguments: str, on_wait: Callable[[], None] = lambda: None) -> None:
-    """Run DVC in the current folder, silently.
+def run_dvc(*arguments: str, on_wait: Callable[[], None] = lambda: None, folder: Path | None = None) -> None:
+    """Run DVC without output.
 
     Args:
-        arguments: of the program `dvc`.
-        on_wait: called several times a second while DVC works.
+        arguments: arguments of the program `dvc`.
+        on_wait: called several times a second while DVC runs.
+        folder: working directory; None takes the current one.
 
     Raises:
-        UserError: DVC failed; the sentence is its own.
+        UserError: DVC failed; the message is that of DVC.
     """
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
     with tempfile.TemporaryFile() as errors:
         command = [sys.executable, "-m", "dvc", *arguments]
         process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
         )
         try:
             while True:
@@ -87,7 +93,7 @@ def run_dvc(*arguments: str, on_wait: Callable[[], None] = lambda: None) -> None
                     break
                 on_wait()
         finally:
-            if process.poll() is None:  # this program is being stopped: DVC goes first, then its files are put back
+            if process.poll() is None:  # this program is being stopped: stop DVC first, then restore its files
                 process.terminate()
                 try:
                     process.wait(timeout=_END_SECONDS)
@@ -100,19 +106,19 @@ def run_dvc(*arguments: str, on_wait: Callable[[], None] = lambda: None) -> None
 
 
 def dvc_sentence(errors: str) -> str:
-    """What DVC wrote on standard error, as one sentence."""
-    _, _, said = errors.rpartition("ERROR:")
-    said = said.partition("Having any troubles?")[0]
-    said = said.replace("You could also try downloading it manually, and adding it with `dvc add`. - ", "")
-    said = " ".join(said.split()).removeprefix("unexpected error - ").rstrip(".")
-    return f"{said or 'failed without saying why'}."
+    """Error of DVC, from its standard error, as one sentence."""
+    _, _, message = errors.rpartition("ERROR:")
+    message = message.partition("Having any troubles?")[0]
+    message = message.replace("You could also try downloading it manually, and adding it with `dvc add`. - ", "")
+    message = " ".join(message.split()).removeprefix("unexpected error - ").rstrip(".")
+    return f"{message or 'failed without a message'}."
 
 
 def fetch(source: str, target: Path, on_wait: Callable[[], None] = lambda: None) -> None:
-    """Download or copy a file or folder to `target`, outside DVC's care.
+    """Download or copy a file or folder to `target`, without tracking it.
 
     Raises:
-        UserError: it is not there or cannot be read.
+        UserError: the source does not exist or cannot be read.
     """
     try:
         run_dvc("get-url", source, str(target), on_wait=on_wait)
@@ -120,24 +126,42 @@ def fetch(source: str, target: Path, on_wait: Callable[[], None] = lambda: None)
         raise error if source in str(error) else UserError(f"{source}: {error}") from error
 
 
-def track(path: Path, on_wait: Callable[[], None] = lambda: None) -> None:
-    """Put what lies at `path` under DVC, or take note of its new content. The output of a stage is left alone.
+def in_repository(path: Path) -> bool:
+    """Whether a path is inside a DVC repository."""
+    return any((folder / ".dvc").is_dir() for folder in path.resolve().parents)
+
+
+def add(path: Path, on_wait: Callable[[], None] = lambda: None) -> None:
+    """Add a file or folder to the DVC repository that it is in.
 
     Raises:
-        UserError: DVC refuses, as for a file that git keeps.
+        UserError: DVC refuses, for example a file that is tracked by git.
+    """
+    run_dvc("add", path.name, on_wait=on_wait, folder=path.absolute().parent)
+
+
+def track(path: Path, on_wait: Callable[[], None] = lambda: None) -> None:
+    """Add a file or folder to DVC, or update its record; the output of a stage is left unchanged.
+
+    Args:
+        path: relative to the project folder, which must be the current one.
+        on_wait: called several times a second while DVC runs.
+
+    Raises:
+        UserError: DVC refuses, for example a file that is tracked by git.
     """
     tracked = find_tracked(path)
     if tracked is None or (tracked.stage is None and tracked.origin is None):
-        run_dvc("add", str(path), on_wait=on_wait)
-    elif tracked.stage is None:  # `dvc add` would forget where it was imported from
+        add(path, on_wait)
+    elif tracked.stage is None:  # `dvc add` would drop the source it was imported from
         run_dvc("commit", "--force", str(tracked.file), on_wait=on_wait)
 
 
 @contextmanager
 def imported(source: str, path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Import `path` from a source whose content the block puts there: nothing is downloaded twice.
+    """Import `path` from a source; the block puts the content there, so that nothing is downloaded twice.
 
-    Writes `path`.dvc, frozen as all imports are: `dvc update` fetches what the source holds later.
+    Writes `path`.dvc, frozen as all imports are: `dvc update` downloads a later version of the source.
 
     Raises:
         UserError: DVC refuses.
@@ -148,14 +172,14 @@ def imported(source: str, path: Path, on_wait: Callable[[], None] = lambda: None
 
 
 def find_tracked(path: Path, project: Path = Path()) -> Tracked | None:
-    """What DVC knows of a path, by itself or as part of a folder.
+    """Record of a path in the .dvc files or dvc.lock, as itself or as part of a folder; None if it is not tracked.
 
     Args:
-        path: relative to the project's folder.
-        project: the project's folder.
+        path: relative to the project folder.
+        project: the project folder.
 
     Raises:
-        UserError: a file of DVC's is damaged.
+        UserError: a file of DVC is damaged.
     """
     holders = [holder for holder in (path, *path.parents) if holder != Path()]
     for holder in holders:
@@ -173,17 +197,21 @@ def find_tracked(path: Path, project: Path = Path()) -> Tracked | None:
 
 
 def dvc_files(path: Path) -> list[Path]:
-    """The small files that DVC may write when `path` is added: .dvc files, its own or its folders', and .gitignore."""
+    """Files that DVC may write when `path` is added: .dvc and .gitignore files beside it and beside its folders."""
     holders = [holder for holder in (path, *path.parents) if holder != Path()]
     return [holder.with_name(name) for holder in holders for name in (f"{holder.name}.dvc", ".gitignore")]
 
 
 @contextmanager
 def all_or_nothing(target: Path, files: list[Path]) -> Iterator[Path]:
-    """Give a scratch folder beside `target`; on any error everything is put back as it was.
+    """Yield a scratch folder beside `target`; on an error, restore the previous state.
 
-    What lies at `target` may be moved to `old` in the scratch folder by the block; files get their content back, what
-    was not there is removed, folders too. The scratch folder goes away in any case.
+    The block may move `target` to `old` in the scratch folder. On an error `target` and the content of `files` are
+    restored, and new files and folders are removed. The scratch folder is removed in any case.
+
+    Args:
+        target: file or folder that the block writes.
+        files: other files that the block may write.
 
     Raises:
         UserError: the folder of `target` cannot be written.
@@ -215,13 +243,13 @@ def all_or_nothing(target: Path, files: list[Path]) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
         if not done:
             for folder in new_folders:
-                with suppress(OSError):  # somebody else put something there meanwhile
+                with suppress(OSError):  # another process has written to it meanwhile
                     folder.rmdir()
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
-    with suppress(FileNotFoundError):  # a download renames its files
+    """Size in bytes of a file, or of all files in a folder; 0 if it does not exist."""
+    with suppress(FileNotFoundError):  # files are renamed during a download
         if path.is_dir():
             return sum(size_of(inner) for inner in path.iterdir())
         return path.stat().st_size
@@ -245,5 +273,5 @@ def _read(file: Path) -> Any:
     except (OSError, UnicodeDecodeError, YAMLError) as error:
         raise UserError(f"{file}: cannot be read ({one_line(error)}).") from error
     if not isinstance(content, dict):
-        raise UserError(f"{file}: is no file of DVC's; `git checkout {file}` brings back the last version.")
+        raise UserError(f"{file}: is not a file of DVC; `git checkout {file}` restores the last version.")
     return content
