@@ -20,7 +20,7 @@ from anndata import AnnData
 
 from sctransformer._constants import OBS
 from sctransformer.cli.stopping import TERMINATED
-from sctransformer.data import catalogue as catalogue_module
+from sctransformer.data import adding as adding_module
 from sctransformer.data.catalogue import CATALOGUE, Dataset, read_catalogue
 from sctransformer.data.settings import DataSettings
 from sctransformer.errors import DEBUG_VARIABLE, UserError
@@ -278,7 +278,7 @@ def test_a_file_url_is_imported_from_its_path(project: Path, outside: Path, call
 def test_a_url_with_a_secret_or_of_an_unknown_kind_is_refused(project: Path, call: Call) -> None:
     before = everything(project)
     outcome = call("data", "add", "a", "https://me:hush@example.org/a.h5ad", *LABELS)
-    refused(outcome, "carries a key or password")
+    refused(outcome, "contains a key or password")
     assert "hush" not in outcome.err
     refused(call("data", "add", "a", "bogus://example.org/a.h5ad", *LABELS), "Unsupported URL type bogus://")
     assert everything(project) == before
@@ -335,7 +335,7 @@ def test_a_file_that_git_keeps_is_refused_in_dvcs_words(project: Path, outside: 
     [
         (("Kang", "good.h5ad"), "field name is 'Kang': a name is made of lower case"),
         (("../kang", "good.h5ad"), "field name is '../kang'"),
-        (("kang", "absent.h5ad"), "absent.h5ad: no such file or folder; a URL begins with its scheme"),
+        (("kang", "absent.h5ad"), "absent.h5ad: no such file or folder; a URL starts with its scheme"),
         (("kang", "good.h5ad", "--organism", "mouse"), "field organism is 'mouse': only human is accepted"),
         (("kang", "good.h5ad", "--donor-column", "yes"), "field donor_column is 'yes': YAML reads this"),
     ],
@@ -351,14 +351,14 @@ def test_wrong_words_are_named_before_anything_is_done(
 
 def test_outside_a_project_nothing_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call) -> None:
     monkeypatch.chdir(tmp_path)
-    refused(call("data", "add", "a", "a.h5ad", *LABELS), "run from the project's folder")
+    refused(call("data", "add", "a", "a.h5ad", *LABELS), "run the command in the project folder")
 
 
 @pytest.mark.slow
 def test_a_name_is_taken_once_unless_forced(project: Path, outside: Path, call: Call) -> None:
     assert call("data", "add", "kang", outside / "good.h5ad", *LABELS).code == 0
     before = everything(project)
-    refused(call("data", "add", "kang", outside / "other.h5ad", *LABELS), "has a dataset 'kang' already", "--force")
+    refused(call("data", "add", "kang", outside / "other.h5ad", *LABELS), "already has a dataset 'kang'", "--force")
     assert everything(project) == before
     assert call("data", "add", "kang", outside / "other.h5ad", *LABELS, "--force", "--license", "CC0").code == 0
     assert Path("data/raw/kang.h5ad").read_bytes() == (outside / "other.h5ad").read_bytes()
@@ -374,7 +374,7 @@ def test_a_file_in_the_way_is_not_overwritten(project: Path, outside: Path, call
     before = everything(project)
     for force in ((), ("--force",)):
         outcome = call("data", "add", "kang", outside / "good.h5ad", *LABELS, *force)
-        refused(outcome, "data/raw/kang.h5ad: is there already")
+        refused(outcome, "data/raw/kang.h5ad: already exists")
         assert everything(project) == before
     assert call("data", "add", "kang", "data/raw/kang.h5ad", *LABELS).code == 0
 
@@ -393,7 +393,7 @@ def test_a_failure_at_the_very_end_puts_all_back(
         return {path: content for path, content in everything(project).items() if not path.startswith(".dvc/cache")}
 
     before = without_cache()
-    monkeypatch.setattr(catalogue_module, "write_entry", fails)
+    monkeypatch.setattr(adding_module, "write_entry", fails)
     origin = web if source == "web" else outside
     refused(call("data", "add", "kang", f"{origin}/other.h5ad", *LABELS, "--force"), "the disk is full")
     assert without_cache() == before

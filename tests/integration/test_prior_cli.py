@@ -72,7 +72,7 @@ def test_build_never_writes_over_a_file_unasked(call: Call) -> None:
     Path("mine.tsv").write_text("precious")
     refused = call("prior build -i x=dorothea.tsv -o mine.tsv")
     assert (refused.code, Path("mine.tsv").read_text()) == (1, "precious")
-    assert refused.err == ("Error: mine.tsv: is there already; choose another name, or --force to write over it.\n")
+    assert refused.err == ("Error: mine.tsv: already exists; choose another name, or overwrite it with --force.\n")
     assert call("prior build -i x=dorothea.tsv -o mine.tsv --force").code == 0
     assert len(edges("mine.tsv")) == 3
 
@@ -81,20 +81,20 @@ def test_build_never_writes_over_a_file_unasked(call: Call) -> None:
     ("words", "message"),
     [
         ("-i collectri.tsv -o x.tsv", "expected NAME=FILE or NAME=FILE:LEVELS"),
-        ("-i a=collectri.tsv -i a=dorothea.tsv -o x.tsv", "the name 'a' stands twice"),
+        ("-i a=collectri.tsv -i a=dorothea.tsv -o x.tsv", "the name 'a' is used twice"),
         ("-i a=absent.tsv -o x.tsv", "absent.tsv: no such file."),
         ("-i a=dorothea.tsv:A,Z -o x.tsv", "Z is not a confidence level"),
         ("-i a=collectri.tsv:A -o x.tsv", "has no confidence levels A to E"),
-        ("-i a=collectri.tsv -o x.parquet", "let its name end in .tsv"),
-        ("-i a=collectri.tsv -o .", "is a folder; name a file"),
-        ("-i a=collectri.tsv --weight b=0.5 -o x.tsv", "there is no input 'b'; inputs are a"),
+        ("-i a=collectri.tsv -o x.parquet", "use a name that ends in .tsv"),
+        ("-i a=collectri.tsv -o .", "is a folder; give a file"),
+        ("-i a=collectri.tsv --weight b=0.5 -o x.tsv", "no input is called 'b'; inputs are a"),
         ("-i a=collectri.tsv --weight a=much -o x.tsv", "--weight a=much: expected a number above 0 and up to 1"),
         ("-i a=collectri.tsv --weight a=2 -o x.tsv", "--weight a=2: expected a number above 0"),
         ("-i a=collectri.tsv --weight a -o x.tsv", "--weight a: expected NAME=VALUE"),
         ("-i a=collectri.tsv --format a=sif -o x.tsv", "unknown format 'sif'"),
         ("-i a=collectri.tsv --merge vote -o x.tsv", "--merge vote needs --min-votes"),
         ("-i a=collectri.tsv --merge vote --min-votes 2 -o x.tsv", "number of votes is 2 for 1 networks"),
-        ("-i a=collectri.tsv -i b=other.tsv --merge intersection -o x.tsv", "no edge stands in 2 of 2 networks"),
+        ("-i a=collectri.tsv -i b=other.tsv --merge intersection -o x.tsv", "no edge is in 2 of 2 networks"),
     ],
 )
 def test_build_refuses_in_one_sentence_and_writes_nothing(call: Call, words: str, message: str) -> None:
@@ -141,7 +141,7 @@ def test_coverage_of_other_gene_names_is_zero_with_a_hint(call: Call) -> None:
     pd.DataFrame({"gene": ["ENSG00000000003"]}).to_parquet("panel.parquet")
     done = call("prior coverage collectri.tsv panel.parquet")
     assert done.code == 0
-    assert "do both use the same kind of gene name?" in done.err
+    assert "do both use the same gene names?" in done.err
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_holdout_splits_a_network_in_two(call: Call) -> None:
     assert part.isdisjoint(rest)
     twice = call("prior holdout network.tsv -o same.tsv --held-out same.tsv")
     assert (twice.code, Path("same.tsv").exists()) == (1, False)
-    assert "named for both parts" in twice.err
+    assert "given for both parts" in twice.err
 
 
 def decouplers(name: str, levels: list[str]) -> pd.DataFrame:

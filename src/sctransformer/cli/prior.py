@@ -176,9 +176,7 @@ def fetch(
         try:
             add(output)
         except UserError as error:
-            raise UserError(
-                f"{output}: was written, but not added to DVC ({error}); run `dvc add {output}`."
-            ) from error
+            raise UserError(f"{output}: was written, but `dvc add` failed ({error}); add it yourself.") from error
         typer.echo(f"{output}.dvc: commit it; `dvc push` uploads the network.")
 
 
