@@ -58,8 +58,8 @@ class Record:
         params |= result["settings"].get("params", {}) | result.get("chosen", {})
         tags = {runs.PARENT_TAG: self.parent, CELL_TAG: key, "study.kind": task.kind}
         run_id = runs.start_run(EXPERIMENT, task.label, params, tags)
-        figures = {name: value for name, value in result["figures"].items() if isinstance(value, (int, float))}
-        metrics = {f"test_{name}": value for name, value in figures.items() if name != "train_loss"}
+        numbers = {name: value for name, value in result["figures"].items() if isinstance(value, (int, float))}
+        metrics = {f"test_{name}": value for name, value in numbers.items() if name != "train_loss"}
         metrics["test_macro_f1_low"], metrics["test_macro_f1_high"] = result["figures"]["macro_f1_ci"]
         metrics |= {f"test_f1 {name}": own["f1"] for name, own in result["figures"]["per_class"].items()}
         metrics |= {f"seconds_{name}": value for name, value in result["seconds"].items()}

@@ -139,20 +139,20 @@ def _plan(out: Path) -> Any:
 
 
 def _row(cell: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    figures, seconds = result["figures"], result["seconds"]
+    metrics, seconds = result["figures"], result["seconds"]
     labels_N, predicted_N = parse_labels(result["labels"]), parse_labels(result["predicted"])
     # from the test cells, so that seeds with the same test cells have the same resamples
     seed = RESAMPLING_SEED + int(result["test_cells_sha256"][:8], 16)
     return {
         **{name: cell[name] for name in ("kind", "name", "percent", "seed", "point")},
-        "macro_f1": figures["macro_f1"],
-        "accuracy": figures["accuracy"],
-        "predicted_classes": figures["predicted_classes"],
+        "macro_f1": metrics["macro_f1"],
+        "accuracy": metrics["accuracy"],
+        "predicted_classes": metrics["predicted_classes"],
         "classes": len(result["classes"]),
-        "labelled_cells": figures["labelled_cells"],
-        "test_cells": figures["cells"],
+        "labelled_cells": metrics["labelled_cells"],
+        "test_cells": metrics["cells"],
         "train_seconds": seconds["training"],
-        "cells_per_second": figures["cells"] / seconds["scoring"],
+        "cells_per_second": metrics["cells"] / seconds["scoring"],
         "chosen": str(result.get("chosen", "")),
         "resampled": resampled_macro_f1(labels_N, predicted_N, len(result["classes"]), seed),
     }

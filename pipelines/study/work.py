@@ -70,19 +70,19 @@ def _search(task: Task, study: StudyConfig, sources: Sources, out: Path) -> dict
     inner = validation_from_training(split, prepared.cells.obs[OBS.cell_type], study.validation_share, task.repeat)
     rows = _Rows(split, np.asarray(inner == TRAIN), np.asarray(inner == VALIDATION))
     try:
-        figures, seconds, _ = _train_and_score(task, study, prepared, rows, out)
+        metrics, seconds, _ = _train_and_score(task, study, prepared, rows, out)
     except NonFiniteLossError as error:
         return {"figures": {"macro_f1": 0.0}, "diverged": str(error)}
-    return {"figures": {"macro_f1": figures["macro_f1"], "accuracy": figures["accuracy"]}, "seconds": seconds}
+    return {"figures": {"macro_f1": metrics["macro_f1"], "accuracy": metrics["accuracy"]}, "seconds": seconds}
 
 
 def _arm(task: Task, study: StudyConfig, sources: Sources, out: Path) -> dict[str, Any]:
     prepared = panel_cells(sources.cells, sources.panels[task.seed])
     split = assign_splits(study, prepared.cells.obs, task.percent, task.seed)
     rows = _Rows(split, np.asarray(split == TRAIN), np.asarray(split == TEST))
-    figures, seconds, predicted_N = _train_and_score(task, study, prepared, rows, out)
+    metrics, seconds, predicted_N = _train_and_score(task, study, prepared, rows, out)
     training, test = (labelled_arrays(prepared.cells, rows_N) for rows_N in rows[1:])
-    return _test_result(prepared.cells, split, training, test, predicted_N, figures) | {"seconds": seconds}
+    return _test_result(prepared.cells, split, training, test, predicted_N, metrics) | {"seconds": seconds}
 
 
 def _pretraining(task: Task, study: StudyConfig, sources: Sources, out: Path) -> dict[str, Any]:
@@ -97,8 +97,8 @@ def _pretraining(task: Task, study: StudyConfig, sources: Sources, out: Path) ->
     with atomic_write(task.weights(out)) as folder:
         folder.mkdir()
         save_checkpoint(checkpoint, folder)
-    figures = {"best_epoch": checkpoint.progress.best_epoch, "best_loss": checkpoint.progress.best_loss}
-    return {"figures": figures, "seconds": {"training": seconds}}
+    metrics = {"best_epoch": checkpoint.progress.best_epoch, "best_loss": checkpoint.progress.best_loss}
+    return {"figures": metrics, "seconds": {"training": seconds}}
 
 
 class _Rows(NamedTuple):
@@ -126,8 +126,8 @@ def _train_and_score(
         lambda: score_cells(model, scored), SCORING_REPEATS if task.kind == "arm" else 1
     )
     predicted_N = logits_NC.argmax(axis=1)
-    figures = classification_metrics(scored.labels_N, predicted_N, names, task.seed) | {"train_loss": train_loss}
-    return figures, times, predicted_N
+    metrics = classification_metrics(scored.labels_N, predicted_N, names, task.seed) | {"train_loss": train_loss}
+    return metrics, times, predicted_N
 
 
 def _baseline(task: Task, study: StudyConfig, sources: Sources, out: Path) -> dict[str, Any]:
@@ -148,9 +148,9 @@ def _baseline(task: Task, study: StudyConfig, sources: Sources, out: Path) -> di
         label, chosen = fitted_logistic_regression(training, study.inner_folds, task.seed, wide=True)
     training_seconds = time.perf_counter() - started
     seconds, predicted_N = _fastest(lambda: label(test), SCORING_REPEATS)
-    figures = classification_metrics(test.labels_N, predicted_N, class_names(cells), task.seed)
+    metrics = classification_metrics(test.labels_N, predicted_N, class_names(cells), task.seed)
     times = {"training": training_seconds, "scoring": seconds}
-    return _test_result(cells, split, training, test, predicted_N, figures) | {"chosen": chosen, "seconds": times}
+    return _test_result(cells, split, training, test, predicted_N, metrics) | {"chosen": chosen, "seconds": times}
 
 
 def _test_result(
@@ -159,11 +159,11 @@ def _test_result(
     training: CellArrays,
     test: CellArrays,
     predicted_N: NDArray[np.int64],
-    figures: dict[str, Any],
+    metrics: dict[str, Any],
 ) -> dict[str, Any]:
     names = cells.obs_names[np.asarray(split == TEST)].tolist()
     return {
-        "figures": figures | {"labelled_cells": len(training), "cells": len(test)},
+        "figures": metrics | {"labelled_cells": len(training), "cells": len(test)},
         "test_cells_sha256": sha256_json(names),
         "labels": format_labels(test.labels_N),
         "predicted": format_labels(predicted_N),

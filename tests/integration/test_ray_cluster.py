@@ -1,4 +1,4 @@
-"""A cluster of two nodes and a store that is no folder: one node is killed, and training goes on with what is left."""
+"""Training on a cluster of two nodes with checkpoints in S3: one node is killed, the other continues."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ def free_port() -> int:
 
 
 def start_node(folder: Path, *options: str) -> subprocess.Popen[bytes]:
-    """A node of one CPU that knows nothing of this project's tests."""
+    """Start a node with one CPU, without the tests on its path."""
     command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1", "--disable-usage-stats"]
     command += ["--object-store-memory=100000000", *options]
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "RAY_ADDRESS")}
@@ -45,14 +45,14 @@ def start_node(folder: Path, *options: str) -> subprocess.Popen[bytes]:
 
 
 def stop_node(node: subprocess.Popen[bytes]) -> None:
-    """SIGKILL to all processes of a node, as when a machine is switched off."""
+    """Kill all processes of a node."""
     os.killpg(node.pid, signal.SIGKILL)
     node.wait()
 
 
 @pytest.fixture
 def bucket(s3: Any) -> str:
-    """URL of a folder in a bucket of a real server that speaks S3."""
+    """URL of a folder in a bucket of a real S3 server."""
     s3.create_bucket(Bucket="runs")
     return "s3://runs/training"
 
@@ -63,7 +63,7 @@ def cluster(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     port = free_port()
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", uuid.uuid4().hex)
-    # not in /tmp/ray, where Ray notes the cluster that was started last; short, for sockets lie in it
+    # not /tmp/ray, where Ray records the last cluster; a short path, since it holds sockets
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as own:
         yield from two_nodes(port, own, tmp_path, monkeypatch)
 
@@ -89,9 +89,9 @@ def two_nodes(
 
 
 def load_shipped(files: Mapping[str, Path]) -> TrainingCells:
-    """The cells, if the file that was shipped is there and is what it was."""
+    """The cells, if the uploaded file can be read."""
     assert files["note"].read_text() == "shipped"
-    assert "sctransformer-" in str(files["note"])  # fetched from the store, and not read where the driver has it
+    assert "sctransformer-" in str(files["note"])  # downloaded from the storage, not read from the folder of the driver
     return load_cells(files)
 
 
@@ -143,16 +143,16 @@ with connection(code=[TESTS]):
 """
 
 
-def test_training_goes_on_when_a_node_is_lost(
+def test_training_continues_when_a_node_is_lost(
     bucket: str, cluster: list[subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
-    """Code and files are shipped, checkpoints lie in S3, two workers become one, every epoch is reported once."""
+    """Code and files are shipped, checkpoints are in S3, two workers become one, each epoch is reported once."""
     (tmp_path / "note.txt").write_text("shipped")
     command = [sys.executable, "-c", DRIVER, bucket, str(tmp_path / "note.txt"), str(cluster[1].pid)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr + (tmp_path / "node.log").read_text()
-    said = [line for line in done.stdout.splitlines() if line.startswith(("searched", "epoch", "nodes"))]
-    assert said == ["searched True 4", *(f"epoch {epoch}" for epoch in range(CONFIG.epochs)), "nodes 1"]
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("searched", "epoch", "nodes"))]
+    assert lines == ["searched True 4", *(f"epoch {epoch}" for epoch in range(CONFIG.epochs)), "nodes 1"]
     folder = RunFolder(bucket, "run")
     found = folder.newest_checkpoint()
     assert found is not None
@@ -164,7 +164,7 @@ def test_training_goes_on_when_a_node_is_lost(
     assert not folder.filesystem.exists(folder.path)
 
 
-def test_an_address_where_nothing_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_without_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free_port()}")
     with pytest.raises(UserError, match=r"no Ray cluster answers there \(Connection refused\); start it, correct"):
         connection().__enter__()
@@ -173,16 +173,16 @@ def test_an_address_where_nothing_answers(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("storage", "sentence"),
     [
-        ("nowhere://bucket", "no storage that fsspec knows"),
+        ("nowhere://bucket", "not a storage that fsspec supports"),
         ("/proc/nothing", r"cannot be written \(.*\); correct train\.storage"),
     ],
 )
-def test_a_storage_that_cannot_be_used(storage: str, sentence: str) -> None:
+def test_an_unusable_storage_is_refused(storage: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         RunFolder(storage, "run").require_writable()
 
 
-def test_an_s3_server_that_is_not_there(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_s3_server_is_named(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     with pytest.raises(UserError, match=r"s3://runs/run: cannot be written \(.*\); correct train\.storage"):
         RunFolder("s3://runs", "run").require_writable()

@@ -1,4 +1,4 @@
-"""Training with real Ray workers: the bare loop's result, and a worker that is killed in the middle."""
+"""Training with real Ray workers: the result of the trainer alone, also after a worker was killed."""
 
 import functools
 import itertools
@@ -43,7 +43,7 @@ def make_model(files: Mapping[str, Path]) -> PriorBiasedTransformer:
 
 
 def make_failing_model(files: Mapping[str, Path]) -> PriorBiasedTransformer:
-    """Its scores are no numbers from the 8th call on. An epoch calls it three times to train, and three to validate."""
+    """Its scores are NaN from the 8th call on. An epoch has three calls in training and three in validation."""
     model, calls = make_model(files), itertools.count()
 
     def fail(module: torch.nn.Module, inputs: object, output: ModelOutput) -> ModelOutput:
@@ -58,19 +58,19 @@ TASK = Task(make_model, load_cells, CONFIG, Execution(checkpoint_steps=2))
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_here() -> Iterator[None]:
-    """One Ray for all of these tests."""
+    """One Ray instance for all tests."""
     with connection():
         yield
 
 
 @functools.cache
 def bare_run() -> Checkpoint:
-    """The last checkpoint of the same training in this process, without Ray."""
+    """The last checkpoint of the same training without Ray."""
     return Trainer(make_model({}), load_cells({}), CONFIG).fit()
 
 
 def ray_workers() -> list[psutil.Process]:
-    """Processes of Ray that train, youngest last."""
+    """Ray Train workers, the youngest last."""
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
@@ -81,12 +81,12 @@ def ray_workers() -> list[psutil.Process]:
     return sorted(found, key=lambda process: process.create_time())
 
 
-def whole_checkpoints(folder: RunFolder) -> list[Path]:
+def complete_checkpoints(folder: RunFolder) -> list[Path]:
     return list(Path(folder.path).glob(f"*/*/{PROGRESS}"))
 
 
-def test_two_workers_one_of_them_killed_end_where_an_undisturbed_run_ends(tmp_path: Path) -> None:
-    """Every epoch is reported once, in order, and the weights are those of the bare loop within float32 noise."""
+def test_training_with_a_killed_worker_gives_the_result_of_an_uninterrupted_run(tmp_path: Path) -> None:
+    """Each epoch is reported once, in order, and the weights are those of the trainer alone within float32 rounding."""
     reports: list[EpochReport] = []
     killed: list[int] = []
 
@@ -106,7 +106,7 @@ def test_two_workers_one_of_them_killed_end_where_an_undisturbed_run_ends(tmp_pa
     assert checkpoint.progress.position == (CONFIG.epochs, 0)
     for name, tensor in bare_run().weights.items():
         torch.testing.assert_close(checkpoint.weights[name], tensor, atol=1e-3, rtol=1e-2, msg=name)
-    assert len(whole_checkpoints(folder)) == 1  # what the killed worker left behind is gone
+    assert len(complete_checkpoints(folder)) == 1  # the incomplete checkpoint of the killed worker is removed
 
 
 DRIVER = """
@@ -123,8 +123,8 @@ fit_on_ray(TASK, Workers(count=1), RunFolder(sys.argv[1], "run"), on_epoch)
 """
 
 
-def test_a_driver_that_was_killed_and_a_loss_that_is_no_number(tmp_path: Path) -> None:
-    """Each is gone on from at the last whole checkpoint, and one worker ends with the very weights of the bare loop."""
+def test_training_resumes_after_a_killed_driver_and_after_a_non_finite_loss(tmp_path: Path) -> None:
+    """From the last valid checkpoint; with one worker the weights are those of the trainer alone, bit by bit."""
     done = subprocess.run([sys.executable, "-c", DRIVER, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     folder = RunFolder(tmp_path, "run")
@@ -141,20 +141,20 @@ def test_a_driver_that_was_killed_and_a_loss_that_is_no_number(tmp_path: Path) -
     with pytest.raises(NonFiniteLossError, match=r"the loss is nan in epoch \d, step \d+") as caught:
         fit_on_ray(failing, Workers(count=1), folder, reports.append, resume=True)
     assert len(set(caught.value.rows)) in (26, 32)
-    assert len(reports) <= 2  # a second try would have got further, for it counts its calls anew
-    (kept,) = whole_checkpoints(folder)
+    assert len(reports) <= 2  # a restarted worker would count its calls from zero and get further
+    (kept,) = complete_checkpoints(folder)
     checkpoint = load_checkpoint(kept.parent)
     assert checkpoint.progress.position > found[1].progress.position
     assert all(tensor.isfinite().all() for tensor in checkpoint.weights.values())
 
     resumed = fit_on_ray(TASK, Workers(count=1), folder, reports.append, resume=True)
-    first = reports[0].epoch  # workers of the killed driver may have ended an epoch more
+    first = reports[0].epoch  # workers of the killed driver may have finished another epoch
     assert epochs_done <= first < CONFIG.epochs - 2
     assert [report.epoch for report in reports] == list(range(first, CONFIG.epochs))
     assert [fields["epoch"] for fields in resumed.history] == list(range(CONFIG.epochs))
     assert_same_weights(resumed.weights, bare_run().weights)
     assert_same_weights(resumed.best, bare_run().best)
-    assert len(whole_checkpoints(folder)) == 1
+    assert len(complete_checkpoints(folder)) == 1
 
 
 @pytest.fixture
@@ -163,13 +163,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True).returncode:
-        pytest.skip("a file system can be mounted by root alone")
+        pytest.skip("only root can mount a file system")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_disk_that_is_full_costs_nothing_that_was_done(small_disk: Path) -> None:
-    """Training stops with the system's reason, and goes on from the last whole checkpoint when there is room again."""
+def test_training_resumes_after_a_full_disk(small_disk: Path) -> None:
+    """The error names the reason; training resumes from the last valid checkpoint once there is space."""
     reports: list[EpochReport] = []
     ballast = small_disk / "ballast"
 
@@ -183,7 +183,7 @@ def test_a_disk_that_is_full_costs_nothing_that_was_done(small_disk: Path) -> No
     folder = RunFolder(small_disk, "run")
     with pytest.raises(UserError, match=r"training failed: .*No space left on device"):
         fit_on_ray(TASK, Workers(count=1, max_restarts=0), folder, on_epoch)
-    (kept,) = whole_checkpoints(folder)
+    (kept,) = complete_checkpoints(folder)
     epochs_done = load_checkpoint(kept.parent).progress.epochs_done
     assert 4 <= epochs_done < CONFIG.epochs
 
@@ -191,7 +191,7 @@ def test_a_disk_that_is_full_costs_nothing_that_was_done(small_disk: Path) -> No
     resumed = fit_on_ray(TASK, Workers(count=1), folder, reports.append, resume=True)
     assert [report.epoch for report in reports] == list(range(CONFIG.epochs))
     assert_same_weights(resumed.weights, bare_run().weights)
-    assert len(whole_checkpoints(folder)) == 1
+    assert len(complete_checkpoints(folder)) == 1
 
 
 @pytest.mark.parametrize(
@@ -201,10 +201,10 @@ def test_a_disk_that_is_full_costs_nothing_that_was_done(small_disk: Path) -> No
             Workers(count=500),
             r"train\.workers is 500 with 1 CPU each and this machine has \d+ CPUs: set train\.workers=",
         ),
-        (Workers(count=1, gpus=True), r"train\.gpus asks for a GPU for each of 1 workers and this machine has 0"),
+        (Workers(count=1, gpus=True), r"train\.gpus needs a GPU for each of 1 workers and this machine has 0"),
     ],
 )
-def test_workers_that_cannot_be_had(tmp_path: Path, workers: Workers, sentence: str) -> None:
+def test_workers_that_cannot_be_scheduled_are_refused(tmp_path: Path, workers: Workers, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         fit_on_ray(TASK, workers, RunFolder(tmp_path, "run"), lambda report: None)
 
@@ -214,5 +214,5 @@ def test_a_checkpoint_of_another_run_is_refused_before_workers_start(tmp_path: P
     (tmp_path / "run" / "attempt-1" / "checkpoint").mkdir(parents=True)
     save_checkpoint(bare_run(), tmp_path / "run" / "attempt-1" / "checkpoint")
     other = replace(TASK, config=CONFIG.replace(lr=0.5))
-    with pytest.raises(UserError, match=r"made with train\.lr 0\.01 and this run has 0\.5"):
+    with pytest.raises(UserError, match=r"the checkpoint has train\.lr 0\.01 and this run 0\.5"):
         fit_on_ray(other, Workers(count=1), folder, lambda report: None, resume=True)

@@ -1,4 +1,4 @@
-"""What a training needs, made from params.yaml and the files of the stages before it."""
+"""The training task of the pipeline: model, cells and settings from params.yaml and the files of earlier stages."""
 
 import functools
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ from sctransformer.training.execution import Execution
 from sctransformer.typed_yaml import first_problem
 
 FILES = {"cells": layout.PREPARED_CELLS, "bias": layout.BIAS, "panel": layout.PANEL}
-"""What workers read."""
+"""Files that the workers read."""
 
 
 def make_model(config: ModelConfig, seed: int, files: Mapping[str, Path]) -> PriorBiasedTransformer:
@@ -43,18 +43,18 @@ def load_cells(in_memory: bool, files: Mapping[str, Path]) -> TrainingCells:
 
 
 def in_memory(params: Params) -> bool:
-    """Whether workers hold the cells in memory: as params.yaml says, or by their size."""
+    """Whether workers hold the cells in memory: set in params.yaml, or decided by their size."""
     if params.train.cells != "auto":
         return params.train.cells == "memory"
-    figures = read_json(layout.PANEL_SUMMARY)
-    return fits_in_memory(sum(figures["cells"].get(split, 0) for split in TRAINING_SPLITS), figures["genes"])
+    summary = read_json(layout.PANEL_SUMMARY)
+    return fits_in_memory(sum(summary["cells"].get(split, 0) for split in TRAINING_SPLITS), summary["genes"])
 
 
 def model_config(params: Params) -> ModelConfig:
-    """Sizes from params.yaml and the prepared cells.
+    """The model configuration for the prepared panel.
 
     Raises:
-        UserError: no model can have these sizes.
+        UserError: panel and parameters do not fit together.
     """
     try:
         return build.model_config(
@@ -65,7 +65,7 @@ def model_config(params: Params) -> ModelConfig:
 
 
 def training_task(params: Params) -> Task:
-    """What the workers need: files by absolute path, for they run in folders of their own."""
+    """The task for the workers. Paths are absolute, since each worker runs in its own folder."""
     return Task(
         make_model=functools.partial(make_model, model_config(params), params.seed),
         load_cells=functools.partial(load_cells, in_memory(params)),
@@ -76,7 +76,7 @@ def training_task(params: Params) -> Task:
 
 
 def batch_names(rows: list[int], pretraining: bool) -> list[str]:
-    """Names of the cells of a batch, from their position among the cells of its phase."""
+    """Names of the cells of a batch, from their positions among the cells of its phase."""
     with CellFile(layout.PREPARED_CELLS) as cells:
         split, cell_names = cells.obs["split"].astype(str).to_numpy(), cells.obs.index
     names = cell_names[split == "train"].tolist()

@@ -1,7 +1,7 @@
 """Batches of training cells. Order, hidden genes and thinning follow from the seed, for any number of processes.
 
-torch's DistributedSampler draws a share of the cells for each process, so its batches change with the number of
-processes. Here each batch is drawn as a whole and then split.
+torch's DistributedSampler samples a part of the cells for each process, so its batches depend on the number of
+processes. Here each batch is sampled as a whole and then split.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""A small study on simulated cells: files for the tests of pipelines/study."""
+"""A small study on simulated cells, for the tests of pipelines.study."""
 
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,11 @@ SYMBOLS = [
     "MX1",
     "IFIT1",
 ]
-"""Of human genes, for cells and network go through the same recognition as a user's files."""
+"""Human gene symbols, since cells and network go through the same identification as a user's files."""
 
 
 def study_content(folder: Path, **changes: Any) -> dict[str, Any]:
-    """Cells, splits and network in a folder, and what a study's YAML says of them."""
+    """Write cells, splits and network into a folder, and return the content of the study's YAML file."""
     cells = simulated_cells(120)
     cells.var_names = SYMBOLS
     cells.obs["donor"] = [f"donor{index // 3 % 4}" for index in range(cells.n_obs)]
@@ -84,7 +84,7 @@ def study_content(folder: Path, **changes: Any) -> dict[str, Any]:
 
 
 def write_study(folder: Path, **changes: Any) -> Path:
-    """The YAML of a study whose files lie beside it."""
+    """Write the YAML file of a study and its data files."""
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump(study_content(folder, **changes), sort_keys=False))
     return path

@@ -285,13 +285,13 @@ def test_a_failed_task_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch)
 def test_ctrl_c_stops_a_study_while_mlflow_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupted write may lock the database."""
     study = load_study(write_study(tmp_path))
-    told: list[str] = []
+    statuses: list[str] = []
 
     def interrupted(*arguments: object) -> list[str]:
         raise KeyboardInterrupt
 
     def locked(record: Record, status: str, files: list[Path]) -> None:
-        told.append(status)
+        statuses.append(status)
         raise UserError("the database is locked")
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
@@ -299,7 +299,7 @@ def test_ctrl_c_stops_a_study_while_mlflow_is_locked(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Record, "close", locked)
     with pytest.raises(KeyboardInterrupt):
         run_study(study, tmp_path / "out", [], 1)
-    assert told == ["KILLED"]
+    assert statuses == ["KILLED"]
 
 
 def test_celltypist_predicts_easy_cells_and_writes_no_files(

@@ -26,11 +26,11 @@ CORRUPTION = Corruption(0.3, 0.5)
 
 @pytest.fixture(params=["h5ad", "zarr"])
 def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """700 cells, of the three sides in turn; a run of 100 validation cells in the middle."""
+    """700 cells of all splits, with 100 consecutive validation cells in the middle."""
     cells = simulated_cells(700)
-    side = np.resize(["train", "validation", "train", "unlabelled", "test"], 700).astype(object)
-    side[300:400] = "validation"
-    cells.obs[OBS.split] = pd.Categorical(side)
+    split = np.resize(["train", "validation", "train", "unlabelled", "test"], 700).astype(object)
+    split[300:400] = "validation"
+    cells.obs[OBS.split] = pd.Categorical(split)
     path = tmp_path / f"cells.{request.param}"
     if request.param == "h5ad":
         cells.write_h5ad(path, compression="gzip")
@@ -39,7 +39,7 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return path
 
 
-def test_stored_cells_are_those_in_memory(stored: Path) -> None:
+def test_cells_on_disk_equal_cells_in_memory(stored: Path) -> None:
     rng = np.random.default_rng(0)
     for here, there in zip(load_training_cells(stored), open_training_cells(stored), strict=True):
         assert (len(here), here.n_genes, there.in_memory) == (len(there), there.n_genes, False)
@@ -56,7 +56,7 @@ def test_stored_cells_are_those_in_memory(stored: Path) -> None:
             np.testing.assert_array_equal(ours.labels_N, theirs.labels_N)
 
 
-def test_a_file_that_was_cut_is_named(stored: Path) -> None:
+def test_a_truncated_file_is_named(stored: Path) -> None:
     cells = open_training_cells(stored).training
     if stored.is_dir():
         for file in sorted((stored / "X" / "data").rglob("*")):

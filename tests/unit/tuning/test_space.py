@@ -1,4 +1,4 @@
-"""Search spaces: what may stand in them, and one sentence for what may not."""
+"""Search spaces: the default one is valid, and invalid ones are refused in one sentence."""
 
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from sctransformer.params import Params, with_values
 from sctransformer.tuning.space import DEFAULT_SPACE, current_values, load_space
 
 
-def test_the_default_space_can_be_searched() -> None:
-    """Both ends of every range together make parameters with which a run can start."""
+def test_the_default_space_is_valid() -> None:
+    """The lower ends of all ranges together are valid parameters, and so are the upper ends."""
     params = Params()
     space = load_space(DEFAULT_SPACE, params)
     assert set(current_values(space, params)) == set(space.parameters)
@@ -51,7 +51,7 @@ def test_values_are_set_by_name() -> None:
         ({}, "parameters is {}: Dictionary should have at least 1 item"),
     ],
 )
-def test_a_space_that_cannot_be_searched_is_refused(tmp_path: Path, parameters: dict[str, Any], sentence: str) -> None:
+def test_an_invalid_space_is_refused(tmp_path: Path, parameters: dict[str, Any], sentence: str) -> None:
     file = tmp_path / "space.yaml"
     file.write_text(yaml.safe_dump({"trials": 2, "parameters": parameters}))
     with pytest.raises(UserError) as caught:
@@ -61,7 +61,7 @@ def test_a_space_that_cannot_be_searched_is_refused(tmp_path: Path, parameters: 
     assert "\n" not in str(caught.value)
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_a_missing_or_invalid_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.yaml: no such file; expected a search space"):
         load_space(tmp_path / "none.yaml", Params())
     (tmp_path / "bad.yaml").write_text("a: [")
