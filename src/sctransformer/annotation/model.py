@@ -3,15 +3,33 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from sctransformer.annotation.labelling import CellLabels
+from sctransformer.annotation.reading import CheckedCells, check_cells, coverage_of
 from sctransformer.annotation.scorer import LocalScorer
-from sctransformer.annotation.settings import Scoring
+from sctransformer.annotation.settings import AbsentGenes, AnnotationSettings, Scoring
+from sctransformer.annotation.stream import label_all
+from sctransformer.data.anndata_cells import SOURCE, AnnDataCells
 from sctransformer.export.bundle import Bundle
 
 _NAMES_SHOWN = 3
 """First names that `repr` shows of a list, before the last one."""
 _IDENTITY_SHOWN = 12
+
+
+class ReadingOptions(TypedDict, total=False):
+    """How cells are read, see `sctransformer.annotate`."""
+
+    counts: str | None
+    library_size_column: str | None
+    min_coverage: float
+    absent_genes: AbsentGenes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -63,6 +81,53 @@ class Model:
         if scoring not in self._scorers:
             self._scorers[scoring] = LocalScorer(self.bundle, scoring)
         return self._scorers[scoring]
+
+    def predict_proba(self, adata: AnnData, **options: Unpack[ReadingOptions]) -> pd.DataFrame:
+        """Predict the calibrated probability of each cell type.
+
+        Args:
+            adata: cells with raw counts; not changed.
+            options: `counts`, `library_size_column`, `min_coverage` and `absent_genes` of `sctransformer.annotate`.
+
+        Returns:
+            Cells x cell types (float32), under the names of the cells.
+
+        Raises:
+            UserError: as `sctransformer.annotate`.
+
+        Examples:
+            >>> model.predict_proba(adata).idxmax(axis=1)  # doctest: +SKIP
+        """
+        read, labels = self.label(adata, AnnotationSettings(**options))
+        return pd.DataFrame(labels.probabilities_NC, index=read.cells.obs.index, columns=self.labels)
+
+    def embed(self, adata: AnnData, **options: Unpack[ReadingOptions]) -> NDArray[np.float32]:
+        """Compute cell embeddings, cells x embedding size.
+
+        Args:
+            adata: cells with raw counts; not changed.
+            options: as for `predict_proba`.
+
+        Raises:
+            UserError: as `sctransformer.annotate`.
+        """
+        return self.label(adata, AnnotationSettings(**options))[1].embedding_NE
+
+    def label(self, adata: AnnData, settings: AnnotationSettings) -> tuple[CheckedCells, CellLabels]:
+        """Label the cells of an AnnData object without changing it; the basis of `sctransformer.annotate`.
+
+        Returns:
+            The cells as they were read, and their labels.
+
+        Raises:
+            UserError: as `sctransformer.annotate`.
+        """
+        vocabulary = self.bundle.vocabulary
+        cells = AnnDataCells(adata, settings.counts, coverage_of(vocabulary, SOURCE))
+        read = check_cells(cells, vocabulary, settings.min_coverage, settings.library_size_column)
+        scorer = self.scorer(settings.scoring)
+        batch_cells = settings.batch_cells or scorer.batch_cells(cells.n_cells)
+        return read, label_all(read, scorer.labeller(read.match), batch_cells)
 
     def __repr__(self) -> str:
         bundle = self.bundle

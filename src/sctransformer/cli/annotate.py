@@ -123,13 +123,12 @@ def annotate(
     from rich.console import Console
 
     from sctransformer.annotation.files import FileOutcome, annotate_each
-    from sctransformer.annotation.model import Model
     from sctransformer.annotation.pipeline import FileAnnotator
     from sctransformer.annotation.scorer import LocalScorer, Scorer
     from sctransformer.annotation.settings import AnnotationSettings
     from sctransformer.annotation.sources import find_sources
     from sctransformer.progress import cells_bar
-    from sctransformer.registry.opening import open_model
+    from sctransformer.registry.loading import load_model
 
     logging.basicConfig(format="Note: %(message)s", level=logging.WARNING)
     settings = AnnotationSettings(
@@ -144,8 +143,7 @@ def annotate(
         threads=threads,
         format=output_format.value,
     )
-    found = open_model(model)
-    asked = Model(found.bundle, model, found.version_text)
+    asked = load_model(model)
     sources = find_sources(indata, outdir)
     console, outcomes = Console(), list[FileOutcome]()
     scorer: Scorer

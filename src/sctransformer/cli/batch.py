@@ -60,15 +60,14 @@ def run(
     from sctransformer.jobs.runner import FIGURES_KEPT, run_job
     from sctransformer.jobs.spec import load_job
     from sctransformer.progress import cells_bar
-    from sctransformer.registry.opening import open_model
+    from sctransformer.registry.loading import load_model
 
     logging.basicConfig(format="Note: %(message)s", level=logging.WARNING)
     logging.getLogger("great_expectations").propagate = False  # it tells of its temporary folders
     loaded = load_job(find_job(job))
 
     def start() -> tuple[Model, Scorer]:
-        found = open_model(loaded.model)
-        model = Model(found.bundle, loaded.model, found.version_text)
+        model = load_model(loaded.model)
         if not cluster:
             return model, LocalScorer(model.bundle, loaded.settings.scoring)
         from sctransformer.annotation.cluster import ClusterScorer

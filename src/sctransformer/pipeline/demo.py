@@ -33,9 +33,9 @@ def main() -> None:
     name = load_params().registration.name
 
     # imported only now, so that the stages have the memory for themselves
-    from sctransformer.annotation.model import Model
     from sctransformer.annotation.pipeline import annotate_file
     from sctransformer.progress import cells_bar
+    from sctransformer.registry.loading import load_model
 
     promotion_started = time.perf_counter()
     registered = registry.register(read_json(layout.LINEAGE)["run_id"], name=name)
@@ -45,13 +45,12 @@ def main() -> None:
         raise UserError(f"{name}/{registered.version} was refused: {'; '.join(failed_gates(decision.gates))}.")
 
     annotation_started = time.perf_counter()
-    champion = registry.open_model(f"{name}@champion")
+    champion = load_model(f"{name}@champion")
     with cells_bar("annotating") as on_progress:
-        model = Model(champion.bundle, f"{name}@champion", champion.version_text)
-        annotation = annotate_file(model, layout.NEW_CELLS, OUTDIR, on_progress=on_progress)
+        annotation = annotate_file(champion, layout.NEW_CELLS, OUTDIR, on_progress=on_progress)
     seconds["annotate"] = time.perf_counter() - annotation_started
     seconds["total"] = time.perf_counter() - started
-    print_summary(seconds, decision, str(champion), annotation)
+    print_summary(seconds, decision, f"{name}/{champion.version}", annotation)
 
 
 def reproduce() -> dict[str, float]:

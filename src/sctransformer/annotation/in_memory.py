@@ -1,0 +1,61 @@
+"""Annotation of an AnnData object: the fields that `sctransformer annotate` writes to a file, set in memory."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from sctransformer._constants import OBSM, UNS
+from sctransformer.annotation.fields import (
+    COLUMNS_WRITTEN,
+    label_columns,
+    provenance,
+    replace_columns,
+    warn_of_larger_library_sizes,
+    written_before,
+)
+from sctransformer.annotation.labelling import UNKNOWN
+from sctransformer.annotation.model import Model
+from sctransformer.annotation.settings import AnnotationSettings
+from sctransformer.annotation.voting import voted_columns
+from sctransformer.data.anndata_cells import SOURCE
+from sctransformer.errors import UserError
+
+
+def annotate_adata(adata: AnnData, model: Model, settings: AnnotationSettings) -> AnnData:
+    """Label the cells of an AnnData object, see `sctransformer.annotate`.
+
+    Args:
+        adata: receives the fields; in memory or backed.
+        model: labels the cells.
+        settings: `format` is not used.
+
+    Raises:
+        UserError: the cells are not what they should be, or too many genes are missing.
+    """
+    if adata.isbacked and adata.is_view:
+        raise UserError(f"{SOURCE}: is a view of a backed object; give `adata.to_memory()`.")
+    read, labels = model.label(adata, settings)
+    threshold = model.threshold if settings.threshold is None else float(settings.threshold)
+    label_N, table = labels.label_N(threshold), model.bundle.labels
+    columns = label_columns(label_N, labels.confidence_N, table)
+    if settings.majority_voting:
+        columns |= voted_columns(labels.embedding_NE, label_N, table)
+    warn_of_larger_library_sizes(read, labels.library_size_N)
+    rejected = int((label_N == UNKNOWN).sum())
+    described = provenance(model, read, threshold=threshold, rejected=rejected, scoring=settings.scoring, more={})
+    _set_fields(adata, columns, labels.embedding_NE, described)
+    return adata
+
+
+def _set_fields(
+    adata: AnnData, columns: dict[str, Any], embedding_NE: NDArray[np.float32], described: dict[str, Any]
+) -> None:
+    earlier = adata.uns.get(UNS.annotation)
+    before = written_before(earlier.get(COLUMNS_WRITTEN) if isinstance(earlier, Mapping) else None)
+    columns, removed = replace_columns(columns, set(adata.obs), before, SOURCE)
+    adata.obs = adata.obs.drop(columns=removed).assign(**columns)
+    adata.obsm[OBSM.embedding] = embedding_NE
+    adata.uns[UNS.annotation] = {**described, COLUMNS_WRITTEN: np.array(list(columns), dtype=object)}

@@ -1,0 +1,133 @@
+"""The public Python API. What is public is this list; everything else in the package may change without notice.
+
+    import sctransformer as sct
+
+- `load_model`: a registered model, or the folder of a bundle, as a `Model`.
+- `Model`: predicts labels, probabilities (`predict_proba`) and embeddings (`embed`).
+- `annotate`: labels the cells of an AnnData object, as `sctransformer annotate` labels those of files.
+- `train`: trains with the project's parameters, as `sctransformer train`.
+- `register`, `promote`, `rollback`: versions and the champion of a registered model, as the commands of these names.
+- `read_network`: a gene regulatory network from a published file.
+- `read_bundle`: the content of a bundle, verified.
+- `UserError`: what all of these raise for errors that the user can fix; the message says what to do.
+
+`import sctransformer` imports none of the libraries that these need. Loading models and labelling cells needs neither
+torch nor, for a bundle's folder, MLflow.
+"""
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anndata import AnnData
+
+from sctransformer._constants import GraphForm
+from sctransformer.annotation.genes import MIN_COVERAGE
+from sctransformer.annotation.in_memory import annotate_adata
+from sctransformer.annotation.model import Model
+from sctransformer.annotation.settings import AbsentGenes, AnnotationSettings
+from sctransformer.errors import UserError
+from sctransformer.export.bundle import read_bundle
+from sctransformer.registry.loading import load_model
+
+if TYPE_CHECKING:
+    from sctransformer.pipeline.experiment import train
+    from sctransformer.prior.readers import read_network
+    from sctransformer.registry import promote, register, rollback
+
+__all__ = [
+    "Model",
+    "UserError",
+    "annotate",
+    "load_model",
+    "promote",
+    "read_bundle",
+    "read_network",
+    "register",
+    "rollback",
+    "train",
+]
+
+_MODULES = {
+    "promote": "sctransformer.registry",
+    "read_network": "sctransformer.prior.readers",
+    "register": "sctransformer.registry",
+    "rollback": "sctransformer.registry",
+    "train": "sctransformer.pipeline.experiment",
+}
+"""Functions that are imported when they are first used: MLflow takes seconds to import."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a function when it is first used."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def annotate(
+    adata: AnnData,
+    model: Model | str | Path,
+    *,
+    majority_voting: bool = False,
+    threshold: float | None = None,
+    min_coverage: float = MIN_COVERAGE,
+    counts: str | None = None,
+    library_size_column: str | None = None,
+    absent_genes: AbsentGenes = "mean",
+    variant: GraphForm = "float32",
+    batch_size: int | None = None,
+    threads: int | None = None,
+) -> AnnData:
+    """Label cells.
+
+    The labels are those that `sctransformer annotate` gives to the same cells in a file.
+
+    Args:
+        adata: cells with raw counts in `X`, `raw.X` or a layer, in memory or backed. Genes are named by symbol, former
+            symbol or Ensembl id, in `var_names` or a column of `var`.
+        model: the model, or what `load_model` takes.
+        majority_voting: whether to cluster the cells and give each cluster its most frequent label.
+        threshold: cells under this confidence are labelled `unknown`; None takes the model's threshold.
+        min_coverage: smallest fraction, 0 to 1, of the model's expression in genes that `adata` has.
+        counts: where the raw counts are: `X`, `raw.X` or a layer's name; None looks for them.
+        library_size_column: column of `obs` with the total counts of each cell; None takes `library_size` if it exists,
+            else the sums of the counts.
+        absent_genes: what genes that `adata` lacks count as: `mean`, as in the average training cell, or `zero`.
+        variant: form of the graph: `float32`, `mha`, `float16` or `int8`, if the model has it.
+        batch_size: cells scored at a time; sets memory and speed, not labels. None chooses.
+        threads: CPU threads; None takes one per core.
+
+    Returns:
+        The AnnData with the following fields set:
+
+        - `obs["predicted_labels"]`: the most likely cell type, or `unknown` (categorical).
+        - `obs["conf_score"]`: its calibrated probability, also where the label is `unknown` (float32).
+        - `obs["cell_type_ontology_term_id"]`: its Cell Ontology id (categorical); only if the model has ids and `adata`
+          has no such column of its own.
+        - `obs["over_clustering"]`, `obs["majority_voting"]`: clusters and their labels (categorical); only with
+          `majority_voting`.
+        - `obsm["X_sctransformer"]`: cell embeddings (float32).
+        - `uns["sctransformer"]`: which model labelled the cells, and how. Files have a member `job_id` as well.
+
+    Raises:
+        UserError: there are no cells or no raw counts, too many genes are missing, or the model cannot be loaded.
+
+    Examples:
+        >>> import anndata, sctransformer as sct
+        >>> adata = anndata.read_h5ad("new_cells.h5ad")  # doctest: +SKIP
+        >>> adata = sct.annotate(adata, "celltype@champion", majority_voting=True)  # doctest: +SKIP
+        >>> adata.obs["majority_voting"].value_counts()  # doctest: +SKIP
+    """
+    settings = AnnotationSettings(
+        threshold=threshold,
+        min_coverage=min_coverage,
+        counts=counts,
+        library_size_column=library_size_column,
+        absent_genes=absent_genes,
+        variant=variant,
+        majority_voting=majority_voting,
+        batch_cells=batch_size,
+        threads=threads,
+    )
+    return annotate_adata(adata, model if isinstance(model, Model) else load_model(model), settings)
