@@ -12,6 +12,7 @@ shares of unknown and of known cells that are rejected.
 import argparse
 import json
 import sys
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -42,15 +43,13 @@ class Detection(NamedTuple):
 
 def without(cells: CellArrays, label: int) -> CellArrays:
     """The cells of all other types; labels are renumbered without a gap."""
-    keep_N = cells.labels_N != label
-    labels_N = cells.labels_N[keep_N]
-    return CellArrays(cells.counts_NG[keep_N], cells.library_size_N[keep_N], labels_N - (labels_N > label))
+    others = cells.take(np.flatnonzero(cells.labels_N != label))
+    return replace(others, labels_N=others.labels_N - (others.labels_N > label))
 
 
 def of_type(cells: CellArrays, label: int) -> CellArrays:
     """The cells of one type."""
-    keep_N = cells.labels_N == label
-    return CellArrays(cells.counts_NG[keep_N], cells.library_size_N[keep_N], cells.labels_N[keep_N])
+    return cells.take(np.flatnonzero(cells.labels_N == label))
 
 
 def leave_out(
