@@ -4,7 +4,7 @@ from collections.abc import Callable
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
-from pipelines.speed.own_peak import own_peak_mib
+from sctransformer.training.memory import peak_resident_mib
 
 Result = TypeVar("Result")
 
@@ -21,4 +21,4 @@ def run_isolated(function: Callable[..., Result], *arguments: object) -> tuple[R
 
 
 def _with_peak(function: Callable[..., Any], arguments: tuple[object, ...]) -> tuple[Any, float]:
-    return function(*arguments), own_peak_mib()
+    return function(*arguments), peak_resident_mib()

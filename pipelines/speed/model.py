@@ -26,10 +26,10 @@ import torch
 
 from pipelines.speed.isolated import run_isolated
 from pipelines.speed.linear_scaling import Line, fit_line, plot_lines
-from pipelines.speed.own_peak import own_peak_mib
 from pipelines.speed.timing import Work, time_in_turns
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.prior.bias import mask_bias
+from sctransformer.training.memory import peak_resident_mib
 
 RESULTS = Path("outputs/speed/model.jsonl")
 PLOT = Path("outputs/speed/genes.png")
@@ -188,7 +188,7 @@ def training_memory_mib(case: Case, threads: int) -> float:
         return torch.cuda.max_memory_allocated() / 2**20
     resident_pages = int(Path("/proc/self/statm").read_text().split()[1])
     step()
-    return own_peak_mib() - resident_pages * resource.getpagesize() / 2**20
+    return peak_resident_mib() - resident_pages * resource.getpagesize() / 2**20
 
 
 def measure(cases: list[Case], repeats: int, threads: int) -> Iterator[tuple[Case, Measurement]]:

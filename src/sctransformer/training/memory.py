@@ -1,10 +1,12 @@
-"""Peak memory of this process."""
+"""Peak memory of this process. Does not import torch by itself, which would be part of what it measures."""
 
 import resource
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 _STATUS = Path("/proc/self/status")
 
@@ -25,6 +27,10 @@ def peak_resident_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def peak_gpu_mib(device: torch.device) -> float | None:
+def peak_gpu_mib(device: "torch.device") -> float | None:
     """Largest memory that torch has allocated on a GPU so far; None for a CPU."""
-    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
+    if device.type != "cuda":
+        return None
+    import torch
+
+    return torch.cuda.max_memory_allocated(device) / 2**20

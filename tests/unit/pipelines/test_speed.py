@@ -1,7 +1,5 @@
 """The speed benchmarks count operations, fit lines and measure memory correctly."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +12,6 @@ from pipelines.speed.expressed_queries import expressed, layer_for_expressed
 from pipelines.speed.isolated import run_isolated
 from pipelines.speed.linear_scaling import fit_line, plot_lines
 from pipelines.speed.model import Case, make_batch, make_model, matrix_flops, measure
-from pipelines.speed.own_peak import own_peak_mib
 from pipelines.speed.timing import time_in_turns
 from sctransformer.model.layers import RegulationLayer
 from sctransformer.prior.bias import mask_bias
@@ -75,15 +72,6 @@ def test_expressed_genes_get_the_same_result_when_only_they_are_queries(share: f
 def test_indices_of_expressed_genes_are_padded() -> None:
     counts_NG = torch.tensor([[0.0, 2.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0], [3.0, 0.0, 0.0, 0.0, 0.0]])
     assert expressed(counts_NG).tolist() == [[1, 3], [5, 5], [0, 5]]
-
-
-def test_peak_memory_does_not_include_that_of_the_parent() -> None:
-    """A child process that holds nothing reports little memory, even if its parent holds much."""
-    code = "from pipelines.speed.own_peak import own_peak_mib; print(own_peak_mib())"
-    held = torch.ones(300 * 2**18)  # 300 MiB
-    child = float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout)
-    assert own_peak_mib() > float(held.nbytes) / 2**20
-    assert 5 < child < 100
 
 
 def test_work_is_timed_in_turns_after_a_warm_up() -> None:
