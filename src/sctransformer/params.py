@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
-from ruamel.yaml import YAML
 
 from sctransformer.data.settings import DataSettings, PrepareSettings
 from sctransformer.data.validation.limits import TrainingLimits
@@ -42,16 +41,16 @@ class RegisterParams(Settings):
 class Params(Seeded):
     """All parameters of the pipeline."""
 
-    data: DataSettings = DataSettings()
-    validation: TrainingLimits = Field(default=TrainingLimits(), alias="validate")
-    prepare: PrepareSettings = PrepareSettings()
-    prior: PriorSettings = PriorSettings()
-    model: ModelSettings = ModelSettings()
-    train: TrainParams = TrainParams()
-    evaluate: EvaluationSettings = EvaluationSettings()
-    control: ControlParams = ControlParams()
-    export: ExportSettings = ExportSettings()
-    registration: RegisterParams = Field(default=RegisterParams(), alias="register")
+    data: DataSettings = Field(default_factory=DataSettings)
+    validation: TrainingLimits = Field(default_factory=TrainingLimits, alias="validate")
+    prepare: PrepareSettings = Field(default_factory=PrepareSettings)
+    prior: PriorSettings = Field(default_factory=PriorSettings)
+    model: ModelSettings = Field(default_factory=ModelSettings)
+    train: TrainParams = Field(default_factory=TrainParams)
+    evaluate: EvaluationSettings = Field(default_factory=EvaluationSettings)
+    control: ControlParams = Field(default_factory=ControlParams)
+    export: ExportSettings = Field(default_factory=ExportSettings)
+    registration: RegisterParams = Field(default_factory=RegisterParams, alias="register")
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
@@ -75,7 +74,7 @@ def with_values(params: Params, values: Mapping[str, Any]) -> Params:
         values: `section.name` -> value.
 
     Raises:
-        UserError: there is no such parameter, or a value is out of its range.
+        UserError: there is no such parameter, or a value is out of range.
     """
     content = params.model_dump(mode="json")
     for name, value in values.items():
@@ -93,12 +92,14 @@ def with_overrides(params: Params, overrides: Sequence[str]) -> Params:
     """Copy parameters with some of them replaced by `section.name=value` words, values as in YAML.
 
     Raises:
-        UserError: a word has no `=`, there is no such parameter, or a value is out of its range.
+        UserError: a word has no `=`, there is no such parameter, or a value is out of range.
 
     Examples:
         >>> with_overrides(Params(), ["train.epochs=3", "model.mode=bias"]).train.epochs
         3
     """
+    from ruamel.yaml import YAML
+
     values = {}
     for override in overrides:
         name, equals, value = override.partition("=")

@@ -17,10 +17,12 @@ class Settings(BaseModel):
         ValueError: a field is unknown or out of range (pydantic's ValidationError; see `typed_yaml.first_problem`).
     """
 
+    # validators are built at the first use: `--help` reads descriptions only, and must be quick
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
         use_attribute_docstrings=True,
+        defer_build=True,
         validate_by_name=True,
         validate_by_alias=True,
         serialize_by_alias=True,

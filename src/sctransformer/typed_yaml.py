@@ -1,24 +1,25 @@
-"""Typed YAML files: read them, and say in one sentence what is wrong with one."""
+"""Reading YAML files, and wording validation errors in one sentence."""
 
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML, YAMLError
 
 from sctransformer.errors import UserError, one_line
 
 
 def read_yaml(path: Path, advice: str) -> Any:
-    """Content of a YAML file; None if it holds nothing. YAML 1.2, which DVC writes too: `on` is a word.
+    """Read a YAML file; None if it is empty. YAML 1.2, as DVC writes it: `on` is text, not true.
 
     Args:
-        path: of the file.
-        advice: ends the sentence if it cannot be read, as in "run from the project's folder".
+        path: the file.
+        advice: what to do if it cannot be read, for the error message, for example "run from the project's folder".
 
     Raises:
-        UserError: it cannot be read or is not valid YAML.
+        UserError: the file cannot be read or is not valid YAML.
     """
+    from ruamel.yaml import YAML, YAMLError  # slow to import, and not needed by most commands
+
     try:
         return YAML(typ="safe", pure=True).load(path)
     except FileNotFoundError as error:
@@ -30,14 +31,14 @@ def read_yaml(path: Path, advice: str) -> Any:
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first thing that a check found, without a full stop: which field, what was found, what was expected."""
+    """The first problem in words, without a full stop: which field, what was found, what was expected."""
     first = error.errors()[0]
     field = ".".join(map(str, first["loc"]))
     if first["type"] == "missing":
         return f"{field} is missing"
     if first["type"] == "extra_forbidden":
         return f"{field} is unknown"
-    if first["type"] == "value_error":  # of our own checks, which say what was found
-        said = first["msg"].removeprefix("Value error, ")
-        return f"{field}: {said}" if field else said
+    if first["type"] == "value_error":  # raised by our own validators, whose messages are complete
+        problem = first["msg"].removeprefix("Value error, ")
+        return f"{field}: {problem}" if field else problem
     return f"{field or 'the whole file'} is {first['input']!r}: {first['msg']}"

@@ -13,8 +13,6 @@ from sctransformer._constants import TARGET_SUM
 from sctransformer.data.genes import GeneMap, choose_gene_names, read_aliases
 from sctransformer.errors import UserError
 
-MIN_COVERAGE = 0.8
-"""Smallest coverage of the panel: fraction of its mean expression in genes that the file has."""
 _NAMED_IN_ERRORS = 10
 _UNDERSTOOD = 0.5
 """Coverage from which the names are taken to be of the kind that the model uses."""

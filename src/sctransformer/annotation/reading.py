@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sctransformer.annotation.genes import MIN_COVERAGE, GeneMatch, match_genes, match_table, named_by_symbol
+from sctransformer.annotation.genes import GeneMatch, match_genes, match_table, named_by_symbol
+from sctransformer.annotation.settings import DEFAULTS
 from sctransformer.data.cells import CellFile, Cells
 from sctransformer.data.library_size import LibrarySizes, choose_library_sizes
 from sctransformer.errors import UserError
@@ -71,7 +72,7 @@ def open_cells(path: Path, vocabulary: pd.DataFrame, counts: str | None = None) 
 def check_cells(
     cells: Cells,
     vocabulary: pd.DataFrame,
-    min_coverage: float = MIN_COVERAGE,
+    min_coverage: float = DEFAULTS.min_coverage,
     library_size_column: str | None = None,
 ) -> CheckedCells:
     """Match the genes of cells with the model's and find their library sizes.

@@ -1,12 +1,15 @@
 """Settings of an annotation, and the name of its result."""
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from sctransformer._constants import GraphForm
-from sctransformer.annotation.genes import MIN_COVERAGE
+from sctransformer.data.settings import CountSource
+from sctransformer.data.validation.limits import CoverageLimit
 from sctransformer.files import sha256_json
+from sctransformer.settings import Settings
 
 Format = Literal["anndata", "parquet", "csv"]
 AbsentGenes = Literal["mean", "zero"]
@@ -14,50 +17,53 @@ RESULT_VERSION = 2
 """Raised when the same input, model and settings give another result than before: outputs are then written again."""
 
 
-@dataclass(frozen=True)
-class Scoring:
+class GraphSettings(Settings):
+    """What the model's graph computes."""
+
+    absent_genes: AbsentGenes = "mean"
+    """Value of genes that the file lacks: `mean`, as in the average training cell, which carries no information;
+    `zero`, not expressed, for files that were written without the genes that no cell expresses."""
+    variant: GraphForm = "float32"
+    """Variant of the graph: `float32`, `mha`, `float16` for GPUs, or `int8` for small machines."""
+
+
+class Scoring(GraphSettings):
     """The part of the settings that the graph needs."""
 
-    threads: int | None = None
-    variant: GraphForm = "float32"
-    absent_genes: AbsentGenes = "mean"
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads, at most one per core; if not given, one per core."""
 
 
-@dataclass(frozen=True)
-class AnnotationSettings:
-    """How a file is annotated."""
+class LabelSettings(GraphSettings, CoverageLimit, CountSource):
+    """How cells are labelled, and what is written."""
 
-    threshold: float | None = None
-    """Cells under this confidence are `unknown`; None takes the bundle's own threshold."""
-    min_coverage: float = MIN_COVERAGE
-    """Smallest share of the panel's expressed weight that the file must have, 0 to 1."""
-    counts: str | None = None
-    """Where raw counts stand: `X`, `raw.X` or a layer's name; None: found, see `scorer.open_cells`."""
-    library_size_column: str | None = None
-    """Column of obs with the counts of the whole cell; None: `library_size` where there is one, else the sums of the
-    counts."""
-    absent_genes: AbsentGenes = "mean"
-    """How a gene is shown that the file lacks: as in the average training cell, which says nothing, or as not
-    expressed, for files that were written without the genes that no cell expresses."""
-    variant: GraphForm = "float32"
-    """Form of the graph, see `export.variants`."""
+    threshold: float | None = Field(default=None, ge=0.0, le=1.0)
+    """Cells with a lower confidence are labelled `unknown`; if not given, the model's own threshold."""
     majority_voting: bool = False
-    """Whether groups of alike cells get the label of their majority in a column of its own, see `voting`."""
-    batch_cells: int | None = None
-    """Cells a run of the graph. Sets memory and speed, not labels. None: found by a short calibration for large files,
-    else `BATCH_CELLS`."""
-    threads: int | None = None
-    """CPU threads, at most one a core; None: one a core."""
+    """Also label groups of similar cells (Leiden clusters) with the label of their majority, in a column of its own."""
+    batch_cells: int | None = Field(default=None, ge=1, validation_alias="batch_size", serialization_alias="batch_size")
+    """Cells scored at a time; changes memory and speed, not the labels. If not given, measured on large files."""
     format: Format = "anndata"
-    """`anndata`: an annotated copy, h5ad or zarr as the input is; `parquet`: labels and embeddings; `csv`: labels."""
+    """Output: `anndata`, an annotated copy of the input; `parquet`, labels and embeddings; `csv`, labels."""
+
+
+class AnnotationSettings(LabelSettings, Scoring):
+    """How a file is annotated."""
 
     @property
     def scoring(self) -> Scoring:
         """The part of the settings that the graph needs."""
-        return Scoring(self.threads, self.variant, self.absent_genes)
+        return self.part(Scoring)
 
 
-DEFAULTS = AnnotationSettings()
+class ClusterSettings(Settings):
+    """How files are scored on a Ray cluster."""
+
+    workers: int = Field(default=2, ge=1)
+    """Number of scoring sessions on the cluster."""
+
+
+DEFAULTS = AnnotationSettings.model_construct()  # the defaults need no check, and `--help` no time for it
 
 
 def job_id(
@@ -72,12 +78,12 @@ def job_id(
     Args:
         input_sha256: digest of the input.
         model_identity: see `Bundle.identity`.
-        settings: those that change the result count.
-        threshold: confidence under which cells are rejected.
+        settings: only those that change the result count.
+        threshold: confidence below which cells are rejected.
         more: JSON of what else changes the result.
     """
     indecisive = ("min_coverage", "batch_cells", "threads", "threshold")
-    decisive: dict[str, Any] = {name: value for name, value in asdict(settings).items() if name not in indecisive}
+    decisive = {name: value for name, value in settings if name not in indecisive}
     if more:
         decisive["more"] = more
     content = {"input": input_sha256, "model": model_identity, "threshold": threshold, "results": RESULT_VERSION}

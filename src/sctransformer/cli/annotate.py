@@ -1,12 +1,13 @@
 """`sctransformer annotate`: label the cells of files."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sctransformer._constants import GraphForm
+from sctransformer.annotation.settings import DEFAULTS, AbsentGenes, AnnotationSettings, ClusterSettings, Format
+from sctransformer.cli.options import option_for
 from sctransformer.errors import exit_code_of
 
 if TYPE_CHECKING:
@@ -16,21 +17,6 @@ if TYPE_CHECKING:
     from sctransformer.annotation.summary import AnnotationSummary
 
 _GENES_SHOWN = 10
-
-
-class OutputFormat(StrEnum):
-    """See `AnnotationSettings.format`."""
-
-    anndata = "anndata"
-    parquet = "parquet"
-    csv = "csv"
-
-
-class AbsentGenes(StrEnum):
-    """See `AnnotationSettings.absent_genes`."""
-
-    mean = "mean"
-    zero = "zero"
 
 
 def annotate(
@@ -43,73 +29,47 @@ def annotate(
         ),
     ],
     model: Annotated[str, typer.Option("--model", "-m", help="A bundle's folder, NAME@ALIAS or NAME/VERSION.")],
-    outdir: Annotated[Path, typer.Option("--outdir", "-o", help="Folder of the results.")],
-    threshold: Annotated[
-        float | None,
-        typer.Option(min=0.0, max=1.0, help="Cells under this confidence are 'unknown'.", show_default="the model's"),
-    ] = None,
-    min_coverage: Annotated[
-        float,
-        typer.Option(min=0.0, max=1.0, help="Smallest share of the model's expression the file's genes must have."),
-    ] = 0.8,
-    counts: Annotated[
-        str | None, typer.Option(help="Where raw counts stand: X, raw.X or a layer's name.", show_default="found")
-    ] = None,
+    outdir: Annotated[Path, typer.Option("--outdir", "-o", help="Folder for the results.")],
+    threshold: Annotated[float | None, option_for(AnnotationSettings, "threshold")] = DEFAULTS.threshold,
+    min_coverage: Annotated[float, option_for(AnnotationSettings, "min_coverage")] = DEFAULTS.min_coverage,
+    counts: Annotated[str | None, option_for(AnnotationSettings, "counts")] = DEFAULTS.counts,
     library_size_column: Annotated[
-        str | None,
-        typer.Option(
-            help="Column of obs with the counts of the whole cell.",
-            show_default="library_size if there, else their sum",
-        ),
-    ] = None,
-    absent_genes: Annotated[
-        AbsentGenes,
-        typer.Option(help="A gene that the file lacks is shown as in the average training cell, or as not expressed."),
-    ] = AbsentGenes.mean,
+        str | None, option_for(AnnotationSettings, "library_size_column")
+    ] = DEFAULTS.library_size_column,
+    absent_genes: Annotated[AbsentGenes, option_for(AnnotationSettings, "absent_genes")] = DEFAULTS.absent_genes,
     majority_voting: Annotated[
-        bool,
-        typer.Option("--majority-voting", help="Also give groups of alike cells (Leiden) the label of their majority."),
-    ] = False,
-    variant: Annotated[
-        GraphForm,
-        typer.Option(help="Form of the graph: float16 for GPUs, int8 for small machines; each passed a gate."),
-    ] = "float32",
-    output_format: Annotated[
-        OutputFormat,
-        typer.Option("--format", help="A copy of the input with the labels in it, or a table."),
-    ] = OutputFormat.anndata,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Cells scored at a time: memory, not labels.", show_default="measured")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads, at most one a core.", show_default="one a core")
-    ] = None,
+        bool, option_for(AnnotationSettings, "majority_voting", "--majority-voting")
+    ] = DEFAULTS.majority_voting,
+    variant: Annotated[GraphForm, option_for(AnnotationSettings, "variant")] = DEFAULTS.variant,
+    output_format: Annotated[Format, option_for(AnnotationSettings, "format", "--format")] = DEFAULTS.format,
+    batch_size: Annotated[int | None, option_for(AnnotationSettings, "batch_cells")] = DEFAULTS.batch_cells,
+    threads: Annotated[int | None, option_for(AnnotationSettings, "threads")] = DEFAULTS.threads,
     cluster: Annotated[
         bool,
-        typer.Option("--cluster", help="Score on the Ray cluster of RAY_ADDRESS, else on Ray here."),
+        typer.Option("--cluster", help="Score with Ray: on the cluster of RAY_ADDRESS, else on this machine."),
     ] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Sessions on the cluster.")] = 2,
+    workers: Annotated[int, option_for(ClusterSettings, "workers")] = ClusterSettings.model_construct().workers,
 ) -> None:
-    r"""Label cells.
+    r"""Label cells with a trained model.
 
-    Writes OUTDIR/<name>_annotated.h5ad for each file: the file itself, with obs predicted_labels and conf_score, obsm
-    X_sctransformer and uns sctransformer beside what it held. The input is never changed.
+    Writes OUTDIR/<name>_annotated.h5ad for each file: a copy with obs predicted_labels and conf_score, obsm
+    X_sctransformer and uns sctransformer added. The input is never changed.
 
-    Of a pattern, folders from the first wildcard on are kept: 'runs/*/cells.h5ad' writes OUTDIR/s1/cells_annotated.h5ad
-    for runs/s1/cells.h5ad. What was annotated into OUTDIR is not taken for an input.
+    With a pattern, folders from the first wildcard on are kept: 'runs/*/cells.h5ad' writes
+    OUTDIR/s1/cells_annotated.h5ad for runs/s1/cells.h5ad. Files in OUTDIR are not used as input.
 
-    The same file, model and options again change nothing; a run that was stopped goes on where it was.
+    Repeating a command changes nothing; an interrupted run resumes.
 
     Exit codes:
 
     \b
-      0  all labelled
-      1  nothing labelled, the sentence says why
+      0  all files labelled
+      1  no file labelled; the message says why
       2  wrong command line
-      3  some files labelled and some not
-     70  a defect of this program
+      3  some files labelled, some not
+     70  internal error
      73  the output cannot be written
-     75  another process is at it
+     75  another process is annotating the same file
     130  stopped by Ctrl-C
     143  stopped by SIGTERM
 
@@ -125,7 +85,6 @@ def annotate(
     from sctransformer.annotation.files import FileOutcome, annotate_each
     from sctransformer.annotation.pipeline import FileAnnotator
     from sctransformer.annotation.scorer import LocalScorer, Scorer
-    from sctransformer.annotation.settings import AnnotationSettings
     from sctransformer.annotation.sources import find_sources
     from sctransformer.progress import cells_bar
     from sctransformer.registry.loading import load_model
@@ -136,12 +95,12 @@ def annotate(
         min_coverage=min_coverage,
         counts=counts,
         library_size_column=library_size_column,
-        absent_genes=absent_genes.value,
+        absent_genes=absent_genes,
         variant=variant,
         majority_voting=majority_voting,
         batch_cells=batch_size,
         threads=threads,
-        format=output_format.value,
+        format=output_format,
     )
     asked = load_model(model)
     sources = find_sources(indata, outdir)
@@ -176,7 +135,7 @@ def annotate(
 
 
 def of_file(outcome: "FileOutcome") -> str:
-    """What became of a file, in a line."""
+    """The outcome for a file, in one line."""
     if outcome.summary is None:
         return f"{outcome.source}: not labelled"
     summary = outcome.summary
@@ -202,7 +161,7 @@ def _show(console: "Console", summary: "AnnotationSummary") -> None:
         table.add_row(Text(label), f"{cells:,}", f"{cells / summary.cells:.1%}")
     console.print(table, markup=False)
     line(f"cells         {summary.cells:,}{_pace(summary)}")
-    line(f"rejected      {summary.rejected:,} cells under confidence {summary.threshold:.3g}{_without(summary)}")
+    line(f"rejected      {summary.rejected:,} cells below confidence {summary.threshold:.3g}{_without(summary)}")
     line(f"gene coverage {summary.coverage:.1%}{_missing(summary.missing_genes)}")
     if summary.repeated_genes:
         line(f"gene names    {_some(summary.repeated_genes)} occur more than once; their counts were summed")
@@ -214,9 +173,9 @@ def _show(console: "Console", summary: "AnnotationSummary") -> None:
 
 def _pace(summary: "AnnotationSummary") -> str:
     if summary.unchanged:
-        return "; the output was there already and is unchanged"
+        return "; the output exists and is unchanged"
     scored = f" in {summary.seconds:.1f} s, {summary.cells_per_second:,.0f} cells/s"
-    return f"{scored}; {summary.taken_over:,} were scored before a stop" if summary.taken_over else scored
+    return f"{scored}; {summary.taken_over:,} were scored before an interruption" if summary.taken_over else scored
 
 
 def _without(summary: "AnnotationSummary") -> str:

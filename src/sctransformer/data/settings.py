@@ -12,10 +12,10 @@ class CountSource(Settings):
     """Where the raw counts of a file are."""
 
     counts: str | None = None
-    """Where the raw counts are: `X`, `raw.X` or the name of a layer; null: found automatically."""
+    """Where the raw counts are: `X`, `raw.X` or the name of a layer; if not given, found automatically."""
     library_size_column: str | None = None
-    """Column of obs with the total counts of each whole cell; null: `library_size` if the file has it, else the sum of
-    the file's counts, which is right only if the file has all genes."""
+    """Column of obs with the total counts of each whole cell; if not given, `library_size` if the file has it, else the
+    sum of the file's counts, which is right only if the file has all genes."""
 
 
 class CellColumns(CountSource):
@@ -23,11 +23,11 @@ class CellColumns(CountSource):
 
     library_size_column: str | None = like(CountSource, "library_size_column", default="library_size")
     gene_column: str | None = None
-    """Column of var with gene symbols or Ensembl ids, or `var_names`; null: found automatically."""
+    """Column of var with gene symbols or Ensembl ids, or `var_names`; if not given, found automatically."""
     label_column: str = "cell_type"
     """Column of obs with the cell type of each cell."""
     donor_column: str | None = None
-    """Column of obs with the donor or batch of each cell; null: `donor_id` if the file has it."""
+    """Column of obs with the donor or batch of each cell; if not given, `donor_id` if the file has it."""
 
 
 class DataSettings(CellColumns):

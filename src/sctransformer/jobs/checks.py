@@ -1,55 +1,48 @@
-"""What a job adds to annotation: is the machine large enough, Great Expectations before scoring, drift after it."""
+"""Checks that a job adds to annotation: Great Expectations before scoring, drift after it."""
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from sctransformer.annotation.hooks import Hooks
 from sctransformer.annotation.reading import CheckedCells
+from sctransformer.data.validation.limits import BatchLimits
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle
 from sctransformer.jobs.spec import Job
-from sctransformer.monitor.drift import Limits, Verdict, judge
+from sctransformer.monitor.drift import Verdict, judge
+from sctransformer.monitor.settings import Limits
 
 
 def hooks_of(job: Job, bundle: Bundle) -> Hooks:
-    """The checks that a job file asks for."""
-    limits = limits_of(job)
+    """The checks that a job file sets."""
 
     def flag(profile: dict[str, Any]) -> dict[str, Any]:
-        verdict = judge(bundle.reference, profile, limits)
+        verdict = judge(bundle.reference, profile, job.drift)
         return {"drift": verdict.sentence(), "drifted": verdict.drifted}
 
     def check(read: CheckedCells) -> dict[str, Any]:
-        return validated(read, bundle, job.annotation.min_coverage) if job.validate_cells else {}
+        return validated(read, bundle, job.annotation.part(BatchLimits)) if job.validate_cells else {}
 
-    return Hooks(check, flag, {"drift": asdict(limits), "validate": job.validate_cells})
-
-
-def limits_of(job: Job) -> Limits:
-    """The limits of the watch over drift that a job file sets."""
-    rule = job.drift
-    return Limits(rule.psi, rule.detection, rule.rejected, rule.embedding, rule.min_cells)
+    return Hooks(check, flag, {"drift": job.drift.part(Limits).model_dump(), "validate": job.validate_cells})
 
 
 def verdict_of(job: Job, bundle: Bundle, profile: dict[str, Any]) -> Verdict:
-    """What the watch says of a batch."""
-    return judge(bundle.reference, profile, limits_of(job))
+    """Compare a batch with the training cells."""
+    return judge(bundle.reference, profile, job.drift)
 
 
-def validated(read: CheckedCells, bundle: Bundle, min_coverage: float) -> dict[str, Any]:
+def validated(read: CheckedCells, bundle: Bundle, limits: BatchLimits) -> dict[str, Any]:
     """Check a file with the suites for batches.
 
     Returns:
-        Number of expectations met, and the sentences of those that warn.
+        `met`, the number of expectations met, and `warnings`, one sentence each.
 
     Raises:
-        UserError: a critical expectation was not met.
+        UserError: a critical expectation failed.
     """
     from sctransformer.data.statistics import count_statistics
     from sctransformer.data.validation.batch import check_batch
-    from sctransformer.data.validation.limits import BatchLimits
 
     file, source = read.cells, read.source
     statistics = count_statistics(file.chunks(), file.genes)
@@ -66,7 +59,7 @@ def validated(read: CheckedCells, bundle: Bundle, min_coverage: float) -> dict[s
         bundle.genes,
         bundle.vocabulary["mean"].to_numpy(),
         sizes_N,
-        BatchLimits(min_coverage=min_coverage),
+        limits,
     )
     if report.critical:
         raise UserError(" ".join(failure.sentence(source) for failure in report.critical))

@@ -103,7 +103,7 @@ def raised(job: Job, batches: list[dict[str, Any]]) -> bool:
     """
     judged = [batch for batch in batches if batch["judged"]]
     drifted = [bool(batch["drifted"]) for batch in judged if batch["model_identity"] == judged[-1]["model_identity"]]
-    return alarm(drifted, job.drift.window, job.drift.raised_by)
+    return alarm(drifted, job.drift)
 
 
 def exit_code(job: Job, outcomes: list[FileOutcome], record: RunRecord, sent: bool) -> int:
@@ -182,7 +182,7 @@ def _batch(job: Job, model: Model, source: Source, summary: AnnotationSummary) -
         "judged": verdict.judged,
         "drifted": verdict.drifted,
         "drift": verdict.sentence(),
-        "figures": verdict.figures,
+        "figures": verdict.values,
         "limits": verdict.limits,
         "profile": summary.profile,
     }

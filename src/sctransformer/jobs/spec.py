@@ -1,110 +1,68 @@
-"""A job file, typed: which model labels what, where to, when, on what, and when to raise an alarm."""
+"""Job files, typed: which model labels which files, where the results go, when it runs, and when drift is an alarm."""
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, field_validator
 
-from sctransformer._constants import GraphForm
-from sctransformer.annotation.settings import AnnotationSettings
+from sctransformer.annotation.settings import AnnotationSettings, ClusterSettings, LabelSettings
 from sctransformer.errors import UserError
 from sctransformer.jobs.schedule import Schedule
+from sctransformer.monitor.settings import AlarmRule, Limits
+from sctransformer.settings import Settings
 from sctransformer.typed_yaml import first_problem, read_yaml
 
 NAME = r"^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$"
-"""Of a job: also the name of its unit and its CronJob."""
+"""Names of jobs; they are also the names of systemd units and CronJobs."""
 _NO_CONTROL = re.compile(r"[^\x00-\x1f\x7f]+")
 
 Line = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Resources(_Section):
-    """What a run may take; schedulers and the cluster are told the same."""
+class Resources(Settings):
+    """What a run may use; schedulers and clusters get the same values."""
 
     cpus: int = Field(default=2, ge=1)
-    """Threads of a session; a run holds them against the cores of its machine."""
+    """CPUs, and threads of each scoring session; a run refuses a machine with fewer cores."""
     memory_gib: float = Field(default=4.0, gt=0.0)
+    """Memory limit in GiB."""
     gpus: int = Field(default=0, ge=0)
+    """GPUs of each scoring session."""
 
 
-class Annotation(_Section):
-    """How cells are labelled; see `sctransformer annotate --help`."""
+class Drift(AlarmRule, Limits):
+    """When a batch counts as drifted, and when drifted batches are an alarm."""
 
-    threshold: float | None = Field(default=None, ge=0.0, le=1.0)
-    """Cells under this confidence are `unknown`; null: the model's own."""
-    min_coverage: float = Field(default=0.8, ge=0.0, le=1.0)
-    counts: str | None = None
-    """X, raw.X or a layer's name; null: found."""
-    library_size_column: str | None = None
-    absent_genes: Literal["mean", "zero"] = "mean"
-    variant: GraphForm = "float32"
-    batch_size: int | None = Field(default=None, ge=1)
-    format: Literal["anndata", "parquet", "csv"] = "anndata"
-    majority_voting: bool = False
-
-
-class Drift(_Section):
-    """When a batch is taken to differ from the training cells, and when that is an alarm."""
-
-    psi: float = Field(default=0.25, gt=0.0)
-    """Largest population stability index of library sizes, confidences or labels; 0.25 is the usual alarm."""
-    detection: float = Field(default=0.1, gt=0.0, le=1.0)
-    """Largest mean difference of the share of cells that express a gene."""
-    rejected: float = Field(default=0.2, gt=0.0, le=1.0)
-    """Largest excess of the share of rejected cells over that of the validation cells."""
-    embedding: float = Field(default=0.4, gt=0.0)
-    """Largest distance of the mean embedding from that of the training cells, in their standard deviations a
-    dimension (root mean square)."""
-    window: int = Field(default=5, ge=1)
-    """Batches looked back on."""
-    raised_by: int = Field(default=2, ge=1)
-    """So many drifted batches of the window raise the alarm, if the last is one of them; all of one model version."""
-    min_cells: int = Field(default=50, ge=1)
-    """A smaller batch is not judged: its shares are noise."""
     fail: bool = False
-    """Whether a run whose batches raise the alarm, or keep it up, has an exit code of its own; labels are written all
-    the same."""
-
-    @field_validator("raised_by")
-    @classmethod
-    def _can_be_reached(cls, value: int, others: ValidationInfo) -> int:
-        window = others.data.get("window", value)
-        if value > window:
-            raise ValueError(f"{value} of the last {window} batches never drift; expected at most drift.window")
-        return value
+    """Whether a run ends with exit code 4 if its batches raise or continue the alarm; the labels are written in any
+    case."""
 
 
-class Job(_Section):
+class Job(ClusterSettings):
     """A job file."""
 
     name: str = Field(pattern=NAME)
-    """Of the job; the file's name unless given."""
+    """Name of the job; by default the name of the file."""
     model: Line
-    """NAME@ALIAS, NAME/VERSION or a bundle's folder. An alias is resolved once a run."""
+    """NAME@ALIAS, NAME/VERSION or a bundle's folder. An alias is resolved once per run."""
     input: Line
-    """A file, a folder, a pattern or a URL; outputs keep the folders from a pattern's first wildcard on."""
+    """A file, a folder, a pattern or a URL; outputs keep the folders from the pattern's first wildcard on."""
     output: Path
-    """Folder in which everything lies that the job writes."""
+    """Folder for everything that the job writes."""
     schedule: str = "0 3 * * *"
-    """As in crontab: minute, hour, day of month, month, day of week; see `Schedule`."""
+    """When the job runs, as in crontab: minute, hour, day of month, month, day of week; see `Schedule`."""
     experiment: str = Field(default="annotation", min_length=1, max_length=200)
-    """Of MLflow; one run in it for each run of the job."""
+    """MLflow experiment; each run of the job is a run in it."""
     report: Path = Path("drift.html")
-    """Of drift, in the output folder."""
-    validate_cells: bool = Field(default=True, alias="validate")
-    """Whether Great Expectations checks each file; what is critical keeps a file from being labelled."""
+    """Drift report, relative to the output folder."""
+    validate_cells: bool = Field(default=True, validation_alias="validate", serialization_alias="validate")
+    """Whether to check each file with Great Expectations; a critical failure keeps the file from being labelled."""
     image: str = Field(default="sctransformer:latest", pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")
-    """For Kubernetes."""
-    workers: int = Field(default=2, ge=1)
-    """Sessions on a cluster."""
-    resources: Resources = Resources()
-    annotation: Annotation = Annotation()
-    drift: Drift = Drift()
+    """Container image for Kubernetes."""
+    resources: Resources = Field(default_factory=Resources)
+    annotation: LabelSettings = Field(default_factory=LabelSettings)
+    drift: Drift = Field(default_factory=Drift)
 
     @field_validator("schedule")
     @classmethod
@@ -121,7 +79,7 @@ class Job(_Section):
 
     @field_validator("output")
     @classmethod
-    def _is_a_folder_of_its_own(cls, value: Path) -> Path:
+    def _is_own_folder(cls, value: Path) -> Path:
         if not _NO_CONTROL.fullmatch(str(value)) or ".." in value.parts or value in (Path(), Path("/")):
             raise ValueError("expected a folder of its own, without '..'")
         return value
@@ -135,26 +93,16 @@ class Job(_Section):
 
     @property
     def settings(self) -> AnnotationSettings:
-        """How `annotate` is to label."""
-        return AnnotationSettings(
-            threshold=self.annotation.threshold,
-            min_coverage=self.annotation.min_coverage,
-            counts=self.annotation.counts,
-            library_size_column=self.annotation.library_size_column,
-            absent_genes=self.annotation.absent_genes,
-            variant=self.annotation.variant,
-            majority_voting=self.annotation.majority_voting,
-            batch_cells=self.annotation.batch_size,
-            threads=self.resources.cpus,
-            format=self.annotation.format,
-        )
+        """How the job's files are annotated."""
+        return self.annotation.part(AnnotationSettings, threads=self.resources.cpus)
 
 
 def load_job(path: Path) -> Job:
     """Read and check a job file.
 
     Raises:
-        UserError: it is absent, no YAML, a field is unknown or out of its range, or a path leaves the output folder.
+        UserError: the file is missing or is not YAML, a field is unknown or out of range, or a path leaves the output
+            folder.
     """
     content = read_yaml(path, "name a job file, as in pipelines/jobs")
     if not isinstance(content, dict):

@@ -1,4 +1,4 @@
-"""How far a batch is from the training cells, and the rule that turns drifted batches into an alarm."""
+"""Comparison of a batch with the training cells, and the rule that turns drifted batches into an alarm."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,72 +8,58 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sctransformer.evaluation.profile import Profile
+from sctransformer.monitor.settings import AlarmRule, Limits
 
 _SMALLEST_BIN = 0.1
-"""Bins are joined until each holds at least this share of the reference."""
+"""Neighbouring bins are merged until each holds at least this fraction of the reference."""
 _SMOOTHING = 0.5
-"""Added to every bin: a bin that a small batch leaves empty would otherwise outweigh all others."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What is still like the training cells."""
-
-    psi: float = 0.25
-    """Largest population stability index, beyond what chance makes of a batch of its size."""
-    detection: float = 0.1
-    """Largest mean difference of the share of cells that express a gene."""
-    rejected: float = 0.2
-    """Largest excess of the share of rejected cells over that of validation cells."""
-    embedding: float = 0.4
-    """Largest distance of the mean embedding, in standard deviations of the training cells."""
-    min_cells: int = 50
-    """A smaller batch is not judged."""
+"""Pseudocount per bin: a bin that is empty in a small batch would otherwise outweigh all others."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the watch says of a batch."""
+    """Result of comparing a batch with the training cells."""
 
     judged: bool
-    figures: dict[str, float]
-    """Each figure that was compared; empty where nothing was judged."""
+    """Whether the batch was compared."""
+    values: dict[str, float]
+    """Measured drift, by name; empty if the batch was not judged."""
     limits: dict[str, float]
-    """What each figure may be."""
+    """Limit of each value."""
     why_not: str = ""
-    """Why nothing was judged."""
+    """Why the batch was not judged."""
 
     @property
     def exceeded(self) -> list[str]:
-        """Figures over their limit."""
-        return [name for name, value in self.figures.items() if value > self.limits[name]]
+        """Names of the values above their limit."""
+        return [name for name, value in self.values.items() if value > self.limits[name]]
 
     @property
     def drifted(self) -> bool:
-        """Whether any figure is over its limit."""
+        """Whether any value is above its limit."""
         return bool(self.exceeded)
 
     def sentence(self) -> str:
-        """One line for people."""
+        """The result in one line."""
         if not self.judged:
             return f"not judged: {self.why_not}"
-        found = [f"{name} {self.figures[name]:.2f} (limit {self.limits[name]:.2f})" for name in self.exceeded]
+        found = [f"{name} {self.values[name]:.2f} (limit {self.limits[name]:.2f})" for name in self.exceeded]
         return "drifted: " + ", ".join(found) if found else "like the training cells"
 
 
 def judge(reference: dict[str, Any], batch: dict[str, Any], limits: Limits) -> Verdict:
-    """Hold a batch against the training cells.
+    """Compare a batch with the training cells.
 
     Args:
         reference: content of the bundle's reference.json.
         batch: JSON of the batch's profile.
-        limits: what is still well.
+        limits: how far the batch may be from the training cells.
     """
     try:
         expected, found = Profile.from_json(reference["profile"]), Profile.from_json(batch)
         judged_cells = int(reference["profile"]["judged_cells"])
     except (KeyError, TypeError, ValueError):
-        return Verdict(False, {}, {}, "the bundle carries no profile of its training cells; export it again")
+        return Verdict(False, {}, {}, "the bundle has no profile of its training cells; export it again")
     if found.cells < limits.min_cells:
         return Verdict(False, {}, {}, f"{found.cells} cells are too few (drift.min_cells is {limits.min_cells})")
     names = sorted(set(expected.labels) | set(found.labels))
@@ -82,36 +68,37 @@ def judge(reference: dict[str, Any], batch: dict[str, Any], limits: Limits) -> V
         "confidence": (expected.confidence_B, found.confidence_B),
         "labels": tuple(np.array([one.labels.get(name, 0) for name in names]) for one in (expected, found)),
     }
-    figures, allowed = {}, {}
+    values, allowed = {}, {}
     for name, (expected_B, found_B) in pairs.items():
-        if found_B.sum() == 0:  # no cell got a label: the share of rejected cells says so
+        if found_B.sum() == 0:  # no cell has a label; `rejected` covers this
             continue
         value, noise = stability_index(expected_B, found_B, ordered=name != "labels")
-        figures[f"psi_{name}"], allowed[f"psi_{name}"] = value, limits.psi + noise
+        values[f"psi_{name}"], allowed[f"psi_{name}"] = value, limits.psi + noise
     difference_G = np.abs(found.detection_G - expected.detection_G)
     if not np.isnan(difference_G).all():
-        figures["detection"], allowed["detection"] = float(np.nanmean(difference_G)), limits.detection
+        values["detection"], allowed["detection"] = float(np.nanmean(difference_G)), limits.detection
     usual = expected.rejected / max(judged_cells, 1)
-    figures["rejected"], allowed["rejected"] = found.rejected / found.cells, usual + limits.rejected
-    figures["embedding"], allowed["embedding"] = embedding_distance(expected, found), limits.embedding
-    return Verdict(True, figures, allowed)
+    values["rejected"], allowed["rejected"] = found.rejected / found.cells, usual + limits.rejected
+    values["embedding"], allowed["embedding"] = embedding_distance(expected, found), limits.embedding
+    return Verdict(True, values, allowed)
 
 
 def stability_index(
     expected_B: NDArray[np.integer], found_B: NDArray[np.integer], ordered: bool = True
 ) -> tuple[float, float]:
-    """The population stability index of two counts over the same bins, and what chance alone makes of it.
+    """Population stability index of two histograms over the same bins, and its value expected by chance.
 
-    Sum over bins of (found - expected) * log(found / expected), in shares; under 0.1 little, over 0.25 much changed. Of
-    two samples of the same cells it is about (bins - 1) * (1 / cells + 1 / cells) (Yurdakul 2018, "Statistical
-    Properties of Population Stability Index", Western Michigan University), which for a small batch is a lot.
+    The index is the sum over bins of (found - expected) * log(found / expected), in fractions; below 0.1 the change is
+    small, above 0.25 large. For two samples of the same cells it is about (bins - 1) * (1 / cells + 1 / cells)
+    (Yurdakul 2018, "Statistical Properties of Population Stability Index", Western Michigan University), which is large
+    for a small batch.
 
     Args:
-        expected_B, found_B: cells by bin.
-        ordered: whether neighbouring bins may be joined, so that each holds some cells of the reference.
+        expected_B, found_B: number of cells per bin.
+        ordered: whether neighbouring bins may be merged, so that each holds some cells of the reference.
 
     Returns:
-        The index, and its value by chance.
+        The index, and its value expected by chance.
     """
     if ordered:
         expected_B, found_B = _joined(expected_B, found_B)
@@ -123,24 +110,25 @@ def stability_index(
 
 
 def embedding_distance(expected: Profile, found: Profile) -> float:
-    """Distance of the mean embeddings: root mean square over dimensions, each in the training cells' deviations."""
+    """Root mean square, over dimensions, of the difference of the mean embeddings in training standard deviations."""
     deviation_E = np.maximum(expected.embedding_std_E, 1e-6)
     return float(np.sqrt((((found.embedding_mean_E - expected.embedding_mean_E) / deviation_E) ** 2).mean()))
 
 
-def alarm(drifted: Sequence[bool], window: int, raised_by: int) -> bool:
-    """Whether drift is an alarm: `raised_by` of the last `window` batches drifted, and the last is one of them.
+def alarm(drifted: Sequence[bool], rule: AlarmRule) -> bool:
+    """Whether drifted batches are an alarm.
 
     Args:
-        drifted: of every batch that was judged, the oldest first.
+        drifted: whether each judged batch drifted, the oldest first.
+        rule: number of drifted batches among the latest ones that raises the alarm.
     """
-    return bool(drifted) and drifted[-1] and sum(drifted[-window:]) >= raised_by
+    return bool(drifted) and drifted[-1] and sum(drifted[-rule.window :]) >= rule.raised_by
 
 
 def _joined(
     expected_B: NDArray[np.integer], found_B: NDArray[np.integer]
 ) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
-    """Neighbouring bins put together until each holds a share of the reference; the rest goes to the last."""
+    """Merge neighbouring bins until each holds `_SMALLEST_BIN` of the reference; the rest goes to the last bin."""
     smallest, starts, held = _SMALLEST_BIN * expected_B.sum(), [0], 0
     for index, cells in enumerate(expected_B[:-1]):
         held += int(cells)

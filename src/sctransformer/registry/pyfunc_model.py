@@ -14,9 +14,10 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from scipy import sparse
 
 from sctransformer._constants import OBS, REJECTED, UNKNOWN_LABEL
-from sctransformer.annotation.genes import MIN_COVERAGE, match_table
+from sctransformer.annotation.genes import match_table
 from sctransformer.annotation.labelling import UNKNOWN, Labeller
 from sctransformer.annotation.session import ScoringSession
+from sctransformer.annotation.settings import DEFAULTS
 from sctransformer.data.counts import check_counts
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle, read_bundle
@@ -81,7 +82,7 @@ class CellTypeModel(PythonModel):
         genes = table.drop(columns=OBS.library_size, errors="ignore")
         vocabulary = self._bundle.vocabulary
         var = pd.DataFrame(index=genes.columns.astype(str))
-        match = match_table(vocabulary, var, _SOURCE, MIN_COVERAGE, "the list of columns")
+        match = match_table(vocabulary, var, _SOURCE, DEFAULTS.min_coverage, "the list of columns")
         counts_NF = _counts(genes)
         labels = Labeller(self._session, vocabulary, match).label(counts_NF, _library_size(table, counts_NF))
         label_N = labels.label_N(float(self._bundle.calibration["rejection_threshold"]))

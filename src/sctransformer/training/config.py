@@ -51,8 +51,8 @@ class ClassificationSettings(Settings):
     head_lr: float = Field(default=3e-2, gt=0.0)
     """Highest learning rate of the classifier, which starts at zero while the embedding does not."""
     layer_lr: float | None = Field(default=None, gt=0.0)
-    """Highest learning rate of the regulation layers in classification; null: `lr`. They start at zero too, and with
-    the learning rate of weights that do not, the regulators' contribution to a gene stays small."""
+    """Highest learning rate of the regulation layers in classification; if not given, `lr`. They start at zero too, and
+    with the learning rate of weights that do not, the regulators' contribution to a gene stays small."""
     weight_decay: float = Field(default=0.01, ge=0.0)
     """AdamW's weight decay."""
     head_penalty: float = Field(default=0.1, ge=0.0)

@@ -15,7 +15,7 @@ class Workers(Settings):
     count: int = Field(default=2, ge=1, validation_alias="workers", serialization_alias="workers")
     """Number of Ray Train workers."""
     minimum: int | None = Field(default=None, ge=1, validation_alias="min_workers", serialization_alias="min_workers")
-    """Train with as few workers as this when there is no room for more; null: always with all."""
+    """Train with as few workers as this when there is no room for more; if not given, always with all."""
     cpus: float = Field(default=1, gt=0.0, validation_alias="cpus_per_worker", serialization_alias="cpus_per_worker")
     """CPUs that Ray reserves per worker; torch uses as many threads."""
     gpus: bool = False

@@ -13,7 +13,8 @@ from sctransformer.evaluation.profile import Profile, confidence_bins, library_s
 from sctransformer.evaluation.reference import reference_profile
 from sctransformer.jobs.runner import raised
 from sctransformer.jobs.spec import Job
-from sctransformer.monitor.drift import Limits, alarm, judge, stability_index
+from sctransformer.monitor.drift import alarm, judge, stability_index
+from sctransformer.monitor.settings import AlarmRule, Limits
 from tests.conftest import LABELS, arrays, simulated_cells
 
 counts = st.lists(st.integers(0, 500), min_size=12, max_size=12).filter(any).map(np.array)
@@ -67,7 +68,7 @@ def test_each_kind_of_shift_is_named() -> None:
     assert unsure.sentence().startswith("drifted: ")
     none_labelled = judge(reference(), batch(cells, np.full(300, 0.1)), Limits())
     assert "rejected" in none_labelled.exceeded
-    assert "psi_labels" not in none_labelled.figures
+    assert "psi_labels" not in none_labelled.values
 
 
 def test_what_cannot_be_judged_says_why() -> None:
@@ -117,7 +118,7 @@ def test_a_known_stability_index() -> None:
     ],
 )
 def test_two_of_the_last_five_and_the_last_one(drifted: list[int], raised: bool) -> None:
-    assert alarm([bool(one) for one in drifted], window=5, raised_by=2) is raised
+    assert alarm([bool(one) for one in drifted], AlarmRule(window=5, raised_by=2)) is raised
 
 
 @pytest.mark.parametrize(
