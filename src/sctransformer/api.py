@@ -22,10 +22,9 @@ from typing import TYPE_CHECKING, Any
 from anndata import AnnData
 
 from sctransformer._constants import GraphForm
-from sctransformer.annotation.genes import MIN_COVERAGE
 from sctransformer.annotation.in_memory import annotate_adata
 from sctransformer.annotation.model import Model
-from sctransformer.annotation.settings import AbsentGenes, AnnotationSettings
+from sctransformer.annotation.settings import DEFAULTS, AbsentGenes, AnnotationSettings
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
 from sctransformer.registry.loading import load_model
@@ -71,11 +70,11 @@ def annotate(
     *,
     majority_voting: bool = False,
     threshold: float | None = None,
-    min_coverage: float = MIN_COVERAGE,
+    min_coverage: float = DEFAULTS.min_coverage,
     counts: str | None = None,
     library_size_column: str | None = None,
-    absent_genes: AbsentGenes = "mean",
-    variant: GraphForm = "float32",
+    absent_genes: AbsentGenes = DEFAULTS.absent_genes,
+    variant: GraphForm = DEFAULTS.variant,
     batch_size: int | None = None,
     threads: int | None = None,
 ) -> AnnData:

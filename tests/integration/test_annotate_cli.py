@@ -180,7 +180,7 @@ def test_a_reference_goes_to_the_registry(
 ) -> None:
     asked: list[str] = []
 
-    def resolve(wanted: str) -> SimpleNamespace:
+    def resolve(wanted: str, refetch: bool = False) -> SimpleNamespace:
         asked.append(wanted)
         return SimpleNamespace(folder=bundle_folder, name="celltype", version="7")
 
