@@ -157,7 +157,7 @@ def test_lineage_of_a_bundle_a_model_and_a_labelled_file(
     assert _json("lineage", str(output), "--json")["lineage"] == expected  # the same bundle under another name
     store.delete_registered_model("again")
     found = _json("lineage", str(output), "--json")
-    assert "the registry does not have celltype/1 any more (" in found["lineage_not_found"]
+    assert "the registry no longer has celltype/1 (" in found["lineage_not_found"]
     assert "has no model 'celltype'" in found["lineage_not_found"]
     assert {"model", "model_version", "model_identity", "prior_sha256", "job_id", "sctransformer_version"} <= set(
         found["annotation"]
@@ -192,7 +192,7 @@ def test_lineage_of_what_holds_no_record(project: Path) -> None:
     for name, message in {
         "plain.parquet": "its schema has no metadata 'sctransformer'",
         "cut.parquet": "is not a readable Parquet file",
-        "out.csv": r"is CSV, .*ask the model itself .*--format parquet",
+        "out.csv": r"is CSV, .*show the model itself .*--format parquet",
         "folder": "is neither a model bundle .* nor a readable zarr folder",
     }.items():
         with pytest.raises(UserError, match=message):
@@ -204,7 +204,7 @@ def test_an_odd_record_is_refused_in_a_sentence(project: Path, content: object) 
     cells = simulated_cells(6)
     cells.uns["sctransformer"] = content
     cells.write_h5ad(project / "odd.h5ad")
-    with pytest.raises(UserError, match="under 'sctransformer' names no model"):
+    with pytest.raises(UserError, match="'sctransformer' names no model"):
         typed("lineage", str(project / "odd.h5ad"))
 
 

@@ -114,7 +114,7 @@ def test_a_lax_policy_leaves_a_trace(versions: MlflowClient, project: Path) -> N
     assert (entry.policy, entry.policy_sha256) == (str(lax), sha256_file(lax))
     assert history.decisions_on("celltype/1")[0].endswith(" (switched off: macro_f1, prior_edges)")
     description = versions.get_model_version("celltype", "1").description
-    assert f"**Not asked, because the policy `{lax}` switches them off**: `macro_f1`, `prior_edges`" in description
+    assert f"**Not checked, because the policy `{lax}` disables them**: `macro_f1`, `prior_edges`" in description
 
 
 def test_an_open_gate_needs_no_override(versions: MlflowClient) -> None:
@@ -215,7 +215,7 @@ def test_what_a_command_left_open_about_an_earlier_model_is_undone(
     versions.set_registered_model_alias("celltype", "champion", "1")
     doctor.examine_registry("celltype", repair=True)
     (left,) = history.decisions_about("celltype")
-    assert (left.outcome, left.note) == ("undone", "its command died, and the model was deleted and made again")
+    assert (left.outcome, left.note) == ("undone", "its command died, and the model was deleted and created again")
     assert "decision" not in versions.get_model_version("celltype", "1").tags
 
 
@@ -248,8 +248,8 @@ def test_runs_that_are_no_decisions_are_passed_over_and_named(versions: MlflowCl
         gate.gate for gate in newest.gates if gate.gate not in ("macro_f1", "validation")
     ]
     for expected in (
-        f"run {stray} of the experiment 'promotions' is no readable decision (it has no tag 'verdict')",
-        f"run {oldest.entry} of the experiment 'promotions' is no readable decision (its verdict is 'perhaps')",
+        f"run {stray} of the experiment 'promotions' is not a readable decision (it has no tag 'verdict')",
+        f"run {oldest.entry} of the experiment 'promotions' is not a readable decision (its verdict is 'perhaps')",
         f"decision 2 (run {newest.entry}): gate.macro_f1, gate.validation cannot be read",
     ):
         assert any(sentence.startswith(expected) for sentence in problems())
@@ -265,7 +265,7 @@ def test_a_deleted_version_behind_the_alias(versions: MlflowClient) -> None:
     versions.delete_model_version("celltype", "2")
     assert aliases(versions) == {"previous": 1}
     (sentence,) = problems()
-    assert sentence.startswith("has no champion: celltype/2 was, and was deleted")
+    assert sentence.startswith("has no champion: celltype/2 was deleted")
     with pytest.raises(UserError, match=r"celltype/2 was deleted .*sctransformer rollback celltype"):
         promotion.promote("celltype/3", policy=POLICY, cells=CELLS)
     decision = rollbacks.rollback("celltype", reason="2 was deleted by mistake")
@@ -279,7 +279,7 @@ def test_an_alias_moved_by_hand_is_found(versions: MlflowClient) -> None:
     promoted(1)
     versions.set_registered_model_alias("celltype", "champion", "3")
     (sentence,) = problems()
-    assert "champion is celltype/3, but the ledger says celltype/1" in sentence
+    assert "champion is celltype/3, but the ledger records celltype/1" in sentence
     assert "`sctransformer promote celltype/3`, or go back with `sctransformer rollback celltype --to 1" in sentence
     refused = promotion.promote("celltype/3", policy=STRICT, cells=CELLS)
     assert (refused.verdict, refused.from_version, refused.recorded) == ("refused", 1, True)
@@ -298,7 +298,7 @@ def test_a_first_champion_by_hand_passes_the_gates_too(versions: MlflowClient) -
     versions.set_registered_model_alias("celltype", "champion", "1")
     versions.set_registered_model_alias("celltype", "previous", "2")
     (sentence,) = problems()
-    assert "let it pass them with `sctransformer promote celltype/1 --first`." in sentence
+    assert "check the gates with `sctransformer promote celltype/1 --first`." in sentence
     with pytest.raises(UserError, match="has no champion before this one"):
         rollbacks.rollback("celltype", reason="x")
     with pytest.raises(UserError, match=r"celltype/2 was never champion \(earlier champions: none\)"):
@@ -326,7 +326,7 @@ def test_a_decision_that_is_gone_from_the_ledger_is_missed(
     monkeypatch.setattr(
         ledger, "decisions", lambda client, name: [one for one in complete(client, name) if one.number != 2]
     )
-    assert problems() == ["decisions 2 are gone from the ledger; restore them from a backup."]
+    assert problems() == ["decisions 2 are missing from the ledger; restore them from a backup."]
 
 
 def killed(project: Path, call: int, work: Callable[[], Decision]) -> bool:
@@ -434,7 +434,7 @@ def test_a_lock_of_another_machine_is_waited_for_and_outlives_its_lease(
     versions.set_registered_model_tag("celltype", f"{LOCK_TAG}abc", content)
     assert any("Eva on far (process 1, 2026-01-01) holds the lock" in sentence for sentence in problems())
     monkeypatch.setattr(lock, "PATIENCE_SECONDS", 0.2)
-    with pytest.raises(UserError, match=r"Eva on far .* is deciding about it and does not end"):
+    with pytest.raises(UserError, match=r"Eva on far .* is deciding about it and has not finished"):
         promoted(1)
     assert history.decisions_about("celltype") == []
     monkeypatch.setattr(lock, "LEASE_SECONDS", 0.0)

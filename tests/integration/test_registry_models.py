@@ -157,8 +157,8 @@ def test_what_is_not_there(store: MlflowClient, bundle_folder: Path) -> None:
         ("celltype@latest", r"no alias 'latest' \(aliases: candidate = 1\)"),
         ("models:/celltype@v3", r"no alias 'v3' \(aliases: candidate = 1\)"),
         ("celltype/2", r"no version 2 \(versions: 1\)"),
-        ("celltype", "is no model reference; write NAME@ALIAS"),
-        ("../celltype/1", "is no model reference"),
+        ("celltype", "is not a model reference; write NAME@ALIAS"),
+        ("../celltype/1", "is not a model reference"),
     ):
         with pytest.raises(UserError, match=message) as caught:
             resolve(reference)
@@ -171,7 +171,7 @@ def test_what_is_not_there(store: MlflowClient, bundle_folder: Path) -> None:
 def test_no_store_no_model_no_bundle(project: Path, bundle_folder: Path) -> None:
     with pytest.raises(UserError, match="no registry at"):
         resolve("celltype@champion")
-    with pytest.raises(UserError, match="is no name for a model"):
+    with pytest.raises(UserError, match="is not a model name"):
         register_bundle(bundle_folder, "../celltype")
     with pytest.raises(UserError, match="is not a model bundle"):
         register_bundle(project, "celltype")

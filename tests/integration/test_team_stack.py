@@ -118,18 +118,18 @@ def test_services_that_are_gone(team: Stack, versions: str, project: Path, monke
     stop("s3", team.folder)
     assert not health(team)["s3"]
     decided = len(history.decisions_about(versions))
-    refused("artifacts cannot be fetched|answers, but fails|does not answer", resolve, (f"{versions}@champion",))
+    refused("artifacts cannot be fetched|responds with an error|does not respond", resolve, (f"{versions}@champion",))
     start_s3(team)
     assert resolve(f"{versions}@champion").version == 1
 
     stop_postgres(team)
-    refused("answers, but fails")
-    refused("answers, but fails", history.decisions_about, (versions,))
+    refused("responds with an error")
+    refused("responds with an error", history.decisions_about, (versions,))
     start_postgres(team)
     assert len(history.decisions_about(versions)) == decided
 
     stop("mlflow", team.folder)
-    refused("the MLflow server does not answer")
+    refused("the MLflow server does not respond")
     start_mlflow(team)
     assert promotion.promote(f"{versions}/2", policy=POLICY, cells=CELLS).verdict == "promoted"
     assert all(well for name, well in health(team).items() if name != "ray")

@@ -108,7 +108,7 @@ def test_a_deleted_experiment_is_named(store: MlflowClient) -> None:
 
 def test_a_file_that_is_no_database(project: Path) -> None:
     (project / "mlflow.db").write_text("this is a text, and no database at all")
-    with pytest.raises(UserError, match="is no SQLite database"):
+    with pytest.raises(UserError, match="is not a SQLite database"):
         connect()
 
 
@@ -124,7 +124,7 @@ def test_the_default_store_is_absolute_and_the_variable_wins(project: Path, monk
 def test_a_server_that_is_not_there_is_one_sentence(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     started = time.monotonic()
-    with pytest.raises(UserError, match=r"does not answer \(Connection refused\); start it") as caught:
+    with pytest.raises(UserError, match=r"does not respond \(Connection refused\); start it") as caught:
         runs.require_run("0" * 32)
     assert "\n" not in str(caught.value)
     assert time.monotonic() - started < 15

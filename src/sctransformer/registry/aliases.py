@@ -1,4 +1,4 @@
-"""Who is champion, previous, candidate: reading the aliases of a model, and moving them in the order that is safe."""
+"""The aliases champion, previous and candidate: reading them, and moving them in a safe order."""
 
 from collections.abc import Callable
 
@@ -11,22 +11,22 @@ from sctransformer.registry.names import ALIASES
 
 
 def aliases_of(client: MlflowClient, name: str) -> dict[str, int]:
-    """Aliases of a model as they are now, see `aliases_in`."""
+    """Current aliases of a model, see `aliases_in`."""
     return aliases_in(client.get_registered_model(name))
 
 
 def aliases_in(model: RegisteredModel) -> dict[str, int]:
-    """Aliases of a model and the versions they stand for, as numbers: a server gives them as text."""
+    """Aliases of a model and their version numbers, which a server returns as text."""
     return {alias: int(version) for alias, version in sorted(model.aliases.items())}
 
 
 def move(client: MlflowClient, decision: Decision, before_step: Callable[[], None]) -> None:
-    """Move `previous`, then `champion`, to where a decision says.
+    """Move `previous`, then `champion`, to the versions of a decision.
 
     Args:
         client: of the store.
-        decision: written to the ledger already.
-        before_step: called before each of the two; whatever it raises stops the move there.
+        decision: already written to the ledger.
+        before_step: called before each of the two moves; an exception it raises stops there.
     """
     before_step()
     set_previous(client, decision.model, decision.previous_after)
@@ -35,7 +35,7 @@ def move(client: MlflowClient, decision: Decision, before_step: Callable[[], Non
 
 
 def set_previous(client: MlflowClient, name: str, version: int | None) -> None:
-    """Let `previous` stand for a version, or for none. A version that was deleted meanwhile is passed over."""
+    """Set the alias `previous`, or remove it. A version that was deleted in the meantime is ignored."""
     now = aliases_of(client, name).get(ALIASES.previous)
     if now == version:
         return

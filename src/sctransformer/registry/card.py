@@ -1,4 +1,4 @@
-"""The model card: registry/model_card.md.j2 filled from what goes into a bundle, as Markdown and as a page."""
+"""The model card: registry/model_card.md.j2 filled with the contents of a bundle, as Markdown and as HTML."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ from sctransformer.registry.names import BUNDLE_ARTIFACT
 
 _MOST_VALUES = 8
 _ALWAYS = ("organism", "tissue")
-"""Named on every card, for the intended use is the same species and tissue."""
+"""Fields on every card: the intended use is the same species and tissue."""
 _SECTIONS = ("data", "prepare", "prior", "model", "train")
-"""Of params.yaml, what sets cells, genes, network, model and training."""
+"""Sections of params.yaml shown on the card."""
 _NOT_STATED = "not stated"
 _NOT_DESCRIBED = ("_id", OBS.donor, "is_primary_data")
 _REST = (
@@ -34,7 +34,7 @@ _STYLE = (
 
 
 def described(obs: pd.DataFrame) -> dict[str, list[str]]:
-    """What the table of cells says of them in CELLxGENE's fields (organism, tissue, ...): the commonest values."""
+    """The most frequent values of the CELLxGENE fields (organism, tissue, ...) of the cells."""
     fields = [
         name for name in CELLXGENE_FIELDS if name in obs and not any(name.endswith(part) for part in _NOT_DESCRIBED)
     ]
@@ -47,7 +47,7 @@ def described(obs: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def shortened(card: str, longest: int) -> str:
-    """A text of Markdown that begins with a card, cut after a whole section, with a word on where the rest is."""
+    """Markdown cut after a complete section, with a note on where the rest is."""
     if len(card) <= longest:
         return card
     kept = card[: longest - len(_REST)]
@@ -56,7 +56,7 @@ def shortened(card: str, longest: int) -> str:
 
 
 def card_page(card: str, name: str) -> str:
-    """The card as one HTML page that needs nothing else; what looks like HTML in the card is shown, not run."""
+    """The card as one self-contained HTML page; HTML in the card is escaped."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(card)
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{html.escape(name)}: model card</title>'
@@ -80,26 +80,26 @@ def render_card(
 ) -> str:
     """Fill the template.
 
-    Figures of classes, intervals and the baseline are left out where `metrics` has none. How far onnxruntime is from
-    torch is measured after the card is written, and stands in parity.json.
+    Per-class scores, intervals and the baseline are omitted if `metrics` has none. The parity of onnxruntime and torch
+    is measured after the card is written; parity.json has it.
 
     Args:
         template: Markdown with Jinja2.
         name: of the model.
         config, labels, metrics, calibration, lineage: as in the bundle.
-        prior_edges: edges among the vocabulary.
-        training_cells: cells the weights were fitted to.
-        described: what is known of them, see `described`.
-        dataset: what the catalogue says of them, see `data.catalogue.Dataset`: url, citation, license, description,
+        prior_edges: number of edges between genes of the panel.
+        training_cells: number of cells that the weights were fitted to.
+        described: metadata of the cells, see `described`.
+        dataset: entry of the catalogue, see `data.catalogue.Dataset`: url, citation, license, description,
             organism.
 
     Raises:
-        UserError: the template is absent, is not valid, or uses a value that is not there.
+        UserError: the template does not exist, is not valid, or uses an unknown value.
     """
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    # A label may hold a character that ends a cell of a Markdown table.
+    # A label may contain a character that ends a cell of a Markdown table.
     environment.filters["cell"] = lambda value: str(value).replace("|", "\\|").replace("\n", " ")
     environment.filters["range"] = lambda value: f" ({value[0]:.3f} to {value[1]:.3f})" if value else ""
     environment.filters["link"] = lambda value: f"<{value}>" if str(value).startswith("http") else f"`{value}`"
@@ -139,17 +139,17 @@ def render_card(
     except jinja2.TemplateSyntaxError as error:
         raise UserError(f"{template}: line {error.lineno} is not valid Jinja2 ({error.message}).") from error
     except jinja2.UndefinedError as error:
-        raise UserError(f"{template}: {error.message}; the bundle does not hold what the template asks for.") from error
+        raise UserError(f"{template}: {error.message}; the bundle does not contain what the template uses.") from error
 
 
 def _with_blanks(described: Mapping[str, Sequence[str]], dataset: Mapping[str, str | None]) -> dict[str, Sequence[str]]:
-    """Fields of the cells, the ones that every card names first; the cells' own words go before the catalogue's."""
+    """Metadata of the cells, fields of every card first; values from the cells take precedence over the catalogue."""
     always = {field: described.get(field) or [dataset.get(field) or _NOT_STATED] for field in _ALWAYS}
     return always | {field: values for field, values in described.items() if field not in always}
 
 
 def _parameters(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters by their dotted name."""
+    """Parameters by dotted name."""
     seed = {"seed": params["seed"]} if "seed" in params else {}
     sections = {section: params.get(section) for section in _SECTIONS}
     return seed | {

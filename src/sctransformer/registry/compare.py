@@ -1,4 +1,4 @@
-"""What two models differ in: figures, cell types, data, network, parameters. Pure: bundles in, rows out."""
+"""Differences between two models: metrics, cell types, data, network, parameters. Pure: bundles in, rows out."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -9,11 +9,11 @@ from sctransformer.export.bundle import Bundle
 from sctransformer.registry.evidence import evidence_of
 from sctransformer.registry.gate_checks import value_at
 
-_FIGURES = (
+_METRICS = (
     ("macro-F1", ("test", "macro_f1")),
     ("accuracy", ("test", "accuracy")),
     ("calibration error", ("test", "calibration_error")),
-    ("unknown share", ("test", "rejected_share")),
+    ("fraction unknown", ("test", "rejected_share")),
     ("logistic regression, macro-F1", ("baseline", "macro_f1")),
     ("shuffled network, macro-F1", ("control", "macro_f1")),
     ("genes with a regulator", ("coverage", "genes_with_regulator_share")),
@@ -38,11 +38,11 @@ class Row(NamedTuple):
 
 
 def differences(one: Bundle, other: Bundle) -> list[Row]:
-    """Figures of both, then whatever else is not the same."""
-    rows = [Row(what, value_at(one.metrics, path), value_at(other.metrics, path)) for what, path in _FIGURES]
+    """Metrics of both models, then everything else that differs."""
+    rows = [Row(what, value_at(one.metrics, path), value_at(other.metrics, path)) for what, path in _METRICS]
     first, second = evidence_of(one), evidence_of(other)
     speeds = [value_at(side.parity, ("speed", "cells_per_second")) for side in (first, second)]
-    rows += [Row("cells a second", *speeds), Row("megabytes", first.megabytes, second.megabytes)]
+    rows += [Row("cells per second", *speeds), Row("megabytes", first.megabytes, second.megabytes)]
     rows += list(_of_classes(one, other))
     tested = [bundle.metrics.get("test_cells_sha256") for bundle in (one, other)]
     if tested[0] != tested[1]:

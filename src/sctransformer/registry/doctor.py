@@ -1,4 +1,4 @@
-"""Whether the registry is in order: what commands that died left behind, aliases that the ledger does not explain."""
+"""Checks of the registry: leftovers of interrupted commands, aliases that do not match the ledger, damaged bundles."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,24 +25,24 @@ State = Literal["ok", "problem", "repaired"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     subject: str
     state: State
     sentence: str
-    """What was found, and for a problem what to do."""
+    """What was found, and how to fix a problem."""
 
 
 @one_sentence
 def examine_registry(name: str | None = None, repair: bool = False) -> list[Finding]:
-    """Look at one model, or at all that were registered from bundles.
+    """Check one model, or all that were registered from bundles.
 
     Args:
-        name: of a model; None takes all.
-        repair: finish or undo decisions that were left open, and remove locks of commands that died.
+        name: of a model; None for all.
+        repair: finish or undo open decisions, and remove locks of dead commands.
 
     Raises:
-        UserError: there is no store, it cannot be used, or there is no such model.
+        UserError: the store or the model does not exist, or the store cannot be used.
     """
     client = connect(must_exist=True)
     if name is not None:
@@ -50,7 +50,7 @@ def examine_registry(name: str | None = None, repair: bool = False) -> list[Find
     names = [name] if name is not None else _models(client)
     findings = [
         Finding(
-            "store", "ok", f"{redact_credentials(client.tracking_uri)} answers; models: {', '.join(names) or 'none'}"
+            "store", "ok", f"{redact_credentials(client.tracking_uri)} responds; models: {', '.join(names) or 'none'}"
         )
     ]
     findings += _ledger_experiment(client)
@@ -60,7 +60,7 @@ def examine_registry(name: str | None = None, repair: bool = False) -> list[Find
 
 
 def _models(client: MlflowClient) -> list[str]:
-    """Models of which at least one version holds a bundle: the store may hold others that are none of our business."""
+    """Models with at least one version that holds a bundle; others in the store are ignored."""
     names, token = [], None
     while True:
         page = client.search_registered_models(page_token=token)
@@ -88,7 +88,7 @@ def _ledger_experiment(client: MlflowClient) -> Iterator[Finding]:
         yield Finding(
             "ledger",
             "problem",
-            f"the experiment {LEDGER_EXPERIMENT!r} was deleted, so nothing can be decided; restore it in MLflow.",
+            f"the experiment {LEDGER_EXPERIMENT!r} was deleted, so no decision can be recorded; restore it in MLflow.",
         )
 
 
@@ -101,15 +101,15 @@ def _of_model(client: MlflowClient, name: str, repair: bool) -> list[Finding]:
         if alias in aliases:
             findings.append(_bundle(client, name, alias))
     if not any(finding.state == "problem" for finding in findings):
-        there = ", ".join(f"{alias} = {version}" for alias, version in aliases.items()) or "no aliases"
-        findings.append(Finding(name, "ok", f"{there}; {len(decisions)} decisions in the ledger"))
+        listed = ", ".join(f"{alias} = {version}" for alias, version in aliases.items()) or "no aliases"
+        findings.append(Finding(name, "ok", f"{listed}; {len(decisions)} decisions in the ledger"))
     return findings
 
 
 def _locks(client: MlflowClient, name: str, repair: bool) -> Iterator[Finding]:
     if repair:
         for holder in release_dead(client, name):
-            yield Finding(name, "repaired", f"removed the lock of {holder}, which had ended.")
+            yield Finding(name, "repaired", f"removed the lock of {holder}, whose process has ended.")
     for holder in holders(client, name):
         alive = holder.process.is_alive()
         if alive is False:
@@ -120,7 +120,7 @@ def _locks(client: MlflowClient, name: str, repair: bool) -> Iterator[Finding]:
             yield Finding(
                 name,
                 "problem",
-                f"{holder} holds the lock; if that command has ended, the next decision waits and goes on.",
+                f"{holder} holds the lock; if that command has ended, the next decision waits for the lease to expire.",
             )
 
 
@@ -136,7 +136,7 @@ def _open(client: MlflowClient, name: str, repair: bool) -> Iterator[Finding]:
             name,
             "problem",
             f"decision {decision.number} ({decision.verdict} {name}/{decision.to_version}, {decision.who}, "
-            f"{decision.when}) was written and not carried out to the end; the next decision, or --repair, finishes or "
+            f"{decision.when}) was written but not carried out completely; the next decision, or --repair, finishes or "
             "undoes it.",
         )
 
@@ -144,7 +144,7 @@ def _open(client: MlflowClient, name: str, repair: bool) -> Iterator[Finding]:
 def _champion(client: MlflowClient, name: str, aliases: dict[str, int]) -> Iterator[Finding]:
     decisions = ledger.standing(client, name)
     if any(decision.outcome == "open" for decision in decisions):
-        return  # said already, and the aliases may be between two places
+        return  # reported already, and the aliases may be half moved
     champion = aliases.get(ALIASES.champion)
     stack = ledger.champions(decisions)
     known = stack[-1] if stack else None
@@ -154,19 +154,19 @@ def _champion(client: MlflowClient, name: str, aliases: dict[str, int]) -> Itera
         yield Finding(
             name,
             "problem",
-            f"has no champion: {name}/{known} was, and was deleted or lost its alias; go back with `sctransformer "
+            f"has no champion: {name}/{known} was deleted or lost its alias; go back with `sctransformer "
             f"rollback {name} --reason ...`, or promote another version.",
         )
         return
-    ledger_says = "knows of none" if known is None else f"says {name}/{known}"
-    there = {int(version.version) for version in client.search_model_versions(f"name = '{name}'")}
-    passed = [version for version in stack if version in there and version != champion]
+    recorded = "records none" if known is None else f"records {name}/{known}"
+    existing = {int(version.version) for version in client.search_model_versions(f"name = '{name}'")}
+    passed = [version for version in stack if version in existing and version != champion]
     back = f", or go back with `sctransformer rollback {name} --to {passed[-1]} --reason ...`" if passed else ""
     yield Finding(
         name,
         "problem",
-        f"champion is {name}/{champion}, but the ledger {ledger_says}: the alias was moved past the gates; let it pass "
-        f"them with `sctransformer promote {name}/{champion}{'' if passed else ' --first'}`{back}.",
+        f"champion is {name}/{champion}, but the ledger {recorded}: the alias was moved by hand; check the "
+        f"gates with `sctransformer promote {name}/{champion}{'' if passed else ' --first'}`{back}.",
     )
 
 
@@ -176,23 +176,23 @@ def _entries(client: MlflowClient, name: str, decisions: list[Decision]) -> Iter
         yield Finding(
             name,
             "problem",
-            f"run {stray.entry} of the experiment {LEDGER_EXPERIMENT!r} is no readable decision ({stray.why}); restore "
-            "its tags, or delete it in MLflow if it never was one.",
+            f"run {stray.entry} of the experiment {LEDGER_EXPERIMENT!r} is not a readable decision ({stray.why}); "
+            "restore its tags, or delete it in MLflow if it never was one.",
         )
     for decision in decisions:
         if decision.unreadable:
             yield Finding(
                 name,
                 "problem",
-                f"decision {decision.number} (run {decision.entry}): {', '.join(decision.unreadable)} cannot be read, "
-                "somebody edited it; restore it from a backup.",
+                f"decision {decision.number} (run {decision.entry}): {', '.join(decision.unreadable)} cannot be read "
+                "because it was edited; restore it from a backup.",
             )
     numbers = [decision.number for decision in decisions]
     lost = [stray.number for stray in strays if stray.number is not None]
     absent = sorted(set(range(1, max(numbers, default=0) + 1)) - {*numbers, *lost})
     if absent:
         gone = ", ".join(map(str, absent))
-        yield Finding(name, "problem", f"decisions {gone} are gone from the ledger; restore them from a backup.")
+        yield Finding(name, "problem", f"decisions {gone} are missing from the ledger; restore them from a backup.")
     repeated = sorted({number for number in numbers if number and numbers.count(number) > 1})
     if repeated:
         yield Finding(name, "problem", f"decisions {', '.join(map(str, repeated))} are in the ledger more than once.")

@@ -1,4 +1,4 @@
-"""What the gates look at, taken from registered versions. A bundle that cannot be had is evidence against itself."""
+"""Evidence for the gates, from registered versions. A bundle that cannot be read counts as damaged."""
 
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle
@@ -7,7 +7,7 @@ from sctransformer.registry.rescoring import TestCells, rescored
 
 
 def evidence_of(bundle: Bundle | str) -> Evidence:
-    """What the gates look at in what `models.bundle_of` gave."""
+    """Evidence from the result of `models.bundle_of`."""
     if isinstance(bundle, str):
         return Evidence(damage=bundle)
     return Evidence(

@@ -1,4 +1,4 @@
-"""The ledger: an MLflow experiment with one run a decision, refusals too. What was decided is never changed."""
+"""The ledger: an MLflow experiment with one run per decision, refusals included. Decisions are never changed."""
 
 import dataclasses
 import json
@@ -31,10 +31,10 @@ class Decision:
 
     model: str
     from_version: int | None
-    """Champion when it was taken; None: there was none. For a promotion, where the alias had been moved by hand, the
-    last champion by the gates."""
+    """Champion when the decision was made; None if there was none. For a promotion after the alias was moved by hand:
+    the last version that became champion by its gates."""
     to_version: int
-    """The version that was to be champion."""
+    """The version that the decision is about."""
     verdict: Verdict
     reason: str
     """Given by the person; may be empty."""
@@ -43,57 +43,57 @@ class Decision:
     """UTC, ISO 8601."""
     gates: list[GateResult] = field(default_factory=list)
     previous_before: int | None = None
-    """Where the alias `previous` was."""
+    """Version of the alias `previous` before the decision."""
     previous_after: int | None = None
-    """Where it goes."""
+    """Version of the alias `previous` after the decision."""
     recorded: bool = True
-    """False: nothing was written or moved, because it was a dry run or the version is the champion already."""
+    """False if nothing was written: it was a dry run, or the version is already the champion."""
     number: int = 0
     """1 for the first decision about the model."""
     outcome: Outcome = "done"
-    """`open`: written, but the command ended before it had moved the aliases; `undone`: that was found later, and the
-    champion stayed as it was."""
+    """`open`: written, but the command ended before it moved the aliases; `undone`: a later command found that, and the
+    champion was not changed."""
     note: str = ""
-    """What the command that found an open entry made of it."""
+    """What a later command did with an open entry."""
     entry: str = ""
-    """Id of the run in the ledger."""
+    """ID of the run in the ledger."""
     digest: str = ""
-    """Of the bundle of `to_version`, see VERSION_TAGS.digest; empty where the version has none."""
+    """Digest of the bundle of `to_version`, see VERSION_TAGS.digest; empty if the version has none."""
     policy: str = ""
-    """Path of the file with the thresholds; empty where no gates were asked, or they came from no file."""
+    """Path of the file with the thresholds; empty if no gates were checked, or the thresholds came from no file."""
     policy_sha256: str = ""
-    """Of that file."""
+    """SHA-256 of that file."""
     unreadable: tuple[str, ...] = ()
-    """Tags of gates that somebody edited so that they say nothing any more."""
+    """Tags of gates that were edited and can no longer be read."""
 
     @property
     def overridden(self) -> list[GateResult]:
-        """Gates that were closed and that a person passed over."""
+        """Gates that failed and that a person overrode."""
         return [gate for gate in self.gates if gate.overridden]
 
     @property
     def switched_off(self) -> list[GateResult]:
-        """Gates that the policy had switched off."""
+        """Gates that the policy disabled."""
         return [gate for gate in self.gates if gate.switched_off]
 
 
 class Stray(NamedTuple):
-    """A run in the ledger's experiment that is no decision."""
+    """A run in the ledger's experiment that is not a decision."""
 
     entry: str
-    """Id of the run."""
+    """ID of the run."""
     number: int | None
-    """Of the decision that it may have been."""
+    """Number of the decision that it may have been."""
     why: str
 
 
 def record(client: MlflowClient, decision: Decision) -> Decision:
-    """Write an entry, whole or not at all: everything is in the one call that creates the run.
+    """Write an entry atomically: everything is in the one call that creates the run.
 
-    An entry stays open until `close` says that its aliases were moved. Call it with the model's lock held.
+    An entry stays open until `close`. Call it with the lock of the model held.
 
     Returns:
-        The decision with its number and the id of the entry.
+        The decision with its number and the ID of the entry.
     """
     taken = [one.number for one in decisions(client, decision.model)]
     taken += [stray.number for stray in strays(client, decision.model) if stray.number is not None]
@@ -129,10 +129,10 @@ def record(client: MlflowClient, decision: Decision) -> Decision:
 
 
 def close(client: MlflowClient, decision: Decision, outcome: Outcome = "done", note: str = "") -> Decision:
-    """Say what became of an entry: its aliases were moved, or they were not.
+    """Close an entry with its outcome: the aliases were moved, or they were not.
 
     Returns:
-        The decision as it stands in the ledger now.
+        The decision as it is now in the ledger.
     """
     if client.get_run(decision.entry).info.lifecycle_stage == LifecycleStage.DELETED:
         client.restore_run(decision.entry)
@@ -143,7 +143,7 @@ def close(client: MlflowClient, decision: Decision, outcome: Outcome = "done", n
 
 
 def decisions(client: MlflowClient, model: str) -> list[Decision]:
-    """Every decision about a model, the newest first. Runs that are none are passed over, see `strays`."""
+    """Every decision about a model, newest first. Runs that are not decisions are skipped, see `strays`."""
     found: list[tuple[int, int, Decision]] = []
     for run in _runs(client, model):
         decision = _read(run)
@@ -153,7 +153,7 @@ def decisions(client: MlflowClient, model: str) -> list[Decision]:
 
 
 def strays(client: MlflowClient, model: str) -> list[Stray]:
-    """Runs that name a model and are no decisions: somebody edited their tags, or made them by hand."""
+    """Runs that name a model and are not decisions: their tags were edited, or they were created by hand."""
     return [
         stray
         for run in _runs(client, model)
@@ -162,20 +162,20 @@ def strays(client: MlflowClient, model: str) -> list[Stray]:
 
 
 def standing(client: MlflowClient, model: str) -> list[Decision]:
-    """Decisions about the versions that a model has, or had until they were deleted; the newest first.
+    """Decisions about the versions that a model has, or had until they were deleted; newest first.
 
-    A model that is deleted and made again numbers its versions from 1 again: what was decided about the old ones says
-    nothing of the new ones.
+    A model that is deleted and created again numbers its versions from 1 again: decisions about the old versions do not
+    apply to the new ones.
     """
-    began = client.get_registered_model(model).creation_timestamp
+    created = client.get_registered_model(model).creation_timestamp
     versions = {int(one.version): one for one in client.search_model_versions(f"name = '{model}'")}
-    return [one for one in decisions(client, model) if _is_about(one, versions.get(one.to_version), began)]
+    return [one for one in decisions(client, model) if _is_about(one, versions.get(one.to_version), created)]
 
 
 def champions(newest_first: Iterable[Decision]) -> list[int]:
-    """The champions that lie under one another: each promotion lays one on top, each rollback takes some away.
+    """Champions as a stack: each promotion puts one on top, each rollback removes those above its version.
 
-    The last is the champion as far as the ledger knows, the one before it what a rollback goes back to.
+    The last is the champion according to the ledger, the one before it is the target of the next rollback.
     """
     stack: list[int] = []
     for decision in reversed(list(newest_first)):
@@ -188,9 +188,9 @@ def champions(newest_first: Iterable[Decision]) -> list[int]:
     return stack
 
 
-def _is_about(decision: Decision, version: ModelVersion | None, model_began: int) -> bool:
+def _is_about(decision: Decision, version: ModelVersion | None, model_created: int) -> bool:
     if version is None:
-        return _is_since(decision, model_began)
+        return _is_since(decision, model_created)
     registered = version.tags.get(VERSION_TAGS.digest)
     if decision.digest and registered:
         return decision.digest == registered
@@ -208,7 +208,7 @@ def _runs(client: MlflowClient, model: str) -> Iterator[Run]:
         page = client.search_runs(
             [experiment.experiment_id],
             filter_string=f"tags.{LEDGER_TAGS.model} = '{model}'",
-            run_view_type=ViewType.ALL,  # a decision that somebody deleted was taken all the same
+            run_view_type=ViewType.ALL,  # a deleted run still records a decision that was made
             max_results=_PAGE,
             order_by=["attributes.start_time DESC"],
             page_token=token,
@@ -264,7 +264,7 @@ def _decision(run: Run) -> Decision:
 
 
 def _gates(tags: dict[str, str]) -> tuple[list[GateResult], tuple[str, ...]]:
-    """What the gates said, in their order, and the tags that cannot be read."""
+    """Results of the gates, in their order, and the tags that cannot be read."""
     read: list[tuple[int, GateResult]] = []
     unreadable = []
     for key, value in tags.items():

@@ -4,24 +4,24 @@ from typing import Final, NamedTuple
 
 
 class _Aliases(NamedTuple):
-    """What a version of a model may be called."""
+    """Aliases of model versions."""
 
     candidate: str = "candidate"
-    """The version registered last."""
+    """The version that was registered last."""
     champion: str = "champion"
-    """The version that labels cells; moved by `promote` alone."""
+    """The version in use; moved by `promote` and `rollback` only."""
     previous: str = "previous"
-    """The champion before the champion."""
+    """The champion before the current one."""
 
 
 class _VersionTags(NamedTuple):
-    """Tags of a model version: its lineage outlives the run it came from, and the bundle."""
+    """Tags of a model version. They are kept when the run or the bundle is deleted."""
 
     identity: str = "bundle_identity"
     digest: str = "bundle_digest"
-    """Of the whole bundle: SHA-256 of its checksums.txt. Versions of earlier releases have none."""
+    """SHA-256 of the bundle's checksums.txt, and so of the whole bundle. Versions of earlier releases have none."""
     lineage: str = "lineage"
-    """The whole of lineage.json."""
+    """All of lineage.json."""
     git_commit: str = "git_commit"
     git_dirty: str = "git_dirty"
     git_patch: str = "git_patch_sha256"
@@ -35,7 +35,7 @@ class _VersionTags(NamedTuple):
     decision: str = "decision"
     """The last decision that made this version the champion: who, when, why."""
     overridden: str = "overridden_gates"
-    """Gates that were closed when that decision was taken all the same."""
+    """Gates that failed and were overridden in that decision."""
 
 
 class _LedgerTags(NamedTuple):
@@ -43,7 +43,7 @@ class _LedgerTags(NamedTuple):
 
     model: str = "model"
     number: str = "number"
-    """1 for the first decision about a model, and so on: clocks of several machines give no order."""
+    """1 for the first decision about a model, and so on: clocks of several machines cannot order decisions."""
     from_version: str = "from_version"
     to_version: str = "to_version"
     previous_before: str = "previous_before"
@@ -54,12 +54,12 @@ class _LedgerTags(NamedTuple):
     when: str = "when"
     note: str = "note"
     digest: str = "bundle_digest"
-    """Of the version that was decided about: its number may come to stand for another bundle."""
+    """Digest of the version that the decision is about: its number may later belong to another bundle."""
     policy: str = "policy"
-    """Path of the policy whose gates were asked."""
+    """Path of the policy whose gates were checked."""
     policy_sha256: str = "policy_sha256"
     gate: str = "gate."
-    """Start of the tags that hold one gate each."""
+    """Prefix of the tags with the result of one gate each."""
 
 
 ALIASES: Final = _Aliases()
@@ -68,10 +68,10 @@ LEDGER_TAGS: Final = _LedgerTags()
 
 LEDGER_EXPERIMENT: Final = "promotions"
 LOCK_TAG: Final = "decision_lock."
-"""Start of the tag of a registered model that a command sets while it decides."""
+"""Prefix of the tag that a command sets on a registered model while it decides."""
 MODELS_EXPERIMENT: Final = "registrations"
-"""Holds registered bundles that come without a run."""
+"""Experiment of registered bundles that have no run."""
 LONGEST_DESCRIPTION: Final = 5000
-"""Characters of a version's description that are kept."""
+"""Maximum number of characters of a version's description."""
 BUNDLE_ARTIFACT: Final = "bundle"
-"""Name of the bundle among the artifacts of a registered model."""
+"""Name of the bundle in the artifacts of a registered model."""

@@ -1,4 +1,4 @@
-"""From a bundle to the folder of an MLflow model: this package's code, the bundle, pinned requirements, no pickle."""
+"""The MLflow model of a bundle: code of this package, the bundle, pinned requirements, no pickle."""
 
 import shutil
 import tempfile
@@ -21,11 +21,11 @@ from sctransformer.registry.names import BUNDLE_ARTIFACT
 _INFERENCE = ("mlflow", "numpy", "pandas", "pyarrow", "scipy")
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 _SHIPPED = ("annotation", "data", "export")
-"""Packages of this one that travel with the model."""
+"""Subpackages that are saved with the model."""
 _LEFT_OUT = ("__pycache__", "suites", "validation")
 
 BUNDLE_IN_MODEL = f"artifacts/{BUNDLE_ARTIFACT}"
-"""Where the bundle lies in the model's folder."""
+"""Path of the bundle in the folder of the model."""
 
 
 def save_model(bundle_folder: Path, target: Path) -> Bundle:
@@ -36,13 +36,13 @@ def save_model(bundle_folder: Path, target: Path) -> Bundle:
         target: folder to write; must not exist.
 
     Returns:
-        The bundle that lies in the model, verified there.
+        The bundle in the model, verified.
 
     Raises:
         UserError: the bundle is damaged or cannot score.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        # A copy under a fixed name: MLflow keeps the folder's own name, and what is verified is what is registered.
+        # A copy under a fixed name: MLflow keeps the name of the folder, and the verified copy is the one registered.
         staged = Path(temporary) / BUNDLE_ARTIFACT
         shutil.copytree(bundle_folder, staged)
         bundle = read_bundle(staged)
@@ -63,7 +63,7 @@ def save_model(bundle_folder: Path, target: Path) -> Bundle:
 
 
 def _not_needed(folder: str, names: list[str]) -> set[str]:
-    """Of this package's code, what scoring never imports: a store takes every file by itself."""
+    """Files that scoring never imports; leaving them out saves uploads."""
     inside = Path(folder).relative_to(Path(sctransformer.__file__).parent).parts
     if not inside:
         return {name for name in names if not name.endswith(".py") and name not in _SHIPPED}
@@ -71,7 +71,7 @@ def _not_needed(folder: str, names: list[str]) -> set[str]:
 
 
 def inference_requirements() -> list[str]:
-    """What serving needs, pinned to what is installed: neither torch nor Ray nor DVC."""
+    """Requirements of serving, pinned to the installed versions: neither torch nor Ray nor DVC."""
     return [f"{name}=={metadata.version(name)}" for name in _INFERENCE] + _installed_runtimes()[:1]
 
 
@@ -86,8 +86,10 @@ def _installed_runtimes() -> list[str]:
 
 
 def _signature() -> ModelSignature:
-    """Outputs only. A schema of the columns would freeze the genes and make MLflow drop every other column, which
-    belong into the library size; a tensor would lose their names. The model checks its input itself.
+    """Schema of the outputs only.
+
+    A schema of the input columns would fix the genes and make MLflow drop all other columns, which count towards the
+    library size; a tensor would lose the gene names. The model checks its input itself.
     """
     outputs = [
         ColSpec(DataType.string, OBS.predicted_labels),
@@ -98,7 +100,7 @@ def _signature() -> ModelSignature:
 
 
 def _typical_cell(bundle: Bundle) -> pd.DataFrame:
-    """The average training cell as counts: a request to start from, in the model's folder."""
+    """The average training cell as counts, as an example request in the folder of the model."""
     mean_G = bundle.vocabulary["mean"].to_numpy(dtype=np.float64)
     counts_G = np.round(np.expm1(mean_G.clip(min=0.0))).astype(int)
     row = dict(zip(bundle.genes, counts_G.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""From the labels in a file back to the model that gave them."""
+"""From the labels in a file back to the model that predicted them."""
 
 import json
 from collections.abc import Mapping
@@ -19,23 +19,23 @@ from sctransformer.registry.names import VERSION_TAGS
 from sctransformer.registry.references import Reference, is_reference, parse_reference
 
 _PARQUET = b"PAR1"
-"""What a Parquet file begins with."""
+"""First bytes of a Parquet file."""
 _WHERE = f"uns[{UNS.annotation!r}]"
 _NOT_OURS = "it was not annotated by sctransformer"
 
 
 def lineage_of_file(path: Path) -> dict[str, Any]:
-    """What an annotated file says of its labels, and the lineage of the model, where the registry still has it.
+    """The record of the annotation in a file, and the lineage of the model if the registry still has it.
 
-    Only the record of the annotation is read, however large the file: `uns["sctransformer"]` of an h5ad file or a zarr
-    folder, the schema's metadata of a Parquet file.
+    Only the record is read, whatever the size of the file: `uns["sctransformer"]` of an h5ad file or a zarr folder,
+    the schema's metadata of a Parquet file.
 
     Returns:
         `annotation`: that record. `model`, `lineage` and, of a registered version, `decisions` (see `decisions_on`); or
-        `lineage_not_found`: why they are not there.
+        `lineage_not_found`: the reason why they are missing.
 
     Raises:
-        UserError: the file cannot be read, is of a kind that holds no record, or was not annotated by sctransformer.
+        UserError: the file cannot be read, its format holds no record, or it was not annotated by sctransformer.
     """
     annotation = _annotation_of(path)
     try:
@@ -49,15 +49,15 @@ def _annotation_of(path: Path) -> dict[str, Any]:
         content = _in_zarr(path)
     elif path.suffix == ".csv":
         raise UserError(
-            f"{path}: is CSV, which holds labels and no record of the model; ask the model itself (`sctransformer "
-            "lineage celltype@champion`), or annotate with --format parquet or anndata, whose files hold it."
+            f"{path}: is CSV, which holds labels but no record of the model; show the model itself (`sctransformer "
+            "lineage celltype@champion`), or annotate with --format parquet or anndata, which keep the record."
         )
-    elif path.suffix == ".parquet" or _begins_with(path, _PARQUET):
+    elif path.suffix == ".parquet" or _starts_with(path, _PARQUET):
         content = _in_parquet(path)
     else:
         content = _in_h5ad(path)
     if not isinstance(content, Mapping) or not isinstance(content.get("model"), str):
-        raise UserError(f"{path}: what it holds under {UNS.annotation!r} names no model; {_NOT_OURS}.")
+        raise UserError(f"{path}: its {UNS.annotation!r} names no model; {_NOT_OURS}.")
     return {str(key): _plain(value) for key, value in content.items()}
 
 
@@ -74,7 +74,7 @@ def _in_zarr(path: Path) -> Any:
 
     try:
         root = zarr.open_group(path, mode="r")
-    except Exception as error:  # zarr raises whatever it stumbles over
+    except Exception as error:  # zarr raises many kinds of exceptions
         raise UserError(
             f"{path}: is neither a model bundle (it has no {BUNDLE.checksums}) nor a readable zarr folder."
         ) from error
@@ -86,7 +86,7 @@ def _in_tree(root: Any, path: Path) -> Any:
         uns = root.get("uns")
         found = uns.get(UNS.annotation) if hasattr(uns, "keys") else None
         content = None if found is None else read_elem(found)
-    except Exception as error:  # h5py, zarr and anndata raise whatever they stumble over
+    except Exception as error:  # h5py, zarr and anndata raise many kinds of exceptions
         why = one_line(error)
         raise UserError(f"{path}: {_WHERE} cannot be read; the file is damaged ({why}).") from error
     if found is None:
@@ -108,10 +108,10 @@ def _in_parquet(path: Path) -> Any:
         raise UserError(f"{path}: the metadata {UNS.annotation!r} of its schema are no JSON ({error}).") from error
 
 
-def _begins_with(path: Path, beginning: bytes) -> bool:
+def _starts_with(path: Path, prefix: bytes) -> bool:
     try:
         with path.open("rb") as stream:
-            return stream.read(len(beginning)) == beginning
+            return stream.read(len(prefix)) == prefix
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
 
@@ -119,10 +119,10 @@ def _begins_with(path: Path, beginning: bytes) -> bool:
 def _model_lineage(annotation: dict[str, Any]) -> dict[str, Any]:
     reference, version = annotation["model"], str(annotation.get("model_version", ""))
     if is_reference(reference) and version.isdecimal():
-        # The alias may have moved since; the version that it stood for was written down.
+        # The alias may have moved since; the version was recorded.
         return _of_registered(str(Reference(parse_reference(reference).name, version=int(version))), annotation)
     if not Path(reference).is_dir():
-        raise UserError(f"{reference or 'the model'}: was no registered model, and is no folder here.")
+        raise UserError(f"{reference or 'the model'}: was not a registered model, and there is no such folder here.")
     bundle = read_bundle(Path(reference))
     if bundle.identity != annotation.get("model_identity", bundle.identity):
         raise UserError(f"{reference}: is not the model that labelled this file (its identity is another).")
@@ -130,7 +130,7 @@ def _model_lineage(annotation: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_registered(wanted: str, annotation: dict[str, Any]) -> dict[str, Any]:
-    """By number; and where that version is gone or is another model, by identity under any name."""
+    """Look the model up by version; if that version is deleted or another model, by identity under any name."""
     identity = annotation.get("model_identity")
     refusal = UserError(f"{wanted}: is not the model that labelled this file (its identity is another).")
     try:
@@ -141,8 +141,8 @@ def _of_registered(wanted: str, annotation: dict[str, Any]) -> dict[str, Any]:
         if not _is_absence(error):
             raise
         refusal = UserError(
-            f"the registry does not have {wanted} any more ({str(error).rstrip('.')}); what the file itself says of "
-            "the model stands under `annotation`."
+            f"the registry no longer has {wanted} ({str(error).rstrip('.')}); `annotation` shows what the file "
+            "itself records about the model."
         )
     elsewhere = version_with_identity(str(identity)) if identity else None
     if elsewhere is None:
@@ -156,12 +156,12 @@ def _of_version(version: str) -> dict[str, Any]:
 
 
 def _is_absence(error: UserError) -> bool:
-    """Whether the registry answered that there is no such thing; no answer says nothing of what it has."""
+    """Whether the registry reported that the model does not exist, rather than not responding at all."""
     return getattr(error.__cause__, "error_code", None) == "RESOURCE_DOES_NOT_EXIST"
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's values as Python's own, for JSON and for people."""
+    """NumPy values as plain Python values."""
     if isinstance(value, Mapping):
         return {str(key): _plain(member) for key, member in value.items()}
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

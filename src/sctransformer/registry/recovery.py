@@ -1,4 +1,4 @@
-"""What to make of a decision that was written and not carried out, because its command died: finish it, or undo it."""
+"""Decisions that were written but not carried out, because the command died: each is finished or undone."""
 
 from mlflow import MlflowClient
 
@@ -10,18 +10,18 @@ from sctransformer.registry.version_description import note_on_version
 
 
 def open_decisions(client: MlflowClient, name: str) -> list[Decision]:
-    """Decisions of the ledger that were not carried out to the end, the oldest first."""
+    """Decisions in the ledger that were not carried out completely, oldest first."""
     return [decision for decision in reversed(ledger.decisions(client, name)) if decision.outcome == "open"]
 
 
 def settle(client: MlflowClient, name: str) -> list[Decision]:
-    """Bring every open decision about a model to an end. Call it with the model's lock held.
+    """Finish or undo every open decision about a model. Call it with the lock of the model held.
 
-    The champion is moved last. If it has moved, what follows is done; if it has not, what came before is undone: the
-    person whose command was interrupted may not have wanted it any more, and nobody has used the new champion.
+    The champion is moved last. If it has moved, the remaining steps are done; if not, the earlier ones are undone: the
+    person who interrupted the command may no longer want it, and nobody has used the new champion.
 
     Returns:
-        The decisions that were open, as they stand in the ledger now.
+        The decisions that were open, as they are now in the ledger.
     """
     standing = {decision.entry for decision in ledger.standing(client, name)}
     return [_settle(client, decision, decision.entry in standing) for decision in open_decisions(client, name)]
@@ -31,7 +31,7 @@ def _settle(client: MlflowClient, decision: Decision, standing: bool) -> Decisio
     if decision.verdict == "refused":
         return ledger.close(client, decision)
     if not standing:
-        return ledger.close(client, decision, "undone", "its command died, and the model was deleted and made again")
+        return ledger.close(client, decision, "undone", "its command died, and the model was deleted and created again")
     champion = aliases_of(client, decision.model).get(ALIASES.champion)
     if champion == decision.to_version:
         set_previous(client, decision.model, decision.previous_after)

@@ -1,4 +1,4 @@
-"""How people name a registered model: NAME@ALIAS or NAME/VERSION, with or without `models:/` in front."""
+"""References to registered models: NAME@ALIAS or NAME/VERSION, optionally with the prefix `models:/`."""
 
 import re
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from sctransformer.errors import UserError
 from sctransformer.registry.names import ALIASES
 
-_NAME = re.compile(r"[A-Za-z0-9_-]+")  # MLflow takes no '.' in the name of what it logs
+_NAME = re.compile(r"[A-Za-z0-9_-]+")  # MLflow does not allow '.' in the name of a logged model
 _ALIAS = re.compile(r"[\w-]+", re.ASCII)
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True)
 class Reference:
-    """One of alias and version is set."""
+    """A model name with either an alias or a version."""
 
     name: str
     alias: str | None = None
@@ -24,10 +24,10 @@ class Reference:
 
 
 def parse_reference(text: str) -> Reference:
-    """Take a reference apart. `NAME/champion` is taken for `NAME@champion`, and so are the registry's other aliases.
+    """Parse a reference. `NAME/champion` means `NAME@champion`, and likewise for the other aliases of the registry.
 
     Raises:
-        UserError: it is none.
+        UserError: the text is not a reference.
     """
     bare = text.removeprefix("models:/")
     name, at, alias = bare.partition("@")
@@ -36,13 +36,13 @@ def parse_reference(text: str) -> Reference:
     name, slash, version = bare.rpartition("/")
     if slash and _NAME.fullmatch(name) and _VERSION.fullmatch(version):
         return Reference(name, version=int(version))
-    if slash and _NAME.fullmatch(name) and version in ALIASES:  # no other word: outputs/bundle is a folder
+    if slash and _NAME.fullmatch(name) and version in ALIASES:  # only these words: outputs/bundle is a folder
         return Reference(name, alias=version)
-    raise UserError(f"{text!r}: is no model reference; write NAME@ALIAS, for example celltype@champion, or NAME/7.")
+    raise UserError(f"{text!r}: is not a model reference; write NAME@ALIAS, for example celltype@champion, or NAME/7.")
 
 
 def is_reference(text: str) -> bool:
-    """Whether `parse_reference` takes it."""
+    """Whether the text is a reference."""
     try:
         parse_reference(text)
     except UserError:
@@ -51,10 +51,10 @@ def is_reference(text: str) -> bool:
 
 
 def require_model_name(name: str) -> None:
-    """Check the name of a model to be.
+    """Check the name of a model.
 
     Raises:
-        UserError: it has a character that a reference could not hold.
+        UserError: the name contains a character that is not allowed in references.
     """
     if not _NAME.fullmatch(name):
-        raise UserError(f"{name!r}: is no name for a model; use letters, digits, '_' and '-'.")
+        raise UserError(f"{name!r}: is not a model name; use letters, digits, '_' and '-'.")

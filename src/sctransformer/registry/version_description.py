@@ -1,4 +1,4 @@
-"""What a version says of the decision that made it champion: in its description, above the model card, and in tags."""
+"""The decision that made a version champion, written to its description, above the model card, and to its tags."""
 
 from mlflow import MlflowClient
 
@@ -13,18 +13,18 @@ _END = "\n\n---\n\n"
 
 
 def note_on_version(client: MlflowClient, decision: Decision) -> None:
-    """Write a decision on the version that it makes champion, in place of an earlier one.
+    """Write a decision to the version that it makes champion, replacing an earlier one.
 
-    A rollback asks one gate; what was passed over when the version was promoted still holds, and stays.
+    A rollback checks a single gate; overrides of the promotion before it still apply and stay visible.
     """
     name, version = decision.model, str(decision.to_version)
-    asked = _promotion_before(client, decision) if decision.verdict == "rolled back" else decision
+    checked = _promotion_before(client, decision) if decision.verdict == "rolled back" else decision
     found = client.get_model_version(name, version)
-    description = described(decision, asked, found.description or "")
+    description = described(decision, checked, found.description or "")
     if description != found.description:
         client.update_model_version(name, version, description)
     tags = {VERSION_TAGS.decision: _sentence(decision)}
-    overridden = ",".join(gate.gate for gate in asked.overridden)
+    overridden = ",".join(gate.gate for gate in checked.overridden)
     if overridden or VERSION_TAGS.overridden in found.tags:
         tags[VERSION_TAGS.overridden] = overridden
     for key, value in tags.items():
@@ -32,13 +32,13 @@ def note_on_version(client: MlflowClient, decision: Decision) -> None:
             client.set_model_version_tag(name, version, key, value)
 
 
-def described(decision: Decision, asked: Decision, card: str) -> str:
-    """The description of a version: the decision, the gates that were passed over or not asked, then the model card.
+def described(decision: Decision, checked: Decision, card: str) -> str:
+    """The description of a version: the decision, the gates that were overridden or disabled, then the model card.
 
     Args:
-        decision: the last about the version.
-        asked: the one for which the gates were asked.
-        card: the description of now; a decision above it is replaced.
+        decision: the last one about the version.
+        checked: the decision for which the gates were checked.
+        card: the current description; a decision above it is replaced.
     """
     _, marker, below = card.partition(_END)
     rest = below if marker and card.startswith(_HEADING) else card
@@ -46,17 +46,17 @@ def described(decision: Decision, asked: Decision, card: str) -> str:
     lines += [
         f"- **Gate `{gate.gate}` failed and was overridden**: {gate.reason} "
         f"(value {gate.value}, threshold {gate.threshold})"
-        for gate in asked.overridden
+        for gate in checked.overridden
     ]
-    if asked.switched_off:
-        gates = ", ".join(f"`{gate.gate}`" for gate in asked.switched_off)
-        policy = f"the policy `{asked.policy}`" if asked.policy else "the policy"
-        lines.append(f"- **Not asked, because {policy} switches them off**: {gates}")
+    if checked.switched_off:
+        gates = ", ".join(f"`{gate.gate}`" for gate in checked.switched_off)
+        policy = f"the policy `{checked.policy}`" if checked.policy else "the policy"
+        lines.append(f"- **Not checked, because {policy} disables them**: {gates}")
     return shortened("\n".join(lines) + _END + rest, LONGEST_DESCRIPTION)
 
 
 def _promotion_before(client: MlflowClient, decision: Decision) -> Decision:
-    """The last promotion of the version that a rollback goes back to; the rollback itself where there is none."""
+    """The last promotion of the version that a rollback goes back to; the rollback itself if there is none."""
     promotions = (
         one
         for one in ledger.standing(client, decision.model)

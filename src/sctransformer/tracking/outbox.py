@@ -1,4 +1,7 @@
-"""Figures on their way to MLflow: what cannot be sent now is kept in a file, and sent in order when it can be."""
+"""Calls to MLflow that survive an unreachable server: they are kept in a file, and sent in order later.
+
+A library for retries would not do: the calls must outlive this process.
+"""
 
 import json
 import shutil
@@ -8,12 +11,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from sctransformer.errors import UserError
 from sctransformer.layout import UNSENT
 from sctransformer.tracking import runs
 
 RETRY_SECONDS = 30.0
-"""After a failure so long nothing is tried, for a server that is down costs seconds each time."""
+"""Pause after a failure, because each call to an unreachable server takes seconds."""
 
 _not_before: dict[str, float] = {}
 
@@ -29,10 +34,10 @@ def log_metrics(run_id: str, metrics: Mapping[str, float]) -> None:
 
 
 def log_artifact(run_id: str, path: Path, folder: str | None = None) -> None:
-    """As `runs.log_artifact`; never fails because of the store. What cannot be sent now is copied.
+    """As `runs.log_artifact`; never fails because of the store. An artifact that cannot be sent now is copied.
 
     Raises:
-        UserError: there is no such file.
+        UserError: the file does not exist.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder, so it cannot be kept with run {run_id}.")
@@ -50,21 +55,26 @@ def finish_run(run_id: str, status: runs.Status) -> None:
 
 
 def unsent(run_id: str) -> int:
-    """How many calls for a run are kept."""
+    """Number of calls kept for a run."""
     file = _file(run_id)
     return len(file.read_text().splitlines()) if file.exists() else 0
 
 
 def send_kept(run_id: str) -> int:
-    """Send what is kept for a run, in order, as far as that can be done now.
+    """Send the calls kept for a run, in order, as far as possible now.
 
     Returns:
-        How many calls are still kept.
+        The number of calls that are still kept.
     """
     file = _file(run_id)
     if not file.exists():
         return 0
-    lines = file.read_text().splitlines()
+    with _locked():
+        return _send_file(run_id, file)
+
+
+def _send_file(run_id: str, file: Path) -> int:
+    lines = file.read_text().splitlines() if file.exists() else []
     for number, line in enumerate(lines):
         call = json.loads(line)
         try:
@@ -73,20 +83,20 @@ def send_kept(run_id: str) -> int:
             _rewrite(file, lines[number:])
             _not_before[run_id] = time.monotonic() + RETRY_SECONDS
             return len(lines) - number
-    file.unlink()
+    file.unlink(missing_ok=True)
     shutil.rmtree(_copies(run_id), ignore_errors=True)
     _not_before.pop(run_id, None)
     return 0
 
 
 def send_all() -> dict[str, int]:
-    """Send what is kept for all runs; how many calls are still kept, for those with any."""
+    """Send the calls kept for all runs; the number of calls that are still kept, for each run that has any."""
     left = {file.stem: send_kept(file.stem) for file in sorted(UNSENT.glob("*.jsonl"))}
     return {run_id: number for run_id, number in left.items() if number}
 
 
 def _deliver(run_id: str, call: str, **details: Any) -> None:
-    """Send a call now, after what is kept; else keep it."""
+    """Send a call now, after those that are kept; if that fails, keep it too."""
     waiting = time.monotonic() < _not_before.get(run_id, 0.0)
     if not waiting and send_kept(run_id) == 0:
         try:
@@ -95,15 +105,20 @@ def _deliver(run_id: str, call: str, **details: Any) -> None:
         except UserError as error:
             _not_before[run_id] = time.monotonic() + RETRY_SECONDS
             print(
-                f"Warning: {str(error).rstrip('.')}; figures of this run are kept in {_file(run_id)} and sent when the "
+                f"Warning: {str(error).rstrip('.')}; metrics of this run are kept in {_file(run_id)} and sent when the "
                 "store can be reached, or by `sctransformer runs`.",
                 file=sys.stderr,
             )
-    if call == "artifact":
-        details["path"] = str(_copied(run_id, Path(details["path"])))
-    UNSENT.mkdir(parents=True, exist_ok=True)
-    with _file(run_id).open("a") as stream:
+    with _locked(), _file(run_id).open("a") as stream:
+        if call == "artifact":
+            details["path"] = str(_copied(run_id, Path(details["path"])))
         stream.write(json.dumps({"call": call, **details}) + "\n")
+
+
+def _locked() -> FileLock:
+    """Keeps a training that appends calls apart from `sctransformer runs` that sends them."""
+    UNSENT.mkdir(parents=True, exist_ok=True)
+    return FileLock(UNSENT.with_suffix(".lock"))
 
 
 def _file(run_id: str) -> Path:
@@ -115,7 +130,7 @@ def _copies(run_id: str) -> Path:
 
 
 def _copied(run_id: str, path: Path) -> Path:
-    """A copy, for by the time it is sent the original may be gone or another run's."""
+    """A copy, because the original may be deleted or belong to another run by the time it is sent."""
     folder = _copies(run_id) / str(len(list(_copies(run_id).glob("*"))))
     folder.mkdir(parents=True)
     target = folder / path.name

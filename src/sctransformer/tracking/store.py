@@ -1,4 +1,4 @@
-"""The MLflow store: which one, reached quietly, with errors of one sentence. No run and no model is touched here."""
+"""The MLflow store: its URI, a client without log output, and errors in one sentence."""
 
 import functools
 import logging
@@ -18,23 +18,23 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 DATABASE = "mlflow.db"
-"""Of the default store, in the current folder."""
+"""File of the default store, in the current folder."""
 ARTIFACTS = "mlartifacts"
-"""Folder beside a SQLite database that holds its artifacts."""
+"""Folder for artifacts beside a SQLite database."""
 _SQLITE = "sqlite:///"
 _SQLITE_MAGIC = b"SQLite format 3\0"
 _RESTORE = "restore or rename it in MLflow"
 
 
 _WHY = re.compile(r"Connection refused|timed out|Name or service not known|error code \d+|too many \d+ error responses")
-"""What matters of a failed request."""
+"""The relevant part of the message of a failed request."""
 
 
 def tracking_uri() -> str:
     """MLFLOW_TRACKING_URI, else the SQLite database `mlflow.db` of the current folder.
 
-    The path of a SQLite database is made absolute: MLflow keeps open stores by URI, and a relative one would go on
-    meaning the folder in which it was first used.
+    The path of a SQLite database is made absolute: MLflow caches stores by URI, and a relative one would keep
+    referring to the folder in which it was first used.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{DATABASE}"
     if uri.startswith(_SQLITE) and ":memory:" not in uri:
@@ -51,10 +51,10 @@ def connect(must_exist: bool = False) -> MlflowClient:
     """A client of the store.
 
     Args:
-        must_exist: for readers: a SQLite database that is not there is an error, and is not created.
+        must_exist: for readers: a SQLite database that does not exist is an error and is not created.
 
     Raises:
-        UserError: there is no database to read, it cannot be made or is none, or the server does not answer.
+        UserError: the database does not exist, cannot be created or is not a database, or the server does not respond.
     """
     uri = tracking_uri()
     file = database_file(uri)
@@ -64,9 +64,9 @@ def connect(must_exist: bool = False) -> MlflowClient:
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
-    """The id of an experiment, which is created if need be.
+    """The ID of an experiment, which is created if it does not exist.
 
-    Beside a SQLite database artifacts go to `mlartifacts`, as an absolute path; a server chooses for itself.
+    With a SQLite database, artifacts go to `mlartifacts` beside it, as an absolute path; a server chooses itself.
 
     Raises:
         UserError: the experiment was deleted.
@@ -84,7 +84,7 @@ def experiment_id(client: MlflowClient, name: str) -> str:
 
 
 def one_sentence(function: Callable[P, T]) -> Callable[P, T]:
-    """Turn what MLflow, its database or a missing driver raises into a `UserError` of one line that names the store."""
+    """Turn errors of MLflow, its database or a missing driver into a `UserError` of one line that names the store."""
 
     @functools.wraps(function)
     def reporting(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -96,7 +96,7 @@ def one_sentence(function: Callable[P, T]) -> Callable[P, T]:
             uri = redact_credentials(tracking_uri())
             raise UserError(f"{uri}: this store needs the package {error.name!r}; install it here.") from error
         except Exception as error:
-            if not type(error).__module__.startswith("sqlalchemy."):  # importing it would slow down every other store
+            if not type(error).__module__.startswith("sqlalchemy."):  # its import is slow
                 raise
             raise UserError(_database_sentence(error)) from error
 
@@ -104,18 +104,18 @@ def one_sentence(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def redact_credentials(uri: str) -> str:
-    """A URI without the password that it may hold."""
+    """A URI without user name and password."""
     return re.sub(r"//[^/@\s]*@", "//***@", uri)
 
 
 def _require_usable(file: Path, must_exist: bool) -> None:
-    """Find out what is wrong with a database at once: MLflow would retry for minutes."""
+    """Detect an unusable database at once: MLflow would retry for minutes."""
     if not file.exists():
         if must_exist:
             raise UserError(f"no registry at {file}; run from the project's folder or set MLFLOW_TRACKING_URI.")
         if not os.access(file.parent, os.W_OK):
             raise UserError(
-                f"{file.parent}: cannot be written, so no registry can be made there; set MLFLOW_TRACKING_URI."
+                f"{file.parent}: cannot be written, so no registry can be created there; set MLFLOW_TRACKING_URI."
             )
         return
     try:
@@ -124,7 +124,7 @@ def _require_usable(file: Path, must_exist: bool) -> None:
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); set MLFLOW_TRACKING_URI.") from error
     if start not in (_SQLITE_MAGIC, b""):
-        raise UserError(f"{file}: is no SQLite database; move it away or set MLFLOW_TRACKING_URI.")
+        raise UserError(f"{file}: is not a SQLite database; move it away or set MLFLOW_TRACKING_URI.")
 
 
 @functools.lru_cache(maxsize=8)
@@ -134,7 +134,7 @@ def _client(uri: str) -> MlflowClient:
         logging.getLogger(name).setLevel(logging.WARNING)
     client = MlflowClient(uri)
     if uri.startswith(("http://", "https://")):
-        client.search_experiments(max_results=1)  # is the server there, and does it let us in?
+        client.search_experiments(max_results=1)  # checks that the server responds and grants access
     return client
 
 
@@ -147,26 +147,26 @@ def _sentence(error: MlflowException) -> str:
         code = re.search(r"(?:error code|too many) (\d+)", why)
         if code and code[1] in ("401", "403"):
             return (
-                f"{uri}: the MLflow server does not let you do that ({why}); set MLFLOW_TRACKING_USERNAME and "
-                "MLFLOW_TRACKING_PASSWORD, or ask for the permission."
+                f"{uri}: the MLflow server denies access ({why}); set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD, or ask for permission."
             )
         if code and code[1].startswith("5"):
             return (
-                f"{uri}: the MLflow server answers, but fails ({why}); its database or artifact store may be down: "
+                f"{uri}: the MLflow server responds with an error ({why}); its database or artifact store may be down: "
                 "look at its log and try again."
             )
         why = redact_credentials(why)
-        return f"{uri}: the MLflow server does not answer ({why}); start it or correct MLFLOW_TRACKING_URI."
+        return f"{uri}: the MLflow server does not respond ({why}); start it or correct MLFLOW_TRACKING_URI."
     if lines[0].startswith("The following failures occurred while downloading"):
         return f"{uri}: artifacts cannot be fetched; their store may be down: look at the server's log and try again."
     if "OperationalError" in lines[0]:
-        return f"{uri}: the database does not answer ({redact_credentials(lines[0])[:200]}); start it and try again."
+        return f"{uri}: the database does not respond ({redact_credentials(lines[0])[:200]}); start it and try again."
     return f"{uri}: {redact_credentials(lines[0])}"
 
 
 def _database_sentence(error: Exception) -> str:
     uri = redact_credentials(tracking_uri())
-    said = redact_credentials(str(getattr(error, "orig", None) or error)).splitlines()[0]
+    message = redact_credentials(str(getattr(error, "orig", None) or error)).splitlines()[0]
     if database_file(tracking_uri()) is not None:
-        return f"{uri}: the database cannot be used ({said}); it is cut short or damaged: restore it from a backup."
-    return f"{uri}: the database cannot be used ({said}); look at its log, or correct MLFLOW_TRACKING_URI."
+        return f"{uri}: the database cannot be used ({message}); it is incomplete or damaged: restore it from a backup."
+    return f"{uri}: the database cannot be used ({message}); look at its log, or correct MLFLOW_TRACKING_URI."

@@ -31,13 +31,13 @@ def test_references(text: str, expected: Reference) -> None:
 )  # fmt: skip
 def test_no_references(text: str) -> None:
     assert not is_reference(text)
-    with pytest.raises(UserError, match="is no model reference; write NAME@ALIAS"):
+    with pytest.raises(UserError, match="is not a model reference; write NAME@ALIAS"):
         parse_reference(text)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a b", "a@b", "a:b", "x'y", "é", "a\n", "cell.type"])
 def test_names_that_no_reference_could_hold(name: str) -> None:
-    with pytest.raises(UserError, match="is no name for a model"):
+    with pytest.raises(UserError, match="is not a model name"):
         require_model_name(name)
 
 

@@ -15,23 +15,23 @@ from sctransformer.tracking.store import one_sentence
     [
         (
             "API request to endpoint /api/2.0/x failed with error code 500 != 200. Response body: 'oh'",
-            r"answers, but fails \(error code 500\); its database or artifact store may be down",
+            r"responds with an error \(error code 500\); its database or artifact store may be down",
         ),
         (
             "API request to http://a/b failed with exception Max retries (Caused by too many 503 error responses)",
-            r"answers, but fails \(too many 503 error responses\); its database or artifact store may be down",
+            r"responds with an error \(too many 503 error responses\); its database or artifact store may be down",
         ),
         (
             "API request to endpoint /api/2.0/x failed with error code 401 != 200",
-            r"does not let you do that \(error code 401\); set MLFLOW_TRACKING_USERNAME",
+            r"denies access \(error code 401\); set MLFLOW_TRACKING_USERNAME",
         ),
         (
             "API request to http://a/b failed with exception Max retries: Connection refused",
-            r"does not answer \(Connection refused\); start it",
+            r"does not respond \(Connection refused\); start it",
         ),
         (
             '(psycopg2.OperationalError) connection to server at "a" failed\n\tIs the server running?',
-            "the database does not answer",
+            "the database does not respond",
         ),
         (
             "The following failures occurred while downloading one or more artifacts from x:\n##### File y",
