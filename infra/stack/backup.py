@@ -1,4 +1,4 @@
-"""Backup and restore of database and artifacts together, in one folder."""
+"""Backup and restore of databases and artifacts, together in one folder."""
 
 import os
 import subprocess
@@ -14,17 +14,17 @@ _LISTING = "objects.json"
 
 
 def back_up(stack: Stack, target: Path) -> int:
-    """Write databases, then objects: an artifact is there before a database names it, so none is missed.
+    """Write databases, then objects: an artifact is stored before a database refers to it, so none is missed.
 
     Args:
-        stack: which runs; it may be in use.
-        target: folder to write; must not exist.
+        stack: a running stack; it may be in use.
+        target: folder to write; it must not exist.
 
     Returns:
         The number of objects.
 
     Raises:
-        UserError: the folder exists, or a service does not answer.
+        UserError: the folder exists, or a service does not respond.
     """
     if target.exists():
         raise UserError(f"{target}: exists already; choose another folder for the backup.")
@@ -48,13 +48,13 @@ def back_up(stack: Stack, target: Path) -> int:
 
 
 def restore(stack: Stack, source: Path) -> int:
-    """Put a backup in the place of what is there now. The MLflow server must be stopped.
+    """Restore a backup over the current data. The MLflow server must be stopped.
 
     Returns:
         The number of objects.
 
     Raises:
-        UserError: this is no backup, or a file of it is damaged: then nothing was changed.
+        UserError: the folder is not a backup, or a file of it is damaged; nothing was changed.
     """
     listing = read_json(source / _LISTING)
     for key, entry in listing.items():
@@ -98,4 +98,4 @@ def _tool(stack: Stack, name: str, *arguments: str) -> None:
         command, env={**os.environ, **stack.environment()}, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise UserError(f"{name} failed: {(done.stderr.strip().splitlines() or ['it said nothing'])[-1]}.")
+        raise UserError(f"{name} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}.")

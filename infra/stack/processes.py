@@ -1,4 +1,4 @@
-"""Services as processes: started apart from this one, found again by their pid file, ended with their children."""
+"""Services as background processes: started, found again by their PID file, and stopped with their children."""
 
 import json
 import os
@@ -20,7 +20,7 @@ STOP_SECONDS = 20.0
 
 
 def program(name: str) -> str:
-    """The path of a program: beside this Python, on the PATH, or among PostgreSQL's own.
+    """Path of a program: beside this Python, on the PATH, or in the folder of PostgreSQL.
 
     Raises:
         UserError: it is not installed.
@@ -42,10 +42,10 @@ def program(name: str) -> str:
 def start(
     name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str], ready: Callable[[], bool]
 ) -> None:
-    """Start a service, unless it runs, and wait until it answers.
+    """Start a service unless it is running, and wait until it responds.
 
     Raises:
-        UserError: it ended, or did not answer in time; the sentence ends with the last line of its log.
+        UserError: it ended, or did not respond in time; the message contains the last line of its log.
     """
     if running(name, folder) is not None:
         return
@@ -66,8 +66,8 @@ def start(
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
             stop(name, folder)
-            lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-            raise UserError(f"{name} did not start: {lines[-1]} (all of it: {log}).")
+            lines = log.read_text(errors="replace").strip().splitlines() or ["no message"]
+            raise UserError(f"{name} did not start: {lines[-1]} (full log: {log}).")
         time.sleep(0.3)
 
 
@@ -81,7 +81,7 @@ def running(name: str, folder: Path) -> psutil.Process | None:
 
 
 def stop(name: str, folder: Path) -> bool:
-    """End a service and the processes it started; whether it ran."""
+    """Stop a service and the processes it started; whether it was running."""
     process = running(name, folder)
     if process is not None:
         family = [process, *process.children(recursive=True)]
@@ -94,8 +94,8 @@ def stop(name: str, folder: Path) -> bool:
     return process is not None
 
 
-def answers(url: str) -> bool:
-    """Whether something answers there, whatever it says of us."""
+def responds(url: str) -> bool:
+    """Whether a server responds at the URL, with any status below 500."""
     try:
         with urllib.request.urlopen(url, timeout=3):
             return True

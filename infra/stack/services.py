@@ -1,4 +1,4 @@
-"""The services of the stack: how each is set up, started, asked whether it is well, and stopped."""
+"""The services of the stack: setting up, starting, checking and stopping each."""
 
 import os
 import pwd
@@ -13,19 +13,19 @@ import psycopg2
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra.stack.processes import answers, program, running, start, stop
+from infra.stack.processes import program, responds, running, start, stop
 from infra.stack.settings import BUCKET, DATABASES, LOOPBACK, Stack
 from sctransformer.errors import UserError
 
 ORDER = ("postgres", "s3", "mlflow", "ray")
-"""Each needs the ones before it."""
+"""In order of start: each needs the ones before it."""
 
 
 def up(stack: Stack, services: Sequence[str] = ORDER) -> None:
-    """Start the services that do not run, in order, each when the one before it answers.
+    """Start the services that are not running, in order, each after the one before it responds.
 
     Raises:
-        UserError: a program is not installed, or a service does not start; what had started goes on.
+        UserError: a program is not installed, or a service does not start; services started before keep running.
     """
     starters = {"postgres": start_postgres, "s3": start_s3, "mlflow": start_mlflow, "ray": start_ray}
     for name in services:
@@ -33,7 +33,7 @@ def up(stack: Stack, services: Sequence[str] = ORDER) -> None:
 
 
 def down(stack: Stack) -> list[str]:
-    """Stop everything, the last started first; names of what ran."""
+    """Stop all services in reverse order; names of those that were running."""
     stopped = []
     for name in reversed(ORDER):
         stopper = {"postgres": stop_postgres, "ray": stop_ray}.get(name)
@@ -43,17 +43,17 @@ def down(stack: Stack) -> list[str]:
 
 
 def health(stack: Stack) -> dict[str, bool]:
-    """Whether each service answers now."""
+    """Whether each service responds now."""
     return {
-        "postgres": _postgres_answers(stack),
-        "s3": s3_answers(stack),
-        "mlflow": answers(f"{stack.url}/health"),
+        "postgres": _postgres_responds(stack),
+        "s3": s3_responds(stack),
+        "mlflow": responds(f"{stack.url}/health"),
         "ray": running("ray", stack.folder) is not None,
     }
 
 
 def start_postgres(stack: Stack) -> None:
-    """PostgreSQL on loopback, passwords asked of everybody; the databases of the server and of its users."""
+    """PostgreSQL on loopback, with password authentication; databases for the MLflow server and its users."""
     folder = stack.folder / "postgres"
     if not (folder / "PG_VERSION").exists():
         _own_by_postgres(folder)
@@ -67,7 +67,7 @@ def start_postgres(stack: Stack) -> None:
             )
         finally:
             password.unlink()
-    if not _postgres_answers(stack):
+    if not _postgres_responds(stack):
         options = f"-c listen_addresses={LOOPBACK} -p {stack.ports.postgres} -c unix_socket_directories={folder}"
         log = str(folder / "server.log")
         _as_postgres([program("pg_ctl"), "-D", str(folder), "-l", log, "-w", "-o", options, "start"])
@@ -76,7 +76,7 @@ def start_postgres(stack: Stack) -> None:
 
 
 def stop_postgres(stack: Stack) -> bool:
-    """Stop PostgreSQL; its data stays."""
+    """Stop PostgreSQL; its data are kept."""
     folder = stack.folder / "postgres"
     if not (folder / "postmaster.pid").exists():
         return False
@@ -85,7 +85,7 @@ def stop_postgres(stack: Stack) -> bool:
 
 
 def start_s3(stack: Stack) -> None:
-    """JuiceFS's gateway, an S3 API over files of this machine; one bucket."""
+    """JuiceFS gateway: an S3 API over local files, with one bucket."""
     folder = stack.folder / "s3"
     meta = f"sqlite3://{folder / 'meta.db'}"
     environment = stack.environment()
@@ -96,25 +96,25 @@ def start_s3(stack: Stack) -> None:
         _run([program("juicefs"), "format", "--storage", "file", "--bucket", f"{objects}/", meta, BUCKET], environment)
     command = [program("juicefs"), "gateway", "--no-usage-report", "--no-banner", "--log", str(folder / "gateway.log")]
     command += ["--cache-dir", str(folder / "cache"), meta, f"{LOOPBACK}:{stack.ports.s3}"]
-    start("s3", command, stack.folder, environment, lambda: s3_answers(stack))
+    start("s3", command, stack.folder, environment, lambda: s3_responds(stack))
 
 
 def start_mlflow(stack: Stack) -> None:
-    """The MLflow server: users have to say who they are, and artifacts go through it to the store."""
+    """The MLflow server: users log in, and artifacts go through the server to the store."""
     ini = stack.folder / "basic_auth.ini"
     ini.write_text(
         "[mlflow]\n"
-        "# Everybody in the team may register, promote and roll back; give less with MLflow's permission API.\n"
+        "# Everybody in the team may register, promote and roll back; restrict this with MLflow's permission API.\n"
         f"default_permission = MANAGE\ndatabase_uri = {stack.database_uri('mlflow_auth')}\n"
-        "# A password is hashed once in a minute, not for every request; a new one takes as long to be the only one.\n"
+        "# Passwords are cached for a minute instead of being hashed on every request; an old one works that long.\n"
         "auth_cache_ttl_seconds = 60\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
     command = [program("mlflow"), "server", "--app-name", "basic-auth", "--host", LOOPBACK, "--workers", "2"]
     command += ["--port", str(stack.ports.mlflow), "--artifacts-destination", f"s3://{BUCKET}/artifacts"]
-    # jobs are for judging language models: six more processes, which nobody needs here
+    # jobs evaluate language models: six more processes that are not needed here
     environment = stack.environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    start("mlflow", command, stack.folder, environment, lambda: answers(f"{stack.url}/health"))
+    start("mlflow", command, stack.folder, environment, lambda: responds(f"{stack.url}/health"))
 
 
 def start_ray(stack: Stack) -> None:
@@ -123,16 +123,16 @@ def start_ray(stack: Stack) -> None:
     command += ["--port", str(stack.ports.ray), "--dashboard-host", LOOPBACK]
     command += ["--dashboard-port", str(stack.ports.ray_dashboard), "--include-dashboard", "true"]
     url = f"http://{LOOPBACK}:{stack.ports.ray_dashboard}/api/version"
-    start("ray", command, stack.folder, stack.environment(), lambda: answers(url))
+    start("ray", command, stack.folder, stack.environment(), lambda: responds(url))
 
 
 def stop_ray(stack: Stack) -> bool:
-    """Stop the head of this stack; other clusters of this machine are left alone."""
+    """Stop the Ray head of this stack; other clusters on this machine keep running."""
     return stop("ray", stack.folder)
 
 
 def s3_client(stack: Stack) -> Any:
-    """A client of the store; boto3 makes its class at run time."""
+    """A client of the store; boto3 creates its class at run time."""
     environment = stack.environment()
     return boto3.client(
         "s3",
@@ -144,8 +144,8 @@ def s3_client(stack: Stack) -> Any:
     )
 
 
-def s3_answers(stack: Stack) -> bool:
-    """Whether the bucket is there."""
+def s3_responds(stack: Stack) -> bool:
+    """Whether the bucket exists."""
     try:
         s3_client(stack).head_bucket(Bucket=BUCKET)
     except (BotoCoreError, ClientError):
@@ -165,7 +165,7 @@ def connect_database(stack: Stack, database: str) -> "psycopg2.extensions.connec
     )
 
 
-def _postgres_answers(stack: Stack) -> bool:
+def _postgres_responds(stack: Stack) -> bool:
     try:
         connect_database(stack, "postgres").close()
     except psycopg2.OperationalError:
@@ -192,7 +192,7 @@ def _own_by_postgres(folder: Path) -> None:
 
 
 def _hand_over(path: Path) -> None:
-    """PostgreSQL refuses to run as root: then files are those of the user `postgres`."""
+    """Give a path to the user `postgres` if this is root, as whom PostgreSQL refuses to run."""
     if os.geteuid() == 0:
         user = _postgres_user()
         os.chown(path, user.pw_uid, user.pw_gid)
@@ -211,8 +211,8 @@ def _as_postgres(command: Sequence[str]) -> None:
 
 
 def _run(command: Sequence[str], environment: dict[str, str], user: pwd.struct_passwd | None = None) -> None:
-    begun = time.monotonic()
-    done = subprocess.run(  # pg_ctl leaves a server behind that would hold a pipe open
+    started = time.monotonic()
+    done = subprocess.run(  # pg_ctl starts a server that would keep a pipe open
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -226,5 +226,5 @@ def _run(command: Sequence[str], environment: dict[str, str], user: pwd.struct_p
     )
     if done.returncode:
         lines = (done.stderr or b"").decode(errors="replace").strip().splitlines()
-        said = lines[-1] if lines else f"it ended with {done.returncode} after {time.monotonic() - begun:.0f} s"
-        raise UserError(f"{Path(command[0]).name} failed: {said}.")
+        message = lines[-1] if lines else f"exit code {done.returncode} after {time.monotonic() - started:.0f} s"
+        raise UserError(f"{Path(command[0]).name} failed: {message}.")

@@ -1,4 +1,4 @@
-"""Where the stack keeps its data, its ports, and its secrets: from the environment, or made once and kept private."""
+"""Folder, ports and secrets of the stack: from the environment, or generated once and kept private."""
 
 import os
 import secrets
@@ -18,12 +18,12 @@ SECRETS = (
     "STACK_ADMIN_PASSWORD",
     "STACK_FLASK_SECRET_KEY",
 )
-"""Taken from the environment; those that are not set there are made once, into `secrets.env` of the data folder."""
+"""Environment variables; those that are not set are generated once, in `secrets.env` of the data folder."""
 
 
 @dataclass(frozen=True)
 class Ports:
-    """One for each service, on loopback."""
+    """Port of each service, on loopback."""
 
     postgres: int = 15432
     s3: int = 19000
@@ -33,7 +33,7 @@ class Ports:
 
     @classmethod
     def free(cls) -> "Ports":
-        """Ports that nothing listens on now."""
+        """Ports that are free now."""
         sockets = [socket.socket() for _ in range(5)]
         try:
             for one in sockets:
@@ -45,18 +45,18 @@ class Ports:
 
     @classmethod
     def from_environment(cls) -> "Ports":
-        """The defaults, each of which STACK_<NAME>_PORT replaces."""
+        """The default ports, each overridden by STACK_<NAME>_PORT."""
         default = cls()
         given = {name: os.environ.get(f"STACK_{name.upper()}_PORT") for name in cls.__dataclass_fields__}
         try:
             return cls(**{name: int(text) if text else getattr(default, name) for name, text in given.items()})
         except ValueError as error:
-            raise UserError(f"a port of the stack is no number ({error}); correct STACK_..._PORT.") from error
+            raise UserError(f"a port of the stack is not a number ({error}); correct STACK_..._PORT.") from error
 
 
 @dataclass(frozen=True)
 class Stack:
-    """One stack: everything that it writes lies in its folder."""
+    """One stack; it writes only to its folder."""
 
     folder: Path
     ports: Ports
@@ -64,20 +64,20 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """Of the MLflow server."""
+        """URL of the MLflow server."""
         return f"http://{LOOPBACK}:{self.ports.mlflow}"
 
     @property
     def s3_url(self) -> str:
-        """Of the S3 API."""
+        """URL of the S3 API."""
         return f"http://{LOOPBACK}:{self.ports.s3}"
 
     def database_uri(self, database: str) -> str:
-        """For SQLAlchemy; the password is in PGPASSWORD, where neither a process list nor a file shows it."""
+        """URI for SQLAlchemy. The password is in PGPASSWORD, so that no process list and no file shows it."""
         return f"postgresql+psycopg2://mlflow@{LOOPBACK}:{self.ports.postgres}/{database}"
 
     def environment(self) -> dict[str, str]:
-        """What services and clients of PostgreSQL and S3 need, on top of the environment of this process."""
+        """Environment variables for services and clients of PostgreSQL and S3, on top of those of this process."""
         return {
             "PGPASSWORD": self.secrets["STACK_POSTGRES_PASSWORD"],
             "AWS_ACCESS_KEY_ID": self.secrets["STACK_S3_ACCESS_KEY"],
@@ -96,7 +96,7 @@ class Stack:
         }
 
     def client_environment(self) -> dict[str, str]:
-        """What a person sets to work with the stack."""
+        """Environment variables for users of the stack."""
         return {
             "MLFLOW_TRACKING_URI": self.url,
             "MLFLOW_TRACKING_USERNAME": "admin",
@@ -105,7 +105,7 @@ class Stack:
 
 
 def open_stack(folder: Path, ports: Ports | None = None) -> Stack:
-    """The stack of a folder, which is made if need be, for its owner alone.
+    """The stack in a folder, which is created if it does not exist, with secrets readable by the owner only.
 
     Raises:
         UserError: the folder cannot be written.

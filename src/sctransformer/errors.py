@@ -1,4 +1,4 @@
-"""The one error a user is meant to read, and how a process reports it."""
+"""Errors for users, and how a process reports them."""
 
 import os
 import sys
@@ -9,30 +9,30 @@ DEBUG_VARIABLE = "SCTRANSFORMER_DEBUG"
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 SOME_FAILED = 3
-"""Exit code: some files were labelled, and some could not be."""
+"""Exit code: some files were labelled, and some failed."""
 LONGEST_QUOTED = 200
-"""Characters of another library's words that stand in a sentence."""
+"""Maximum length of a quoted message of another library."""
 P = ParamSpec("P")
 
 
 class UserError(Exception):
-    """Something the user can put right.
+    """An error that the user can fix.
 
     The message is one sentence: which file, which field, what was found, what was expected, what to do.
-    It is printed without a traceback, unless debugging was asked for, and the process exits with `exit_code`.
+    It is printed without a traceback, unless in debug mode, and the process exits with `exit_code`.
     """
 
     exit_code = 1
 
 
 class OutputError(UserError):
-    """An output cannot be written, as on a full disk; what was done is kept. 73 is EX_CANTCREAT of sysexits.h."""
+    """An output cannot be written, as on a full disk; finished work is kept. 73 is EX_CANTCREAT of sysexits.h."""
 
     exit_code = 73
 
 
 class BusyError(UserError):
-    """Another process is doing this work now; try again later. 75 is EX_TEMPFAIL of sysexits.h."""
+    """Another process is doing this work; try again later. 75 is EX_TEMPFAIL of sysexits.h."""
 
     exit_code = 75
 
@@ -54,24 +54,24 @@ def exit_code_of(errors: Sequence[UserError], attempted: int) -> int:
 
 
 def one_line(error: Exception) -> str:
-    """What an error of another library says, on one line and not endless; its kind where it says nothing."""
+    """The message of an error of another library, shortened to one line; its class name if the message is empty."""
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return text if len(text) <= LONGEST_QUOTED else f"{text[:LONGEST_QUOTED]}..."
 
 
 def debugging() -> bool:
-    """Whether tracebacks were asked for (`--debug`, or SCTRANSFORMER_DEBUG=1)."""
+    """Whether tracebacks are shown (`--debug`, or SCTRANSFORMER_DEBUG=1)."""
     return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
 
 
 def fail(error: UserError) -> NoReturn:
-    """Print the sentence on standard error and leave with the error's exit code."""
+    """Print the message on standard error and exit with the exit code of the error."""
     print(f"Error: {error}", file=sys.stderr)
     sys.exit(error.exit_code)
 
 
 def run_reporting(main: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-    """Call `main`; a `UserError` becomes its sentence and its exit code, Ctrl-C its code."""
+    """Call `main`; report a `UserError` by its message and exit code, and Ctrl-C by its exit code."""
     try:
         main(*args, **kwargs)
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: atomic writes, digests, checked reads of JSON."""
+"""Atomic writes, digests, and reading JSON with clear errors."""
 
 import hashlib
 import json
@@ -14,10 +14,10 @@ from sctransformer.errors import OutputError, UserError
 
 @contextmanager
 def atomic_write(target: Path) -> Iterator[Path]:
-    """Give a temporary path beside `target`; rename it to `target` when the block ends well.
+    """Provide a temporary path beside `target`; rename it to `target` when the block succeeds.
 
-    Works for a file and for a folder (the block creates whichever it wants). On any error the temporary
-    path is removed and `target` stays as it was.
+    Works for files and folders, whichever the block creates. On an error the temporary path is removed and `target` is
+    unchanged.
 
     Raises:
         UserError: the folder of `target` cannot be written.
@@ -38,7 +38,7 @@ def atomic_write(target: Path) -> Iterator[Path]:
 
 
 def write_json(target: Path, content: Any) -> None:
-    """Write `content` as indented JSON with sorted keys, whole or not at all."""
+    """Write `content` as indented JSON with sorted keys, atomically."""
     with atomic_write(target) as temporary:
         temporary.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
@@ -47,7 +47,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        UserError: the file is absent or is not JSON.
+        UserError: the file does not exist or is not JSON.
     """
     try:
         return json.loads(path.read_text())
@@ -69,10 +69,10 @@ def sha256_json(content: Any) -> str:
 
 
 def inside(folder: Path, path: PurePath) -> Path:
-    """A path under a folder, links followed.
+    """A path in a folder, which must stay in it when links are followed.
 
     Raises:
-        UserError: it leads out of the folder; an OutputError if it cannot be found out.
+        UserError: the path leads out of the folder; an OutputError if it cannot be resolved.
     """
     whole = folder / path
     try:

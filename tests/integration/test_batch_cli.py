@@ -191,7 +191,7 @@ def test_labels_come_first_when_mlflow_is_gone(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     outcome = call("batch", "run", "nightly")
     assert outcome.code == 5, outcome.err
-    assert "MLflow could not be told" in outcome.err
+    assert "MLflow could not be reached" in outcome.err
     assert (project / "annotated" / "a_annotated.h5ad").exists()
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
@@ -226,7 +226,7 @@ def test_labels_come_first_when_the_server_is_killed_in_mid_job(
             outcome = call("batch", "run", "nightly")
         assert (outcome.code, "files 2 labelled" in outcome.out) == (5, True), outcome
         assert "figures of this run are kept in outputs/unsent" in outcome.err
-        assert "MLflow could not be told" in outcome.err
+        assert "MLflow could not be reached" in outcome.err
         for name in "ab":
             assert "predicted_labels" in anndata.read_h5ad(project / "annotated" / f"{name}_annotated.h5ad").obs
         run_id = History(load_job(job_file)).runs()[-1].mlflow_run
@@ -312,7 +312,10 @@ def test_two_runs_at_once_and_a_run_that_was_killed(
     history = History(load_job(job_file))
     with history.locked():
         outcome = call("batch", "run", "nightly")
-    assert (outcome.code, outcome.err) == (75, "Error: job nightly: another run of it is at work; nothing was done.\n")
+    assert (outcome.code, outcome.err) == (
+        75,
+        "Error: job nightly: another run of it is in progress; nothing was done.\n",
+    )
     assert call("batch", "run", "nightly").code == 0
     record = history.runs()[-1]
     record.exit_code = None

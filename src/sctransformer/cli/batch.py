@@ -40,7 +40,7 @@ def run(
       2    wrong command line
       3 *  some files labelled and some not
       4    new batches raise the drift alarm (only with drift.fail)
-      5 *  all labelled, MLflow could not be told yet
+      5 *  all labelled, MLflow could not be reached yet
      70    a defect of this program
      73 *  the output cannot be written
      75 *  another process is at this job, or at a file of it
@@ -57,7 +57,7 @@ def run(
     from sctransformer.annotation.scorer import LocalScorer, Scorer
     from sctransformer.cli.annotate import of_file
     from sctransformer.jobs.find import find_job
-    from sctransformer.jobs.runner import FIGURES_KEPT, run_job
+    from sctransformer.jobs.runner import METRICS_KEPT, run_job
     from sctransformer.jobs.spec import load_job
     from sctransformer.progress import cells_bar
     from sctransformer.registry.loading import load_model
@@ -80,8 +80,8 @@ def run(
         if "error" in file:
             typer.echo(f"{'Error' if file['status'] == 'failed' else 'Note'}: {file['error']}", err=True)
     typer.echo(_summary(record))
-    if record.mlflow_run is None or record.exit_code == FIGURES_KEPT:
-        typer.echo("MLflow could not be told; the next run, or `sctransformer runs`, sends the figures.", err=True)
+    if record.mlflow_run is None or record.exit_code == METRICS_KEPT:
+        typer.echo("MLflow could not be reached; the next run, or `sctransformer runs`, sends the metrics.", err=True)
     if record.exit_code:
         raise typer.Exit(record.exit_code)
 

@@ -1,4 +1,4 @@
-"""`sctransformer doctor`: whether everything is in order, and what to do where it is not."""
+"""`sctransformer doctor`: find problems of programs and registry, and say how to fix them."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    name: Annotated[str | None, typer.Argument(help="Name of a registered model; all of them if left out.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of a registered model; default: all.")] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Finish or undo decisions whose command died, and remove its lock.")
+        bool, typer.Option("--repair", help="Finish or undo decisions of interrupted commands, and remove their locks.")
     ] = False,
 ) -> None:
-    """Look at programs, store, ledger, aliases and bundles; say what is not in order. Ends with 1 if anything is not.
+    """Check programs, store, ledger, aliases and bundles. The exit code is 1 if there is a problem.
 
     Without --repair nothing is changed.
     """
@@ -37,7 +37,7 @@ def _registry(name: str | None, repair: bool) -> "list[Finding]":
 
     try:
         return examine_registry(name, repair)
-    except UserError as error:  # what was found of the programs is told all the same
+    except UserError as error:  # the findings about programs are shown all the same
         return [Finding("registry", "problem", str(error))]
 
 

@@ -1,4 +1,4 @@
-"""`sctransformer lineage`: where a model, or the labels in a file, come from."""
+"""`sctransformer lineage`: the origin of a model, or of the labels in a file."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,9 +18,9 @@ def lineage(
             help="An annotated h5ad, zarr or Parquet file, the folder of a bundle, or celltype@champion.",
         ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
 ) -> None:
-    """Show commit, data, network, parameters, packages and decisions behind a model or behind a file's labels."""
+    """Show commit, data, network, parameters, packages and decisions of a model, or of the model of a labelled file."""
     content = _lineage_of(source)
     if as_json:
         print(json.dumps(content, indent=2, sort_keys=True, default=str))

@@ -1,4 +1,4 @@
-"""The program `sctransformer`: which verbs there are, and how every one of them fails."""
+"""The program `sctransformer`: its commands, and how they report errors."""
 
 import functools
 import importlib
@@ -15,10 +15,10 @@ from sctransformer.cli.stopping import stoppable
 from sctransformer.errors import DEBUG_VARIABLE, INTERRUPTED, UserError, debugging
 
 UNEXPECTED = 70
-"""Exit codes; 1 is what the user can put right, 2 a wrong command line, 75 work that another process is doing."""
+"""Exit code of a bug; 1 is an error that the user can fix, 2 a wrong command line, 75 a conflict with a process."""
 
 VERBS = (
-    # words, module, function: these modules are imported for any command, so they import nothing heavy themselves
+    # command, module, function: these modules are imported for every command, so they import nothing slow at the top
     ("data check", "sctransformer.cli.data", "check"),
     ("data simulate", "sctransformer.cli.simulate", "simulate"),
     ("data add", "sctransformer.cli.catalogue", "add"),
@@ -48,9 +48,9 @@ VERBS = (
     ("lineage", "sctransformer.cli.lineage", "lineage"),
 )
 GROUPS = {
-    "batch": "Scheduled annotation: run a job, see what it did, hand it to a scheduler.",
-    "drift": "Batches of a job beside the cells that its model was trained on.",
-    "data": "Datasets: check cells, add them to the catalogue, look at them.",
+    "batch": "Scheduled annotation: run a job, show its history, write files for a scheduler.",
+    "drift": "Batches of a job compared with the training cells of its model.",
+    "data": "Datasets: check cells, add them to the catalogue, show them.",
     "prior": "Build prior networks, and see what they are worth on your genes.",
 }
 
@@ -64,14 +64,14 @@ app = typer.Typer(
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of the program; leaves with the exit code of the verb.
+    """Entry point of the program; exits with the exit code of the command.
 
     Args:
-        arguments: without the program's name; None takes those of the process.
+        arguments: without the name of the program; None for those of the process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = words[: words.index("--")] if "--" in words else words
-    if "--debug" in options:  # taken wherever it stands: nobody remembers that it belongs before the verb
+    if "--debug" in options:  # accepted anywhere, not only before the command
         os.environ[DEBUG_VARIABLE] = "1"
         words.remove("--debug")
     with stoppable():
@@ -86,7 +86,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (also after the verb).")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (accepted after the command, too).")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
@@ -96,7 +96,7 @@ def _options(
 
 
 def reporting(verb: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a verb so that it fails with one sentence on standard error and a code; with debugging, with a traceback."""
+    """Let a command fail with one sentence on standard error and an exit code; with --debug, with a traceback."""
 
     @functools.wraps(verb)
     def wrapped(*args: Any, **kwargs: Any) -> None:
@@ -124,7 +124,7 @@ def _leave(sentence: str, code: int, cause: Exception) -> None:
 
 
 def _help(verb: Callable[..., None]) -> str:
-    r"""A verb's docstring for any width: paragraphs flow, except those under `\b`, which typer would print as it is."""
+    r"""A docstring as help text: paragraphs flow, except those after `\b`, which typer prints unchanged."""
     paragraphs = (inspect.getdoc(verb) or "").replace(r"\b", "\b").split("\n\n")
     return "\n\n".join(
         text.removeprefix("\b\n") if text.startswith("\b") else text.replace("\n", " ") for text in paragraphs

@@ -1,4 +1,4 @@
-"""`sctransformer runs`: what was trained, how well, and what differs."""
+"""`sctransformer runs`: list and compare training runs."""
 
 import json
 import sys
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from sctransformer.tracking.queries import FoundRun
 
 PIPED_WIDTH = 240
-"""Of tables that another program reads: a run is one line."""
+"""Width of tables for other programs: one line per run."""
 METRICS = ("best_val_macro_f1", "test_macro_f1")
-"""Shown unless others are asked for."""
+"""Metrics shown by default."""
 
 
 def runs(
     wanted: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="Ids, beginnings of ids, or names; two or more are compared."),
+        typer.Argument(metavar="[RUN]...", help="IDs, starts of IDs, or names; two or more are compared."),
     ] = None,
     metric: Annotated[
         list[str] | None, typer.Option("--metric", "-m", help="Show this metric, and sort by the first; repeatable.")
@@ -30,13 +30,13 @@ def runs(
     experiment: Annotated[
         str, typer.Option("--experiment", "-e", help="The MLflow experiment: training, tuning or study.")
     ] = "training",
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Most runs in the list.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a run, with everything.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Largest number of runs in the list.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per run, with everything.")] = False,
 ) -> None:
     """List training runs, or compare some: metrics, parameters that differ, cells, network.
 
-    Runs whose process is no more are closed as killed, and figures that could not be sent to MLflow are sent. `runs`
-    lists, `runs 1f3a` shows one run, `runs 1f3a 77c0` compares, `runs -m val_loss` sorts by a metric.
+    Runs whose process has ended are marked as killed, and metrics that could not be sent to MLflow are sent. `runs`
+    lists runs, `runs 1f3a` shows one run, `runs 1f3a 77c0` compares, `runs -m val_loss` sorts by a metric.
     """
     from rich.console import Console
 
@@ -44,10 +44,10 @@ def runs(
 
     for run_id, number in outbox.send_all().items():
         typer.echo(f"Warning: {number} calls of run {run_id[:8]} could not be sent yet.", err=True)
-    there = queries.list_runs(experiment)
-    chosen = [queries.find_run(name, there) for name in wanted] if wanted else there
+    existing = queries.list_runs(experiment)
+    chosen = [queries.find_run(name, existing) for name in wanted] if wanted else existing
     metrics = list(metric or METRICS)
-    if metric and not wanted:  # those without the metric last, the largest first
+    if metric and not wanted:  # largest first, runs without the metric last
         chosen = sorted(chosen, key=lambda run: -run.metrics.get(metrics[0], float("-inf")))
     if not wanted:
         chosen = chosen[:limit]
@@ -71,14 +71,14 @@ def _list(console: "Console", found: Sequence["FoundRun"], metrics: Sequence[str
     for column in ("run", "name", "status", "started", "time", *metrics, "cells", "network", "mode"):
         table.add_column(column, justify="right" if column in metrics or column == "time" else "left")
     for run in found:
-        figures = [_figure(run.metrics.get(name)) for name in metrics]
+        values = [_number(run.metrics.get(name)) for name in metrics]
         table.add_row(
             run.run_id[:8],
             run.name,
             run.status.lower(),
             datetime.fromtimestamp(run.started / 1000).strftime("%Y-%m-%d %H:%M"),
             _duration(run.seconds),
-            *figures,
+            *values,
             run.inputs.get("training", ""),
             run.inputs.get("prior", ""),
             run.params.get("model.mode", ""),
@@ -104,7 +104,7 @@ def _compare(console: "Console", chosen: Sequence["FoundRun"], metrics: Sequence
     table.add_section()
     names = metrics or sorted({name for run in chosen for name in run.metrics if not name.startswith("system/")})
     for name in names:
-        table.add_row(name, *(_figure(run.metrics.get(name)) for run in chosen))
+        table.add_row(name, *(_number(run.metrics.get(name)) for run in chosen))
     table.add_section()
     params = (
         differing_params(chosen) if len(chosen) > 1 else {name: [value] for name, value in chosen[0].params.items()}
@@ -116,7 +116,7 @@ def _compare(console: "Console", chosen: Sequence["FoundRun"], metrics: Sequence
         console.print("No parameter differs.")
 
 
-def _figure(value: float | None) -> str:
+def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 

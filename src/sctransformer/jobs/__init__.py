@@ -1,1 +1,1 @@
-"""Scheduled annotation: a typed job file, one run of it, what schedulers need, and what the runs left behind."""
+"""Scheduled annotation: typed job files, their runs, files for schedulers, and the history of runs."""

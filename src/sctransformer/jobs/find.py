@@ -1,4 +1,4 @@
-"""Finding a job file: by its path, or by its name in pipelines/jobs."""
+"""Finding a job file by its path, or by its name in pipelines/jobs."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ def find_job(name: str) -> Path:
     """The file of a job.
 
     Args:
-        name: a path, or the name of a file in pipelines/jobs without its ending.
+        name: a path, or the name of a file in pipelines/jobs without its suffix.
 
     Raises:
-        UserError: there is none; the sentence names those that there are.
+        UserError: the job does not exist; the message lists those that do.
     """
     path = Path(name)
     if path.suffix in SUFFIXES or path.is_file():
@@ -25,5 +25,5 @@ def find_job(name: str) -> Path:
     for suffix in SUFFIXES:
         if (JOBS / f"{name}{suffix}").is_file():
             return JOBS / f"{name}{suffix}"
-    there = sorted(file.stem for file in JOBS.glob("*.y*ml")) if JOBS.is_dir() else []
-    raise UserError(f"{name}: no such job (in {JOBS}: {', '.join(there) or 'none'}).")
+    existing = sorted(file.stem for file in JOBS.glob("*.y*ml")) if JOBS.is_dir() else []
+    raise UserError(f"{name}: no such job (in {JOBS}: {', '.join(existing) or 'none'}).")

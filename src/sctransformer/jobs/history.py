@@ -1,4 +1,4 @@
-"""What the runs of a job left behind, in its output folder: one JSON file a run, and one line a labelled batch."""
+"""History of a job in its output folder: one JSON file per run, and one line per labelled batch."""
 
 import json
 import os
@@ -22,36 +22,36 @@ class RunRecord:
     started: str
     """UTC, ISO 8601."""
     model: str
-    """As the job file says."""
+    """Reference in the job file."""
     version: str = ""
-    """What it stood for; empty where that could not be found out."""
+    """Version that the reference named; empty if it could not be resolved."""
     identity: str = ""
-    """Of the bundle."""
+    """Identity of the bundle."""
     ended: str = ""
     seconds: float = 0.0
     exit_code: int | None = None
-    """None: the run was killed before its end."""
+    """None if the run was killed."""
     files: list[dict[str, Any]] = field(default_factory=list)
     """source, status (labelled, unchanged, waiting, failed), and output, cells, rejected, drift or error. A file waits
-    while another process is at it; the next run takes it."""
+    while another process uses it; the next run labels it."""
     error: str = ""
-    """Why the run ended before its end; empty where it did not."""
+    """Why the run was aborted; empty if it was not."""
     metrics: dict[str, float] = field(default_factory=dict)
     """As in MLflow."""
     new_batches: int = 0
-    """Batches that were judged for the first time."""
+    """Number of batches checked for drift for the first time."""
     alarm: bool = False
-    """Whether the drift rule makes an alarm of all batches up to now."""
+    """Whether the batches up to now raise the drift alarm."""
     mlflow_run: str | None = None
-    """None: MLflow could not be reached; the next run sends it."""
+    """None if MLflow could not be reached; the next run sends the record."""
 
     def count(self, status: str) -> int:
-        """Files with a status."""
+        """Number of files with a status."""
         return sum(file["status"] == status for file in self.files)
 
 
 class History:
-    """Of one job. Use `locked` around whatever writes."""
+    """History of one job. Use `locked` around everything that writes."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -66,7 +66,7 @@ class History:
         """Be the only run of this job.
 
         Raises:
-            BusyError: another run is at work.
+            BusyError: another run of the job is running.
             OutputError: the output folder cannot be written.
         """
         try:
@@ -75,18 +75,18 @@ class History:
         except BusyError as error:
             if str(self._journal.target) not in str(error):
                 raise
-            raise BusyError(f"job {self.job.name}: another run of it is at work; nothing was done.") from error
+            raise BusyError(f"job {self.job.name}: another run of it is running; nothing was done.") from error
 
     def write_run(self, record: RunRecord) -> None:
-        """Keep a run, or what became of it since."""
+        """Write the record of a run, or update it."""
         write_json(self._runs / f"{record.started.replace(':', '')}.json", asdict(record))
 
     def runs(self) -> list[RunRecord]:
-        """All runs, the oldest first."""
+        """All runs, oldest first."""
         return [RunRecord(**read_json(path)) for path in sorted(self._runs.glob("*.json"))]
 
     def add_batch(self, batch: dict[str, Any]) -> bool:
-        """Keep a labelled batch; it is on the disk when this returns. False if it was there already."""
+        """Add a labelled batch; it is on disk when this returns. False if it was there already."""
         if self._known is None:
             self._known = {(one["source"], one["output_id"]) for one in self.batches()}
         if (batch["source"], batch["output_id"]) in self._known:
@@ -100,7 +100,7 @@ class History:
         return True
 
     def batches(self) -> list[dict[str, Any]]:
-        """All labelled batches, the oldest first; a line that a kill cut off is passed over."""
+        """All labelled batches, oldest first; a line truncated by a kill is skipped."""
         found = []
         for line in self._batches.read_text().splitlines() if self._batches.exists() else []:
             try:

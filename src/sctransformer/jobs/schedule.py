@@ -1,4 +1,8 @@
-"""When a job runs: five fields as in crontab, checked, and said again in ways that every scheduler reads alike."""
+"""Schedules in crontab syntax, checked, and translated to forms that all schedulers interpret the same way.
+
+croniter and similar libraries compute run times; they neither reject expressions that schedulers read differently nor
+write systemd's OnCalendar, so the parser is our own.
+"""
 
 import calendar
 import re
@@ -47,7 +51,7 @@ class Schedule:
         """Read numbers, names, ranges, lists and steps (of `*` or a range) in five fields.
 
         Raises:
-            ValueError: in one sentence what is wrong, or that schedulers would not read it alike.
+            ValueError: the expression is not valid, or schedulers would interpret it differently.
         """
         words = re.split(r"[ \t]+", text.strip(" \t"))
         if len(words) != len(_FIELDS):
@@ -71,13 +75,13 @@ class Schedule:
         return cls(minutes, hours, days, months, weekdays)
 
     def crontab(self) -> str:
-        """Five fields of numbers: not every scheduler knows names in lists, or 7 for Sunday."""
+        """Five fields of numbers: not every scheduler supports names in lists, or 7 for Sunday."""
         fields = (self.minutes, self.hours, self.days, self.months)
         texts = [_listed(numbers, field) for numbers, field in zip(fields, _FIELDS, strict=False)]
         return " ".join([*texts, "*" if self._every_weekday else ",".join(map(str, sorted(self.weekdays)))])
 
     def calendars(self) -> list[str]:
-        """As systemd's OnCalendar; two, of which either runs the job, where one would join day and weekday by "and"."""
+        """As OnCalendar of systemd; two if day and weekday are given, because one would require both."""
         month, day = _listed(self.months, _MONTH), _listed(self.days, _DAY)
         time = f"{_listed(self.hours, _HOUR)}:{_listed(self.minutes, _MINUTE)}:00"
         of_month = f"*-{month}-{day} {time}"

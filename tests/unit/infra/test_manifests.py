@@ -12,7 +12,7 @@ from compose_spec import PyCompose
 from sctransformer.cli.main import UNEXPECTED
 from sctransformer.errors import SOME_FAILED, BusyError, OutputError
 from sctransformer.jobs.render import render
-from sctransformer.jobs.runner import ALARM, FIGURES_KEPT
+from sctransformer.jobs.runner import ALARM, METRICS_KEPT
 from sctransformer.jobs.spec import Job
 
 INFRA = Path(__file__).parents[3] / "infra"
@@ -116,7 +116,7 @@ def test_the_cron_job_is_valid_and_does_not_try_again_in_vain() -> None:
     rules = manifest["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
     (ended,) = [rule["onExitCodes"]["values"] for rule in rules if rule["action"] == "FailJob"]
     assert {1, 2, ALARM, UNEXPECTED} == set(ended)
-    assert not {SOME_FAILED, FIGURES_KEPT, OutputError.exit_code, BusyError.exit_code} & set(ended)
+    assert not {SOME_FAILED, METRICS_KEPT, OutputError.exit_code, BusyError.exit_code} & set(ended)
 
 
 def test_the_ray_cron_job_has_valid_pods() -> None:

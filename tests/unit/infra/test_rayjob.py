@@ -88,12 +88,10 @@ def test_its_parameters_and_its_workers_fit(manifest: dict[str, Any]) -> None:
     params = Params.model_validate({"train": train}).train
     (group,) = manifest["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     (container,) = group["template"]["spec"]["containers"]
-    assert (
-        group["maxReplicas"] * float(container["resources"]["limits"]["cpu"]) >= params.workers * params.cpus_per_worker
-    )
-    assert float(container["resources"]["limits"]["cpu"]) >= params.cpus_per_worker
-    assert params.min_workers is not None
-    assert group["minReplicas"] >= params.min_workers
+    assert group["maxReplicas"] * float(container["resources"]["limits"]["cpu"]) >= params.count * params.cpus
+    assert float(container["resources"]["limits"]["cpu"]) >= params.cpus
+    assert params.minimum is not None
+    assert group["minReplicas"] >= params.minimum
     assert "://" in params.storage
 
 

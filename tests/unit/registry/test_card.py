@@ -103,9 +103,7 @@ def test_a_card_with_donors_intervals_and_the_control() -> None:
     assert "| 0.800 (0.600 to 0.900) |" in text
     assert "| d\\|1 | 8 | 0.500 (0.200 to 0.800) | 0.400 |" in text
     assert "macro-F1 0.800. The real network is\n  +0.050 ahead (-0.010 to 0.100)" in text
-    assert "network in the real one's place: not measured, mode dense" in card(
-        metrics={"control": {"reason": "mode dense"}}
-    )
+    assert "Shuffled network: not measured, mode dense" in card(metrics={"control": {"reason": "mode dense"}})
 
 
 @pytest.mark.parametrize(("share", "nothing"), [(0.0, True), (0.12, False)])
@@ -113,7 +111,7 @@ def test_a_control_that_labels_alike_is_told_in_words(share: float, nothing: boo
     control = {"changed_edges_share": 0.7, "macro_f1": 0.8, "difference": 0.0, "difference_ci": [0.0, 0.0]}
     text = card(metrics={"control": control | {"changed_labels_share": share}})
     assert f"With the shuffled network {share:.1%}".replace("%", " %") + " of test cells get another label" in text
-    assert ("decides nothing in this model" in text) is nothing
+    assert ("no influence on the labels of this model" in text) is nothing
     assert "another label" not in card(metrics={"control": control})
 
 
