@@ -1,4 +1,4 @@
-"""Prepared cells that stay on disk: read in chunks of rows, sparse until a batch needs them."""
+"""Prepared cells backed by their file: read in chunks of rows and kept sparse until a batch needs them."""
 
 import functools
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ from sctransformer.data.obs_table import limit_metadata_cache
 from sctransformer.errors import UserError, one_line
 
 CHUNK = 512
-"""Cells that are read together when some of them are asked for by position."""
+"""Cells read together when some of them are requested by position."""
 _GAP = 64
-"""Rows of other cells that are read along rather than skipped."""
+"""Largest gap between two requested rows that are read in one piece."""
 
 
 class SparseCells:
-    """A few cells in memory, as CSR."""
+    """Cells in memory, as a CSR matrix."""
 
     in_memory = True
 
@@ -44,28 +44,29 @@ class SparseCells:
         """Cells by their position."""
         matrix = self._counts_NG
         counts_NG = np.zeros((len(rows_N), self.n_genes), dtype=np.float32)
-        for index, row in enumerate(rows_N):  # quicker than scipy for the handful that is asked for
+        for index, row in enumerate(rows_N):  # faster than scipy for a few rows
             stored = slice(matrix.indptr[row], matrix.indptr[row + 1])
             counts_NG[index, matrix.indices[stored]] = matrix.data[stored]
         return CellArrays(counts_NG, self._library_size_N[rows_N], self.labels_N[rows_N])
 
     def chunk(self, start: int, stop: int) -> "SparseCells":
-        """Cells beside one another."""
+        """Consecutive cells, from `start` up to `stop`."""
         part = slice(start, stop)
         return SparseCells(self._counts_NG[part], self._library_size_N[part], self.labels_N[part])
 
 
 class BackedCells:
-    """Some cells of a prepared file, h5ad or zarr, in the order of the file.
+    """Some cells of a prepared file, h5ad or zarr, in file order.
 
-    The file is opened when the first cell is asked for, once in each process that holds these cells. In memory are the
-    labels, library sizes and places of the cells, twenty bytes a cell, and the last chunks read.
+    The file is opened on the first access, once per process. Labels, library sizes and row numbers are in memory,
+    twenty bytes per cell, and the last chunks read.
 
     Args:
         path: the file; its X is CSR.
-        places_N: rows of the file, ascending.
-        library_size_N, labels_N: of these cells.
-        n_genes: columns of X.
+        file_rows_N: row numbers in the file, ascending.
+        library_size_N: total counts of each cell.
+        labels_N: index of each cell's type; -1 for a cell without a label.
+        n_genes: number of columns of X.
     """
 
     in_memory = False
@@ -73,25 +74,25 @@ class BackedCells:
     def __init__(
         self,
         path: Path,
-        places_N: NDArray[np.int64],
+        file_rows_N: NDArray[np.int64],
         library_size_N: NDArray[np.float32],
         labels_N: NDArray[np.int64],
         n_genes: int,
     ) -> None:
-        self._path, self._places_N, self._library_size_N = path, places_N, library_size_N
+        self._path, self._file_rows_N, self._library_size_N = path, file_rows_N, library_size_N
         self.labels_N, self.n_genes = labels_N, n_genes
         self._matrix: Any = None
         self._recent = functools.lru_cache(maxsize=2)(self._read_chunk)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Sent to another process without the open file and what was read of it."""
-        return type(self), (self._path, self._places_N, self._library_size_N, self.labels_N, self.n_genes)
+        """Pickle without the open file and the chunks read."""
+        return type(self), (self._path, self._file_rows_N, self._library_size_N, self.labels_N, self.n_genes)
 
     def __len__(self) -> int:
         return len(self.labels_N)
 
     def take(self, rows_N: NDArray[np.integer]) -> CellArrays:
-        """Cells by their position; those near one another are best asked for together."""
+        """Cells by their position; fastest if positions are close to one another."""
         rows_N = np.asarray(rows_N)
         counts_NG = np.empty((len(rows_N), self.n_genes), dtype=np.float32)
         chunk_N = rows_N // CHUNK
@@ -101,23 +102,25 @@ class BackedCells:
         return CellArrays(counts_NG, self._library_size_N[rows_N], self.labels_N[rows_N])
 
     def chunk(self, start: int, stop: int) -> SparseCells:
-        """Cells beside one another, read from the file.
+        """Consecutive cells, from `start` up to `stop`, read from the file.
 
         Raises:
-            UserError: the file cannot be read, or is not what it was.
+            UserError: the file cannot be read, or has changed.
         """
         stop = min(stop, len(self))
-        places_N = self._places_N[start:stop]
+        file_rows_N = self._file_rows_N[start:stop]
         try:
             if self._matrix is None:
                 self._matrix = _open_matrix(self._path)
             blocks = [
                 sparse.csr_matrix(self._matrix[first:last], dtype=np.float32)[inside_N]
-                for first, last, inside_N in _spans(places_N)
+                for first, last, inside_N in _spans(file_rows_N)
             ]
-        except Exception as error:  # h5py, zarr and anndata raise whatever they stumble over
+        except Exception as error:  # h5py, zarr and anndata raise many types of errors
             why = one_line(error)
-            raise UserError(f"{self._path}: X cannot be read at row {places_N[0]} ({why}); run `dvc repro`.") from error
+            raise UserError(
+                f"{self._path}: X cannot be read at row {file_rows_N[0]} ({why}); run `dvc repro`."
+            ) from error
         counts_NG = blocks[0] if len(blocks) == 1 else sparse.vstack(blocks, format="csr")
         return SparseCells(counts_NG, self._library_size_N[start:stop], self.labels_N[start:stop])
 
@@ -127,7 +130,7 @@ class BackedCells:
 
 def _open_matrix(path: Path) -> Any:
     if path.is_dir():
-        import zarr  # half a second
+        import zarr  # takes half a second to import
 
         return sparse_dataset(zarr.open_group(path, mode="r")["X"])
     file = h5py.File(path, "r")
@@ -135,9 +138,9 @@ def _open_matrix(path: Path) -> Any:
     return sparse_dataset(file["X"])
 
 
-def _spans(places_N: NDArray[np.int64]) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
-    """Runs of rows that are read at once, first and one past the last, and which rows of each are wanted."""
-    breaks = np.flatnonzero(np.diff(places_N) > _GAP) + 1
-    for part_N in np.split(places_N, breaks):
+def _spans(rows_N: NDArray[np.int64]) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
+    """Ranges of rows to read, first and one past the last, and the requested rows within each."""
+    breaks = np.flatnonzero(np.diff(rows_N) > _GAP) + 1
+    for part_N in np.split(rows_N, breaks):
         first = int(part_N[0])
         yield first, int(part_N[-1]) + 1, part_N - first

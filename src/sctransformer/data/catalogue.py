@@ -1,4 +1,4 @@
-"""data/catalogue.yaml, typed: which datasets there are, how each is called, read and credited. Knows nothing of DVC."""
+"""The datasets in data/catalogue.yaml: where their cells are, how they are read, and how they are cited."""
 
 import difflib
 import io
@@ -18,14 +18,14 @@ from sctransformer.errors import UserError
 from sctransformer.files import atomic_write
 
 CATALOGUE = Path("data/catalogue.yaml")
-"""Where the catalogue stands, from the project's folder."""
+"""The catalogue, relative to the project folder."""
 RAW_FOLDER = Path("data/raw")
-"""Where `data add` puts cells that come from outside the project."""
+"""Folder for cells that `data add` copies or imports."""
 ORGANISMS = ("human",)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _HEADER = """\
-# The datasets of this project. `sctransformer data add` writes here and leaves comments and other entries as they are;
+# The datasets of this project. `sctransformer data add` writes here and keeps comments and other entries;
 # `sctransformer train -S data=NAME` trains on one of them.
 datasets: {}
 """
@@ -34,15 +34,14 @@ datasets: {}
 def _known_organism(value: str) -> str:
     if value not in ORGANISMS:
         raise ValueError(
-            "only human is accepted at present, because the prior networks name human genes and a model reads its "
-            "genes by those names"
+            "only human is supported at present, because the prior networks and models use human gene symbols"
         )
     return value
 
 
 def _dataset_name(value: str) -> str:
     if not _NAME.fullmatch(value):
-        raise ValueError("a name is made of lower case letters, digits, _ and -, and begins with a letter or digit")
+        raise ValueError("a name has lower case letters, digits, _ and -, and starts with a letter or digit")
     return value
 
 
@@ -53,24 +52,24 @@ def _text_only(value: str) -> str:
 
 
 def _parameter(value: str) -> str:
-    """Refuse what would not come back from params.yaml, or from DVC's way of setting it, as the same text."""
+    """Refuse text that params.yaml, or DVC when it sets a parameter, would read back differently."""
     if not value.strip():
-        raise ValueError("expected a name, found nothing")
+        raise ValueError("expected a name, found an empty text")
     if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in value):
-        raise ValueError("line breaks and control characters cannot stand in a parameter; rename it")
+        raise ValueError("line breaks and control characters are not allowed in a parameter; rename it")
     if "${" in value or value == "???":
-        raise ValueError("${ and ??? have a meaning of their own in parameters; rename it")
+        raise ValueError("${ and ??? have a special meaning in parameters; rename it")
     stream = io.StringIO()
     YAML().dump({"value": value}, stream)  # as DVC writes it, by YAML 1.2
     if yaml.safe_load(stream.getvalue()) != {"value": value}:  # as params.yaml is read, by YAML 1.1: yes, on, 12:30
-        raise ValueError("YAML reads this as a truth value or a number, not as a name; rename it")
+        raise ValueError("YAML reads this as a boolean or a number, not as text; rename it")
     return value
 
 
 def _inside_the_project(value: str) -> str:
     path = PurePosixPath(value)
     if path.is_absolute() or ".." in path.parts or "://" in value:
-        raise ValueError("expected a path inside the project, from its folder; add cells from elsewhere by `data add`")
+        raise ValueError("expected a path inside the project, relative to its folder; use `data add` for other cells")
     return path.as_posix()
 
 
@@ -79,43 +78,43 @@ Text = Annotated[str, AfterValidator(_text_only)]
 
 
 class Dataset(BaseModel):
-    """One entry of the catalogue. The fields that `params.yaml` has under `data` mean the same there."""
+    """An entry of the catalogue. Fields that params.yaml has under `data` have the same meaning there."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, AfterValidator(_dataset_name), AfterValidator(_parameter)]
     """Lower case letters, digits, `_`, `-`."""
     cells: Annotated[str, AfterValidator(_inside_the_project), AfterValidator(_parameter)]
-    """An h5ad file or zarr folder, from the project's folder, under DVC."""
+    """An h5ad file or zarr folder under DVC, relative to the project folder."""
     url: Text | None = None
-    """Where DVC imported the cells from; null: added from a file."""
+    """URL that DVC imported the cells from; null: added from a file."""
     label_column: Parameter
     """Column of obs with the cell type."""
     donor_column: Parameter | None = None
     """Column of obs with the donor; null: none."""
     gene_column: Parameter | None = None
-    """Column of var with gene ids; null: recognised."""
+    """Column of var with gene names; null: recognised automatically."""
     counts: Parameter | None = None
-    """Where the raw counts stand: `X`, `raw.X` or a layer's name; null: found."""
+    """Place of the raw counts: `X`, `raw.X` or the name of a layer; null: found automatically."""
     library_size_column: Parameter | None = None
-    """Column of obs with the counts of the whole cell; null: their sum."""
+    """Column of obs with the total counts of the cell; null: the sum of its counts."""
     organism: Annotated[str, AfterValidator(_known_organism)] = "human"
     license: Text | None = None
-    """Under what terms the cells may be used."""
+    """Licence of the cells."""
     citation: Text | None = None
     description: Text | None = None
 
     def parameters(self, fields: Mapping[str, Any]) -> dict[str, str | None]:
-        """Those of the entry's fields that are among `fields`, in the order of the entry."""
+        """The entry's values of those `fields` that it has, in the order of the entry."""
         return {field: getattr(self, field) for field in type(self).model_fields if field in fields}
 
 
 def dataset(source: str, **fields: Any) -> Dataset:
-    """A checked entry.
+    """Create a checked entry.
 
     Args:
-        source: what to call the origin of the fields in errors.
-        fields: those of `Dataset`.
+        source: origin of the fields, for errors.
+        fields: fields of `Dataset`.
 
     Raises:
         UserError: a field is unknown, missing or has a value that is not allowed.
@@ -135,52 +134,52 @@ def dataset(source: str, **fields: Any) -> Dataset:
 
 
 def parse_catalogue(text: str, source: str = str(CATALOGUE)) -> dict[str, Dataset]:
-    """The entries of a catalogue's text, by name, in their order.
+    """Parse the text of a catalogue into entries by name, in their order.
 
     Raises:
-        UserError: the text is not YAML, is no catalogue, names a dataset twice, or an entry is wrong.
+        UserError: the text is not YAML or not a catalogue, a dataset is repeated, or an entry is invalid.
     """
     entries = _entries(_loaded(text, source), source)
     datasets = {}
     for name, fields in entries.items():
         if not isinstance(name, str):
-            raise UserError(f"{source}: dataset {name!r} is no text; put its name in quotes.")
+            raise UserError(f"{source}: the dataset name {name!r} is not text; put it in quotes.")
         if not isinstance(fields, Mapping) or "name" in fields:
-            raise UserError(f"{source}: dataset {name} must hold fields as `field: value`, without its name.")
-        # a key that is no text cannot be a keyword: pydantic is given its text, and refuses it as unknown
+            raise UserError(f"{source}: dataset {name} must have fields as `field: value`, without its name.")
+        # a key that is not text cannot be a keyword: its text is passed, and refused as an unknown field
         datasets[name] = dataset(source, name=name, **{str(field): value for field, value in fields.items()})
     return datasets
 
 
 def with_entry(text: str, entry: Dataset, source: str = str(CATALOGUE)) -> str:
-    """A catalogue's text with an entry added at its end, or replaced in its place.
+    """Add an entry at the end of a catalogue's text, or replace it in place.
 
-    Comments and the other entries keep their words and order; line breaks inside values may move.
+    Comments and the other entries are kept; line breaks inside values may move.
 
     Raises:
-        UserError: the text is not YAML or is no catalogue.
+        UserError: the text is not YAML or not a catalogue.
     """
     content = _loaded(text, source)
     entries = _entries(content, source)
     fields = entry.model_dump(exclude={"name"})
     if isinstance(entries.get(entry.name), Mapping):
-        there = entries[entry.name]
-        for field in [field for field in there if field not in fields]:
-            del there[field]
-        there.update(fields)  # in place: its comments stay
+        existing = entries[entry.name]
+        for field in [field for field in existing if field not in fields]:
+            del existing[field]
+        existing.update(fields)  # in place, so that its comments are kept
     else:
         entries[entry.name] = fields
     content["datasets"] = entries
     entries_style = getattr(entries, "fa", None)
     if entries_style is not None:
-        entries_style.set_block_style()  # `datasets: {}` of an empty catalogue would go on in braces
+        entries_style.set_block_style()  # the empty catalogue `datasets: {}` is in flow style
     stream = io.StringIO()
     _yaml().dump(content, stream)
     return stream.getvalue()
 
 
 def read_catalogue(path: Path = CATALOGUE) -> dict[str, Dataset]:
-    """Read a catalogue; a file that is not there is an empty one.
+    """Read a catalogue; a missing file is an empty catalogue.
 
     Raises:
         UserError: as `parse_catalogue`, or the file cannot be read.
@@ -189,28 +188,28 @@ def read_catalogue(path: Path = CATALOGUE) -> dict[str, Dataset]:
 
 
 def write_entry(entry: Dataset, path: Path = CATALOGUE) -> None:
-    """Add or replace an entry of a catalogue's file, whole or not at all.
+    """Add or replace an entry in a catalogue file, atomically.
 
     Raises:
-        UserError: the file is no catalogue, or cannot be written.
+        UserError: the file is not a catalogue, or cannot be written.
     """
     text = with_entry(_text(path), entry, str(path))
-    parse_catalogue(text, str(path))  # what is written can be read
+    parse_catalogue(text, str(path))  # fail before writing what could not be read
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def find_dataset(datasets: Mapping[str, Dataset], name: str, source: str = str(CATALOGUE)) -> Dataset:
-    """The entry of that name.
+    """Find an entry by name.
 
     Raises:
-        UserError: there is none; the sentence names the nearest one.
+        UserError: there is none; the message suggests a similar name.
     """
     if name in datasets:
         return datasets[name]
     near = difflib.get_close_matches(name, datasets, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"datasets there: {', '.join(datasets) or 'none'};"
-    raise UserError(f"{source}: has no dataset {name!r}; {hint} `sctransformer data add` adds one.")
+    hint = f"did you mean {near[0]}?" if near else f"datasets: {', '.join(datasets) or 'none'};"
+    raise UserError(f"{source}: has no dataset {name!r}; {hint} add one with `sctransformer data add`.")
 
 
 def _text(path: Path) -> str:
@@ -245,7 +244,7 @@ def _entries(content: Any, source: str) -> Any:
 
 
 class _NullsWrittenOut(RoundTripRepresenter):
-    """`field: null`, not `field:`: it can be seen that nothing was meant."""
+    """Write `field: null`, not `field:`, so that an empty value is seen to be intended."""
 
 
 _NullsWrittenOut.add_representer(
@@ -254,10 +253,10 @@ _NullsWrittenOut.add_representer(
 
 
 def _yaml() -> YAML:
-    """Round trip: comments, order and quotes stay."""
+    """Reader and writer that keep comments, order and quotes."""
     reader = YAML()
     reader.preserve_quotes = True
-    reader.width = 4096  # no line of another entry is broken anew
+    reader.width = 4096  # do not wrap lines of other entries
     reader.Representer = _NullsWrittenOut
     return reader
 

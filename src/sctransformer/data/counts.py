@@ -1,4 +1,4 @@
-"""What counts must be: finite, non-negative integers. Everything that enters is checked here."""
+"""Check that values are raw counts: finite, non-negative integers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,18 +11,18 @@ from scipy import sparse
 from sctransformer.errors import UserError
 
 INTEGER_TOLERANCE = 1e-3
-"""Float noise allowed around an integer count."""
+"""Allowed distance of a count from an integer."""
 LARGEST_COUNT = 2.0**24
-"""Whole numbers up to this are exact in float32; no cell holds so many molecules of a gene."""
+"""Integers up to this are exact in float32; no cell has this many molecules of a gene."""
 LOG_CEILING = 30.0
-"""log1p of any real count stays under this; larger fractional values are no log."""
+"""log1p of any real count is smaller; larger fractional values are not logarithms."""
 
 
 def find_fault(values: NDArray[Any]) -> tuple[NDArray[np.bool_], str, str] | None:
-    """Why values are no raw counts.
+    """Find values that are not raw counts.
 
     Returns:
-        Which of them are at fault, what is wrong with them, and what the matrix looks like; None for counts.
+        A mask of the invalid values, what is wrong with them, and advice; None if all are counts.
     """
     if values.dtype.kind == "b":
         return None
@@ -48,16 +48,16 @@ def check_counts(
     genes: Sequence[str] | pd.Index,
     first_cell: int = 0,
 ) -> None:
-    """Refuse anything that is not a raw count.
+    """Check that a matrix holds raw counts.
 
     Args:
-        counts: cells x genes.
-        source: what to call the matrix in the error, for example `cells.h5ad: X`.
-        cells, genes: names, for the error. `cells` names the whole file.
-        first_cell: position in `cells` of the first row, when `counts` is a chunk.
+        counts: cells x genes, CSR.
+        source: name of the matrix in errors, for example `cells.h5ad: X`.
+        cells, genes: names, for errors; `cells` are all cells of the file.
+        first_cell: position of the first row of `counts` in `cells`.
 
     Raises:
-        UserError: with the first offending cell and gene, its value, and what the matrix looks like.
+        UserError: a value is not a raw count; names the first such cell, gene and value, with advice.
     """
     fault = find_fault(counts.data)
     if fault is None:

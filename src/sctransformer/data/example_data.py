@@ -1,4 +1,4 @@
-"""The example cells: 700 real blood cells that come with scanpy, their integer counts recovered. No download."""
+"""The example cells: 700 blood cells that are part of scanpy, with their integer counts recovered."""
 
 import warnings
 
@@ -11,7 +11,7 @@ from sctransformer._constants import OBS, TARGET_SUM
 from sctransformer.errors import UserError
 
 ROUNDING_TOLERANCE = 0.1
-"""Largest distance of a recovered count from an integer (0.082 is measured)."""
+"""Largest allowed distance of a recovered count from an integer (measured: 0.082)."""
 
 
 CELL_ONTOLOGY = {
@@ -32,17 +32,17 @@ CELL_ONTOLOGY = {
 def example_cells() -> AnnData:
     """`scanpy.datasets.pbmc68k_reduced()` (10x Genomics, Zheng et al. 2017; BSD-3) under the data contract.
 
-    scanpy keeps log1p of counts per 10,000 of the whole cell in `.raw`, and the whole cell's counts in
-    `obs["n_counts"]`, so counts = expm1(raw) * n_counts / 10,000. The 765 genes hold about a fifth of a cell's counts.
+    scanpy stores log1p of counts per 10,000 of the whole cell in `.raw`, and the total counts in
+    `obs["n_counts"]`, so counts = expm1(raw) * n_counts / 10,000. The 765 genes have a fifth of the counts of a cell.
 
     Returns:
         700 cells x 765 genes: counts as CSR in X; `obs["library_size"]`, `obs["cell_type"]` (10 types) and their
         `obs["cell_type_ontology_term_id"]`; gene symbols.
     """
-    import scanpy as sc  # slow to import, and needed here only
+    import scanpy as sc  # slow to import, and only needed here
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the file is old; scanpy and anndata say so at length
+        warnings.simplefilter("ignore")  # scanpy and anndata warn that the file is in an old format
         source = sc.datasets.pbmc68k_reduced()
     library_size_N = source.obs["n_counts"].to_numpy(dtype=np.float64)
     recovered_NG = np.expm1(source.raw.X.toarray().astype(np.float64)) * library_size_N[:, None] / TARGET_SUM

@@ -1,4 +1,4 @@
-"""Gene identity: which column is which human gene, whether it is named by symbol or by Ensembl id."""
+"""Gene identity: the human gene of each column of a file, named by symbol or by Ensembl id."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -18,30 +18,30 @@ ID_COLUMNS = (
     "feature_name", "gene_symbols", "gene_symbol", "gene_names", "gene_name", "symbol", "SYMBOL", "features",
     "ensembl_id", "ensembl", "gene_ids", "gene_id", "feature_id", "ENSEMBL",
 )  # fmt: skip
-"""Columns of var that usually hold gene ids (CELLxGENE's, scanpy's and muon's names among them)."""
+"""Columns of var that usually have gene names, among them those of CELLxGENE, scanpy and muon."""
 HUMAN_ENSEMBL = re.compile(r"^(ENSG\d{11})(\.\d+)?(_PAR_Y)?$")
 FOREIGN_ENSEMBL = re.compile(r"^ENS(?!G\d)[A-Z]*G\d{6,}")
 MOSTLY = 0.5
-"""A file belongs to a species when more than this share of its names says so."""
+"""Fraction of a file's names above which it is taken to be of another species."""
 NAMED = 5
-"""Genes named in a message."""
-SHOWN = 60
-"""Letters of a name that a message shows."""
+"""Genes listed in a message."""
+LONGEST = 60
+"""Characters of a name that a message shows."""
 
 ALIASES = Path(str(files("sctransformer.data") / "symbol_aliases.tsv"))
-"""Former symbol -> present symbol of genes that blood cells express and files of different years name differently."""
+"""Former and present symbols of genes that blood cells express and that were renamed over the years."""
 
 
 @dataclass(frozen=True)
 class GeneMap:
-    """What is known of human gene names."""
+    """Human gene names: symbols of Ensembl ids, and former symbols."""
 
     symbol_of: Mapping[str, str]
     """Ensembl id, without version -> symbol."""
     alias_of: Mapping[str, str]
     """Former symbol -> present symbol."""
     without_id: frozenset[str] = frozenset()
-    """Present symbols that no Ensembl id is known of."""
+    """Present symbols without a known Ensembl id."""
 
     @property
     def symbols(self) -> frozenset[str]:
@@ -49,41 +49,46 @@ class GeneMap:
         return frozenset(self.symbol_of.values()) | self.without_id
 
     def symbol(self, name: str) -> str | None:
-        """The present symbol behind a name, which is the name itself where it is not known; None for an unknown id."""
+        """Present symbol of a name; None for an unknown Ensembl id, the name itself for another unknown name."""
         identifier = HUMAN_ENSEMBL.match(name)
         return self.symbol_of.get(identifier[1]) if identifier else self.alias_of.get(name, name)
 
     def knows(self, name: str, symbols: Collection[str]) -> bool:
-        """Whether a name is an Ensembl id with a symbol, one of `symbols` (that is, of `self.symbols`), or an alias."""
+        """Whether a name is an Ensembl id with a symbol, a present symbol, or a former symbol.
+
+        Args:
+            name: the name.
+            symbols: `self.symbols`, which takes time to collect.
+        """
         identifier = HUMAN_ENSEMBL.match(name)
         return identifier[1] in self.symbol_of if identifier else name in symbols or name in self.alias_of
 
 
 @dataclass(frozen=True)
 class GeneIdentity:
-    """Which gene each column of a file counts."""
+    """The gene of each column of a file."""
 
     genes: pd.Index
-    """Symbols, each once, in the order of the columns that name them first."""
+    """Symbols, each once, in the order of their first column."""
     gene_of_column_F: np.ndarray
-    """Position in `genes`, or -1 where the column is lost, for each column of the file (int64)."""
+    """Position in `genes` of each column of the file, or -1 for a column without a symbol (int64)."""
     source: str
-    """Where the names were taken from: `var_names`, or a column of var."""
+    """Source of the names: `var_names` or a column of var."""
     by_symbol: int
     """Columns named by a symbol, known or not."""
     by_ensembl: int
     """Columns named by an Ensembl id that has a symbol."""
     renamed: int
-    """Columns whose symbol was a former one."""
+    """Columns with a former symbol."""
     unknown_symbols: int
-    """Columns whose symbol is not among the known ones; they are kept under it."""
+    """Columns with an unknown symbol; they are kept."""
     lost: tuple[str, ...]
-    """Ids that have no symbol; their counts stay in the library size only."""
+    """Ids without a symbol; their counts contribute to the library size only."""
     merged: tuple[str, ...]
-    """Symbols that more than one column names; their counts are summed."""
+    """Symbols of more than one column; their counts are summed."""
 
     def summary(self) -> str:
-        """The coverage line: genes found, mapped, lost."""
+        """One line: genes found, mapped and lost."""
         parts = [f"{len(self.gene_of_column_F):,} columns from {self.source}"]
         if self.by_symbol:
             parts.append(f"{self.by_symbol:,} symbols ({self.unknown_symbols:,} not in the gene map)")
@@ -97,7 +102,7 @@ class GeneIdentity:
         return f"{len(self.genes):,} genes found: " + "; ".join(parts)
 
     def metrics(self) -> dict[str, int | str]:
-        """The same as plain numbers, for metrics."""
+        """The summary as numbers, for metrics."""
         return {
             "columns": len(self.gene_of_column_F),
             "genes": len(self.genes),
@@ -111,7 +116,14 @@ class GeneIdentity:
         }
 
     def gather(self, counts_NF: sparse.csr_matrix) -> sparse.csr_matrix:
-        """Counts of a chunk by gene, cells x genes; columns of one gene are summed, lost columns left out."""
+        """Counts by gene from counts by column; columns of the same gene are summed, lost columns dropped.
+
+        Args:
+            counts_NF: cells x columns of the file, CSR.
+
+        Returns:
+            Counts, cells x genes, CSR.
+        """
         return sparse.csr_matrix(counts_NF @ self._columns_to_genes(counts_NF.dtype))
 
     def _columns_to_genes(self, dtype: np.dtype) -> sparse.csr_matrix:
@@ -122,13 +134,13 @@ class GeneIdentity:
 
 
 def read_gene_map(path: Path | None = None) -> GeneMap:
-    """Read a table of Ensembl ids and symbols; by default GENCODE v44, as CellTypist's package carries it.
+    """Read a table of Ensembl ids and symbols; by default GENCODE v44 from the CellTypist package.
 
     Args:
         path: two columns, Ensembl id and symbol, separated by a comma or a tab, with or without a header.
 
     Raises:
-        UserError: the file is absent or holds no pair of an Ensembl id and a symbol.
+        UserError: the file is missing, or has no line with an Ensembl id and a symbol.
     """
     path = path or packaged_gene_map()
     try:
@@ -136,7 +148,7 @@ def read_gene_map(path: Path | None = None) -> GeneMap:
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; expected a table of Ensembl ids and symbols.") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is no text; expected a table of Ensembl ids and symbols.") from error
+        raise UserError(f"{path}: is not text; expected a table of Ensembl ids and symbols.") from error
     symbol_of: dict[str, str] = {}
     for line in text.splitlines():
         identifier, _, symbol = line.replace("\t", ",").partition(",")
@@ -154,29 +166,28 @@ def read_gene_map(path: Path | None = None) -> GeneMap:
 
 
 def packaged_gene_map() -> Path:
-    """The table in CellTypist's package (MIT), found without importing the package."""
+    """Path of the table in the CellTypist package (MIT licence), without importing the package."""
     spec = find_spec("celltypist")
     if spec is None or spec.origin is None:
-        raise UserError("the package celltypist is not installed; name a gene map of your own (data.gene_map).")
+        raise UserError("the package celltypist is not installed; install it or set data.gene_map to your own table.")
     return Path(spec.origin).parent / "data" / "samples" / "GENCODEv44_Gene_id2name.csv"
 
 
 def identify(var: pd.DataFrame, known: GeneMap, source: str, column: str | None = None) -> GeneIdentity:
-    """Find out which gene each column of a file counts.
+    """Identify the gene of each column of a file.
 
-    Names are taken from the index of var or from one of the columns that usually hold gene ids, whichever has most
-    known names (the index, where they have equally many). Versions of Ensembl ids are stripped, former symbols are
-    replaced.
+    Names are taken from the index of var or from a column that usually has gene names, whichever has the most known
+    names (the index if they tie). Versions of Ensembl ids are removed and former symbols are replaced.
 
     Args:
         var: the file's table of genes.
         known: gene names to recognise.
-        source: what to call the file in errors.
-        column: take the names from this column of var, or from the index if it is `var_names`, known or not.
+        source: name of the file in errors.
+        column: column of var with the names, or `var_names` for the index; None chooses it.
 
     Raises:
-        UserError: the column is not there, a name is empty, the genes are another species', or none is known and no
-            column was named.
+        UserError: the column does not exist, a name is empty, the genes are of another species, or no name is known and
+            no column was given.
     """
     symbols = known.symbols
     chosen, names, recognised = choose_gene_names(var, known, source, column)
@@ -185,13 +196,13 @@ def identify(var: pd.DataFrame, known: GeneMap, source: str, column: str | None 
         places = _listed(list(_candidates(var, column, source)))
         raise UserError(
             f"{source}: no gene name in {places} is a human symbol or Ensembl id (found {_some(names)}); "
-            "name the column of var that holds them (data.gene_column)."
+            "set data.gene_column to the column of var with gene names."
         )
     empty = [index for index, name in enumerate(names) if not name]
     if empty:
         raise UserError(
             f"{source}: {len(empty)} of {len(names)} gene names in {chosen} are empty, the first in column "
-            f"{empty[0]}; name every gene or choose another column of var (data.gene_column)."
+            f"{empty[0]}; name every gene, or set data.gene_column to another column of var."
         )
     return _identity(names, chosen, known, symbols)
 
@@ -199,9 +210,12 @@ def identify(var: pd.DataFrame, known: GeneMap, source: str, column: str | None 
 def choose_gene_names(
     var: pd.DataFrame, known: GeneMap, source: str, column: str | None = None
 ) -> tuple[str, list[str], int]:
-    """The gene names of a file: where they stand, the names as they stand there, and how many of them are known.
+    """Choose where to take the gene names of a file from.
 
-    Args and errors as `identify`.
+    Args and errors as for `identify`.
+
+    Returns:
+        The column of var (or `var_names`), its names, and the number of known names.
     """
     candidates, symbols = _candidates(var, column, source), known.symbols
     recognised = {place: sum(known.knows(name, symbols) for name in names) for place, names in candidates.items()}
@@ -210,7 +224,7 @@ def choose_gene_names(
 
 
 def ensembl_ids(genes: Sequence[str], known: GeneMap) -> list[str]:
-    """Ensembl ids of symbols, those of one gene joined by `;`; empty where none is known."""
+    """Ensembl ids of symbols, several of one gene joined by `;`; empty if none is known."""
     ids_of: dict[str, list[str]] = {}
     for identifier, symbol in known.symbol_of.items():
         ids_of.setdefault(symbol, []).append(identifier)
@@ -218,7 +232,7 @@ def ensembl_ids(genes: Sequence[str], known: GeneMap) -> list[str]:
 
 
 def read_aliases() -> dict[str, str]:
-    """Former symbol -> present symbol, as the package knows them."""
+    """Former symbol -> present symbol, from the table of the package."""
     table = pd.read_csv(ALIASES, sep="\t", dtype=str, comment="#")
     return dict(zip(table["former"], table["present"], strict=True))
 
@@ -257,8 +271,8 @@ def _identity(names: Sequence[str], chosen: str, known: GeneMap, symbols: frozen
 
 def _candidates(var: pd.DataFrame, column: str | None, source: str) -> dict[str, list[str]]:
     if column is not None and column != VAR_NAMES and column not in var:
-        there = ", ".join(map(str, var.columns)) or "none"
-        raise UserError(f"{source}: var has no column {column!r} (columns: {there}); set data.gene_column.")
+        present = ", ".join(map(str, var.columns)) or "none"
+        raise UserError(f"{source}: var has no column {column!r} (columns: {present}); set data.gene_column.")
     wanted = [column] if column is not None else [VAR_NAMES, *(name for name in ID_COLUMNS if name in var)]
     return {name: _as_names(var.index.to_series() if name == VAR_NAMES else var[name]) for name in wanted}
 
@@ -286,7 +300,7 @@ def _refuse_other_species(names: Sequence[str], symbols: frozenset[str], source:
 
 def _some(names: Sequence[str]) -> str:
     more = len(names) - NAMED
-    shown = [f"{name[:SHOWN]}..." if len(name) > SHOWN else name for name in names[:NAMED]]
+    shown = [f"{name[:LONGEST]}..." if len(name) > LONGEST else name for name in names[:NAMED]]
     return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
 
 

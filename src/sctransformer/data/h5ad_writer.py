@@ -1,4 +1,4 @@
-"""Writing AnnData files row by row: what is written never has to fit in memory."""
+"""Writing h5ad files in chunks of cells, so that they need not fit in memory."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,11 +15,11 @@ from sctransformer.data.obs_table import limit_metadata_cache, write_table
 from sctransformer.files import atomic_write
 
 BLOCK = 65_536
-"""Stored values a compressed block of the file holds."""
+"""Stored values per compressed chunk of the file."""
 
 
 class H5adWriter:
-    """An h5ad file that grows by rows."""
+    """An h5ad file to which cells are appended."""
 
     def __init__(self, file: h5py.File, genes: Sequence[str]) -> None:
         self._file, self._n_genes = file, len(genes)
@@ -30,14 +30,18 @@ class H5adWriter:
         self._matrix = sparse_dataset(file["X"])
 
     def append(self, counts_NG: sparse.csr_matrix) -> None:
-        """Add cells; stored as float32, column indices sorted."""
+        """Append cells, cells x genes; stored as float32 with sorted column indices."""
         rows = sparse.csr_matrix(counts_NG, dtype=np.float32)
         rows.sort_indices()
         rows.eliminate_zeros()
         self._matrix.append(rows)
 
     def finish(self, obs: pd.DataFrame) -> None:
-        """Write the table of cells, one row for each row appended."""
+        """Write the table of cells, one row per appended cell.
+
+        Raises:
+            ValueError: the number of rows differs from the number of appended cells.
+        """
         n_cells = self._matrix.shape[0]
         if len(obs) != n_cells:
             raise ValueError(f"{len(obs)} rows of obs for {n_cells} rows of X")
@@ -46,11 +50,11 @@ class H5adWriter:
 
 @contextmanager
 def open_h5ad_writer(target: Path, genes: Sequence[str]) -> Iterator[H5adWriter]:
-    """Write an h5ad row by row, whole or not at all, the same bytes for the same cells.
+    """Write an h5ad file in chunks of cells, atomically; the same cells give the same bytes.
 
     Args:
         target: the file.
-        genes: names of the columns.
+        genes: names of the genes, the columns of X.
     """
     with atomic_write(target) as temporary, h5py.File(temporary, "w") as file:
         limit_metadata_cache(file)

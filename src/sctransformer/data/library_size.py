@@ -1,4 +1,4 @@
-"""Counts of the whole cell: from a column of obs where there is one, else from the row."""
+"""Library sizes, the total counts of each cell: from a column of obs if there is one, else the sum of its counts."""
 
 from dataclasses import dataclass
 
@@ -11,30 +11,32 @@ from sctransformer._constants import OBS
 from sctransformer.errors import UserError
 
 _WHOLE_CELL = ("total_counts", "n_counts", "nCount_RNA")
-"""Columns of scanpy's, of older scanpy's and of Seurat's."""
+"""Columns of scanpy, of older versions of scanpy, and of Seurat."""
 _NOTEWORTHY = 1.05
-"""Times a row sum."""
+"""Ratio of library size to row sum above which a column is suggested."""
 
 
 @dataclass(frozen=True)
 class LibrarySizes:
-    """Where a file's library sizes come from."""
+    """Source of a file's library sizes."""
 
     obs: pd.DataFrame
     column: str | None
-    """None: the sum of each row over all genes of the file."""
+    """Column of obs; None: the sum of each row over all genes of the file."""
     source: str
-    """What to call the file in errors."""
+    """Name of the file in errors."""
     counts_in: str = "X"
-    """Where the row stands, see `CellFile.counts_in`."""
+    """Place of the counts, see `CellFile.counts_in`."""
 
     def __str__(self) -> str:
         return f"sum of {self.counts_in}" if self.column is None else f"obs[{self.column!r}]"
 
     def of_chunk(self, start: int, counts_NF: sparse.csr_matrix) -> NDArray[np.float64]:
-        """Library sizes of the cells of a chunk whose first cell is `start`.
+        """Library sizes of a chunk of cells; 0 is allowed for a cell without counts.
 
-        A cell without any count may have the size 0.
+        Args:
+            start: position of the first cell.
+            counts_NF: counts of the cells over all genes of the file.
 
         Raises:
             UserError: as `checked_library_size`.
@@ -50,34 +52,34 @@ class LibrarySizes:
         return library_size_N
 
     def larger_column(self, library_size_N: NDArray[np.floating]) -> str | None:
-        """Column of obs that other tools fill with counts of the whole cell, where it says more than the row sums do.
+        """Column of obs with total counts that are clearly larger than the row sums; None if there is none.
 
-        It does in a file that was cut to some of its genes. Genes that no or few cells have are left out by anybody:
-        a little more in the column says nothing.
+        There is one in a file that was cut to some of its genes. Small differences are ignored, because genes of few
+        cells are often filtered out.
 
         Args:
-            library_size_N: of all cells of the file, as `of_chunk` gave them.
+            library_size_N: library sizes of all cells of the file, from `of_chunk`.
         """
         if self.column is not None:
             return None
         for name in _WHOLE_CELL:
             if name in self.obs:
-                told_N = pd.to_numeric(self.obs[name], errors="coerce").to_numpy(dtype=np.float64)
-                if np.mean(told_N > _NOTEWORTHY * library_size_N) > 0.5:
+                column_N = pd.to_numeric(self.obs[name], errors="coerce").to_numpy(dtype=np.float64)
+                if np.mean(column_N > _NOTEWORTHY * library_size_N) > 0.5:
                     return name
         return None
 
 
 def choose_library_sizes(obs: pd.DataFrame, column: str | None, source: str, counts_in: str = "X") -> LibrarySizes:
-    """Library sizes from `column`; None takes `obs["library_size"]` where there is one, else the sums of the counts.
+    """Choose the source of library sizes: `column`, or `obs["library_size"]` if it exists, or the sums of the counts.
 
     Raises:
-        UserError: the column that was named is not there.
+        UserError: the given column does not exist.
     """
     if column is not None and column not in obs:
-        there = ", ".join(map(str, obs.columns)) or "none"
+        present = ", ".join(map(str, obs.columns)) or "none"
         raise UserError(
-            f"{source}: obs has no column {column!r} (columns: {there}); choose the one with library sizes."
+            f"{source}: obs has no column {column!r} (columns: {present}); choose the one with library sizes."
         )
     if column is None and OBS.library_size in obs:
         column = OBS.library_size
@@ -85,10 +87,18 @@ def choose_library_sizes(obs: pd.DataFrame, column: str | None, source: str, cou
 
 
 def checked_library_size(column: pd.Series, row_sums_N: NDArray[np.floating], source: str) -> NDArray[np.float64]:
-    """Library sizes as float64, cells; one that rounding made a little smaller than the row's sum becomes the sum.
+    """Check library sizes; a value that is smaller than the row sum by rounding only becomes the row sum.
+
+    Args:
+        column: library size of each cell.
+        row_sums_N: sum of the counts of each cell in the file.
+        source: name of the file in errors.
+
+    Returns:
+        Library sizes, float64.
 
     Raises:
-        UserError: a value is no positive number, or is smaller than the counts of the cell that are there.
+        UserError: a value is not a positive number, or is smaller than the sum of the cell's counts.
     """
     values_N = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
     for bad_N, found in (

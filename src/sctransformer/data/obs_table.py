@@ -1,4 +1,4 @@
-"""The tables obs and var in an open file, read and written some rows at a time: names are most of what they hold."""
+"""Tables obs and var of an open file, read and written in chunks of rows, because their names take much memory."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from anndata.io import read_elem, write_elem
 from numpy.typing import NDArray
 
 ROWS = 4096
-"""Names that are read or written at a time."""
+"""Names read or written at a time."""
 _KNOWN_VERSION = "0.2.0"
 _CACHE_BYTES = 2**20
 
 
 def limit_metadata_cache(file: h5py.File) -> None:
-    """Let HDF5 keep a megabyte of what it has read beside the values, in place of up to 32: texts are among that."""
+    """Limit the metadata cache of HDF5, which also holds texts, to one megabyte instead of up to 32."""
     settings = file.id.get_mdc_config()
     settings.set_initial_size, settings.initial_size = True, _CACHE_BYTES
     settings.min_size, settings.max_size = _CACHE_BYTES // 2, _CACHE_BYTES
@@ -43,14 +43,14 @@ def read_table(element: Any) -> Any:
 
 
 def write_table(file: h5py.File, name: str, table: pd.DataFrame, rows: int = ROWS) -> None:
-    """Write a table of texts, categories and numbers; HDF5 is given a copy of each text, so not of all at once."""
+    """Write a table of texts, categories and numbers in chunks, because h5py copies each text."""
     write_elem(file, name, table.iloc[:rows], dataset_kwargs={"maxshape": (None,)})
     for start in range(rows, len(table), rows):
         append_rows(file[name], table.iloc[start : start + rows])
 
 
 def append_rows(group: h5py.Group, table: pd.DataFrame) -> None:
-    """Add rows to a table that was written with `maxshape=(None,)`; categories are those it has."""
+    """Append rows to a table that was written with `maxshape=(None,)`; its categories must be the same."""
     _lengthen(group[group.attrs["_index"]], table.index.to_numpy(dtype=object))
     for name, column in table.items():
         if isinstance(column.dtype, pd.CategoricalDtype):

@@ -1,4 +1,4 @@
-"""Prepared cells: the panel's columns, with labels and splits, as written by `prepare` and read by all that train."""
+"""Prepared cells: counts of the gene panel with labels and splits, written by the stage `prepare` for training."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,15 +16,21 @@ from sctransformer.data.h5ad_writer import open_h5ad_writer
 from sctransformer.data.moments import GeneMoments
 
 TRAINING_SPLITS = ("train", "validation", UNLABELLED)
-"""The splits that training sees, in the order of `TrainingCells`."""
+"""The splits used in training, in the order of `TrainingCells`."""
 MAX_BYTES_IN_MEMORY = 2**29
-"""Bytes of the dense counts that a worker holds; what is larger is streamed."""
+"""Largest size in bytes of dense counts that a worker keeps in memory; larger data are streamed."""
 
 
 def training_moments(
     file: CellFile, training_N: NDArray[np.bool_], on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> GeneMoments:
-    """Mean and variance of each gene over the training cells of a file under the data contract."""
+    """Mean and variance of each gene over the training cells.
+
+    Args:
+        file: a file under the data contract.
+        training_N: mask of the training cells.
+        on_progress: called with the number of cells done and the number of all cells.
+    """
     moments = GeneMoments(len(file.genes))
     library_size_N = file.obs[OBS.library_size].to_numpy(dtype=np.float64)
     for start, chunk in file.chunks():
@@ -41,7 +47,15 @@ def write_prepared(
     target: Path,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Write the columns of the panel, in its order, with the obs of the file and `obs["split"]` (categorical)."""
+    """Write the counts of the panel's genes, in its order, with the obs of the file and `obs["split"]` (categorical).
+
+    Args:
+        file: a file under the data contract.
+        split: split of each cell.
+        panel: see `choose_panel`.
+        target: the h5ad file to write.
+        on_progress: called with the number of cells done and the number of all cells.
+    """
     columns = file.genes.get_indexer(pd.Index(panel["gene"]))
     with open_h5ad_writer(target, panel["gene"].tolist()) as cells:
         for start, chunk in file.chunks():
@@ -51,27 +65,27 @@ def write_prepared(
 
 
 def class_names(cells: AnnData) -> list[str]:
-    """Names of the classes, sorted: position i is class i of the model."""
+    """Names of the cell types, sorted; position i is class i of the model."""
     return sorted(cells.obs[OBS.cell_type].cat.categories)
 
 
 def read_class_names(path: Path) -> list[str]:
-    """The same of a prepared file, of which only the table of cells is read."""
+    """Names of the cell types of a prepared file, sorted; counts are not read."""
     with CellFile(path) as file:
         return sorted(file.obs[OBS.cell_type].cat.categories)
 
 
 def ontology_ids(cells: AnnData) -> dict[str, str]:
-    """Cell Ontology id of each class whose cells all carry the same one; empty where the cells carry none."""
+    """Cell Ontology id of each class whose cells all have the same id."""
     if OBS.ontology_term not in cells.obs:
         return {}
     pairs = cells.obs[[OBS.cell_type, OBS.ontology_term]].dropna().astype(str).drop_duplicates()
-    alone = pairs[~pairs[OBS.cell_type].duplicated(keep=False)]
-    return dict(zip(alone[OBS.cell_type], alone[OBS.ontology_term], strict=True))
+    unique = pairs[~pairs[OBS.cell_type].duplicated(keep=False)]
+    return dict(zip(unique[OBS.cell_type], unique[OBS.ontology_term], strict=True))
 
 
 def select_split(cells: AnnData, split: str) -> CellArrays:
-    """The cells of one split as arrays, in file order; the labels of unlabelled cells are not given away."""
+    """The cells of a split as arrays, in file order; cells of the split `unlabelled` get no label."""
     part = cells[(cells.obs[OBS.split] == split).to_numpy()]
     position = {name: index for index, name in enumerate(class_names(cells))}
     if split == UNLABELLED:
@@ -86,32 +100,32 @@ def select_split(cells: AnnData, split: str) -> CellArrays:
 
 
 def load_training_cells(path: Path) -> TrainingCells:
-    """The cells of a prepared file that training sees, in memory."""
+    """The cells of a prepared file for training, in memory; see `open_training_cells`."""
     cells = read_cells(path)
     return TrainingCells(*(select_split(cells, split) for split in TRAINING_SPLITS))
 
 
 def open_training_cells(path: Path) -> TrainingCells:
-    """The cells of a prepared file that training sees, on disk until they are asked for.
+    """The cells of a prepared file for training, read from disk on demand.
 
     Raises:
-        UserError: the file is not one that `write_prepared` wrote.
+        UserError: the file was not written by `write_prepared`.
     """
     with CellFile(path) as file:
         obs, n_genes = file.obs, len(file.genes)
     position = {name: index for index, name in enumerate(sorted(obs[OBS.cell_type].cat.categories))}
     labels_N = np.array([position.get(label, NO_LABEL) for label in obs[OBS.cell_type]], dtype=np.int64)
     library_size_N = obs[OBS.library_size].to_numpy(dtype=np.float32)
-    sides = []
+    splits = []
     for split in TRAINING_SPLITS:
-        places_N = np.flatnonzero((obs[OBS.split] == split).to_numpy())
-        own_N = labels_N[places_N]
+        rows_N = np.flatnonzero((obs[OBS.split] == split).to_numpy())
+        own_N = labels_N[rows_N]
         if split == UNLABELLED:
             own_N = np.full_like(own_N, NO_LABEL)
-        sides.append(BackedCells(path, places_N, library_size_N[places_N], own_N, n_genes))
-    return TrainingCells(*sides)
+        splits.append(BackedCells(path, rows_N, library_size_N[rows_N], own_N, n_genes))
+    return TrainingCells(*splits)
 
 
 def fits_in_memory(n_cells: int, n_genes: int) -> bool:
-    """Whether so many cells are better read once, as a dense matrix, than again in every epoch."""
+    """Whether a dense float32 matrix of this size is kept in memory rather than read again in each epoch."""
     return n_cells * n_genes * 4 <= MAX_BYTES_IN_MEMORY

@@ -1,4 +1,4 @@
-"""Which way cells are split, by what is known of them and what the parameters say."""
+"""Choice of how cells are split, by the parameters and by the columns that the cells have."""
 
 from pathlib import Path
 
@@ -20,19 +20,19 @@ from sctransformer.data.splits import (
 from sctransformer.errors import UserError
 
 WATCHED = Path("data/splits")
-"""Where split tables lie: a dependency of the pipeline, so a changed table is noticed."""
+"""Folder of split tables; a dependency of the pipeline, so that it runs again when a table changes."""
 
 
 def choose_splits(obs: pd.DataFrame, settings: PrepareSettings, seed: int) -> tuple[str, pd.Categorical]:
-    """How the cells were split, and the side of each.
+    """Split the cells.
 
     Args:
-        obs: under the data contract.
+        obs: table of cells under the data contract.
         settings: see `PrepareSettings`.
-        seed: of all choices.
+        seed: random seed.
 
     Raises:
-        UserError: the cells cannot be split so, or a donor would be trained and tested on.
+        UserError: the cells cannot be split in this way, or a donor would be in the test set and in training.
     """
     labels, donors = obs[OBS.cell_type], obs.get(OBS.donor)
     way: str = settings.split
@@ -44,7 +44,7 @@ def choose_splits(obs: pd.DataFrame, settings: PrepareSettings, seed: int) -> tu
             raise UserError("params.yaml: prepare.split is 'table', but prepare.split_table names no file.")
         if not settings.split_table.resolve().is_relative_to(WATCHED.resolve()):
             raise UserError(
-                f"{settings.split_table}: lies outside {WATCHED}, which the pipeline watches; put it there."
+                f"{settings.split_table}: is outside {WATCHED}; move it there, so that the pipeline notices changes."
             )
         table = read_split_table(settings.split_table)
         split, chosen = table_splits(table, obs.index, settings.label_fraction, seed, str(settings.split_table))

@@ -1,4 +1,4 @@
-"""Splits that are given as a table, so that every model and every study sees the same cells on the same sides."""
+"""Splits given as a table, so that all models and studies use the same cells for training and testing."""
 
 from pathlib import Path
 
@@ -13,53 +13,53 @@ PERCENT = 100
 
 
 def read_split_table(path: Path) -> pd.DataFrame:
-    """Read a table of cells: Parquet, CSV or TSV; the first column, or the index of a Parquet file, names the cells.
+    """Read a table of cells: Parquet, CSV or TSV; cells are named by the first column, or the index of a Parquet file.
 
     Raises:
-        UserError: the file is absent or no table, or a cell stands in it twice.
+        UserError: the file is missing or not a table, or a cell is repeated.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such file; prepare.split_table names a table of cells and their splits.")
+        raise UserError(f"{path}: no such file; prepare.split_table expects a table of cells and their splits.")
     try:
         if path.suffix == ".parquet":
             table = pd.read_parquet(path)
         else:
             table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", index_col=0, encoding="utf-8-sig")
-    except Exception as error:  # pandas and pyarrow raise whatever a damaged file leads them to
+    except Exception as error:  # pandas and pyarrow raise many types of errors for damaged files
         raise UserError(f"{path}: is not a readable table ({one_line(error)}).") from error
     table.index = table.index.astype(str)
     if not table.index.is_unique:
         cell = table.index[table.index.duplicated()][0]
-        raise UserError(f"{path}: cell {cell!r} stands in it more than once; each cell has one side.")
+        raise UserError(f"{path}: cell {cell!r} occurs more than once; give each cell one split.")
     return table
 
 
 def table_splits(
     table: pd.DataFrame, cells: pd.Index, fraction: float, seed: int, source: str
 ) -> tuple[pd.Categorical, bool]:
-    """The side of each cell as a table gives it.
+    """Split of each cell from a table.
 
-    Two forms are understood. A column `split` holds `train`, `validation`, `test` or `unlabelled`. Or boolean columns
-    say so: `test` or `test_s{seed}`, and `labelled_{percent}_s{seed}` for the training cells whose label may be used.
+    There are two forms: a column `split` with `train`, `validation`, `test` or `unlabelled`; or boolean columns, `test`
+    or `test_s{seed}` for test cells, and `labelled_{percent}_s{seed}` for training cells whose label may be used.
 
     Args:
-        table: one row a cell, see `read_split_table`.
-        cells: names of the cells to assign; all must be in the table, which may have more.
-        fraction: share of the training cells that keep their label; chooses `labelled_{percent}_s{seed}`.
-        seed: chooses among columns of several seeds.
-        source: what to call the table in errors.
+        table: one row per cell, see `read_split_table`.
+        cells: names of the cells to split; all must be in the table, which may have more.
+        fraction: fraction of the training cells that keep their label; selects `labelled_{percent}_s{seed}`.
+        seed: selects among columns of several seeds.
+        source: name of the table in errors.
 
     Returns:
-        The sides, and whether the table itself has chosen the labelled cells.
+        The splits, and whether the table chooses the labelled cells.
 
     Raises:
-        UserError: a cell is not in the table, a column is missing, or a cell is on two sides.
+        UserError: a cell or a column is missing, or a test cell is labelled for training.
     """
     absent = cells[~cells.isin(table.index)]
     if len(absent):
         raise UserError(
-            f"{source}: {len(absent):,} of {len(cells):,} cells are not in it, the first is {absent[0]!r}; every cell "
-            "needs a side: check that the table belongs to these cells."
+            f"{source}: {len(absent):,} of {len(cells):,} cells are missing, the first is {absent[0]!r}; check that "
+            "the table belongs to these cells."
         )
     table = table.loc[cells]
     if OBS.split in table:
@@ -82,26 +82,26 @@ def table_splits(
     labelled_N = _flags(table, [labelled], source)
     if (both_N := labelled_N & test_N).any():
         raise UserError(
-            f"{source}: cell {table.index[int(both_N.argmax())]!r} is on both sides: a test cell, and labelled for "
-            f"training ({labelled})."
+            f"{source}: cell {table.index[int(both_N.argmax())]!r} is a test cell and labelled for training "
+            f"({labelled}); keep one."
         )
     split_N[~labelled_N & ~test_N] = UNLABELLED
     return as_splits(split_N), True
 
 
 def _flags(table: pd.DataFrame, names: list[str], source: str) -> np.ndarray:
-    there = [name for name in names if name in table]
-    if not there:
+    present = [name for name in names if name in table]
+    if not present:
         raise UserError(
             f"{source}: has neither a column 'split' nor {' nor '.join(map(repr, names))} "
-            f"(columns: {_columns(table)}); 'split' holds one of {', '.join(SPLITS)}."
+            f"(columns: {_columns(table)}); 'split' expects one of {', '.join(SPLITS)}."
         )
-    values = table[there[0]]
+    values = table[present[0]]
     if values.dtype.kind != "b":
         text = values.astype("string").str.strip().str.lower()
         wrong = ~text.isin(["true", "false", "1", "0"])
         if wrong.any():
-            raise UserError(f"{source}: column {there[0]!r} holds {text[wrong].iloc[0]!r}; expected true or false.")
+            raise UserError(f"{source}: column {present[0]!r} has {text[wrong].iloc[0]!r}; expected true or false.")
         values = text.isin(["true", "1"])
     return values.to_numpy(dtype=bool)
 

@@ -1,4 +1,4 @@
-"""Train, validation and test: by cell type, by donor, or as a table says; no cell and no donor on two sides."""
+"""Splits into train, validation and test cells: within each cell type or by donor, without overlap."""
 
 from collections.abc import Sequence
 
@@ -13,24 +13,24 @@ TRAIN, VALIDATION, TEST = SPLITS
 ALL_SPLITS = [*SPLITS, UNLABELLED]
 TRAINED_ON = (TRAIN, VALIDATION, UNLABELLED)
 LEAST_LABELLED = 2
-"""Cells of a type that keep their label, however small the fraction."""
+"""Smallest number of cells per type that keep their label."""
 
 
 def stratified_splits(labels: Sequence[str] | pd.Series, validation: float, test: float, seed: int) -> pd.Categorical:
     """Assign each cell to `train`, `validation` or `test`; cells without a label become `unlabelled`.
 
-    Within a class the shares are rounded to whole cells, but no side is left without a cell of the class.
+    Within a class fractions are rounded to whole cells, but each split has at least one cell of the class.
 
     Args:
         labels: cell type of each cell.
-        validation, test: shares of each class; the rest is for training.
-        seed: which cells.
+        validation, test: fractions of each class; the rest is for training.
+        seed: random seed.
 
     Returns:
-        Categorical with the categories `train`, `validation`, `test`, `unlabelled`, one value a cell.
+        Categorical with the categories `train`, `validation`, `test`, `unlabelled`, one value per cell.
 
     Raises:
-        UserError: a class has fewer than three cells, or the shares leave nothing to train on.
+        UserError: a class has fewer than three cells, or the fractions leave no training cells.
     """
     _require_rest(validation, test)
     rng = np.random.default_rng(seed)
@@ -54,17 +54,16 @@ def stratified_splits(labels: Sequence[str] | pd.Series, validation: float, test
 def donor_splits(
     labels: Sequence[str] | pd.Series, donors: pd.Series, validation: float, test: float, seed: int
 ) -> pd.Categorical:
-    """Leave donors out: every donor is on one side only. Of cells without a label see `without_labels_aside`.
+    """Split by donor: all cells of a donor are in one split. For cells without a label see `without_labels_aside`.
 
-    Donors are drawn until the test, then the validation donors hold at least their share of the cells; at least one
-    donor is left on every side. Of all orders of the donors the first (by seed) is taken that leaves every cell type
-    with a training cell.
+    Donors are drawn at random until the test set, and then the validation set, has at least its fraction of the cells;
+    each split has at least one donor. Orders of the donors are tried until every cell type has training cells.
 
     Args:
         labels: cell type of each cell.
         donors: donor of each cell.
-        validation, test: shares of the cells, at the least.
-        seed: which donors.
+        validation, test: smallest fractions of the cells.
+        seed: random seed.
 
     Raises:
         UserError: a cell has no donor, there are fewer than three donors, or a cell type occurs in too few of them.
@@ -72,7 +71,7 @@ def donor_splits(
     _require_rest(validation, test)
     if donors.isna().any():
         cell = donors.index[int(donors.isna().to_numpy().argmax())]
-        raise UserError(f"cell {cell!r} has no donor; a split by donor needs one for every cell.")
+        raise UserError(f"cell {cell!r} has no donor; a split by donor needs a donor for each cell.")
     donor_N, found = pd.factorize(donors)
     name_of = [str(name) for name in found]
     names = sorted(name_of)
@@ -86,8 +85,8 @@ def donor_splits(
         order = [names[index] for index in np.random.default_rng((seed, attempt)).permutation(len(names))]
         held = _take(order[: len(order) - 2], cells_of, test * len(donor_N))
         checked = _take(order[len(held) : len(order) - 1], cells_of, validation * len(donor_N))
-        side_of = {**dict.fromkeys(names, TRAIN), **dict.fromkeys(held, TEST), **dict.fromkeys(checked, VALIDATION)}
-        split_N = np.array([side_of[name] for name in name_of], dtype=object)[donor_N]
+        split_of = {**dict.fromkeys(names, TRAIN), **dict.fromkeys(held, TEST), **dict.fromkeys(checked, VALIDATION)}
+        split_N = np.array([split_of[name] for name in name_of], dtype=object)[donor_N]
         if set(_types(names_N[split_N == TRAIN])) == set(_types(names_N)):
             return without_labels_aside(as_splits(split_N), labels)
     donors_of = {name: len(set(donor_N[names_N == name])) for name in _types(names_N)}
@@ -99,7 +98,7 @@ def donor_splits(
 
 
 def without_labels_aside(split: pd.Categorical, labels: Sequence[str] | pd.Series) -> pd.Categorical:
-    """Cells without a label: those for training become `unlabelled`, the others get no side and are left out."""
+    """Handle cells without a label: training cells become `unlabelled`, others get no split and are left out."""
     split_N = np.asarray(split, dtype=object)
     without_N = pd.isna(_names(labels))
     trained_on_N = np.isin(split_N, [TRAIN, UNLABELLED])
@@ -109,13 +108,13 @@ def without_labels_aside(split: pd.Categorical, labels: Sequence[str] | pd.Serie
 
 
 def hide_labels(split: pd.Categorical, labels: Sequence[str] | pd.Series, fraction: float, seed: int) -> pd.Categorical:
-    """Keep the label of a share of each type's training cells, at least two; the other training cells lose theirs.
+    """Keep the labels of a fraction of each type's training cells, at least two; the others become `unlabelled`.
 
     Args:
-        split: side of each cell.
+        split: split of each cell.
         labels: cell type of each cell.
-        fraction: share that keeps its label; 1 keeps all.
-        seed: which cells.
+        fraction: fraction that keeps its label; 1 keeps all.
+        seed: random seed.
     """
     rng = np.random.default_rng(seed)
     split_N, names_N = np.asarray(split, dtype=object), _names(labels)
@@ -129,7 +128,7 @@ def hide_labels(split: pd.Categorical, labels: Sequence[str] | pd.Series, fracti
 def validation_from_training(
     split: pd.Categorical, labels: Sequence[str] | pd.Series, share: float, seed: int
 ) -> pd.Categorical:
-    """Move a stratified share of the labelled training cells to validation; a type with one cell keeps it for training.
+    """Move a fraction of each type's labelled training cells to validation; a type with one cell keeps it in training.
 
     Raises:
         UserError: no type has two labelled training cells.
@@ -141,33 +140,33 @@ def validation_from_training(
         if len(members) > 1:
             split_N[members[: min(max(1, round(share * len(members))), len(members) - 1)]] = VALIDATION
     if not (split_N == VALIDATION).any():
-        raise UserError("no cell type has two labelled training cells; validation needs one beside training.")
+        raise UserError("no cell type has two labelled training cells; validation and training need one each.")
     return as_splits(split_N)
 
 
 def require_no_leakage(split: pd.Categorical, donors: pd.Series) -> None:
-    """Refuse test cells of a donor that is trained on.
+    """Check that no donor of test cells is in training or validation.
 
     Raises:
-        UserError: naming a donor.
+        UserError: there is such a donor.
     """
     split_N = np.asarray(split, dtype=object)
-    sides = (split_N == TEST, np.isin(split_N, TRAINED_ON))
-    held, seen = ({str(name) for name in donors.array[side_N].dropna().unique()} for side_N in sides)
+    masks = (split_N == TEST, np.isin(split_N, TRAINED_ON))
+    held, seen = ({str(name) for name in donors.array[mask_N].dropna().unique()} for mask_N in masks)
     shared = sorted(held & seen)
     if shared:
         raise UserError(
-            f"donor {shared[0]!r}{f' and {len(shared) - 1} more' if len(shared) > 1 else ''} would be on both sides: "
-            "in test and in training or validation cells; split by donor (prepare.split: donor), or set "
-            "prepare.shared_donors to true if that is meant."
+            f"donor {shared[0]!r}{f' and {len(shared) - 1} more' if len(shared) > 1 else ''} would have cells "
+            "in test and in training or validation; split by donor (prepare.split: donor), or set "
+            "prepare.shared_donors to true if this is intended."
         )
 
 
 def require_every_type_in_training(split: pd.Categorical, labels: pd.Series) -> None:
-    """Refuse a split in which a cell type cannot be learned, be it tested or not: the model would have a dead answer.
+    """Check that each cell type has labelled training cells.
 
     Raises:
-        UserError: naming a cell type.
+        UserError: a cell type has none.
     """
     split_N, names_N = np.asarray(split, dtype=object), _names(labels)
     learned = set(_types(names_N[split_N == TRAIN]))
@@ -183,12 +182,12 @@ def require_every_type_in_training(split: pd.Categorical, labels: pd.Series) -> 
 
 
 def as_splits(split_N: NDArray[np.object_]) -> pd.Categorical:
-    """The side of each cell as a categorical with all sides as categories."""
+    """Splits as a categorical with all splits as categories; other values become missing."""
     code_N = np.full(len(split_N), -1, dtype=np.int8)
-    for code, side in enumerate(ALL_SPLITS):
-        code_N[split_N == side] = code
-    sides: pd.Index = pd.Index(ALL_SPLITS)
-    return pd.Categorical.from_codes(code_N, sides)
+    for code, name in enumerate(ALL_SPLITS):
+        code_N[split_N == name] = code
+    categories: pd.Index = pd.Index(ALL_SPLITS)
+    return pd.Categorical.from_codes(code_N, categories)
 
 
 def _require_rest(validation: float, test: float) -> None:
@@ -200,7 +199,7 @@ def _require_rest(validation: float, test: float) -> None:
 
 
 def _names(labels: Sequence[str] | pd.Series) -> NDArray[np.object_]:
-    """Labels as an array. Numpy, given a series, looks for a hook in its index, which then hashes all cells' names."""
+    """Labels as an array. `np.asarray` of a series would hash the names of all cells."""
     return labels.to_numpy(dtype=object) if isinstance(labels, pd.Series) else np.asarray(labels, dtype=object)
 
 

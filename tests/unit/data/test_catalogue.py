@@ -133,8 +133,8 @@ datasets:
         ("datasets: [", "is not valid YAML"),
         ("a: 1", "expected one key `datasets`"),
         ("datasets: [1]", "must hold datasets by name"),
-        ("datasets: {1: {}}", "dataset 1 is no text"),
-        ("datasets: {a: 1}", "dataset a must hold fields"),
+        ("datasets: {1: {}}", "dataset name 1 is not text"),
+        ("datasets: {a: 1}", "dataset a must have fields"),
         ("datasets: {a: {cells: x}}", "dataset a: has no field label_column"),
         (
             "datasets: {a: {cells: x, label_column: y, colour: z}}",
@@ -145,7 +145,7 @@ datasets:
             "datasets: {a: {cells: x, label_column: 3}}",
             "dataset a: field label_column is 3: Input should be a valid string",
         ),
-        ("datasets: {a: {cells: x, label_column: ''}}", "expected a name, found nothing"),
+        ("datasets: {a: {cells: x, label_column: ''}}", "expected a name, found an empty text"),
         ("datasets: {a: {cells: /x, label_column: y}}", "dataset a: field cells is '/x': expected a path inside"),
         ("datasets: {a: {cells: d/../../x, label_column: y}}", "expected a path inside"),
         ("datasets: {a: {cells: s3://b/x, label_column: y}}", "expected a path inside"),
@@ -192,7 +192,7 @@ def test_an_unknown_name_gets_the_nearest_one() -> None:
     assert find_dataset(datasets, "kang").name == "kang"
     with pytest.raises(UserError, match=r"has no dataset 'kong'; did you mean kang\?"):
         find_dataset(datasets, "kong")
-    with pytest.raises(UserError, match="datasets there: kang, muraro"):
+    with pytest.raises(UserError, match="datasets: kang, muraro"):
         find_dataset(datasets, "zzz")
 
 
@@ -305,7 +305,7 @@ def test_urls_are_told_from_paths_and_secrets_are_kept_out_of_git() -> None:
     ]  # fmt: skip
     assert checked_url("s3://bucket/a b.h5ad") == "s3://bucket/a b.h5ad"
     assert checked_url("file:///data/a%20b.h5ad") == "/data/a b.h5ad"
-    with pytest.raises(UserError, match="names the host 'there'"):
+    with pytest.raises(UserError, match="has the host 'there'"):
         checked_url("file://there/a.h5ad")
     for secret in ("https://me:hush@host/a.h5ad", "https://host/a.h5ad?X-Amz-Signature=hush"):
         with pytest.raises(UserError, match=r"https://host/a\.h5ad: the URL carries a key") as caught:
@@ -322,4 +322,4 @@ def test_dvc_is_quoted_in_one_sentence() -> None:
     )
     said = "ERROR: unexpected error - No module named 'dvc_gs'\n\nHaving any troubles? Hit us up at https://dvc.org\n"
     assert dvc_sentence(said) == "No module named 'dvc_gs'."
-    assert dvc_sentence("") == "failed without saying why."
+    assert dvc_sentence("") == "failed without a message."

@@ -123,7 +123,7 @@ def test_a_map_of_ones_own_may_be_separated_either_way(tmp_path: Path, content: 
 def test_a_map_without_ids_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "map.txt"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"map.txt: (has no line with an Ensembl id|is no text)"):
+    with pytest.raises(UserError, match=r"map.txt: (has no line with an Ensembl id|is not text)"):
         read_gene_map(path)
 
 

@@ -97,7 +97,7 @@ def test_too_few_donors_and_cells_without_one_are_refused() -> None:
 def test_a_donor_on_both_sides_is_leakage() -> None:
     labels, donors = labels_and_donors()
     split = stratified_splits(labels, 0.2, 0.2, 0)
-    with pytest.raises(UserError, match="donor 'donor0' and 5 more would be on both sides"):
+    with pytest.raises(UserError, match="donor 'donor0' and 5 more would have cells in test and in training"):
         require_no_leakage(split, donors)
 
 
@@ -154,14 +154,14 @@ def test_a_table_with_a_split_column_is_taken_as_it_is(tmp_path: Path, name: str
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("cell\tsplit\nc0\ttrain\nc0\ttest\n", "cell 'c0' stands in it more than once"),
-        ("cell\tsplit\nc0\ttrain\nc1\ttrain\nc2\ttest\n", r"1 of 4 cells are not in it, the first is 'c3'"),
+        ("cell\tsplit\nc0\ttrain\nc0\ttest\n", "cell 'c0' occurs more than once"),
+        ("cell\tsplit\nc0\ttrain\nc1\ttrain\nc2\ttest\n", r"1 of 4 cells are missing, the first is 'c3'"),
         ("cell\tsplit\nc0\tTRAIN\nc1\ttrain\nc2\ttest\nc3\ttest\n", "cell 'c0' has the split 'TRAIN'"),
         ("cell\tside\nc0\t1\nc1\t1\nc2\t1\nc3\t1\n", r"neither a column 'split' nor 'test' nor 'test_s0'"),
-        ("cell\ttest\nc0\tyes\nc1\tyes\nc2\tno\nc3\tno\n", "column 'test' holds 'yes'; expected true or false"),
+        ("cell\ttest\nc0\tyes\nc1\tyes\nc2\tno\nc3\tno\n", "column 'test' has 'yes'; expected true or false"),
         (
             "cell\ttest\tlabelled_100_s0\nc0\tTrue\tTrue\nc1\tFalse\tTrue\nc2\tFalse\tTrue\nc3\tTrue\tFalse\n",
-            r"cell 'c0' is on both sides: a test cell, and labelled for training \(labelled_100_s0\)",
+            r"cell 'c0' is a test cell and labelled for training \(labelled_100_s0\)",
         ),
         ("", "is not a readable table"),
     ],
@@ -202,7 +202,7 @@ def test_donors_decide_the_way_unless_told_otherwise() -> None:
     obs = pd.DataFrame({OBS.cell_type: labels.astype("category"), OBS.donor: donors})
     assert choose_splits(obs, PrepareSettings(), 0)[0] == "donor"
     assert choose_splits(obs.drop(columns=OBS.donor), PrepareSettings(), 0)[0] == "stratified"
-    with pytest.raises(UserError, match="would be on both sides"):
+    with pytest.raises(UserError, match="would have cells in test and in training"):
         choose_splits(obs, PrepareSettings(split="stratified"), 0)
     assert choose_splits(obs, PrepareSettings(split="stratified", shared_donors=True), 0)[0] == "stratified"
     with pytest.raises(UserError, match="the cells have no donors"):
@@ -212,7 +212,7 @@ def test_donors_decide_the_way_unless_told_otherwise() -> None:
 def test_a_split_table_must_lie_where_the_pipeline_watches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = table_file(tmp_path, "cell\ttest\nc0\t1\nc1\t0\nc2\t0\nc3\t0\n")
     obs = pd.DataFrame({OBS.cell_type: pd.Categorical(["a", "a", "a", "a"])}, index=CELLS)
-    with pytest.raises(UserError, match="lies outside data/splits"):
+    with pytest.raises(UserError, match="is outside data/splits"):
         choose_splits(obs, PrepareSettings(split_table=path), 0)
     monkeypatch.setattr(split_choice, "WATCHED", tmp_path)
     way, split = choose_splits(obs, PrepareSettings(split_table=path), 0)
