@@ -308,7 +308,7 @@ def test_urls_are_told_from_paths_and_secrets_are_kept_out_of_git() -> None:
     with pytest.raises(UserError, match="has the host 'there'"):
         checked_url("file://there/a.h5ad")
     for secret in ("https://me:hush@host/a.h5ad", "https://host/a.h5ad?X-Amz-Signature=hush"):
-        with pytest.raises(UserError, match=r"https://host/a\.h5ad: the URL carries a key") as caught:
+        with pytest.raises(UserError, match=r"https://host/a\.h5ad: the URL contains a key") as caught:
             checked_url(secret)
         assert "hush" not in str(caught.value)
 
