@@ -27,7 +27,7 @@ from sctransformer._constants import OBS
 from sctransformer.data.arrays import CellArrays
 from sctransformer.data.prepared import class_names
 from sctransformer.data.splits import TEST, TRAIN, TRAINED_ON, VALIDATION, validation_from_training
-from sctransformer.evaluation.baselines import fitted_celltypist, fitted_logistic_regression
+from sctransformer.evaluation.baselines import fit_celltypist, fit_logistic_regression
 from sctransformer.evaluation.metrics import classification_metrics
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.files import atomic_write, read_json, sha256_json
@@ -143,9 +143,9 @@ def _baseline(task: Task, study: StudyConfig, sources: Sources, out: Path) -> di
     chosen: dict[str, Any] = {}
     started = time.perf_counter()
     if task.name == "celltypist":
-        label = fitted_celltypist(training, cells.var_names.tolist())
+        label = fit_celltypist(training, cells.var_names.tolist())
     else:
-        label, chosen = fitted_logistic_regression(training, study.inner_folds, task.seed, wide=True)
+        label, chosen = fit_logistic_regression(training, study.inner_folds, task.seed, wide=True)
     training_seconds = time.perf_counter() - started
     seconds, predicted_N = _fastest(lambda: label(test), SCORING_REPEATS)
     metrics = classification_metrics(test.labels_N, predicted_N, class_names(cells), task.seed)

@@ -26,8 +26,8 @@ WEIGHTS = TRAINING / "weights.safetensors"
 MODEL_CONFIG = TRAINING / "model.json"
 LINEAGE = TRAINING / "lineage.json"
 LOCK = Path("dvc.lock")
-LOCK_OF_TRAINING = TRAINING / LOCK.name
-"""dvc.lock as it was when training began; empty where there was none."""
+TRAINING_LOCK = TRAINING / LOCK.name
+"""dvc.lock as it was when training started; empty if there was none."""
 HISTORY = TRAINING / "history.csv"
 CURVES = TRAINING / "curves.png"
 LOGS = Path("outputs/logs")

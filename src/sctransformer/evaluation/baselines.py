@@ -22,25 +22,25 @@ PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 WIDE_PENALTIES = (1e-1, 1.0, 10.0, 100.0, 1000.0)
 """Wider grid, for few labelled cells, where the best C can be far above 10."""
 
-Labeller = Callable[[CellArrays], NDArray[np.int64]]
+Predictor = Callable[[CellArrays], NDArray[np.int64]]
 """Predicts the class index of each cell."""
 
 
 def logistic_regression(
     training: CellArrays, test: CellArrays, folds: int, seed: int
 ) -> tuple[NDArray[np.int64], dict[str, Any]]:
-    """Fit on training cells, predict test cells; see `fitted_logistic_regression`.
+    """Fit on training cells, predict test cells; see `fit_logistic_regression`.
 
     Returns:
         Labels of the test cells, and the chosen settings.
     """
-    label, chosen = fitted_logistic_regression(training, folds, seed)
+    label, chosen = fit_logistic_regression(training, folds, seed)
     return label(test), chosen
 
 
-def fitted_logistic_regression(
+def fit_logistic_regression(
     training: CellArrays, folds: int, seed: int, wide: bool = False
-) -> tuple[Labeller, dict[str, Any]]:
+) -> tuple[Predictor, dict[str, Any]]:
     """Logistic regression on log expression.
 
     C is chosen by cross-validation on the training cells (macro-F1). The number of folds is at most the size of the
@@ -85,7 +85,7 @@ def fitted_logistic_regression(
     return label, chosen
 
 
-def fitted_celltypist(training: CellArrays, genes: Sequence[str]) -> Labeller:
+def fit_celltypist(training: CellArrays, genes: Sequence[str]) -> Predictor:
     """CellTypist trained with its defaults; labels by best match, without majority voting.
 
     CellTypist's check that the counts of each cell sum to 10,000 is off, because columns without a gene symbol count

@@ -170,7 +170,7 @@ def measure_variant(reference: Path, variant: Path, cells: CellArrays, tolerance
     return {**summary, "labels_equal": equal, "max_probability_difference": difference, "passed": bool(passed)}
 
 
-def kept_variants(
+def make_variants(
     kinds: tuple[str, ...], folder: Path, graph: str, config: ModelConfig, cells: CellArrays
 ) -> dict[str, dict[str, Any]]:
     """Make variants of a graph and remove those that do not pass.

@@ -13,7 +13,7 @@ from sctransformer.annotation.session import BATCHES, ScoringSession, fastest_ba
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
 from sctransformer.export.graph import ScoringGraph, export_onnx, is_attention
-from sctransformer.export.variants import TOLERANCES, Tolerance, kept_variants, make_variant, measure_variant
+from sctransformer.export.variants import TOLERANCES, Tolerance, make_variant, make_variants, measure_variant
 from sctransformer.files import sha256_file
 from tests.conftest import arrays, opened, simulated_cells, small_model
 
@@ -56,7 +56,7 @@ def test_a_variant_outside_its_tolerance_is_left_out(
     shutil.copy(graphs / "model.onnx", tmp_path / "model.onnx")
     monkeypatch.setitem(TOLERANCES, "int8", Tolerance(1.0, 0.0))
     config = small_model().config
-    found = kept_variants(("mha", "int8"), tmp_path, "model.onnx", config, arrays(simulated_cells(60)))
+    found = make_variants(("mha", "int8"), tmp_path, "model.onnx", config, arrays(simulated_cells(60)))
     assert (found["mha"]["passed"], found["int8"]["passed"]) == (True, False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.mha.onnx", "model.onnx"]
 
@@ -77,7 +77,7 @@ def test_a_session_runs_the_selected_variant(bundle_folder: Path, tmp_path: Path
         UserError, match=r"has no float16 graph \(see export.variants in params.yaml\); available: float32"
     ):
         ScoringSession(read_bundle(folder), variant="float16")
-    kept_variants(("mha",), folder, "model.onnx", config, cells)
+    make_variants(("mha",), folder, "model.onnx", config, cells)
     with (folder / "checksums.txt").open("a") as stream:
         stream.write(f"{sha256_file(folder / 'model.mha.onnx')}  model.mha.onnx\n")
     bundle = read_bundle(folder)

@@ -32,7 +32,7 @@ from sctransformer._constants import OBS
 from sctransformer.data.arrays import CellArrays, TrainingCells
 from sctransformer.data.cells import CellFile
 from sctransformer.errors import UserError
-from sctransformer.evaluation.baselines import fitted_celltypist, fitted_logistic_regression
+from sctransformer.evaluation.baselines import fit_celltypist, fit_logistic_regression
 from sctransformer.files import write_json
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.trainer import Trainer
@@ -307,7 +307,7 @@ def test_celltypist_predicts_easy_cells_and_writes_no_files(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     test = arrays(simulated_cells(seed=1))
-    label = fitted_celltypist(arrays(simulated_cells()), SYMBOLS)
+    label = fit_celltypist(arrays(simulated_cells()), SYMBOLS)
     assert (label(test) == test.labels_N).mean() > 0.95
     assert (label(test) == label(test)).all()
     assert not list(tmp_path.iterdir())
@@ -316,7 +316,7 @@ def test_celltypist_predicts_easy_cells_and_writes_no_files(
 
 def test_wide_logistic_regression_returns_its_choices() -> None:
     test = arrays(simulated_cells(seed=1))
-    label, chosen = fitted_logistic_regression(arrays(simulated_cells()), 3, seed=0, wide=True)
+    label, chosen = fit_logistic_regression(arrays(simulated_cells()), 3, seed=0, wide=True)
     assert (label(test) == test.labels_N).mean() > 0.95
     assert set(chosen) == {"C", "folds", "standardised", "balanced"}
 

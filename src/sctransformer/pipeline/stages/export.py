@@ -17,7 +17,7 @@ from sctransformer.evaluation.scoring import score_cells
 from sctransformer.export.bundle import BundleContents, label_table, read_bundle, write_bundle
 from sctransformer.export.graph import ScoringGraph, export_onnx
 from sctransformer.export.parity import measure_parity, measure_speed
-from sctransformer.export.variants import kept_variants
+from sctransformer.export.variants import make_variants
 from sctransformer.files import read_json
 from sctransformer.model import PriorBiasedTransformer
 from sctransformer.params import Params, load_params
@@ -78,14 +78,14 @@ def bundle_contents(params: Params, cells: AnnData, model: PriorBiasedTransforme
         lineage=lineage,
         card=card,
         page=card_page(card, params.registration.name),
-        dvc_lock=layout.LOCK_OF_TRAINING if lineage["dvc_lock_sha256"] else None,
+        dvc_lock=layout.TRAINING_LOCK if lineage["dvc_lock_sha256"] else None,
         weights=layout.WEIGHTS,
         write_graph=lambda path: export_onnx(graph, path, params.export.opset),
         measure_parity=lambda path: {
             **measure_parity(graph, path, validation, params.export.parity_tolerance),
             "speed": measure_speed(path, validation),
         },
-        write_variants=lambda folder: kept_variants(
+        write_variants=lambda folder: make_variants(
             params.export.variants, folder, BUNDLE.graph, model.config, validation
         ),
     )

@@ -78,7 +78,7 @@ def write_outputs(
         plot_training_curves(table, folder / layout.CURVES.name)
         write_json(folder / layout.MODEL_CONFIG.name, config.to_dict())
         write_json(folder / layout.LINEAGE.name, lineage)
-        (folder / layout.LOCK_OF_TRAINING.name).write_bytes((dvc_lock or "").encode())
+        (folder / layout.TRAINING_LOCK.name).write_bytes((dvc_lock or "").encode())
 
 
 def main() -> None:
