@@ -24,7 +24,7 @@ CHANGING = (
     "set_tag",
     "set_terminated",
 )
-"""Calls by which a decision changes a store."""
+"""Methods by which a decision changes the store."""
 
 
 def die_before(call: int) -> None:
@@ -91,7 +91,7 @@ class MlflowServer:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+    """A free port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

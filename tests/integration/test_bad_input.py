@@ -157,7 +157,7 @@ def test_parameters_that_no_run_can_have(project: Path, changes: dict[str, Any],
 
 
 def test_weights_of_another_vocabulary(project: Path) -> None:
-    """24 genes were trained on, and the prior has them; the configuration that lies beside the weights names 23."""
+    """Weights and prior have 24 genes; the configuration beside the weights has 23."""
     model = small_model()
     layout.TRAINING.mkdir(parents=True)
     layout.BIAS.parent.mkdir(parents=True)

@@ -104,8 +104,8 @@ def test_a_job_labels_what_is_new_and_keeps_a_record_of_it(
     assert "d.h5ad: is not a readable h5ad file" in outcome.err
     assert "files 1 labelled, 2 unchanged, 1 failed; 150 cells" in outcome.out
     assert (project / "annotated" / "a_annotated.h5ad").stat().st_mtime_ns == before
-    said = anndata.read_h5ad(project / "annotated" / "c_annotated.h5ad").uns["sctransformer"]
-    assert (said["drift"], bool(said["drifted"])) == ("like the training cells", False)
+    record = anndata.read_h5ad(project / "annotated" / "c_annotated.h5ad").uns["sctransformer"]
+    assert (record["drift"], bool(record["drifted"])) == ("like the training cells", False)
 
     status = call("batch", "status", "nightly")
     assert status.code == 0
@@ -157,9 +157,9 @@ def test_drift_is_flagged_in_the_file_and_raises_the_alarm_the_second_time(
     again = call("batch", "run", "nightly")
     assert (again.code, "drift alarm as before" in again.out) == (0, True)
     for number, drifted in enumerate((False, True, False, True)):
-        said = anndata.read_h5ad(project / "annotated" / f"batch{number}_annotated.h5ad").uns["sctransformer"]
-        assert bool(said["drifted"]) is drifted
-    assert said["drift"].startswith("drifted: ")
+        record = anndata.read_h5ad(project / "annotated" / f"batch{number}_annotated.h5ad").uns["sctransformer"]
+        assert bool(record["drifted"]) is drifted
+    assert record["drift"].startswith("drifted: ")
     outcome = call("drift", "report", "nightly", "-o", project / "report.html")
     assert outcome.out.strip().endswith("4 batches, ALARM")
     page = (project / "report.html").read_text()
@@ -185,7 +185,7 @@ def test_drift_is_flagged_in_the_file_and_raises_the_alarm_the_second_time(
 def test_labels_come_first_when_mlflow_is_gone(
     project: Path, job_file: Path, store: MlflowClient, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Gone before the run begins; the figures reach the store later, once."""
+    """The server is down before the run starts; the metrics reach the store later, once."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     arrive(project, "a", 1)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
@@ -225,13 +225,13 @@ def test_labels_come_first_when_the_server_is_killed_in_mid_job(
             killing.setattr(annotate, "of_file", kill)
             outcome = call("batch", "run", "nightly")
         assert (outcome.code, "files 2 labelled" in outcome.out) == (5, True), outcome
-        assert "figures of this run are kept in outputs/unsent" in outcome.err
+        assert "metrics of this run are kept in outputs/unsent" in outcome.err
         assert "MLflow could not be reached" in outcome.err
         for name in "ab":
             assert "predicted_labels" in anndata.read_h5ad(project / "annotated" / f"{name}_annotated.h5ad").obs
         run_id = History(load_job(job_file)).runs()[-1].mlflow_run
         assert run_id is not None
-        assert outbox.unsent(run_id) == 4  # figures, tag, end, report
+        assert outbox.unsent(run_id) == 4  # metrics, tag, end, report
 
         server.start()
         client = MlflowClient(server.url)

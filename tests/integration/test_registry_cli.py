@@ -93,13 +93,13 @@ def test_history_fits_into_80_columns(store: MlflowClient, project: Path, bundle
     assert "off" in shown.stdout
     lines = typed("history", "celltype", columns=80).stdout.splitlines()
     assert all(len(line) <= 80 for line in lines)
-    told = " ".join(" ".join(lines).split())
+    shown_text = " ".join(" ".join(lines).split())
     for sentence in (
         "a panel of twenty-four simulated genes",
         "overridden: prior_edges",
         "switched off in lax.yaml: shuffled_network",
     ):
-        assert sentence in told
+        assert sentence in shown_text
 
 
 def test_a_store_that_cannot_be_used_hides_no_other_finding(project: Path) -> None:

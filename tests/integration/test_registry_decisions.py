@@ -330,7 +330,7 @@ def test_a_decision_that_is_gone_from_the_ledger_is_missed(
 
 
 def killed(project: Path, call: int, work: Callable[[], Decision]) -> bool:
-    """Whether a command died before its so-manieth change of the store; False: it had fewer, and ended well."""
+    """Whether a command was killed before its `call`-th change of the store; False if it made fewer and succeeded."""
 
     def dying() -> None:
         die_before(call)
@@ -364,7 +364,7 @@ def test_a_kill_between_any_two_steps(
     work: Callable[[], Decision],
     after: object,
 ) -> None:
-    """Whatever the step: either all of it was done or nothing, the doctor says so, and the next command goes on."""
+    """Whatever the step: everything or nothing was done, `doctor` reports it, and the next command works."""
     promoted(3, 1)
     for call in itertools.count(1):
         assert aliases(versions) == before

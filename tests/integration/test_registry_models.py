@@ -1,4 +1,4 @@
-"""Registering and finding models in a real store: once, without pickles, and with sentences for what is not there."""
+"""Registering and finding models in a real store: once, without pickles, and with clear errors."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from sctransformer.tracking import runs
 
 
 def changed(bundle_folder: Path, target: Path, **contents: dict[str, object]) -> Path:
-    """A copy of a bundle with other values in its JSON members, and checksums that fit: another model."""
+    """A copy of a bundle with other values in its JSON files and matching checksums: another model."""
     shutil.copytree(bundle_folder, target)
     for member, values in contents.items():
         path = target / f"{member}.json"
@@ -28,13 +28,13 @@ def changed(bundle_folder: Path, target: Path, **contents: dict[str, object]) ->
 
 
 def write_member(folder: Path, member: str, content: str) -> None:
-    """Another content of a text member, with a checksum that fits."""
+    """Replace the content of a text file, with a matching checksum."""
     (folder / member).write_text(content)
     sum_again(folder)
 
 
 def sum_again(folder: Path) -> None:
-    """Let checksums.txt fit what lies there."""
+    """Make checksums.txt match the files of the folder."""
     listing = folder / BUNDLE.checksums
     names = [line.split("  ", maxsplit=1)[1] for line in listing.read_text().splitlines()]
     listing.write_text(
@@ -47,7 +47,7 @@ def test_the_same_bundle_is_registered_once(store: MlflowClient, project: Path, 
     first = register_bundle(bundle_folder, "celltype", run_id)
     again = register_bundle(bundle_folder, "celltype", run_id)
     assert (first.version, first.created, again.version, again.created) == (1, True, 1, False)
-    # The same weights with other evidence are another version: what the gates say of it may be something else.
+    # The same weights with other evidence are another version: its gates may come out differently.
     later = changed(bundle_folder, project / "later", lineage={"git": {"commit": "1" * 40, "dirty": False}})
     second = register_bundle(later, "celltype")
     assert (second.version, second.created, second.identity) == (2, True, first.identity)
@@ -96,7 +96,7 @@ def test_nothing_is_left_under_the_name_where_the_upload_fails(
     assert store.search_registered_models() == []
 
 
-def test_what_a_version_says(store: MlflowClient, project: Path, bundle_folder: Path) -> None:
+def test_tags_and_description_of_a_version(store: MlflowClient, project: Path, bundle_folder: Path) -> None:
     run_id = runs.start_run("training", "one", {}, {})
     register_bundle(bundle_folder, "celltype", run_id)
     version = store.get_model_version("celltype", "1")
@@ -149,7 +149,7 @@ def test_a_run_of_another_store_is_noted_but_not_linked(
     assert "registered without a link to its run" in caplog.text
 
 
-def test_what_is_not_there(store: MlflowClient, bundle_folder: Path) -> None:
+def test_unknown_references(store: MlflowClient, bundle_folder: Path) -> None:
     register_bundle(bundle_folder, "celltype")
     for reference, message in (
         ("nothing@champion", r"has no model 'nothing' \(models: celltype\)"),

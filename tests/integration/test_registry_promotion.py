@@ -1,4 +1,4 @@
-"""Promotion in a real store: who becomes champion, who does not, and what the ledger says of it."""
+"""Promotion in a real store: which version becomes champion, and what the ledger records."""
 
 from pathlib import Path
 
@@ -145,7 +145,7 @@ def test_many_decisions_come_in_pages(two_versions: None, store: MlflowClient, m
     assert [decision.to_version for decision in history.decisions_about("celltype")] == [1, 2, 1]
 
 
-def test_what_is_not_there(two_versions: None, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_models_and_stores(two_versions: None, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"has no version 9 \(versions: 1, 2\)"):
         promotion.promote("celltype/9", policy=POLICY, cells=CELLS)
     with pytest.raises(UserError, match=r"has no model 'nothing' \(models: celltype\)"):
@@ -176,7 +176,7 @@ def test_cells_are_scored_again_as_they_are_served(project: Path, bundle_folder:
 def test_a_candidate_that_labels_worse_is_refused_by_scoring_both_again(
     store: MlflowClient, project: Path, bundle_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its own figures say 0.9: they are not what decides."""
+    """Its recorded macro-F1 is 0.9, but that does not decide."""
     from sctransformer.cli.compare import compare
 
     register_bundle(bundle_folder, "celltype")

@@ -1,4 +1,4 @@
-"""`sctransformer runs`, runs that were killed, figures that could not be sent, and where code and data come from."""
+"""`sctransformer runs`, killed runs, metrics that could not be sent, and where code and data come from."""
 
 import hashlib
 import json
@@ -74,8 +74,8 @@ from sctransformer.tracking.watchdog import watched
 from sctransformer.tracking.queries import PROCESS_TAG, process_tag
 run_id = runs.start_run("training", "killed", {}, {PROCESS_TAG: process_tag()})
 print(run_id, flush=True)
-if GUARDED:
-    watching = watched(run_id)  # kept, for a generator that nobody holds is closed
+if WATCHED:
+    watching = watched(run_id)  # kept: a generator without references is closed
     watching.__enter__()
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -83,9 +83,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("watched", [True, False])
-def test_a_run_that_was_killed_says_so(store: MlflowClient, call: Call, watched: bool) -> None:
-    """Its guardian says so at once; where that died too, as when the machine went down, the next look at it does."""
-    code = KILLED.replace("GUARDED", str(watched))
+def test_a_killed_run_is_marked(store: MlflowClient, call: Call, watched: bool) -> None:
+    """The watchdog marks it at once; if that was killed too, as in a power failure, the next listing does."""
+    code = KILLED.replace("WATCHED", str(watched))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     run_id = done.stdout.strip()
     assert done.returncode == -signal.SIGKILL
@@ -98,13 +98,13 @@ def test_a_run_that_was_killed_says_so(store: MlflowClient, call: Call, watched:
     assert store.get_run(run_id).info.status == "KILLED"
 
 
-def test_a_run_that_goes_on_elsewhere_or_here_is_left_alone(store: MlflowClient) -> None:
+def test_a_running_run_is_left_alone_here_and_elsewhere(store: MlflowClient) -> None:
     here = a_run("here", 1.0, 0.5, {PROCESS_TAG: queries.process_tag()})
     there = a_run("there", 1.0, 0.5, {PROCESS_TAG: json.dumps(["another-host", 1, 1.0])})
     assert {run.run_id: run.status for run in queries.list_runs()} == {here: "RUNNING", there: "RUNNING"}
 
 
-def test_figures_are_kept_while_the_server_is_down_and_sent_in_order(
+def test_metrics_are_kept_while_the_server_is_down_and_sent_in_order(
     store: MlflowClient, project: Path, monkeypatch: pytest.MonkeyPatch, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_id = a_run("unlucky", 1e-3, 0.6)

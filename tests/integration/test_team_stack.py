@@ -1,6 +1,6 @@
 """A team's services when they are shared, gone or put back: MLflow with passwords, PostgreSQL, an S3 store.
 
-They are those of `make stack`, started here on free ports. The whole life of a model on them stands in test_pipeline.
+They are those of `make stack`, started here on free ports. The whole workflow on them is in test_pipeline.
 """
 
 import itertools
@@ -106,7 +106,7 @@ def test_promotions_at_once_and_killed_ones(team: Stack, versions: str, project:
 
 
 def test_services_that_are_gone(team: Stack, versions: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each says so in one sentence, nothing is lost, and everything goes on when it is back."""
+    """Each failure is one sentence, nothing is lost, and everything works again when the service is back."""
 
     def refused(match: str, work=promotion.promote, arguments=(versions, 2)) -> None:  # noqa: ANN001
         options = {"policy": POLICY, "cells": CELLS} if work is promotion.promote else {}
@@ -177,7 +177,7 @@ def test_a_changed_byte_in_the_store_and_a_backup_that_is_put_back(
 
 
 def test_mlflow_models_serve(team: Stack, versions: str, project: Path, bundle_folder: Path) -> None:
-    """The champion behind HTTP: counts by gene name, whatever the order; bad input is told what is wrong."""
+    """The champion behind HTTP: counts by gene name, whatever the order; bad input gets a clear error."""
     port = Ports.free().mlflow
     command = [program("mlflow"), "models", "serve", "-m", f"models:/{versions}@champion", "--env-manager", "local"]
     with (project / "serve.log").open("w") as log:

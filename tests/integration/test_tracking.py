@@ -1,4 +1,4 @@
-"""Runs in a real store: what goes in comes out, nothing twice, and readers leave nothing behind."""
+"""Runs in a real store: what is written can be read, nothing is written twice, and readers create nothing."""
 
 import signal
 import subprocess
@@ -24,10 +24,10 @@ def test_a_run_keeps_parameters_data_and_files(store: MlflowClient, project: Pat
     runs.log_dataset(run_id, "pbmc", "a" * 64, "data/cells.h5ad", "training", {"cells": 700})
     runs.log_dataset(run_id, "network", "b" * 64, "network.tsv", "prior", {})
     runs.log_metrics(run_id, {"test_macro_f1": 0.9})
-    (project / "figures").mkdir()
-    (project / "figures" / "curve.png").write_bytes(b"picture")
-    runs.log_artifact(run_id, project / "figures")
-    runs.log_artifact(run_id, project / "figures" / "curve.png")
+    (project / "plots").mkdir()
+    (project / "plots" / "curve.png").write_bytes(b"picture")
+    runs.log_artifact(run_id, project / "plots")
+    runs.log_artifact(run_id, project / "plots" / "curve.png")
     runs.set_tags(run_id, {"note": "seen"})
     runs.finish_run(run_id, "FINISHED")
 
@@ -152,9 +152,9 @@ def test_the_same_over_a_real_server(
     runs.log_dataset(run_id, "pbmc", "a" * 64, "data/cells.h5ad", "training", {})
     for _ in range(2):
         runs.log_epoch(run_id, 0, {"loss": 1.0})
-    figure = project / "curve.png"
-    figure.write_bytes(b"picture")
-    runs.log_artifact(run_id, figure)
+    plot = project / "curve.png"
+    plot.write_bytes(b"picture")
+    runs.log_artifact(run_id, plot)
     runs.finish_run(run_id, "FINISHED")
     client = connect()
     assert len(client.get_metric_history(run_id, "loss")) == 1

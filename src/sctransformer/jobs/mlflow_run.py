@@ -33,7 +33,7 @@ def metrics_of(outcomes: list[FileOutcome], record: RunRecord) -> dict[str, floa
 
 
 def begin(job: Job, record: RunRecord, history: History) -> None:
-    """Start the MLflow run, and send what earlier runs could not send; if MLflow is unreachable, labelling goes on."""
+    """Start the MLflow run, and send what earlier runs could not send; labels do not wait for MLflow."""
     from sctransformer.tracking import outbox
 
     for earlier in history.runs():

@@ -21,7 +21,7 @@ def evidence_of(bundle: Bundle | str) -> Evidence:
 
 
 def compared(one: Bundle | str, other: Bundle | str, cells: TestCells) -> Comparison:
-    """Score candidate and champion on the test cells that the candidate's figures were measured on."""
+    """Score candidate and champion on the test cells of the candidate's metrics."""
     if isinstance(one, str) or isinstance(other, str):
         return Comparison(refusal="not compared: a bundle is damaged")
     if one.metrics.get("test_cells_sha256") != cells.sha256:

@@ -1,4 +1,4 @@
-"""A command that is told to stop stops, wherever the signal finds it."""
+"""A signal stops a command, wherever it arrives."""
 
 import os
 import signal
@@ -34,11 +34,11 @@ def test_a_signal_that_comes_in_a_callback_is_heard(signum: signal.Signals, expe
 
 
 def test_other_exceptions_of_callbacks_go_where_they_went(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[object] = []
-    monkeypatch.setattr("sys.unraisablehook", lambda unraisable: told.append(unraisable.exc_value))
+    received: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", lambda unraisable: received.append(unraisable.exc_value))
     with stoppable():
         thing = Thing()
         held = weakref.ref(thing, lambda reference: 1 // 0)
         del thing
         assert held() is None
-    assert [type(one) for one in told] == [ZeroDivisionError]
+    assert [type(one) for one in received] == [ZeroDivisionError]

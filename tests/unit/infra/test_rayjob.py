@@ -14,28 +14,28 @@ from sctransformer.params import Params
 MANIFEST = Path(__file__).parents[3] / "infra" / "kuberay" / "train.rayjob.yaml"
 
 
-def closed(required: list[str], **properties: Any) -> dict[str, Any]:
+def strict(required: list[str], **properties: Any) -> dict[str, Any]:
     """An object with these fields and no others."""
     return {"type": "object", "required": required, "properties": properties, "additionalProperties": False}
 
 
 TEXT, WHOLE, FLAG = {"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "boolean"}
 TEXTS = {"type": "object", "additionalProperties": TEXT}
-CONTAINER = closed(
+CONTAINER = strict(
     ["name", "image", "resources"],
     name=TEXT,
     image=TEXT,
     imagePullPolicy={"enum": ["Always", "IfNotPresent", "Never"]},
     workingDir=TEXT,
-    env={"type": "array", "items": closed(["name", "value"], name=TEXT, value=TEXT)},
-    envFrom={"type": "array", "items": closed(["secretRef"], secretRef=closed(["name"], name=TEXT))},
-    ports={"type": "array", "items": closed(["containerPort"], containerPort=WHOLE, name=TEXT)},
-    resources=closed(["limits", "requests"], limits=TEXTS, requests=TEXTS),
-    securityContext=closed([], allowPrivilegeEscalation=FLAG, runAsNonRoot=FLAG),
+    env={"type": "array", "items": strict(["name", "value"], name=TEXT, value=TEXT)},
+    envFrom={"type": "array", "items": strict(["secretRef"], secretRef=strict(["name"], name=TEXT))},
+    ports={"type": "array", "items": strict(["containerPort"], containerPort=WHOLE, name=TEXT)},
+    resources=strict(["limits", "requests"], limits=TEXTS, requests=TEXTS),
+    securityContext=strict([], allowPrivilegeEscalation=FLAG, runAsNonRoot=FLAG),
 )
-POD = closed(["spec"], spec=closed(["containers"], containers={"type": "array", "minItems": 1, "items": CONTAINER}))
-HEAD = closed(["rayStartParams", "template"], serviceType={"enum": ["ClusterIP"]}, rayStartParams=TEXTS, template=POD)
-WORKERS = closed(
+POD = strict(["spec"], spec=strict(["containers"], containers={"type": "array", "minItems": 1, "items": CONTAINER}))
+HEAD = strict(["rayStartParams", "template"], serviceType={"enum": ["ClusterIP"]}, rayStartParams=TEXTS, template=POD)
+WORKERS = strict(
     ["groupName", "rayStartParams", "template"],
     groupName=TEXT,
     replicas=WHOLE,
@@ -44,12 +44,12 @@ WORKERS = closed(
     rayStartParams=TEXTS,
     template=POD,
 )
-RAY_JOB = closed(
+RAY_JOB = strict(
     ["apiVersion", "kind", "metadata", "spec"],
     apiVersion={"const": "ray.io/v1"},
     kind={"const": "RayJob"},
-    metadata=closed(["generateName"], generateName=TEXT, labels=TEXTS),
-    spec=closed(
+    metadata=strict(["generateName"], generateName=TEXT, labels=TEXTS),
+    spec=strict(
         ["entrypoint", "rayClusterSpec"],
         entrypoint=TEXT,
         submissionMode={"enum": ["K8sJobMode", "HTTPMode", "InteractiveMode"]},
@@ -57,7 +57,7 @@ RAY_JOB = closed(
         shutdownAfterJobFinishes=FLAG,
         ttlSecondsAfterFinished=WHOLE,
         activeDeadlineSeconds={"type": "integer", "minimum": 1},
-        rayClusterSpec=closed(
+        rayClusterSpec=strict(
             ["headGroupSpec", "workerGroupSpecs"],
             rayVersion=TEXT,
             headGroupSpec=HEAD,

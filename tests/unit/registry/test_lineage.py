@@ -1,4 +1,4 @@
-"""Lineage in a real repository: what makes a tree dirty, what does not, and what is said without git."""
+"""Lineage in a real repository: what makes the code dirty, what does not, and the result without git."""
 
 import subprocess
 from pathlib import Path
@@ -95,7 +95,7 @@ def test_without_a_repository_a_commit_or_git(tmp_path: Path, monkeypatch: pytes
 def test_all_of_it(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "ada_l")
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada.lovelace")
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "not to be told")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a secret")
     params: dict[str, Any] = {"seed": 0, "train": {"lr": 0.1}}
     lineage = collect_lineage(repository, params, "a" * 64, "b" * 64, True, "run")
     assert lineage["params"] == params
@@ -104,7 +104,7 @@ def test_all_of_it(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert lineage["when"].endswith("+00:00")
     named = [lineage[name] for name in ("who", "account", "tracking_user")]
     assert named == ["Ada <ada@example.org>", "ada_l", "ada.lovelace"]
-    assert "not to be told" not in str(lineage)
+    assert "a secret" not in str(lineage)
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
     assert collect_lineage(repository, params, "", "", True, None)["tracking_user"] is None
     assert lineage["validation_success"] is True
