@@ -1,4 +1,4 @@
-"""What labels must not depend on, and what they must get right."""
+"""Invariances of labels, and their accuracy on clear cells."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def same_labels(left: AnnData, right: AnnData) -> None:
     np.testing.assert_allclose(left.obsm[OBSM.embedding], right.obsm[OBSM.embedding], atol=1e-4)
 
 
-def test_clear_cells_are_labelled_right(bundle: Bundle, new_cells: AnnData, tmp_path: Path) -> None:
+def test_clear_cells_are_labelled_correctly(bundle: Bundle, new_cells: AnnData, tmp_path: Path) -> None:
     obs = annotate(bundle, new_cells, tmp_path).obs
     right = obs[OBS.predicted_labels].astype(str) == obs[OBS.cell_type].astype(str)
     assert right.mean() > 0.9
@@ -64,7 +64,7 @@ def test_reversed_genes_do_not_matter(bundle: Bundle, new_cells: AnnData, tmp_pa
 def test_a_subset_of_the_genes_gives_nearly_all_cells_the_same_label(
     bundle: Bundle, new_cells: AnnData, tmp_path: Path
 ) -> None:
-    """Genes that were not measured are shown as average: zeros would speak against the types that express them."""
+    """Genes that were not measured are filled in with averages: zeros would be evidence against some cell types."""
     part = new_cells[:, [gene for index, gene in enumerate(new_cells.var_names) if index not in (1, 6, 17)]].copy()
     whole, fewer = annotate(bundle, new_cells, tmp_path / "a"), annotate(bundle, part, tmp_path / "b")
     assert (whole.obs[OBS.predicted_labels].to_numpy() == fewer.obs[OBS.predicted_labels].to_numpy()).mean() >= 0.95
@@ -72,7 +72,7 @@ def test_a_subset_of_the_genes_gives_nearly_all_cells_the_same_label(
     counts = shown.X.toarray()
     counts[:, [1, 6, 17]] = 0
     shown.X = sparse.csr_matrix(counts)
-    zeros = annotate(bundle, shown, tmp_path / "c")  # measured, and found to be zero, is something else
+    zeros = annotate(bundle, shown, tmp_path / "c")  # a measured zero is different
     assert not np.allclose(zeros.obs[OBS.conf_score], fewer.obs[OBS.conf_score])
 
 
@@ -114,7 +114,7 @@ def test_a_deeper_sequenced_cell_keeps_its_label(bundle: Bundle, new_cells: AnnD
     same_labels(annotate(bundle, new_cells, tmp_path / "a"), annotate(bundle, deeper, tmp_path / "b"))
 
 
-def test_more_of_its_markers_makes_a_type_likelier(bundle: Bundle, new_cells: AnnData, tmp_path: Path) -> None:
+def test_markers_of_a_type_make_it_likelier(bundle: Bundle, new_cells: AnnData, tmp_path: Path) -> None:
     alpha = new_cells[new_cells.obs[OBS.cell_type] == "alpha"].copy()
     counts = alpha.X.toarray()
     counts[:, :8] *= 0
@@ -125,7 +125,7 @@ def test_more_of_its_markers_makes_a_type_likelier(bundle: Bundle, new_cells: An
     assert with_markers > without + 0.3
 
 
-def test_cells_scored_at_a_time_do_not_matter(bundle: Bundle, new_cells: AnnData, tmp_path: Path) -> None:
+def test_the_batch_size_does_not_matter(bundle: Bundle, new_cells: AnnData, tmp_path: Path) -> None:
     plain = annotate(bundle, new_cells, tmp_path / "all", 1000)
     for batch_cells in (1, 7, 64):
         same_labels(plain, annotate(bundle, new_cells, tmp_path / str(batch_cells), batch_cells))

@@ -1,7 +1,7 @@
 """Bundles of every released version stay readable, and label cells as they did then.
 
 `bundle-<version>` is what that version wrote for the simulated cells of tests/conftest.py; `cells.json` beside it holds
-raw counts and what its graph said of them. Written once, when the version was made, and never again.
+raw counts and the outputs of its graph. Written once, when the version was released.
 """
 
 import json
@@ -29,7 +29,7 @@ def test_there_is_one() -> None:
 
 
 @pytest.mark.parametrize("folder", OLD, ids=lambda path: path.name)
-def test_it_labels_cells_as_it_did(folder: Path) -> None:
+def test_labels_are_unchanged(folder: Path) -> None:
     expected = json.loads((HERE / f"cells-{folder.name.removeprefix('bundle-')}.json").read_text())
     bundle = read_bundle(folder)
     assert bundle.identity == expected["identity"]
@@ -45,7 +45,7 @@ def test_it_labels_cells_as_it_did(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", OLD, ids=lambda path: path.name)
-def test_gates_and_packaging_take_it(folder: Path, tmp_path: Path) -> None:
+def test_gates_and_packaging_accept_it(folder: Path, tmp_path: Path) -> None:
     results = {one.gate: one for one in check_gates(evidence_of(read_bundle(folder)), None, Policy())}
     assert results["bundle_checksums"].passed
     # Its lineage lacks what is asked for since, so it cannot become champion; one that is stays so, and labels cells.

@@ -1,4 +1,4 @@
-"""What a user meets: `sctransformer annotate`, and how it fails."""
+"""The command `sctransformer annotate`: its output and its errors."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import anndata
 import numpy as np
@@ -22,6 +22,8 @@ from sctransformer.annotation.journal import FOLDER
 from sctransformer.annotation.session import ScoringSession
 from sctransformer.cli.main import run
 from sctransformer.errors import DEBUG_VARIABLE, UserError
+from sctransformer.export.bundle import read_bundle
+from sctransformer.registry.opened_model import OpenedModel
 from tests.integration.conftest import Call, Outcome
 
 SCTRANSFORMER = (sys.executable, "-m", "sctransformer.cli.main")
@@ -56,7 +58,7 @@ def refused(outcome: Outcome, outdir: Path, *words: str, code: int = 1) -> None:
     assert not outdir.exists() or list(outdir.iterdir()) == []
 
 
-def test_a_file_is_labelled_and_the_screen_says_how(annotate: Call, cells: AnnData, tmp_path: Path) -> None:
+def test_a_file_is_labelled_and_a_summary_is_printed(annotate: Call, cells: AnnData, tmp_path: Path) -> None:
     outcome = annotate(cells)
     assert outcome.code == 0, outcome.err
     for words in ("alpha", "cells/s", "gene coverage 100.0%", "obs['library_size']", "cells_annotated.h5ad"):
@@ -76,7 +78,7 @@ def test_a_file_is_labelled_and_the_screen_says_how(annotate: Call, cells: AnnDa
     ],
     ids=["log", "scaled", "negative", "nan", "inf"],
 )
-def test_what_is_no_count_is_refused(
+def test_values_that_are_not_counts_are_refused(
     annotate: Call, cells: AnnData, tmp_path: Path, spoil: Callable[[np.ndarray], np.ndarray], words: str
 ) -> None:
     cells.X = sparse.csr_matrix(spoil(cells.X.toarray().astype(np.float64)))
@@ -84,14 +86,14 @@ def test_what_is_no_count_is_refused(
 
 
 @pytest.mark.parametrize("share", [0.5, 0.99])
-def test_a_cut_file_is_refused(annotate: Call, cells: AnnData, tmp_path: Path, share: float) -> None:
+def test_a_truncated_file_is_refused(annotate: Call, cells: AnnData, tmp_path: Path, share: float) -> None:
     cells.write_h5ad(tmp_path / "whole.h5ad")
     content = (tmp_path / "whole.h5ad").read_bytes()
     (tmp_path / "cut.h5ad").write_bytes(content[: int(len(content) * share)])
     refused(annotate(tmp_path / "cut.h5ad"), tmp_path / "out", "cut.h5ad: ", "cut short or damaged")
 
 
-def test_files_that_are_no_cells_are_refused(annotate: Call, tmp_path: Path) -> None:
+def test_files_without_cells_are_refused(annotate: Call, tmp_path: Path) -> None:
     (tmp_path / "text.h5ad").write_text("gene\tcell\n")
     refused(annotate(tmp_path / "text.h5ad"), tmp_path / "out", "text.h5ad: is not a readable h5ad file")
     refused(annotate(tmp_path / "absent.h5ad"), tmp_path / "out", "absent.h5ad: no such file")
@@ -149,7 +151,7 @@ def test_counts_are_read_where_they_cover_most_of_the_panel(
     assert f"counts in {place}, genes in var_names" in outcome.out
 
 
-def test_sums_that_lack_genes_are_noted(
+def test_a_warning_names_a_column_of_larger_library_sizes(
     annotate: Call, cells: AnnData, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sums = cells.obs.pop(OBS.library_size)
@@ -160,12 +162,14 @@ def test_sums_that_lack_genes_are_noted(
     assert "are the sum of raw.X, but obs['total_counts'] holds larger values" in caplog.text
     assert "--library-size-column total_counts" in caplog.text
     assert "library size  sum of raw.X; obs['total_counts'] holds larger ones" in outcome.out
-    said = anndata.read_h5ad(tmp_path / "out" / "cells_annotated.h5ad").uns["sctransformer"]
-    assert said["library_size"] == "sum of raw.X"
+    written = anndata.read_h5ad(tmp_path / "out" / "cells_annotated.h5ad").uns["sctransformer"]
+    assert written["library_size"] == "sum of raw.X"
     assert "library size  obs['total_counts']\n" in annotate(cells, "--library-size-column", "total_counts").out
 
 
-def test_models_that_are_none_are_refused(annotate: Call, cells: AnnData, bundle_folder: Path, tmp_path: Path) -> None:
+def test_models_that_do_not_exist_are_refused(
+    annotate: Call, cells: AnnData, bundle_folder: Path, tmp_path: Path
+) -> None:
     refused(annotate(cells, model=tmp_path / "nowhere"), tmp_path / "out", "nowhere: no such folder")
     (tmp_path / "empty").mkdir()
     refused(annotate(cells, model=tmp_path / "empty"), tmp_path / "out", "is not a model bundle")
@@ -175,22 +179,22 @@ def test_models_that_are_none_are_refused(annotate: Call, cells: AnnData, bundle
 
 
 @pytest.mark.parametrize("reference", ["celltype@champion", "celltype/7"])
-def test_a_reference_goes_to_the_registry(
+def test_a_reference_is_resolved_by_the_registry(
     annotate: Call, cells: AnnData, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str
 ) -> None:
     asked: list[str] = []
 
-    def resolve(wanted: str, refetch: bool = False) -> SimpleNamespace:
+    def resolve(wanted: str, refetch: bool = False) -> OpenedModel:
         asked.append(wanted)
-        return SimpleNamespace(folder=bundle_folder, name="celltype", version="7")
+        return OpenedModel(read_bundle(bundle_folder), "celltype", 7)
 
     models = ModuleType("sctransformer.registry.models")
     vars(models)["resolve"] = resolve
     monkeypatch.setitem(sys.modules, "sctransformer.registry.models", models)
     assert annotate(cells, model=reference).code == 0
     assert asked == [reference]
-    said = anndata.read_h5ad(tmp_path / "out" / "cells_annotated.h5ad").uns["sctransformer"]
-    assert (said["model"], said["model_version"]) == (reference, "7")
+    written = anndata.read_h5ad(tmp_path / "out" / "cells_annotated.h5ad").uns["sctransformer"]
+    assert (written["model"], written["model_version"]) == (reference, "7")
 
 
 def test_a_folder_that_cannot_be_written_is_named_before_scoring(
@@ -203,7 +207,7 @@ def test_a_folder_that_cannot_be_written_is_named_before_scoring(
     refused(outcome, outdir, f"{outdir}: cannot be written", code=73)
 
 
-def test_no_cells_are_no_input(annotate: Call, cells: AnnData, tmp_path: Path) -> None:
+def test_a_file_with_no_cells_is_refused(annotate: Call, cells: AnnData, tmp_path: Path) -> None:
     refused(annotate(cells[:0].copy()), tmp_path / "out", "cells.h5ad: has no cells.")
 
 
@@ -215,11 +219,11 @@ def test_more_threads_than_cores_are_refused(
     refused(annotate(cells, "--threads", 100_000), tmp_path / "out", *words)
 
 
-def test_a_library_size_column_must_be_there(annotate: Call, cells: AnnData, tmp_path: Path) -> None:
+def test_a_library_size_column_must_exist(annotate: Call, cells: AnnData, tmp_path: Path) -> None:
     refused(annotate(cells, "--library-size-column", "size"), tmp_path / "out", "obs has no column 'size'")
 
 
-def test_genes_named_twice_are_summed_and_said(annotate: Call, cells: AnnData, tmp_path: Path) -> None:
+def test_counts_of_a_repeated_gene_are_summed_and_reported(annotate: Call, cells: AnnData, tmp_path: Path) -> None:
     twice = AnnData(
         sparse.hstack([cells.X, cells.X[:, [3]] * 0], format="csr"),
         obs=cells.obs,
@@ -231,7 +235,7 @@ def test_genes_named_twice_are_summed_and_said(annotate: Call, cells: AnnData, t
 
 
 @pytest.mark.parametrize("layout", ["dense", "csc", "int64"])
-def test_any_layout_of_counts_is_labelled_alike(annotate: Call, cells: AnnData, tmp_path: Path, layout: str) -> None:
+def test_the_layout_of_counts_does_not_matter(annotate: Call, cells: AnnData, tmp_path: Path, layout: str) -> None:
     output = tmp_path / "out" / "cells_annotated.h5ad"
     assert annotate(cells.copy()).code == 0
     expected = anndata.read_h5ad(output).obs
@@ -256,12 +260,14 @@ def test_cells_without_counts_are_unknown(annotate: Call, cells: AnnData, tmp_pa
     assert np.isfinite(obs[OBS.conf_score]).all()
 
 
-def test_errors_become_codes(annotate: Call, cells: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exit_codes_of_unexpected_errors(
+    annotate: Call, cells: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def failing(error: BaseException) -> None:
         def open_model(reference: str) -> None:
             raise error
 
-        monkeypatch.setattr("sctransformer.registry.opening.open_model", open_model)
+        monkeypatch.setattr("sctransformer.registry.loading.open_model", open_model)
 
     failing(ValueError("odd"))
     outcome = annotate(cells)
@@ -273,7 +279,7 @@ def test_errors_become_codes(annotate: Call, cells: AnnData, tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_debugging_shows_the_traceback_wherever_it_is_asked_for(
+def test_debug_shows_the_traceback_before_or_after_the_command(
     bundle_folder: Path, tmp_path: Path, before: bool
 ) -> None:
     words = ["annotate", "-i", str(tmp_path / "absent.h5ad"), "-m", str(bundle_folder), "-o", str(tmp_path)]
@@ -282,7 +288,7 @@ def test_debugging_shows_the_traceback_wherever_it_is_asked_for(
         run(words)
 
 
-def test_a_wrong_command_line_is_code_2(call: Call) -> None:
+def test_a_wrong_command_line_exits_with_2(call: Call) -> None:
     assert call("annotate", "--nonsense").code == 2
     assert call("nonsense").code == 2
 
@@ -302,7 +308,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert result.stdout.splitlines()[-1] == "[]"
 
 
-def test_annotating_needs_neither_torch_nor_the_rest(cells: AnnData, bundle_folder: Path, tmp_path: Path) -> None:
+def test_annotating_needs_no_training_library(cells: AnnData, bundle_folder: Path, tmp_path: Path) -> None:
     cells.write_h5ad(tmp_path / "cells.h5ad")
     program = (
         "import sys\nfrom sctransformer.cli.main import run\nheavy = sys.argv[1].split()\n"
@@ -319,7 +325,7 @@ def test_annotating_needs_neither_torch_nor_the_rest(cells: AnnData, bundle_fold
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_process_leaves_the_journal_alone(
+def test_a_stopped_process_leaves_only_the_journal(
     cells: AnnData, bundle_folder: Path, tmp_path: Path, sent: signal.Signals, code: int
 ) -> None:
     many = anndata.concat([cells] * 400)

@@ -1,4 +1,4 @@
-"""The same output from a cluster: Ray Data with an actor pool, real workers."""
+"""Annotation on a Ray cluster, with real workers."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""No file breaks annotation: one sentence each, a code that is not zero, the input untouched, nothing left behind."""
+"""Malformed files: one sentence, a non-zero exit code, an unchanged input and no output."""
 
 from pathlib import Path
 

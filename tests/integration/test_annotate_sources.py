@@ -1,4 +1,4 @@
-"""Where cells may come from, and the tables that may come out."""
+"""Sources of cells, and tables as output."""
 
 import json
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def names(where: str, outdir: Path) -> list[str]:
     return [source.name for source in find_sources(where, outdir)]
 
 
-def test_a_folder_gives_its_cells_and_not_its_outputs(tmp_path: Path) -> None:
+def test_outputs_in_a_folder_are_not_inputs(tmp_path: Path) -> None:
     for name in ("b.h5ad", "a.h5ad", "a_annotated.h5ad", ".hidden.h5ad", "notes.txt"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "c.zarr").mkdir()
@@ -45,12 +45,12 @@ def test_a_folder_gives_its_cells_and_not_its_outputs(tmp_path: Path) -> None:
     assert names(str(tmp_path / "c.zarr"), tmp_path) == ["c.zarr"]
 
 
-def test_a_file_whose_name_looks_like_a_pattern_is_itself(tmp_path: Path) -> None:
+def test_a_file_whose_name_looks_like_a_pattern_is_found(tmp_path: Path) -> None:
     (tmp_path / "a[1].h5ad").write_bytes(b"")
     assert names(str(tmp_path / "a[1].h5ad"), tmp_path) == ["a[1].h5ad"]
 
 
-def test_what_stands_for_nothing_is_refused(tmp_path: Path) -> None:
+def test_patterns_and_folders_without_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no file that ends in \.h5ad or \.zarr"):
         find_sources(str(tmp_path / "*.h5ad"), tmp_path)
     (tmp_path / "matrix.mtx.gz").write_bytes(b"")
@@ -95,7 +95,9 @@ def test_an_output_keeps_the_folders_below_the_first_wildcard(tmp_path: Path, pa
             (outdir / name).unlink()
 
 
-def test_the_same_file_of_several_folders_is_labelled_in_each(bundle_folder: Path, tmp_path: Path, call: Call) -> None:
+def test_files_with_one_name_in_several_folders_are_all_labelled(
+    bundle_folder: Path, tmp_path: Path, call: Call
+) -> None:
     for name in ("s1", "s2", "s3"):
         (tmp_path / "runs" / name).mkdir(parents=True)
         simulated_cells().write_h5ad(tmp_path / "runs" / name / "cells.h5ad")
@@ -112,9 +114,7 @@ def test_the_same_file_of_several_folders_is_labelled_in_each(bundle_folder: Pat
     assert call(*words).out.count("unchanged") == 2
 
 
-def test_files_with_one_output_are_refused_and_the_others_labelled(
-    bundle_folder: Path, tmp_path: Path, call: Call
-) -> None:
+def test_files_that_would_have_the_same_output_are_refused(bundle_folder: Path, tmp_path: Path, call: Call) -> None:
     (tmp_path / "new").mkdir()
     for name in ("a", "b"):
         simulated_cells().write_h5ad(tmp_path / "new" / f"{name}.h5ad")
@@ -128,7 +128,7 @@ def test_files_with_one_output_are_refused_and_the_others_labelled(
     assert len(list((tmp_path / "out").glob("a_annotated.*"))) == 2
 
 
-def test_tables_say_what_the_copy_says(bundle_folder: Path, tmp_path: Path) -> None:
+def test_tables_have_the_values_of_the_copy(bundle_folder: Path, tmp_path: Path) -> None:
     simulated_cells(1300).write_h5ad(tmp_path / "cells.h5ad")
     bundle = read_bundle(bundle_folder)
 
@@ -142,14 +142,14 @@ def test_tables_say_what_the_copy_says(bundle_folder: Path, tmp_path: Path) -> N
     ours = [OBS.predicted_labels, OBS.conf_score, OBS.ontology_term]
     pd.testing.assert_frame_equal(table[ours], copy.obs[ours].reset_index(drop=True), check_exact=True)
     np.testing.assert_array_equal(np.stack(table["X_sctransformer"].to_list()), copy.obsm["X_sctransformer"])
-    said = json.loads(parquet.read_schema(tmp_path / "out" / "cells_annotated.parquet").metadata[b"sctransformer"])
-    assert (said["model"], said["threshold"]) == ("m", 0.9)
+    described = json.loads(parquet.read_schema(tmp_path / "out" / "cells_annotated.parquet").metadata[b"sctransformer"])
+    assert (described["model"], described["threshold"]) == ("m", 0.9)
     text = pd.read_csv(output("csv"), index_col="cell")
     assert text[OBS.predicted_labels].tolist() == copy.obs[OBS.predicted_labels].tolist()
     np.testing.assert_allclose(text[OBS.conf_score], copy.obs[OBS.conf_score], rtol=1e-6)
 
 
-def test_one_bad_file_keeps_no_other_from_being_labelled(bundle_folder: Path, tmp_path: Path, call: Call) -> None:
+def test_a_bad_file_does_not_stop_the_others(bundle_folder: Path, tmp_path: Path, call: Call) -> None:
     (tmp_path / "new").mkdir()
     for name in ("a", "c"):
         simulated_cells().write_h5ad(tmp_path / "new" / f"{name}.h5ad")
@@ -177,7 +177,7 @@ def bucket(s3: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_cells_behind_a_url_are_labelled_once_and_reads_that_fail_are_tried_again(
+def test_remote_cells_are_labelled_once_and_failed_reads_are_repeated(
     bucket: Any, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import s3fs
@@ -228,7 +228,7 @@ def test_cells_behind_a_url_are_labelled_once_and_reads_that_fail_are_tried_agai
         RemoteSource("s3://cells/none.h5ad").state()
 
 
-def test_missing_credentials_are_said_at_once(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_reported_at_once(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
@@ -239,7 +239,7 @@ def test_missing_credentials_are_said_at_once(bucket: Any, tmp_path: Path, monke
         find_sources("s3://cells/new/", tmp_path)
 
 
-def test_no_name_in_a_store_leads_out_of_the_output_folder(
+def test_object_names_cannot_lead_out_of_the_output_folder(
     bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = ["b/runs/s1/a.h5ad", "b/runs/../../a.h5ad", "b/runs/.sctransformer/a.h5ad", "b/runs/s1/../../../a.h5ad"]
@@ -253,7 +253,7 @@ def test_no_name_in_a_store_leads_out_of_the_output_folder(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_url_that_nothing_opens_is_named(tmp_path: Path) -> None:
+def test_an_unknown_url_scheme_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nonsense://x\.h5ad: cannot be opened"):
         find_sources("nonsense://x.h5ad", tmp_path)
 

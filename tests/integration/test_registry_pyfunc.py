@@ -1,4 +1,4 @@
-"""The served model: gene-named columns in any order, labels out, errors that say what is wrong, nothing heavy."""
+"""The served model: a table of counts in, labels out, plain errors, and no training library."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ def model(model_folder: Path) -> mlflow.pyfunc.PyFuncModel:
 
 
 def loaded(folder: Path) -> mlflow.pyfunc.PyFuncModel:
-    """A model as MLflow gives it, and not the part of this package that it leaves in front on the path."""
+    """Load a model with MLflow, and restore the import path, which MLflow extends with the model's own package."""
     before = sys.path.copy()
     try:
         return mlflow.pyfunc.load_model(str(folder))
@@ -51,7 +51,7 @@ def table() -> pd.DataFrame:
     return counts.assign(library_size=cells.obs[OBS.library_size])
 
 
-def test_it_labels_cells_whatever_the_order(
+def test_the_order_of_columns_does_not_matter(
     model: mlflow.pyfunc.PyFuncModel, bundle_folder: Path, table: pd.DataFrame
 ) -> None:
     bundle = read_bundle(bundle_folder)
@@ -69,7 +69,7 @@ def test_it_labels_cells_whatever_the_order(
 def test_the_library_size_is_the_row_sum_unless_it_is_given(
     model: mlflow.pyfunc.PyFuncModel, table: pd.DataFrame
 ) -> None:
-    # The counts of the rest of the cell may also stand in genes that the model does not know.
+    # The other counts of the cell may also be in genes that the model does not know.
     rest = (table[OBS.library_size] - table[GENES].sum(axis=1)).astype(int)
     complete = table[GENES].assign(OTHER=rest)
     pd.testing.assert_frame_equal(model.predict(complete), model.predict(table))
@@ -115,7 +115,7 @@ def test_bad_input_is_named(model: mlflow.pyfunc.PyFuncModel, table: pd.DataFram
 
 
 def test_cells_are_rejected_as_annotate_rejects_them(bundle_folder: Path, table: pd.DataFrame, tmp_path: Path) -> None:
-    """By the bundle's own threshold; and a cell without a count, however confident."""
+    """Under the bundle's threshold, and cells without counts, however confident."""
     strict = changed(bundle_folder, tmp_path / "strict", calibration={"rejection_threshold": 0.9})
     save_model(strict, tmp_path / "model")
     empty = table.head(1).assign(**dict.fromkeys(GENES, 0)).rename(index={"cell0": "empty"})
@@ -134,19 +134,19 @@ def test_cells_are_rejected_as_annotate_rejects_them(bundle_folder: Path, table:
     assert found.loc["empty", "rejected"]
 
 
-def test_the_signature_freezes_no_genes(model: mlflow.pyfunc.PyFuncModel) -> None:
+def test_the_signature_fixes_no_genes(model: mlflow.pyfunc.PyFuncModel) -> None:
     assert model.metadata.get_input_schema() is None
     assert model.metadata.get_output_schema().input_names() == [OBS.predicted_labels, OBS.conf_score, "rejected"]
 
 
-def test_the_example_is_a_cell_that_the_model_takes(model: mlflow.pyfunc.PyFuncModel) -> None:
+def test_the_input_example_can_be_labelled(model: mlflow.pyfunc.PyFuncModel) -> None:
     example = model.input_example
     assert set(example.columns) == {*GENES, OBS.library_size}
     assert model.predict(example)[OBS.predicted_labels].iloc[0] in LABELS
 
 
 @pytest.mark.slow
-def test_it_needs_no_training_library_and_no_installed_package(model_folder: Path, tmp_path: Path) -> None:
+def test_the_model_needs_no_training_library_and_no_installed_package(model_folder: Path, tmp_path: Path) -> None:
     """In another process, where `sctransformer` can only come from the model's own folder."""
     script = tmp_path / "serve.py"
     script.write_text(

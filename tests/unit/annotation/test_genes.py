@@ -13,7 +13,7 @@ from sctransformer.errors import UserError
 VOCABULARY = pd.DataFrame({"gene": ["A", "B", "C", "D"], "mean": [1.0, 2.0, 3.0, 4.0]})
 
 
-def test_genes_are_found_wherever_they_stand() -> None:
+def test_genes_are_found_in_any_column() -> None:
     match = match_genes(VOCABULARY, pd.Index(["X", "D", "A", "Y", "B"]))
     assert match.column_G.tolist() == [2, 4, -1, 1]
     assert match.gene_of_column_F.tolist() == [-1, 3, 0, -1, 1]
@@ -63,7 +63,7 @@ def test_enough_coverage_passes() -> None:
     require_coverage(match_genes(VOCABULARY, genes), VOCABULARY, genes, "cells.h5ad", 0.8)
 
 
-def test_too_little_coverage_names_share_limit_and_genes() -> None:
+def test_low_coverage_is_refused_with_coverage_minimum_and_genes() -> None:
     genes = pd.Index(["A", "B"])
     with pytest.raises(UserError, match=r"cells\.h5ad: .* 30\.0% .*80\.0%; most expressed missing genes: D, C; "):
         require_coverage(match_genes(VOCABULARY, genes), VOCABULARY, genes, "cells.h5ad", 0.8)
@@ -86,13 +86,13 @@ def test_at_most_ten_genes_are_named() -> None:
         (["CD3E", "MS4A1"], ["geneA", "geneB"], "check that var_names"),
     ],
 )
-def test_the_advice_fits_the_names(wanted: list[str], found: list[str], advice: str) -> None:
+def test_the_error_names_the_likely_cause(wanted: list[str], found: list[str], advice: str) -> None:
     vocabulary, genes = pd.DataFrame({"gene": wanted, "mean": 1.0}), pd.Index(found)
     with pytest.raises(UserError, match=advice):
         require_coverage(match_genes(vocabulary, genes), vocabulary, genes, "cells.h5ad", 0.8)
 
 
-def test_a_panel_without_expression_counts_every_gene_alike() -> None:
+def test_genes_of_a_panel_without_expression_have_equal_weights() -> None:
     silent = VOCABULARY.assign(mean=0.0)
     assert match_genes(silent, pd.Index(["A"])).coverage == pytest.approx(0.25)
 
@@ -144,7 +144,7 @@ def test_a_model_that_knows_no_ids_matches_by_symbol() -> None:
         (["ENSMUSG00000067149", "ENSMUSG00000023274"], "none of which the model knows: check the species"),
     ],
 )
-def test_ids_that_the_model_reads_are_not_advised_against(found: list[str], advice: str) -> None:
+def test_the_error_does_not_blame_ids_that_the_model_knows(found: list[str], advice: str) -> None:
     genes, _ = named_by_symbol(WITH_IDS, pd.DataFrame(index=found), "f")
     with pytest.raises(UserError, match=advice):
         require_coverage(match_genes(WITH_IDS, genes), WITH_IDS, genes, "cells.h5ad", 0.8)

@@ -1,4 +1,4 @@
-"""The same job twice, half a job, two at once: what the journal beside an output is for."""
+"""Finished, interrupted and concurrent annotations of the same file."""
 
 import errno
 import os
@@ -65,7 +65,7 @@ def all_files(folder: Path) -> dict[str, tuple[bytes, int]]:
     }
 
 
-def test_the_same_job_twice_changes_nothing(annotate: Callable[..., AnnotationSummary], tmp_path: Path) -> None:
+def test_annotating_twice_changes_nothing(annotate: Callable[..., AnnotationSummary], tmp_path: Path) -> None:
     first = annotate()
     before = all_files(tmp_path / "out")
     assert set(before) == {
@@ -78,7 +78,7 @@ def test_the_same_job_twice_changes_nothing(annotate: Callable[..., AnnotationSu
     assert all_files(tmp_path / "out") == before
 
 
-def test_labels_of_an_unchanged_output_come_the_most_frequent_first(
+def test_label_counts_of_an_unchanged_output_keep_their_order(
     annotate: Callable[..., AnnotationSummary], source: Path
 ) -> None:
     cells = simulated_cells(300)
@@ -88,7 +88,7 @@ def test_labels_of_an_unchanged_output_come_the_most_frequent_first(
     assert list(second.items()) == list(first.items())
 
 
-def test_a_raised_coverage_refuses_what_was_labelled_and_leaves_it(
+def test_a_higher_minimum_coverage_refuses_a_labelled_file_and_keeps_its_output(
     annotate: Callable[..., AnnotationSummary], source: Path, tmp_path: Path
 ) -> None:
     simulated_cells(200)[:, :12].copy().write_h5ad(source)
@@ -103,7 +103,7 @@ def test_a_raised_coverage_refuses_what_was_labelled_and_leaves_it(
     assert annotate(settings=AnnotationSettings(min_coverage=0.1)).unchanged
 
 
-def test_an_output_that_was_lost_changed_or_is_of_another_job_is_made_anew(
+def test_a_missing_changed_or_outdated_output_is_written_again(
     annotate: Callable[..., AnnotationSummary], source: Path
 ) -> None:
     output = annotate().output
@@ -121,7 +121,7 @@ def test_an_output_that_was_lost_changed_or_is_of_another_job_is_made_anew(
     assert output.read_bytes() != content
 
 
-def test_a_stopped_run_is_gone_on_with(annotate: Callable[..., AnnotationSummary], tmp_path: Path) -> None:
+def test_a_stopped_run_is_resumed(annotate: Callable[..., AnnotationSummary], tmp_path: Path) -> None:
     def stop(done: int, total: int) -> None:
         if done > 1100:
             raise KeyboardInterrupt
@@ -140,7 +140,7 @@ def test_a_stopped_run_is_gone_on_with(annotate: Callable[..., AnnotationSummary
     ]
 
 
-def test_shards_that_were_damaged_are_made_again(annotate: Callable[..., AnnotationSummary], tmp_path: Path) -> None:
+def test_damaged_shards_are_scored_again(annotate: Callable[..., AnnotationSummary], tmp_path: Path) -> None:
     def stop(done: int, total: int) -> None:
         if done > 1100:
             raise KeyboardInterrupt
@@ -156,7 +156,7 @@ def test_shards_that_were_damaged_are_made_again(annotate: Callable[..., Annotat
     assert summary.output.read_bytes() == whole
 
 
-def test_a_run_that_goes_on_cuts_as_the_first_did(annotate: Callable[..., AnnotationSummary]) -> None:
+def test_a_resumed_run_keeps_the_batch_size(annotate: Callable[..., AnnotationSummary]) -> None:
     def stop(done: int, total: int) -> None:
         if done > 600:
             raise KeyboardInterrupt
@@ -169,7 +169,7 @@ def test_a_run_that_goes_on_cuts_as_the_first_did(annotate: Callable[..., Annota
     assert summary.output.read_bytes() == whole
 
 
-def test_of_two_at_once_one_works_and_the_other_leaves(
+def test_a_second_process_reports_that_the_output_is_busy(
     annotate: Callable[..., AnnotationSummary], tmp_path: Path
 ) -> None:
     with Journal(tmp_path / "out" / "cells_annotated.h5ad").locked():
@@ -180,7 +180,7 @@ def test_of_two_at_once_one_works_and_the_other_leaves(
     assert annotate().cells == 1300
 
 
-def test_a_lock_that_was_removed_is_no_lock(tmp_path: Path) -> None:
+def test_a_removed_lock_does_not_count(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "x.h5ad")
     with journal.locked():
         journal.discard()
@@ -197,7 +197,7 @@ def gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in which no other can be made, as in /proc: the system says that there is no such folder."""
+    """A folder in which no other can be created, as in /proc: the system reports that it does not exist."""
 
     def mkdir(*_: Any, **__: Any) -> None:
         raise FileNotFoundError(errno.ENOENT, "No such file or directory")
@@ -207,7 +207,7 @@ def without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("where", [gone, without_room])
-def test_a_folder_that_cannot_be_made_is_named(
+def test_a_folder_that_cannot_be_created_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Callable[[Path, pytest.MonkeyPatch], Path]
 ) -> None:
     outdir = where(tmp_path, monkeypatch)
@@ -218,7 +218,7 @@ def test_a_folder_that_cannot_be_made_is_named(
         pass
 
 
-def test_an_input_replaced_while_it_is_read_is_refused(
+def test_an_input_that_is_replaced_while_it_is_read_is_refused(
     annotate: Callable[..., AnnotationSummary], source: Path, tmp_path: Path
 ) -> None:
     def replace(done: int, total: int) -> None:
@@ -232,10 +232,8 @@ def test_an_input_replaced_while_it_is_read_is_refused(
     assert annotate().cells == 1300
 
 
-def test_a_disk_that_fills_up_stops_the_run_and_the_rest_goes_on(
-    annotate: Callable[..., AnnotationSummary], tmp_path: Path
-) -> None:
-    """A limit on the size of files acts as a full disk does: writing fails in the middle, whoever writes."""
+def test_a_run_stopped_by_a_full_disk_is_resumed(annotate: Callable[..., AnnotationSummary], tmp_path: Path) -> None:
+    """A limit on file sizes acts like a full disk: any write may fail in the middle."""
     whole = annotate("whole").output.read_bytes()
     limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
@@ -252,7 +250,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_the_rest_goes_on(
     assert summary.output.read_bytes() == whole
 
 
-def test_shards_are_whole_or_not_there(tmp_path: Path) -> None:
+def test_shards_are_complete_or_missing(tmp_path: Path) -> None:
     store = ShardStore(tmp_path / "shards", ShardPlan(10, 5, 5))
     values = np.arange(10, dtype=np.float32)
     content = Shard(values.astype(np.int32), values, values[:, None], values, values > 3, values, values)
@@ -268,7 +266,7 @@ def test_shards_are_whole_or_not_there(tmp_path: Path) -> None:
 
 
 def _annotate_until_killed(bundle_folder: Path, source: Path, outdir: Path, fatal: int, pipe: Any) -> None:
-    """Annotate; end as by kill -9 before the file operation of that number. Says when it begins, and what it took."""
+    """Annotate; end as by kill -9 before file operation number `fatal`. Sends a message at the start, and the time."""
     shards.SHARD_CELLS = 512
     bundle = read_bundle(bundle_folder)
     scorer = LocalScorer(bundle, SLOW.scoring)
@@ -290,10 +288,10 @@ def _annotate_until_killed(bundle_folder: Path, source: Path, outdir: Path, fata
 
 
 @pytest.mark.slow
-def test_killed_at_any_point_the_next_run_ends_as_if_nothing_had_happened(
+def test_a_run_after_kills_at_any_point_gives_the_same_output(
     bundle_folder: Path, source: Path, tmp_path: Path, annotate: Callable[..., AnnotationSummary]
 ) -> None:
-    """Half of the kills come at a random time, half before a random file operation; several in a row, then a run."""
+    """Half of the kills are at a random time, half before a random file operation; several, then a complete run."""
     rng = np.random.default_rng(0)
     before = source.read_bytes()
 
@@ -326,7 +324,7 @@ def test_killed_at_any_point_the_next_run_ends_as_if_nothing_had_happened(
     assert source.read_bytes() == before
 
 
-def test_a_zarr_folder_is_copied_with_its_labels(bundle_folder: Path, cells: AnnData, tmp_path: Path) -> None:
+def test_a_zarr_folder_is_annotated(bundle_folder: Path, cells: AnnData, tmp_path: Path) -> None:
     cells.write_h5ad(tmp_path / "cells.h5ad")
     cells.write_zarr(tmp_path / "cells2.zarr")
     bundle = read_bundle(bundle_folder)

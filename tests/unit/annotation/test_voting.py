@@ -1,4 +1,4 @@
-"""Majority voting: groups are of alike cells, and their most frequent label wins."""
+"""Majority voting: similar cells are clustered, and each cluster gets its most frequent label."""
 
 from pathlib import Path
 
@@ -15,17 +15,17 @@ from sctransformer.export.bundle import read_bundle
 from tests.conftest import simulated_cells
 
 
-def test_the_most_frequent_label_of_a_group_wins() -> None:
+def test_a_cluster_gets_its_most_frequent_label() -> None:
     group_N, label_N = np.array([0, 0, 0, 1, 1, 1, 2, 2]), np.array([2, 2, 0, -1, -1, 1, 1, 0])
     assert majority(group_N, label_N, 3).tolist() == [2, 2, 2, -1, -1, -1, 0, 0]
 
 
-def test_few_cells_are_one_group() -> None:
+def test_few_cells_are_one_cluster() -> None:
     assert leiden_groups(np.zeros((5, 2), np.float32)).tolist() == [0] * 5
 
 
 @pytest.mark.slow
-def test_voting_adds_its_columns_and_changes_no_other(bundle_folder: Path, tmp_path: Path) -> None:
+def test_voting_adds_two_columns_and_changes_no_other(bundle_folder: Path, tmp_path: Path) -> None:
     simulated_cells(600, seed=3).write_h5ad(tmp_path / "cells.h5ad")
     bundle = read_bundle(bundle_folder)
 

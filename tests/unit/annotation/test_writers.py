@@ -1,4 +1,4 @@
-"""The output is the input plus our elements, whole or absent; the input is never touched."""
+"""The output is the input plus the annotation, written atomically; the input is never changed."""
 
 import errno
 import logging
@@ -67,7 +67,7 @@ def everything(path: Path) -> dict[str, Any]:
     return found
 
 
-def test_everything_of_the_input_is_kept_and_the_input_is_untouched(
+def test_all_elements_of_the_input_are_kept_and_the_input_is_not_changed(
     bundle: Bundle, source: Path, tmp_path: Path
 ) -> None:
     before = source.read_bytes()
@@ -85,7 +85,7 @@ def test_everything_of_the_input_is_kept_and_the_input_is_untouched(
     assert result.raw is not None
 
 
-def test_what_is_written_has_its_types(bundle: Bundle, source: Path, tmp_path: Path) -> None:
+def test_fields_have_their_types(bundle: Bundle, source: Path, tmp_path: Path) -> None:
     result = annotated(bundle, source, tmp_path / "out")
     assert result.obs[OBS.predicted_labels].cat.categories.tolist() == ["alpha", "beta", "gamma", "unknown"]
     assert result.obs[OBS.conf_score].dtype == np.float32
@@ -93,13 +93,13 @@ def test_what_is_written_has_its_types(bundle: Bundle, source: Path, tmp_path: P
     assert result.obsm[OBSM.embedding].shape == (90, 8)
     alpha = result.obs[OBS.predicted_labels] == "alpha"
     assert (result.obs[OBS.ontology_term] == np.where(alpha, "CL:0000236", "unknown")).all()
-    said = result.uns[UNS.annotation]
-    assert (said["model"], said["model_version"], said["model_identity"]) == ("model@champion", "7", bundle.identity)
-    assert said["prior_sha256"] == "3" * 64
-    assert (said["gene_coverage"], said["genes_missing"], said["threshold"]) == (1.0, 0, 0.3)
-    assert said["library_size"] == "obs['library_size']"
-    assert said["variant"] == "float32"
-    assert len(said["job_id"]) == 16
+    found = result.uns[UNS.annotation]
+    assert (found["model"], found["model_version"], found["model_identity"]) == ("model@champion", "7", bundle.identity)
+    assert found["prior_sha256"] == "3" * 64
+    assert (found["gene_coverage"], found["genes_missing"], found["threshold"]) == (1.0, 0, 0.3)
+    assert found["library_size"] == "obs['library_size']"
+    assert found["variant"] == "float32"
+    assert len(found["job_id"]) == 16
 
 
 def test_rejected_cells_keep_their_confidence(bundle: Bundle, source: Path, tmp_path: Path) -> None:
@@ -142,7 +142,9 @@ def test_a_second_run_replaces_the_first(
     assert (result.obs[OBS.ontology_term] == "CL:0000236").any()
 
 
-def test_ids_of_an_earlier_run_do_not_outlive_its_labels(source: Path, bundle: Bundle, tmp_path: Path) -> None:
+def test_ontology_ids_of_an_earlier_run_are_removed_with_its_labels(
+    source: Path, bundle: Bundle, tmp_path: Path
+) -> None:
     first = annotate_file(Model(bundle, "m", "1"), source, tmp_path).output
     annotation = nothing_sure(tmp_path, 90)
     (tmp_path / "inner").mkdir()
@@ -153,12 +155,10 @@ def test_ids_of_an_earlier_run_do_not_outlive_its_labels(source: Path, bundle: B
     assert result.obs[OBS.predicted_labels].cat.categories.tolist() == ["alpha", "unknown"]
 
 
-@pytest.mark.parametrize("said", [5, "donor", ["donor", OBS.conf_score], {"a": 1}])
-def test_no_column_of_the_inputs_own_is_dropped_whatever_uns_says(
-    bundle: Bundle, cells: AnnData, tmp_path: Path, said: Any
-) -> None:
+@pytest.mark.parametrize("found", [5, "donor", ["donor", OBS.conf_score], {"a": 1}])
+def test_other_columns_are_kept_whatever_uns_holds(bundle: Bundle, cells: AnnData, tmp_path: Path, found: Any) -> None:
     cells.obs["donor"] = "a"
-    cells.uns[UNS.annotation] = {"obs_columns": said}
+    cells.uns[UNS.annotation] = {"obs_columns": found}
     cells.write_h5ad(tmp_path / "cells.h5ad")
     assert (annotated(bundle, tmp_path / "cells.h5ad", tmp_path / "out").obs["donor"] == "a").all()
 
@@ -178,7 +178,7 @@ def nothing_sure(folder: Path, n_cells: int) -> Annotation:
 
 
 def nothing_left(outdir: Path) -> bool:
-    """No output, whole or half: at most the journal, from which the next run goes on."""
+    """Whether there is no output, complete or not: at most the journal, from which the next run resumes."""
     visible = [path.name for path in outdir.iterdir() if path.name != FOLDER]
     return visible == [] and not [path for path in outdir.rglob("*.h5ad") if path.is_file()]
 
@@ -193,7 +193,7 @@ def nothing_left(outdir: Path) -> bool:
         (KeyboardInterrupt(), KeyboardInterrupt, ""),
     ],
 )
-def test_nothing_is_left_when_writing_stops(
+def test_no_output_is_left_when_writing_fails(
     bundle: Bundle,
     source: Path,
     tmp_path: Path,
@@ -228,7 +228,7 @@ def test_an_earlier_output_survives_a_failed_run(
     assert output.read_bytes() == before
 
 
-def test_too_little_space_is_said_before_scoring(
+def test_too_little_space_is_reported_before_scoring(
     bundle: Bundle, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=10)
@@ -239,7 +239,7 @@ def test_too_little_space_is_said_before_scoring(
     assert nothing_left(tmp_path / "out")
 
 
-def test_ctrl_c_while_scoring_leaves_nothing(bundle: Bundle, source: Path, tmp_path: Path) -> None:
+def test_ctrl_c_while_scoring_leaves_no_output(bundle: Bundle, source: Path, tmp_path: Path) -> None:
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
@@ -248,7 +248,7 @@ def test_ctrl_c_while_scoring_leaves_nothing(bundle: Bundle, source: Path, tmp_p
     assert nothing_left(tmp_path / "out")
 
 
-def test_an_input_that_changes_meanwhile_is_refused(bundle: Bundle, source: Path, tmp_path: Path) -> None:
+def test_an_input_that_changes_while_it_is_annotated_is_refused(bundle: Bundle, source: Path, tmp_path: Path) -> None:
     def change(done: int, total: int) -> None:
         with source.open("ab") as stream:
             stream.write(b"x")
