@@ -22,6 +22,7 @@ from infra.stack.services import s3_client
 from infra.stack.settings import BUCKET
 from sctransformer._constants import OBS
 from sctransformer.files import sha256_file
+from tests.integration.conftest import Call
 
 pytestmark = pytest.mark.slow
 
@@ -230,7 +231,14 @@ def test_an_interrupted_experiment_is_resumed(project: Path) -> None:
 
 
 @pytest.mark.parametrize(("store", "error"), [("sqlite", 0.25), ("team", 0.3)])
-def test_the_whole_lifecycle(project: Path, store: str, error: float, request: pytest.FixtureRequest) -> None:
+def test_the_whole_lifecycle(
+    project: Path,
+    store: str,
+    error: float,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    call: Call,
+) -> None:
     """Train, register, promote, annotate, promote another model, roll back, trace the labels to their model.
 
     Once with SQLite, where the pipeline has already trained a model, and once with the team's services: MLflow with
@@ -239,40 +247,51 @@ def test_the_whole_lifecycle(project: Path, store: str, error: float, request: p
     variables = request.getfixturevalue("stack").client_environment() if store == "team" else {}
     (project / "policy.yaml").write_text(yaml.safe_dump({"gates": LENIENT}))
 
-    def call(*words: str) -> str:
-        return run(project, "sctransformer", *words, **variables).stdout
+    monkeypatch.chdir(project)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+
+    def train(*words: str) -> None:
+        run(project, "sctransformer", "train", *words, **variables)
+
+    def command(*words: str) -> str:
+        """Output of a command that is called in this process, for imports take seconds."""
+        outcome = call(*words)
+        assert outcome.code == 0, outcome
+        return outcome.out
 
     def promote(version: str, *words: str) -> str:
-        return call("promote", version, "--policy", "policy.yaml", *words)
+        return command("promote", version, "--policy", "policy.yaml", *words)
 
     name, output = f"lifecycle-{store}", project / "annotated" / store
     if store == "team":
-        call("train", "-S", "train.lr=0.0004", "--name", "for the team")
+        train("-S", "train.lr=0.0004", "--name", "for the team")
     run_id = json.loads((project / "outputs/bundle/lineage.json").read_text())["run_id"]
-    assert run_id[:8] in call("runs", run_id)
-    assert f"{name}/1: registered" in call("register", "--name", name)
+    assert run_id[:8] in command("runs", run_id)
+    assert f"{name}/1: registered" in command("register", "--name", name)
     assert "would be promoted" in promote(f"{name}/1", "--first", "--dry-run")
     promote(f"{name}/1", "--first", "--reason", "the first")
-    call("annotate", "-i", "data/new_cells.h5ad", "-m", f"{name}@champion", "-o", str(output))
+    command("annotate", "-i", "data/new_cells.h5ad", "-m", f"{name}@champion", "-o", str(output))
     (labelled,) = output.glob("*.h5ad")
 
-    call("train", "-S", f"evaluate.rejection_error={error}")
-    assert f"{name}/2: registered" in call("register", "--name", name)
+    train("-S", f"evaluate.rejection_error={error}")
+    assert f"{name}/2: registered" in command("register", "--name", name)
     printed = promote(f"{name}/2", "--reason", "rejects less")
     assert f"{name}/2 is the champion; {name}/1 is previous" in printed
-    assert "difference" in call("compare", f"{name}/2", f"{name}/previous")
-    printed = call("rollback", name, "--reason", "too many unknown")
+    assert "difference" in command("compare", f"{name}/2", f"{name}/previous")
+    printed = command("rollback", name, "--reason", "too many unknown")
     assert f"{name}/1 is the champion again (it was {name}/2); previous is none" in printed
-    history = call("history", name)
+    history = command("history", name)
     assert all(word in history for word in ("rolled back", "unknown", "rejects", "first")), history
 
-    answer = json.loads(call("lineage", str(labelled), "--json"))
+    answer = json.loads(command("lineage", str(labelled), "--json"))
     assert (answer["annotation"]["model"], answer["annotation"]["model_version"]) == (f"{name}@champion", "1")
     assert answer["lineage"]["run_id"] == run_id
-    answer = json.loads(call("lineage", f"{name}/champion", "--json"))
+    answer = json.loads(command("lineage", f"{name}/champion", "--json"))
     assert answer["git"]["commit"] == run(project, "git", "rev-parse", "HEAD").stdout.strip()
     assert [line[:13] for line in answer["decisions"]] == ["3: rolled bac", "1: promoted b"]
-    assert "problem" not in call("doctor", name)
+    assert "problem" not in command("doctor", name)
     if store == "team":
         bundles = s3_client(request.getfixturevalue("stack")).list_objects_v2(Bucket=BUCKET)["Contents"]
         assert sum(item["Key"].endswith("artifacts/bundle/model.onnx") for item in bundles) == 2
