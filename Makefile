@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TEST_WORKERS ?= 2
+# Processes that run tests: one per core, from two to four
+TEST_WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ $$n -lt 2 ] && n=2; [ $$n -gt 4 ] && n=4; echo $$n)
 PYTEST = $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 # onnxruntime and onnxruntime-gpu install the same module: exactly one is chosen, by whether an NVIDIA driver is there.
 EXTRA ?= $(shell if [ -e /proc/driver/nvidia/version ] || nvidia-smi >/dev/null 2>&1; then echo gpu; else echo cpu; fi)
@@ -47,7 +48,7 @@ test: $(INSTALLED)  ## Run the fast tests: no server, no cluster; a few minutes
 	@$(PYTEST) -m "not slow"
 	@echo "The fast tests passed. All tests, with servers, Ray and the whole pipeline: make test-all"
 
-test-all: $(INSTALLED)  ## Run all tests (TEST_WORKERS=4: in four processes)
+test-all: $(INSTALLED)  ## Run all tests (TEST_WORKERS=8: in eight processes)
 	@$(PYTEST)
 
 lint: $(INSTALLED)  ## Check style, types and the import contracts

@@ -91,11 +91,19 @@ def expression(cells: CellArrays) -> NDArray[np.float32]:
     return np.log1p(cells.counts_NG / cells.library_size_N[:, None] * 1e4)
 
 
-def small_model(seed: int = 0) -> PriorBiasedTransformer:
+def small_model(seed: int = 0, depth: int = 2) -> PriorBiasedTransformer:
     """A model over GENES with four regulators, fresh weights, expression standardised by the simulated cells."""
     torch.manual_seed(seed)
     config = ModelConfig(
-        n_genes=24, n_regulators=4, n_classes=3, width=8, depth=2, heads=2, feedforward=8, readout_heads=2, embedding=8
+        n_genes=24,
+        n_regulators=4,
+        n_classes=3,
+        width=8,
+        depth=depth,
+        heads=2,
+        feedforward=8,
+        readout_heads=2,
+        embedding=8,
     )
     model = PriorBiasedTransformer(config, torch.from_numpy(mask_bias(allowed_pairs(EDGES, GENES, 4))))
     expression_NG = expression(arrays(simulated_cells()))

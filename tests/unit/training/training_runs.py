@@ -40,9 +40,10 @@ def trained(
     validation: CellSource | None = None,
     unlabelled: CellSource | None = None,
     execution: Execution | None = None,
+    depth: int = 2,
 ) -> Run:
     """A small run; by default over 90 simulated cells."""
-    model, reports, checkpoints, within_epochs = small_model(config.seed), [], [], []
+    model, reports, checkpoints, within_epochs = small_model(config.seed, depth), [], [], []
 
     def keep(report: EpochReport, checkpoint: Checkpoint) -> None:
         reports.append(report)
