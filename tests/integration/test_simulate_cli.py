@@ -85,7 +85,7 @@ def test_nothing_is_overwritten_without_force(call: Call, tmp_path: Path) -> Non
     refused = call(*words, "--seed", 1)
     assert refused.code == 1
     assert refused.err == (
-        "Error: cells.h5ad and cells.edges.tsv: already there; choose another name or replace with --force.\n"
+        "Error: cells.h5ad and cells.edges.tsv: already exists; choose another name, or overwrite it with --force.\n"
     )
     assert (tmp_path / "cells.h5ad").read_bytes() == before
     assert call(*words, "--seed", 1, "--force").code == 0
@@ -100,10 +100,10 @@ def test_nothing_is_overwritten_without_force(call: Call, tmp_path: Path) -> Non
         (("--cells", 10**13), "cells of 1,000 genes need about"),
         (("-S", "dropout=much"), "'much' is not a number; write dropout=NUMBER"),
         (("-S", "family_size=1.5"), "'1.5' is not a whole number"),
-        (("-S", "genes=5"), "--genes sets it"),
-        (("-S", "nonsense=5"), "'nonsense' is no setting to be given here; expected one of max_regulators"),
+        (("-S", "genes=5"), "use --genes"),
+        (("-S", "nonsense=5"), "'nonsense' is not a setting for --set; expected one of max_regulators"),
         (("--gene-symbols", "nowhere.txt"), "nowhere.txt: no such file"),
-        (("-o", "cells.txt"), "cells.txt: is no name for an h5ad file"),
+        (("-o", "cells.txt"), "cells.txt: expected a file name that ends in .h5ad"),
     ],
 )
 def test_an_impossible_wish_is_one_sentence_and_writes_nothing(

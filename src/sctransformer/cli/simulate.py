@@ -1,4 +1,4 @@
-"""`sctransformer data simulate`: cells whose regulators are known, as many as wanted."""
+"""`sctransformer data simulate`: simulated cells with a known regulatory network."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -8,13 +8,13 @@ import typer
 
 from sctransformer.errors import UserError
 
-_GENES_A_REGULATOR = 10
+_GENES_PER_REGULATOR = 10
 _INVENTED_NAMES = " -S data.gene_column=var_names -S validate.min_symbol_share=0"
-"""What lets genes through that are no human ones."""
+"""Overrides that accept genes that are not human."""
 
 
 class Compression(StrEnum):
-    """How X is compressed."""
+    """Compression of X."""
 
     NONE = "none"
     LZF = "lzf"
@@ -22,10 +22,13 @@ class Compression(StrEnum):
 
 
 def simulate(
-    out: Annotated[Path, typer.Option("--out", "-o", help="The h5ad to write; its true network goes beside it.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The h5ad file to write; the true network is written beside it.")
+    ],
     cells: Annotated[int, typer.Option(help="Number of cells.")] = 5000,
     genes: Annotated[
-        int | None, typer.Option(help="Number of genes, regulators included.", show_default="1000, or as many as named")
+        int | None,
+        typer.Option(help="Number of genes, regulators included.", show_default="1000, or the number of symbols"),
     ] = None,
     regulators: Annotated[
         int | None,
@@ -33,10 +36,10 @@ def simulate(
     ] = None,
     types: Annotated[int, typer.Option(help="Number of cell types.")] = 8,
     donors: Annotated[int, typer.Option(help="Number of donors.")] = 4,
-    seed: Annotated[int, typer.Option(help="The same seed and settings give the same cells.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed; the same seed and settings give the same cells.")] = 0,
     gene_symbols: Annotated[
         Path | None,
-        typer.Option(help="A text file with one gene symbol a line, regulators first.", show_default="REG0001, ..."),
+        typer.Option(help="A text file with one gene symbol per line, regulators first.", show_default="REG0001, ..."),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -44,19 +47,22 @@ def simulate(
             "--set",
             "-S",
             metavar="NAME=VALUE",
-            help="Any other setting, for example dropout=0.05, dispersion=0 or program_strength=0.8 (harder to tell "
-            "types apart); repeatable. uns['simulation'] of the file lists all.",
+            help="Another setting, for example dropout=0.05, dispersion=0 or program_strength=0.8 (types are harder "
+            "to separate); repeatable. uns['simulation'] of the file lists all settings.",
         ),
     ] = None,
     compression: Annotated[
-        Compression, typer.Option(help="Of X: lzf takes under half of the space, gzip a quarter and much longer.")
+        Compression,
+        typer.Option(
+            help="Compression of X: lzf needs less than half of the space, gzip a quarter but much more time."
+        ),
     ] = Compression.NONE,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are already there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
-    """Simulate cells from a random regulatory network that is written beside them.
+    """Simulate cells from a random regulatory network.
 
-    Writes OUT (raw counts; obs library_size, cell_type, donor_id) and <stem>.edges.tsv, the network that the cells were
-    made from, as a table for prior.network. Memory does not grow with the number of cells.
+    Writes OUT (raw counts; obs library_size, cell_type, donor_id) and <stem>.edges.tsv, the true network, a table for
+    prior.network. Memory use does not depend on the number of cells.
     """
     import time
 
@@ -66,13 +72,13 @@ def simulate(
     from sctransformer.progress import cells_bar
 
     if out.suffix != ".h5ad":
-        raise UserError(f"{out}: is no name for an h5ad file; expected one that ends in .h5ad.")
+        raise UserError(f"{out}: expected a file name that ends in .h5ad.")
     symbols = _read_symbols(gene_symbols) if gene_symbols else None
     n_genes = genes if genes is not None else len(symbols) if symbols else 1000
     config = SimulationConfig(
         cells=cells,
         genes=n_genes,
-        regulators=regulators if regulators is not None else max(1, n_genes // _GENES_A_REGULATOR),
+        regulators=regulators if regulators is not None else max(1, n_genes // _GENES_PER_REGULATOR),
         types=types,
         donors=donors,
         seed=seed,
@@ -81,7 +87,7 @@ def simulate(
     )
     present = [str(path) for path in (out, edges_path(out)) if path.exists()]
     if present and not force:
-        raise UserError(f"{' and '.join(present)}: already there; choose another name or replace with --force.")
+        raise UserError(f"{' and '.join(present)}: already exists; choose another name, or overwrite it with --force.")
     simulation = Simulation(config)
     require_space(simulation, out.parent)
     started = time.perf_counter()
@@ -106,7 +112,11 @@ def simulate(
 
 
 def _settings(words: list[str]) -> dict[str, Any]:
-    """Settings that have no option of their own, as numbers."""
+    """Parse settings without an option of their own, as numbers.
+
+    Raises:
+        UserError: a setting is unknown or not a number.
+    """
     from dataclasses import fields
 
     from sctransformer.data.simulated_network import SimulationConfig
@@ -118,8 +128,8 @@ def _settings(words: list[str]) -> dict[str, Any]:
     for word in words:
         name, _, value = word.partition("=")
         if name not in kinds:
-            hint = f"--{name.replace('_', '-')} sets it" if name in own else f"expected one of {', '.join(kinds)}"
-            raise UserError(f"--set {word}: {name!r} is no setting to be given here; {hint}.")
+            hint = f"use --{name.replace('_', '-')}" if name in own else f"expected one of {', '.join(kinds)}"
+            raise UserError(f"--set {word}: {name!r} is not a setting for --set; {hint}.")
         try:
             found[name] = kinds[name](value)
         except ValueError as error:
@@ -132,6 +142,6 @@ def _read_symbols(path: Path) -> tuple[str, ...]:
     try:
         return tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; --gene-symbols takes a text file with one symbol a line.") from error
+        raise UserError(f"{path}: no such file; --gene-symbols takes a text file with one symbol per line.") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as text ({error}); expected one gene symbol a line.") from error
+        raise UserError(f"{path}: cannot be read as text ({error}); expected one gene symbol per line.") from error

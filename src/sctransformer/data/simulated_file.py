@@ -1,4 +1,4 @@
-"""Simulated cells as files: an h5ad written as the cells are drawn, and the true network beside it."""
+"""Writing simulated cells to an h5ad file, and the true network to a table beside it."""
 
 import shutil
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from sctransformer.errors import UserError, one_line
 from sctransformer.files import atomic_write
 
 ROWS = 16 * BLOCK
-"""Cells drawn and written at a time: some tens of MB at 2,000 genes."""
+"""Cells simulated and written at a time, tens of MB with 2,000 genes."""
 _CHUNK = 2**17
-"""Values of X in one HDF5 chunk: half a MB, large enough that seeking and bookkeeping cost nothing."""
+"""Values of X per HDF5 chunk, half a MB."""
 _CACHE_BYTES = 2**22
-"""Of HDF5, for each dataset: the chunk that is being filled stays in memory."""
+"""HDF5 chunk cache per dataset, which keeps the current chunk in memory."""
 _BYTES_PER_COUNT = 8
 _BYTES_PER_CELL = 64
 """Name, library size, codes and row pointer, with the overhead of HDF5."""
@@ -32,32 +32,32 @@ _GROWING = {"maxshape": (None,)}
 
 @dataclass(frozen=True)
 class SimulatedFiles:
-    """What was written."""
+    """The files of a simulation."""
 
     cells: Path
     edges: Path
     n_edges: int
     n_counts: int
-    """Values of X that are not zero."""
+    """Non-zero values of X."""
 
 
 def edges_path(cells: Path) -> Path:
-    """Where the true network of a file of cells lies: `<stem>.edges.tsv` beside it."""
+    """Path of the true network of a file of cells: `<stem>.edges.tsv` beside it."""
     return cells.with_suffix(".edges.tsv")
 
 
 def estimated_bytes(simulation: Simulation) -> int:
-    """Bytes of the h5ad, from the density of its first block; a little too many."""
+    """Estimated size of the h5ad in bytes, from the density of the first block, slightly too large."""
     first = simulation.block(0)
     per_cell = first.counts_NG.nnz / len(first) * _BYTES_PER_COUNT + _BYTES_PER_CELL
     return round(simulation.config.cells * per_cell * _MARGIN) + _SLACK_BYTES + 64 * simulation.config.genes
 
 
 def require_space(simulation: Simulation, folder: Path) -> None:
-    """Refuse before anything is drawn when the disk cannot hold the file.
+    """Check that the disk has enough free space, before anything is simulated.
 
     Raises:
-        UserError: there is less space left than the file will need.
+        UserError: there is too little space.
     """
     needed = estimated_bytes(simulation)
     there = next(parent for parent in (folder, *folder.resolve().parents) if parent.is_dir())
@@ -65,7 +65,7 @@ def require_space(simulation: Simulation, folder: Path) -> None:
     if needed > free:
         raise UserError(
             f"{folder}: {simulation.config.cells:,} cells of {simulation.config.genes:,} genes need about "
-            f"{needed / 1e9:,.1f} GB, but the disk has {free / 1e9:,.1f} GB left; simulate fewer, or elsewhere."
+            f"{needed / 1e9:,.1f} GB, but the disk has {free / 1e9:,.1f} GB left; simulate fewer cells."
         )
 
 
@@ -76,18 +76,18 @@ def write_simulation(
     compression: str | None = None,
     rows: int = ROWS,
 ) -> SimulatedFiles:
-    """Write all cells of a simulation, in memory that does not grow with their number.
+    """Write all cells of a simulation; memory use does not depend on their number.
 
     The h5ad holds X (CSR, float32, 64-bit row pointers), `obs["library_size"]` (float64), `obs["cell_type"]` and
     `obs["donor_id"]` (categorical), the gene symbols as index of var, and the settings in `uns["simulation"]`. The
-    network lies beside it, see `edges_path`, as a table that `prior.network` takes. Either both are written or, on any
-    error, neither. A file of that name is replaced.
+    network is written beside it, see `edges_path`, as a table for `prior.network`. On an error neither file is
+    written. Existing files are replaced.
 
     Args:
-        simulation: what to write.
-        target: the h5ad.
-        on_progress: is called with the cells done and the cells there are.
-        compression: of X, as h5py names it (`gzip`, `lzf`); None is fastest.
+        simulation: the simulation.
+        target: the h5ad file.
+        on_progress: called with the number of cells done and the number of all cells.
+        compression: compression of X, by its h5py name (`gzip`, `lzf`); None is fastest.
         rows: cells at a time; the content does not depend on it.
 
     Raises:
@@ -126,8 +126,8 @@ def _write_cells(
 
 
 def _create(file: h5py.File, obs: pd.DataFrame, cells: SimulatedCells, compression: str | None) -> None:
-    """Write the first cells so that others can follow: anndata lays the fields out, and they are only lengthened."""
-    chunk = min(_CHUNK, max(1, cells.counts_NG.nnz))  # no more than a small file needs
+    """Write the first cells in resizable datasets, to which others are appended."""
+    chunk = min(_CHUNK, max(1, cells.counts_NG.nnz))  # a small file needs less
     stored = {"indptr_dtype": "int64", "chunks": (chunk,), "compression": compression}
     write_elem(file, "X", cells.counts_NG, dataset_kwargs=stored)
     write_elem(file, "obs", obs, dataset_kwargs=_GROWING)

@@ -1,4 +1,4 @@
-"""What is drawn once for a simulation: its settings, the true signed network, and the programs of the cell types."""
+"""Settings of a simulation, its true signed network, and the programs of its cell types."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from scipy import sparse
 from sctransformer.errors import UserError
 
 _CASCADE_WEIGHT = 0.5
-"""Weight of an edge between two regulators, relative to one onto a target: cascades fade, as noise adds up."""
+"""Weight of an edge between two regulators relative to an edge to a target, so that cascades fade out."""
 
 _NUMBERS = ("cells", "genes", "regulators", "types", "donors", "max_regulators", "family_size", "genome_genes")
 _STRENGTHS = (
     *("hub_exponent", "effect", "program_strength", "type_skew", "regulator_noise", "dispersion", "donor_effect"),
     *("library_spread", "expression_spread", "dropout"),
 )
-"""Settings for which nothing but sense sets a limit: 0 to 10."""
+"""Settings that must be between 0 and 10."""
 
 
 @dataclass(frozen=True)
@@ -27,43 +27,43 @@ class SimulationConfig:
     """Settings of simulated cells. The defaults give droplet-like counts: about 92 % zeros.
 
     Raises:
-        UserError: a setting is out of its range, or two contradict one another.
+        UserError: a setting is out of range, or two settings are inconsistent.
     """
 
     cells: int = 5000
-    """Cells; fewer cells of one seed are the first ones of more."""
+    """Number of cells; a smaller number gives the first cells of a larger one."""
     genes: int = 1000
-    """Genes, regulators included."""
+    """Number of genes, including regulators."""
     regulators: int = 100
-    """Genes that regulate others; they come first. At most half of the genes, so that each can have a target."""
+    """Number of regulators, which are the first genes; at most half of the genes, so that each can have a target."""
     types: int = 8
-    """Cell types."""
+    """Number of cell types."""
     donors: int = 4
-    """Donors, equally frequent."""
+    """Number of donors, equally frequent."""
     seed: int = 0
-    """Everything random follows from it (with one version of numpy)."""
+    """Random seed; results are the same with the same version of numpy."""
     gene_symbols: tuple[str, ...] | None = None
     """Names of the genes, regulators first; None: REG0001, ..., GENE0001, ..."""
     max_regulators: int = 4
-    """A target has 1 to this many regulators, each number equally likely, but no more than there are."""
+    """Largest number of regulators per target; each number from 1 is equally likely."""
     hub_exponent: float = 0.8
-    """The regulator of rank k is chosen with a weight of k**-exponent: 0 none preferred, 1 strong hubs."""
+    """Regulators are chosen with weight rank**-exponent: 0 for no hubs, 1 for strong hubs."""
     activating_share: float = 0.7
-    """Share of the edges that activate; the others repress."""
+    """Fraction of activating edges; the others repress."""
     regulated_regulators: float = 0.5
-    """Share of the regulators that have regulators themselves (earlier ones: there are no cycles)."""
+    """Fraction of regulators that have regulators themselves, always earlier ones, so that there are no cycles."""
     effect: float = 1.2
-    """Mean change of a target's log expression when a regulator goes from unused to saturated."""
+    """Mean change of a target's log expression between an inactive and a saturated regulator."""
     program_share: float = 0.15
-    """Share of the regulators that a cell type switches on for itself, and the same again for its family."""
+    """Fraction of regulators that are active in a cell type, and again in its family."""
     program_strength: float = 1.3
-    """Mean activity of a regulator that is switched on; 0 makes all types alike."""
+    """Mean activity of an active regulator; 0 makes all types equal."""
     family_size: int = 2
-    """So many consecutive types share a family's program and so lie close; 1: no families."""
+    """Number of consecutive types that share the program of a family and are similar; 1: no families."""
     type_skew: float = 0.5
-    """The k-th type is as frequent as k**-skew; 0: all equally."""
+    """The frequency of the k-th type is proportional to k**-skew; 0: all equal."""
     regulator_noise: float = 0.8
-    """Standard deviation of a regulator's activity among the cells of one type: what makes edges visible there."""
+    """Standard deviation of a regulator's activity among the cells of a type, which makes edges visible within it."""
     dispersion: float = 0.3
     """Squared coefficient of variation of a gene's multiplicative (gamma) noise: counts are negative binomial; 0:
     Poisson."""
@@ -74,13 +74,13 @@ class SimulationConfig:
     library_spread: float = 0.4
     """Standard deviation of log library size."""
     genome_genes: int = 20_000
-    """The simulated genes are taken as a sample of so many; the counts of the others are in the library size alone, so
-    sparsity does not depend on the number of genes. With as many simulated genes no counts are left for others."""
+    """Number of genes of the whole genome, of which the simulated genes are a sample. Counts of other genes are in the
+    library size only, so that sparsity does not depend on the number of simulated genes."""
     expression_spread: float = 1.5
     """Standard deviation of the genes' baseline log expression."""
     dropout: float = 0.0
     """Expected count at which half of a gene's counts are lost altogether, K of the Michaelis-Menten curve K / (K + s)
-    (M3Drop, https://doi.org/10.1093/bioinformatics/bty1044); 0: none lost, as droplet counts with UMIs look."""
+    (M3Drop, https://doi.org/10.1093/bioinformatics/bty1044); 0: none are lost, as in droplet counts with UMIs."""
 
     def __post_init__(self) -> None:
         for name in _NUMBERS:
@@ -127,18 +127,18 @@ class SimulationConfig:
 
 @dataclass(frozen=True)
 class TrueNetwork:
-    """The edges that cells are made from: acyclic, no pair twice, every gene that is no regulator has a regulator."""
+    """The true edges of a simulation: acyclic, each pair once; each gene that is not a regulator has a regulator."""
 
     symbols: list[str]
     """Names of the genes, regulators first."""
     n_regulators: int
-    source_E: NDArray[np.int64]
+    source_J: NDArray[np.int64]
     """Position of each edge's regulator."""
-    target_E: NDArray[np.int64]
-    """Position of each edge's target; a regulator's regulators stand before it."""
-    weight_E: NDArray[np.float64]
-    """Change of the target's log expression (of its activity, where it is a regulator) by a fully active regulator;
-    under 0 where it represses."""
+    target_J: NDArray[np.int64]
+    """Position of each edge's target; the regulators of a regulator come before it."""
+    weight_J: NDArray[np.float64]
+    """Change of the target's log expression (of its activity, if it is a regulator) by a fully active regulator;
+    negative for repression."""
 
     def table(self) -> pd.DataFrame:
         """The edges as the project's network table, sorted by regulator and target.
@@ -148,34 +148,34 @@ class TrueNetwork:
         names = np.array(self.symbols, dtype=object)
         table = pd.DataFrame(
             {
-                "regulator": names[self.source_E],
-                "target": names[self.target_E],
-                "sign": np.where(self.weight_E > 0, 1, -1),
+                "regulator": names[self.source_J],
+                "target": names[self.target_J],
+                "sign": np.where(self.weight_J > 0, 1, -1),
                 "confidence": 1,
-                "evidence": [f"simulated with weight {weight:+.3f}" for weight in self.weight_E],
+                "evidence": [f"simulated with weight {weight:+.3f}" for weight in self.weight_J],
             }
         )
         return table.sort_values(["regulator", "target"], ignore_index=True)
 
     @cached_property
     def response(self) -> sparse.csr_matrix:
-        """Genes x regulators: log expression by activity. A regulator's own expression follows its own activity."""
-        onto_targets = self.target_E >= self.n_regulators
+        """Effect of activities on log expression, genes x regulators; regulators follow their own activity."""
+        onto_targets = self.target_J >= self.n_regulators
         itself_R = np.arange(self.n_regulators)
-        rows = np.concatenate([itself_R, self.target_E[onto_targets]])
-        columns = np.concatenate([itself_R, self.source_E[onto_targets]])
-        weights = np.concatenate([np.ones(self.n_regulators), self.weight_E[onto_targets]]).astype(np.float32)
+        rows = np.concatenate([itself_R, self.target_J[onto_targets]])
+        columns = np.concatenate([itself_R, self.source_J[onto_targets]])
+        weights = np.concatenate([np.ones(self.n_regulators), self.weight_J[onto_targets]]).astype(np.float32)
         return sparse.csr_matrix((weights, (rows, columns)), shape=(len(self.symbols), self.n_regulators))
 
     @cached_property
     def cascade(self) -> sparse.csr_matrix:
-        """Regulators x regulators: activity by input, over all paths.
+        """Effect of inputs on activities over all paths, regulators x regulators.
 
-        I + B + B^2 + ... of the edges B, which ends because there are no cycles.
+        The sum I + B + B^2 + ... of the edges B, which is finite because there are no cycles.
         """
-        among = self.target_E < self.n_regulators
+        among = self.target_J < self.n_regulators
         shape = (self.n_regulators, self.n_regulators)
-        edges = sparse.csr_matrix((self.weight_E[among], (self.target_E[among], self.source_E[among])), shape=shape)
+        edges = sparse.csr_matrix((self.weight_J[among], (self.target_J[among], self.source_J[among])), shape=shape)
         total = sparse.identity(self.n_regulators, format="csr")
         paths = edges
         while paths.nnz:
@@ -188,14 +188,13 @@ class TrueNetwork:
 def random_network(config: SimulationConfig, rng: np.random.Generator) -> TrueNetwork:
     """Draw a signed network whose regulators differ widely in their number of targets.
 
-    A few hubs, many regulators with few targets, and regulators that regulate one another in an acyclic order: what
-    SERGIO (Dibaeinia and Sinha 2020, https://doi.org/10.1016/j.cels.2020.08.003) takes from known networks, drawn at
-    random here.
+    There are a few hubs, many regulators with few targets, and regulators that regulate one another without cycles, as
+    in the known networks that SERGIO uses (Dibaeinia and Sinha 2020, https://doi.org/10.1016/j.cels.2020.08.003).
     """
     n_regulators, n_targets = config.regulators, config.genes - config.regulators
     weight_R = rng.permutation(np.arange(1, n_regulators + 1, dtype=np.float64) ** -config.hub_exponent)
-    certain_T = np.full(n_targets, -1)  # so that every regulator has a target
-    certain_T[rng.permutation(n_targets)[:n_regulators]] = np.arange(n_regulators)
+    certain = np.full(n_targets, -1)  # so that every regulator has a target
+    certain[rng.permutation(n_targets)[:n_regulators]] = np.arange(n_regulators)
     sources, targets = [], []
     for regulator in range(1, n_regulators):
         if rng.random() < config.regulated_regulators:
@@ -203,7 +202,7 @@ def random_network(config: SimulationConfig, rng: np.random.Generator) -> TrueNe
             sources.append(chosen)
             targets.append(np.full(len(chosen), regulator))
     for target in range(n_targets):
-        number, weights, first = _number(config, rng), weight_R, certain_T[target : target + 1]
+        number, weights, first = _number(config, rng), weight_R, certain[target : target + 1]
         if first[0] >= 0:
             weights = weight_R.copy()
             weights[first] = 0.0
@@ -213,11 +212,11 @@ def random_network(config: SimulationConfig, rng: np.random.Generator) -> TrueNe
         chosen = np.concatenate([first, _choose(rng, weights, number)])
         sources.append(chosen)
         targets.append(np.full(len(chosen), n_regulators + target))
-    source_E, target_E = np.concatenate(sources), np.concatenate(targets)
-    size_E = config.effect * rng.uniform(0.5, 1.5, len(source_E))
-    sign_E = np.where(rng.random(len(source_E)) < config.activating_share, 1.0, -1.0)
-    scale_E = np.where(target_E < n_regulators, _CASCADE_WEIGHT, 1.0)
-    return TrueNetwork(config.symbols, n_regulators, source_E, target_E, sign_E * scale_E * size_E)
+    source_J, target_J = np.concatenate(sources), np.concatenate(targets)
+    size_J = config.effect * rng.uniform(0.5, 1.5, len(source_J))
+    sign_J = np.where(rng.random(len(source_J)) < config.activating_share, 1.0, -1.0)
+    scale_J = np.where(target_J < n_regulators, _CASCADE_WEIGHT, 1.0)
+    return TrueNetwork(config.symbols, n_regulators, source_J, target_J, sign_J * scale_J * size_J)
 
 
 def _number(config: SimulationConfig, rng: np.random.Generator) -> int:
@@ -225,7 +224,7 @@ def _number(config: SimulationConfig, rng: np.random.Generator) -> int:
 
 
 def _choose(rng: np.random.Generator, weight_R: NDArray[np.float64], number: int) -> NDArray[np.int64]:
-    """Positions of `number` different regulators, or of as many as there are."""
+    """Positions of `number` different regulators, or of all if there are fewer."""
     possible = int(np.count_nonzero(weight_R))
     if number == 0 or possible == 0:
         return np.empty(0, dtype=np.int64)
@@ -233,17 +232,17 @@ def _choose(rng: np.random.Generator, weight_R: NDArray[np.float64], number: int
 
 
 def random_programs(config: SimulationConfig, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Input of each regulator in each cell type (regulators x types): 0 where it is off.
+    """Input of each regulator in each cell type, regulators x types; 0 for an inactive regulator.
 
-    A type switches on regulators of its own and those of its family, as strongly as its relatives do.
+    Active are the regulators of the type itself and those of its family, which all its members share.
     """
     families = -(-config.types // config.family_size)
-    shared_RF, own_RT = (
+    shared, own = (
         np.stack([_program(config, rng) for _ in range(number)], axis=1) for number in (families, config.types)
     )
     if config.family_size == 1:
-        return own_RT.astype(np.float32)
-    return np.maximum(own_RT, shared_RF[:, np.arange(config.types) // config.family_size]).astype(np.float32)
+        return own.astype(np.float32)
+    return np.maximum(own, shared[:, np.arange(config.types) // config.family_size]).astype(np.float32)
 
 
 def _program(config: SimulationConfig, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Cells simulated from a known network, block by block; nothing is written here."""
+"""Simulation of cells from a known network, in blocks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from sctransformer._constants import OBS
 from sctransformer.data.simulated_network import SimulationConfig, TrueNetwork, random_network, random_programs
 
 BLOCK = 256
-"""Cells drawn at a time, each block from a generator of its own: what a cell looks like depends on it, so it stays."""
+"""Cells per block, each with its own random generator. Changing it would change all simulated cells."""
 _STRUCTURE, _CELLS = 0, 1
-"""Streams of random numbers of one seed."""
+"""Random streams of a seed."""
 _LARGEST_LOG_RATE = 14.0
-"""About a million counts of one gene in one cell: extreme settings must not overflow."""
+"""About a million counts of a gene in a cell, so that extreme settings do not overflow."""
 _COARSE = 2**16
 
 
@@ -28,7 +28,7 @@ class SimulatedCells:
     counts_NG: sparse.csr_matrix
     """Raw counts, cells x genes (float32, sorted indices)."""
     library_size_N: NDArray[np.float64]
-    """Counts of the whole cell: those in X and those of the genes that are not simulated."""
+    """Total counts of each cell: those in X and those of genes that are not simulated."""
     type_N: NDArray[np.int64]
     donor_N: NDArray[np.int64]
 
@@ -38,16 +38,16 @@ class SimulatedCells:
 
 @dataclass(frozen=True)
 class Simulation:
-    """A network, cell types and donors, and the cells that follow from them.
+    """Simulated cells with a known network, cell types and donors.
 
-    In a cell, each regulator is as active as its type's program, its own regulators and noise make it:
-    a = cascade (program + noise); s = tanh(a) saturates. A gene's log rate is its baseline, its donor's shift and the
-    signed, weighted sum of its regulators' s in that cell. Rates times the cell's depth are the expected counts, gamma
-    noise and Poisson sampling the counts.
+    The activity of a regulator in a cell depends on the program of the type, its own regulators and noise:
+    a = cascade (program + noise), s = tanh(a). A gene's log rate is its baseline, its donor's shift and the
+    signed, weighted sum of its regulators' s in that cell. Rates times the cell's depth are the expected counts, and
+    gamma noise and Poisson sampling give the counts.
 
-    The ideas resemble two published simulators; none of their code is used. SERGIO (Dibaeinia and Sinha 2020,
+    The model follows two published simulators; their code is not used. SERGIO (Dibaeinia and Sinha 2020,
     https://doi.org/10.1016/j.cels.2020.08.003): a given signed network, types as programs of master regulators, one
-    saturating contribution a regulator (there a Hill function of its concentration, and a stochastic differential
+    saturating contribution per regulator (there a Hill function of its concentration, and a stochastic differential
     equation where this takes one step). Splatter (Zappia et al. 2017, https://doi.org/10.1186/s13059-017-1305-0):
     log-normal library sizes, multiplicative shifts of batches (here donors), gamma-Poisson counts, optional dropout.
     """
@@ -56,17 +56,17 @@ class Simulation:
 
     @cached_property
     def _structure(self) -> tuple[TrueNetwork, NDArray[np.float32], NDArray[np.float32]]:
-        """The network, the programs (regulators x types) and the baselines by donor (genes x donors, log)."""
+        """The network, the programs (regulators x types) and the log baselines (genes x donors)."""
         config = self.config
         rng = self._generator(_STRUCTURE)
         network = random_network(config, rng)
-        programs_RT = random_programs(config, rng)
+        programs_RC = random_programs(config, rng)
         spread = config.expression_spread
         baseline_G = rng.normal(-(spread**2) / 2, spread, config.genes)  # so that the mean rate is near 1
-        usual_R = np.tanh(network.cascade @ programs_RT) @ self.type_shares
-        baseline_G -= network.response @ usual_R  # regulation moves counts between cells, it does not add any
-        shift_GD = rng.normal(0.0, config.donor_effect, (config.genes, config.donors))
-        return network, programs_RT, (baseline_G[:, None] + shift_GD).astype(np.float32)
+        usual_R = np.tanh(network.cascade @ programs_RC) @ self.type_shares
+        baseline_G -= network.response @ usual_R  # regulation moves counts between cells and adds none
+        donor_shift = rng.normal(0.0, config.donor_effect, (config.genes, config.donors))
+        return network, programs_RC, (baseline_G[:, None] + donor_shift).astype(np.float32)
 
     @property
     def network(self) -> TrueNetwork:
@@ -85,26 +85,26 @@ class Simulation:
 
     @cached_property
     def type_shares(self) -> NDArray[np.float64]:
-        """Expected share of each type among the cells."""
-        weight_T = np.arange(1, self.config.types + 1, dtype=np.float64) ** -self.config.type_skew
-        return weight_T / weight_T.sum()
+        """Expected fraction of each type among the cells."""
+        weight_C = np.arange(1, self.config.types + 1, dtype=np.float64) ** -self.config.type_skew
+        return weight_C / weight_C.sum()
 
     def block(self, index: int) -> SimulatedCells:
-        """The `BLOCK` cells from `index * BLOCK` on, the same ones however often and in whatever order it is asked."""
+        """The `BLOCK` cells from `index * BLOCK` on; they do not depend on other blocks."""
         config = self.config
-        network, programs_RT, baseline_GD = self._structure
+        network, programs_RC, donor_baseline = self._structure
         rng = self._generator(_CELLS, index)
         type_N = rng.choice(config.types, BLOCK, p=self.type_shares)
         donor_N = rng.integers(config.donors, size=BLOCK)
         depth_N = config.library_size * np.exp(config.library_spread * rng.standard_normal(BLOCK))
         genome = max(config.genome_genes, config.genes)
 
-        input_RN = programs_RT[:, type_N] + np.float32(config.regulator_noise) * rng.standard_normal(
+        input_RN = programs_RC[:, type_N] + np.float32(config.regulator_noise) * rng.standard_normal(
             (config.regulators, BLOCK), dtype=np.float32
         )
         activity_RN = np.tanh(network.cascade @ input_RN)
-        log_rate_GN = network.response @ activity_RN  # sparse: the same to the bit with any number of threads
-        log_rate_GN += np.take(baseline_GD, donor_N, axis=1)
+        log_rate_GN = network.response @ activity_RN  # sparse products do not depend on the number of threads
+        log_rate_GN += np.take(donor_baseline, donor_N, axis=1)
         log_rate_GN += np.log(depth_N / genome).astype(np.float32)
         np.minimum(log_rate_GN, _LARGEST_LOG_RATE, out=log_rate_GN)
         counts_NG = sample_counts(
@@ -115,10 +115,14 @@ class Simulation:
         return SimulatedCells(counts_NG, library_size_N, type_N, donor_N)
 
     def cells(self, start: int, stop: int) -> SimulatedCells:
-        """The cells from `start` up to `stop` (or up to the last); only the blocks that hold them are drawn."""
+        """The cells from `start` up to `stop`, or up to the last; only the blocks needed are simulated.
+
+        Raises:
+            ValueError: there are no such cells.
+        """
         stop = min(stop, self.config.cells)
         if not 0 <= start < stop:
-            raise ValueError(f"cells {start} to {stop} of {self.config.cells} were asked for")
+            raise ValueError(f"cells {start} to {stop} of {self.config.cells} do not exist")
         parts = []
         for index in range(start // BLOCK, -(-stop // BLOCK)):
             block, first = self.block(index), index * BLOCK
@@ -134,13 +138,13 @@ class Simulation:
     def chunks(self, rows: int) -> Iterator[tuple[int, SimulatedCells]]:
         """All cells, `rows` at a time: position of the first one, and the cells.
 
-        The cells do not depend on `rows`; a multiple of `BLOCK` draws no cell twice.
+        The cells do not depend on `rows`; with a multiple of `BLOCK` no cell is simulated twice.
         """
         for start in range(0, self.config.cells, rows):
             yield start, self.cells(start, start + rows)
 
     def obs(self, start: int, cells: SimulatedCells) -> pd.DataFrame:
-        """The table of cells whose first one stands at `start`.
+        """The table of cells from position `start`.
 
         Columns library_size (float64), cell_type and donor_id (categorical with all types and donors).
         """
@@ -160,7 +164,7 @@ class Simulation:
 def sample_counts(
     rate_GN: NDArray[np.float32], dispersion: float, dropout: float, rng: np.random.Generator
 ) -> sparse.csr_matrix:
-    """Draw negative binomial counts at a cost that is mostly that of the counts which are not zero.
+    """Draw negative binomial counts; most of the work is for non-zero counts only.
 
     A count is the number of arrivals in [0, 1) of a Poisson process whose intensity is gamma distributed with mean
     `rate` and squared coefficient of variation 1/r = `dispersion`. The first arrival T has
@@ -170,33 +174,33 @@ def sample_counts(
 
     Args:
         rate_GN: expected counts.
-        dispersion: 0 gives Poisson counts.
+        dispersion: squared coefficient of variation; 0 gives Poisson counts.
         dropout: see `SimulationConfig.dropout`.
-        rng: where random numbers come from.
+        rng: random generator.
 
     Returns:
-        Counts of the same shape, float32 CSR with sorted indices and no stored zero.
+        Counts of the same shape, float32 CSR with sorted indices and without stored zeros.
     """
     coarse_GN = rng.integers(0, _COARSE, size=rate_GN.shape, dtype=np.uint16)
-    open_E = np.flatnonzero(coarse_GN < rate_GN * np.float32(_COARSE))
-    fine_E = rng.random(len(open_E), dtype=np.float32)  # 24 bits: their sum with 16 is exact, and never 1
-    uniform_E = (coarse_GN.ravel()[open_E] + fine_E.astype(np.float64)) / _COARSE
-    rate_E = rate_GN.ravel()[open_E].astype(np.float64)
-    waited_E = -np.log1p(-uniform_E)
+    open_P = np.flatnonzero(coarse_GN < rate_GN * np.float32(_COARSE))
+    fine_P = rng.random(len(open_P), dtype=np.float32)  # 24 bits: their sum with 16 is exact, and never 1
+    uniform_P = (coarse_GN.ravel()[open_P] + fine_P.astype(np.float64)) / _COARSE
+    rate_P = rate_GN.ravel()[open_P].astype(np.float64)
+    waited_P = -np.log1p(-uniform_P)
     if dispersion > 0:
-        waited_E = np.expm1(waited_E * dispersion) / dispersion
-    hit_E = waited_E < rate_E
-    place_E, rate_E = open_E[hit_E], rate_E[hit_E]
-    first_E = waited_E[hit_E] / rate_E
-    left_E = rate_E * (1 - first_E)
+        waited_P = np.expm1(waited_P * dispersion) / dispersion
+    hit_P = waited_P < rate_P
+    place_P, rate_P = open_P[hit_P], rate_P[hit_P]
+    first_P = waited_P[hit_P] / rate_P
+    left_P = rate_P * (1 - first_P)
     if dispersion > 0:
         shape = 1 / dispersion + 1
-        left_E *= rng.standard_gamma(shape, len(left_E)) / (shape - 1 + rate_E * first_E)
-    count_E = 1 + rng.poisson(left_E)
+        left_P *= rng.standard_gamma(shape, len(left_P)) / (shape - 1 + rate_P * first_P)
+    count_P = 1 + rng.poisson(left_P)
     if dropout > 0:
-        kept_E = rng.random(len(rate_E)) * (dropout + rate_E) < rate_E
-        place_E, count_E = place_E[kept_E], count_E[kept_E]
+        kept_P = rng.random(len(rate_P)) * (dropout + rate_P) < rate_P
+        place_P, count_P = place_P[kept_P], count_P[kept_P]
     n_genes, n_cells = rate_GN.shape
-    gene_E, cell_E = np.divmod(place_E, n_cells)
-    starts = np.searchsorted(gene_E, np.arange(n_genes + 1))
-    return sparse.csr_matrix((count_E.astype(np.float32), cell_E, starts), shape=rate_GN.shape)
+    gene_P, cell_P = np.divmod(place_P, n_cells)
+    starts = np.searchsorted(gene_P, np.arange(n_genes + 1))
+    return sparse.csr_matrix((count_P.astype(np.float32), cell_P, starts), shape=rate_GN.shape)

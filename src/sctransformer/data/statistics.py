@@ -1,4 +1,4 @@
-"""Figures of a matrix of counts, by cell and by gene, gathered from chunks: memory does not grow with the matrix."""
+"""Statistics of a count matrix by cell and by gene, from chunks of cells, so that the matrix need not fit in memory."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,29 +10,29 @@ from scipy import sparse
 from sctransformer.data.counts import INTEGER_TOLERANCE
 
 MITOCHONDRIAL_PREFIX = "MT-"
-"""Names of mitochondrial genes begin with this, whatever their case (human MT-CO1, mouse mt-Co1)."""
+"""Prefix of mitochondrial genes; case does not matter (human MT-CO1, mouse mt-Co1)."""
 
 
 @dataclass(frozen=True)
 class CountStatistics:
-    """A cells x genes matrix of counts in figures. N: cells, G: genes, in file order."""
+    """Statistics of a cells x genes matrix of counts. N: cells, G: genes, in file order."""
 
     counts_N: NDArray[np.float64]
     """Sum of the cell's counts."""
     genes_detected_N: NDArray[np.int64]
-    """Genes with a count other than zero."""
+    """Number of genes with a non-zero count."""
     lowest_N: NDArray[np.float64]
-    """Lowest value of the row, the zeros that are not stored among them."""
+    """Lowest value of the row, including zeros that are not stored."""
     largest_N: NDArray[np.float64]
     """Largest value of the row."""
     mitochondrial_share_N: NDArray[np.float64]
-    """Counts of mitochondrial genes as a share of the cell's counts; 0 in a cell without counts."""
+    """Fraction of the cell's counts in mitochondrial genes; 0 in a cell without counts."""
     fractional_N: NDArray[np.int64]
-    """Values that are no integer, beyond float noise."""
+    """Number of values that are not integers, beyond float noise."""
     content_N: NDArray[np.uint64]
-    """Hash of the row: equal for equal counts, whatever their order in storage; 0 for a row of zeros."""
+    """Hash of the row; equal for equal counts in any storage order; 0 for a row of zeros."""
     cells_G: NDArray[np.int64]
-    """Cells that express the gene."""
+    """Number of cells that express the gene."""
     total_G: NDArray[np.float64]
     """Sum of the gene's counts."""
 
@@ -42,18 +42,18 @@ class CountStatistics:
         return len(self.counts_N)
 
     def zero_share(self) -> NDArray[np.float64]:
-        """Share of each cell's values that are zero, 0 to 1; 1 where there is no gene."""
+        """Fraction of zeros of each cell, 0 to 1; 1 if there are no genes."""
         return 1.0 - self.genes_detected_N / max(len(self.cells_G), 1)
 
     def first_with_same_counts(self) -> NDArray[np.int64]:
-        """For each cell the position of the first cell with the same row; its own where there is none before it.
+        """Position of the first cell with the same counts for each cell; its own position if there is none before it.
 
-        Cells without counts are not compared. Rows are compared by their 64-bit hash: among a million cells two
-        different rows are taken for one with probability 3e-8.
+        Cells without counts are not compared. Rows are compared by their 64-bit hash: among a million cells the
+        probability that two different rows are treated as equal is 3e-8.
         """
         own_N = np.arange(self.n_cells)
-        _, first_U, unique_N = np.unique(self.content_N, return_index=True, return_inverse=True)
-        return np.where(self.genes_detected_N == 0, own_N, first_U[unique_N])
+        _, first, row_N = np.unique(self.content_N, return_index=True, return_inverse=True)
+        return np.where(self.genes_detected_N == 0, own_N, first[row_N])
 
 
 def count_statistics(
@@ -61,12 +61,12 @@ def count_statistics(
     genes: Iterable[str],
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> CountStatistics:
-    """Go through a matrix once.
+    """Compute statistics in one pass over a matrix.
 
     Args:
-        chunks: position of the first cell, and cells x genes in CSR; every cell once, in order (see `CellFile.chunks`).
+        chunks: position of the first cell, and cells x genes in CSR; each cell once, in order (see `CellFile.chunks`).
         genes: names of the columns.
-        on_progress: called with the cells done.
+        on_progress: called with the number of cells done.
     """
     mitochondrial_G = np.array([name.upper().startswith(MITOCHONDRIAL_PREFIX) for name in genes], dtype=bool)
     n_genes = len(mitochondrial_G)
@@ -100,7 +100,7 @@ def _stored_once(counts_NG: sparse.csr_matrix) -> sparse.csr_matrix:
 def _of_rows(
     rows_NG: sparse.csr_matrix, key_G: NDArray[np.uint64], mitochondrial_G: NDArray[np.bool_]
 ) -> tuple[NDArray, ...]:
-    """The figures of `CountStatistics` by cell, in its order, for rows without stored zeros."""
+    """The fields of `CountStatistics` by cell, in its order, for rows without stored zeros."""
     values_P, indptr = rows_NG.data.astype(np.float64), rows_NG.indptr
     rounded_P = np.rint(values_P)
     detected_N = np.diff(indptr).astype(np.int64)

@@ -63,33 +63,33 @@ def test_every_target_has_regulators_every_regulator_a_target_and_there_is_no_cy
         regulated_regulators=regulated,
     )
     network = random_network(config, np.random.default_rng(seed))
-    targets, times = np.unique(network.target_E[network.target_E >= regulators], return_counts=True)
+    targets, times = np.unique(network.target_J[network.target_J >= regulators], return_counts=True)
     assert targets.tolist() == list(range(regulators, config.genes))
     assert times.max() <= min(most, regulators)
-    assert set(network.source_E[network.target_E >= regulators]) == set(range(regulators))
-    assert (network.source_E < network.target_E).all()
-    assert len(set(zip(network.source_E, network.target_E, strict=True))) == len(network.source_E)
+    assert set(network.source_J[network.target_J >= regulators]) == set(range(regulators))
+    assert (network.source_J < network.target_J).all()
+    assert len(set(zip(network.source_J, network.target_J, strict=True))) == len(network.source_J)
     assert np.isfinite(network.cascade.data).all()
 
 
 def test_a_few_regulators_have_most_targets() -> None:
     network = simulation(SimulationConfig(genes=1000, regulators=100)).network
-    targets_R = np.sort(np.bincount(network.source_E, minlength=100))[::-1]
+    targets_R = np.sort(np.bincount(network.source_J, minlength=100))[::-1]
     assert targets_R[:10].sum() > 3 * targets_R[-50:].sum() / 5
     assert targets_R[0] > 5 * np.median(targets_R)
 
 
 def test_without_preference_no_regulator_is_a_hub() -> None:
     network = simulation(SimulationConfig(genes=1000, regulators=100, hub_exponent=0)).network
-    targets_R = np.bincount(network.source_E, minlength=100)
+    targets_R = np.bincount(network.source_J, minlength=100)
     assert targets_R.max() < 3 * np.median(targets_R)
 
 
 def test_effects_pass_along_cascades() -> None:
     network = simulation(SMALL).network
-    among = network.target_E < SMALL.regulators
+    among = network.target_J < SMALL.regulators
     edges_RR = np.zeros((SMALL.regulators, SMALL.regulators))
-    edges_RR[network.target_E[among], network.source_E[among]] = network.weight_E[among]
+    edges_RR[network.target_J[among], network.source_J[among]] = network.weight_J[among]
     assert among.any()
     np.testing.assert_allclose(
         network.cascade.toarray(), np.linalg.inv(np.eye(SMALL.regulators) - edges_RR), rtol=1e-5, atol=1e-6
@@ -97,10 +97,10 @@ def test_effects_pass_along_cascades() -> None:
 
 
 def test_relatives_share_a_program_and_no_two_types_are_alike() -> None:
-    programs_RT = random_programs(SimulationConfig(types=6, family_size=2), np.random.default_rng(0))
-    shared = lambda one, other: int(((programs_RT[:, one] > 0) & (programs_RT[:, other] > 0)).sum())  # noqa: E731
+    programs_RC = random_programs(SimulationConfig(types=6, family_size=2), np.random.default_rng(0))
+    shared = lambda one, other: int(((programs_RC[:, one] > 0) & (programs_RC[:, other] > 0)).sum())  # noqa: E731
     assert min(shared(0, 1), shared(2, 3), shared(4, 5)) > max(shared(0, 2), shared(1, 4), shared(3, 5))
-    assert len({tuple(program) for program in programs_RT.T}) == 6
+    assert len({tuple(program) for program in programs_RC.T}) == 6
     alone_RT = random_programs(SimulationConfig(types=6, family_size=1), np.random.default_rng(0))
     assert ((alone_RT > 0).sum(axis=0) == 15).all()
 
@@ -177,7 +177,7 @@ def test_a_seed_gives_the_same_cells_again_and_another_seed_others() -> None:
     assert_same(all_cells(SMALL), Simulation(replace(SMALL)).cells(0, 700))
     other = Simulation(replace(SMALL, seed=2))
     assert (all_cells(SMALL).counts_NG != other.cells(0, 700).counts_NG).nnz > 0
-    assert not np.array_equal(simulation(SMALL).network.weight_E, other.network.weight_E)
+    assert not np.array_equal(simulation(SMALL).network.weight_J, other.network.weight_J)
 
 
 def test_fewer_cells_are_the_first_of_more() -> None:
@@ -250,14 +250,14 @@ def test_within_a_type_edges_show_with_their_sign_and_other_pairs_do_not(seed: i
     one_type = log_expression(cells)[cells.type_N == 0]
     with np.errstate(invalid="ignore"):  # genes that no cell expresses
         correlation_GG = np.corrcoef(one_type.T)
-    edge = correlation_GG[network.source_E, network.target_E]
+    edge = correlation_GG[network.source_J, network.target_J]
     no_edge_RG = np.ones((60, 600), dtype=bool)
-    no_edge_RG[network.source_E, network.target_E] = False
+    no_edge_RG[network.source_J, network.target_J] = False
     no_edge_RG[:, :60] = False
     elsewhere = correlation_GG[:60][no_edge_RG]
     elsewhere = elsewhere[np.isfinite(elsewhere)]
     assert abs(elsewhere.mean()) < NO_EDGES_CORRELATION
-    for of_sign, direction in ((network.weight_E > 0, "greater"), (network.weight_E < 0, "less")):
+    for of_sign, direction in ((network.weight_J > 0, "greater"), (network.weight_J < 0, "less")):
         found = edge[of_sign & np.isfinite(edge)]
         assert abs(found.mean()) > 2 * NO_EDGES_CORRELATION
         assert stats.ttest_ind(found, elsewhere, equal_var=False, alternative=direction).pvalue < 1e-6
@@ -268,7 +268,7 @@ def test_without_noise_in_the_regulators_edges_do_not_show_within_a_type() -> No
     network = simulation(config).network
     with np.errstate(invalid="ignore"):
         correlation_GG = np.corrcoef(log_expression(all_cells(config)).T)
-    signed = correlation_GG[network.source_E, network.target_E] * np.sign(network.weight_E)
+    signed = correlation_GG[network.source_J, network.target_J] * np.sign(network.weight_J)
     signed = signed[np.isfinite(signed)]
     assert abs(signed.mean()) < 4 * signed.std() / np.sqrt(len(signed))
 
@@ -353,7 +353,7 @@ def test_the_true_edges_are_a_network_table(written: Path) -> None:
     names = SMALL.symbols
     signs = {
         (names[source], names[target]): int(np.sign(weight))
-        for source, target, weight in zip(true.source_E, true.target_E, true.weight_E, strict=True)
+        for source, target, weight in zip(true.source_J, true.target_J, true.weight_J, strict=True)
     }
     assert dict(zip(network.pairs, network.edges["sign"], strict=True)) == signs
     assert (network.edges["confidence"] == 1.0).all()
