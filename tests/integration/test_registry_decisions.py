@@ -85,7 +85,7 @@ def test_an_override_needs_a_reason_and_stays_visible(versions: MlflowClient) ->
     assert version.description.startswith("## Decision")
     assert "Gate `prior_edges` failed and was overridden" in version.description
     assert version.description.endswith("# Model card\n")
-    # the next time, with all gates open, nothing is overridden any more
+    # the next time, all gates pass and nothing is overridden
     promoted(2, 1)
     version = versions.get_model_version("celltype", "1")
     assert version.tags["overridden_gates"] == ""
@@ -117,7 +117,7 @@ def test_a_lax_policy_leaves_a_trace(versions: MlflowClient, project: Path) -> N
     assert f"**Not checked, because the policy `{lax}` disables them**: `macro_f1`, `prior_edges`" in description
 
 
-def test_an_open_gate_needs_no_override(versions: MlflowClient) -> None:
+def test_a_passed_gate_needs_no_override(versions: MlflowClient) -> None:
     decision = promotion.promote(
         "celltype/1", policy=POLICY, cells=CELLS, first=True, overrides=["prior_edges"], reason="x"
     )
