@@ -1,4 +1,4 @@
-"""The project's own table: what is allowed comes through, what can be put right is, the rest is named with its line."""
+"""The project's own table of edges: reading, cleaning, and refusals that name the line."""
 
 import gzip
 from pathlib import Path

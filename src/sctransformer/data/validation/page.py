@@ -1,6 +1,6 @@
-"""The first page of Data Docs: every expectation with its file and what was found, in one file that needs no network.
+"""The first page of Data Docs: all expectations with their file and result, in one file that works offline.
 
-Great Expectations' own first page draws its table by scripts from the web and names no file; it is kept beside.
+The first page of Great Expectations needs scripts from the web and does not name the files; it is kept beside.
 """
 
 from collections.abc import Mapping
@@ -13,15 +13,15 @@ import jinja2
 from sctransformer.data.validation.report import Report
 
 GENERATED = "great_expectations.html"
-"""What the first page that Great Expectations wrote is called afterwards."""
+"""New name of the first page of Great Expectations."""
 TEMPLATE = Path(str(files("sctransformer.data.validation") / "summary.html.j2"))
 
 
 def write_summary(report: Report, folder: Path) -> None:
-    """Put the summary in place of the first page of a folder of Data Docs.
+    """Replace the first page of a folder of Data Docs by a summary.
 
     Args:
-        report: what was found.
+        report: the results.
         folder: with `index.html` and `validations/<suite>/...` as Great Expectations writes them.
     """
     index = folder / "index.html"

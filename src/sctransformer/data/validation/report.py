@@ -1,4 +1,4 @@
-"""What a validation found: a record an expectation, and a sentence for each that was not met."""
+"""Results of a validation: a record per expectation, and a sentence for each failure."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import pandas as pd
 
 Severity = Literal["critical", "warning"]
 SHOWN = 5
-"""Offending values named in a sentence."""
+"""Offending values listed in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Failure:
     column: str
     severity: Severity
     found: str
-    """The offending values with their rows, or the value observed."""
+    """The offending values with their rows, or the observed value."""
     note: str
-    """What it means and what to do, from the suite's file."""
+    """Meaning and remedy, from the file of the suite."""
 
     def sentence(self, source: str | Path) -> str:
-        """For a person: the file, the expectation, the offending values, and what to do."""
+        """One sentence: the file, the expectation, the offending values, and what to do."""
         where = f" on {self.column!r}" if self.column else ""
         note = f"; {self.note}" if self.note else ""
         end = "" if note.endswith("?") else "."
@@ -40,19 +40,18 @@ class Report:
     """The outcome of one or several suites."""
 
     records: list[dict[str, Any]]
-    """One an expectation: file (where it is known), suite, expectation, column, severity, success, observed, unexpected
-    (how many values), and where it was not met found and note, as in `Failure`. JSON, and the same for the same input.
-    """
+    """One per expectation: file (if known), suite, expectation, column, severity, success, observed, unexpected (number
+    of values), and for a failure found and note, as in `Failure`. JSON, the same for the same input."""
     failures: list[Failure]
 
     @property
     def critical(self) -> list[Failure]:
-        """Failures that stop."""
+        """Failures of severity `critical`."""
         return [failure for failure in self.failures if failure.severity == "critical"]
 
     @property
     def warnings(self) -> list[Failure]:
-        """Failures that are reported, and no more."""
+        """Failures of severity `warning`."""
         return [failure for failure in self.failures if failure.severity == "warning"]
 
     @property
@@ -61,14 +60,14 @@ class Report:
         return len(self.records) - len(self.failures)
 
     def to_json(self) -> dict[str, Any]:
-        """`success` (nothing critical failed), `warnings` (how many) and `expectations` (the records)."""
+        """`success` (no critical failure), `warnings` (their number) and `expectations` (the records)."""
         return {"success": not self.critical, "warnings": len(self.warnings), "expectations": self.records}
 
 
 def read_result(
     suite: str, table: pd.DataFrame, result: Any, file: str | Path | None = None
 ) -> tuple[dict[str, Any], Failure | None]:
-    """One `ExpectationValidationResult` as a record, and as a failure where it is one."""
+    """One `ExpectationValidationResult` as a record, and as a `Failure` if it failed."""
     config, detail = result.expectation_config, result.result or {}
     kwargs = config.kwargs
     pair = (kwargs.get("column_A"), kwargs.get("column_B"))
@@ -95,14 +94,14 @@ def read_result(
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON takes it: numpy scalars become Python's, what is no number becomes None."""
+    """A value for JSON: numpy scalars become Python scalars, non-finite numbers become None."""
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _offenders(table: pd.DataFrame, detail: Mapping[str, Any], kwargs: Mapping[str, Any]) -> str:
-    """The offending values, each with the row it stands in; or the observed value where there are no rows."""
+    """The offending values with their rows, or the observed value if there are no rows."""
     rows = detail.get("partial_unexpected_index_list") or []
     if not rows:
         limits = ("min_value", "max_value", "type_", "type_list")
@@ -125,8 +124,8 @@ def _shown(value: Any) -> str:
 
 
 def _raised(info: Mapping[str, Any] | None) -> str:
-    """What Great Expectations stumbled over, on one line; empty where it did not."""
-    parts = [info, *info.values()] if info else []  # one dictionary, or one a metric
+    """Exception raised inside Great Expectations, on one line; empty if there was none."""
+    parts = [info, *info.values()] if info else []  # one dictionary, or one per metric
     messages = [
         part["exception_message"] for part in parts if isinstance(part, Mapping) and part.get("raised_exception")
     ]

@@ -1,4 +1,4 @@
-"""The tables that suites check: cells, labels, donors and genes of a training file; edges and genes of a network."""
+"""Tables checked by the suites: cells, labels, donors and genes of training data, edges and genes of a network."""
 
 from collections.abc import Mapping
 
@@ -11,12 +11,12 @@ from sctransformer.data.validation.suites import columns_of, read_suite
 
 
 def training_tables(obs: pd.DataFrame, genes: pd.Index, statistics: CountStatistics) -> dict[str, pd.DataFrame]:
-    """What is known of a file to train on, by suite.
+    """Tables of training data by suite.
 
     Args:
-        obs: one row a cell, as the file has it: types of columns are checked too, and columns may be missing.
+        obs: one row per cell, as in the file: column types are checked too, and columns may be missing.
         genes: names of the columns of X.
-        statistics: of X.
+        statistics: statistics of X.
     """
     tables = {"training_cells": _cells(obs, statistics), "training_genes": _genes(genes, statistics)}
     if OBS.cell_type in obs:
@@ -38,15 +38,15 @@ def network_tables(
     repairs: Mapping[str, int] | None = None,
     confidence: Mapping[str, float] | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """What is known of a prior network, and of it with these cells, by suite.
+    """Tables of a prior network, alone and together with cells, by suite.
 
     Args:
-        edges: regulator, target, sign and confidence, one row an edge; numbers, or text as a file has it, so that what
-            is wrong with it can be named.
+        edges: regulator, target, sign and confidence, one row per edge; numbers, or the text of the
+            file, so that errors can show it.
         genes: names of the cells' genes.
-        repairs: what was put right while the network was read: lines, self_edges, merged, sign_conflicts, sign_ties.
-            None: nothing is known of it.
-        confidence: weight of each confidence level, where `edges` holds levels.
+        repairs: counts of changes while the network was read: lines, self_edges, merged, sign_conflicts, sign_ties;
+            None if unknown.
+        confidence: weight of each confidence level, if `edges` has levels.
     """
     by_edge = _edges(edges, confidence or {})
     inside = by_edge[by_edge["regulator"].isin(genes) & by_edge["target"].isin(genes)]
@@ -76,7 +76,9 @@ def _edges(edges: pd.DataFrame, confidence: Mapping[str, float]) -> pd.DataFrame
             "edge": edges["regulator"] + " -> " + edges["target"],
             "regulator": edges["regulator"],
             "target": edges["target"],
-            "sign": sign.astype(object).where(sign.notna(), edges["sign"]),  # text that is no number stays, to be named
+            "sign": sign.astype(object).where(
+                sign.notna(), edges["sign"]
+            ),  # keep text that is not a number, to show it
             "confidence": weight.astype(np.float64),
             "signs_of_pair": edges.groupby(["regulator", "target"])["sign"].transform("nunique"),
         }
@@ -102,7 +104,7 @@ def _genes(genes: pd.Index, statistics: CountStatistics) -> pd.DataFrame:
 
 
 def _cell_types(obs: pd.DataFrame) -> pd.DataFrame:
-    groups = obs.groupby(OBS.cell_type, observed=False)  # a category without cells is one that cannot be learned
+    groups = obs.groupby(OBS.cell_type, observed=False)  # includes categories without cells
     table = groups.size().rename("cells").to_frame()
     for column, name in ((OBS.ontology_term, "ontology_terms"), (OBS.donor, "donors")):
         if column in obs:

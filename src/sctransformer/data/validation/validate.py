@@ -1,4 +1,4 @@
-"""Running suites on tables with Great Expectations, in a context that leaves nothing behind but Data Docs."""
+"""Running expectation suites on tables with Great Expectations; only Data Docs are written."""
 
 import os
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from sctransformer.data.validation.suites import applicable, read_suite
 from sctransformer.files import atomic_write
 
 Tables = Mapping[str, pd.DataFrame]
-"""Name of a suite -> the table it checks, whose first column names its rows."""
+"""Name of a suite -> the table it checks; the first column of the table names its rows."""
 
 
 def run_suites(
@@ -26,16 +26,16 @@ def run_suites(
     """Check each table against the suite of its name.
 
     Args:
-        tables: what to check, in this order.
-        parameters: values of the limits that the suites name.
-        data_docs: folder for the HTML pages, replaced whole; the first page is `index.html`. None writes none.
-        files: name of a suite -> the file that a person has to put right, for the pages and the records.
+        tables: the tables, checked in this order.
+        parameters: values of the limits of the suites.
+        data_docs: folder for the HTML pages, replaced atomically; the first page is `index.html`. None writes none.
+        files: name of a suite -> the file that was checked, for the pages and records.
 
     Returns:
-        Records and failures, in the order of the tables, within one always the same.
+        Records and failures, in the order of the tables.
     """
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read when great_expectations is imported
-    os.environ.setdefault("TQDM_DISABLE", "1")  # one bar a metric says nothing
+    os.environ.setdefault("TQDM_DISABLE", "1")  # no progress bar per metric
     import great_expectations as gx  # seconds
 
     files = files or {}
@@ -73,14 +73,14 @@ def run_suites(
 
 
 def _to_folder(context: Any, folder: Path) -> None:
-    """Data Docs go to this folder and nowhere else."""
+    """Write Data Docs to this folder only."""
     for site in list(context.get_docs_sites_urls()):
         context.delete_data_docs_site(site["site_name"])
     context.add_data_docs_site(
         "local",
         {
             "class_name": "SiteBuilder",
-            "show_how_to_buttons": False,  # a footer that advertises
+            "show_how_to_buttons": False,  # no advertising footer
             "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
             "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder.resolve())},
         },
