@@ -10,7 +10,7 @@ from sctransformer.data.settings import DataSettings, PrepareSettings
 from sctransformer.data.validation.limits import TrainingLimits
 from sctransformer.errors import UserError
 from sctransformer.evaluation.settings import EvaluationSettings
-from sctransformer.export.settings import ExportSettings
+from sctransformer.export.settings import ExportSettings, RegistrationSettings
 from sctransformer.model.config import ModelSettings
 from sctransformer.prior.settings import PriorSettings
 from sctransformer.settings import Seeded, Settings
@@ -31,13 +31,6 @@ class ControlParams(Settings):
     """Whether to train the control; if false, the gate fails unless registry/policy.yaml disables it."""
 
 
-class RegisterParams(Settings):
-    """The registry."""
-
-    name: str = Field(default="celltype", pattern=r"^[A-Za-z0-9_-]+$")
-    """Name of the registered model."""
-
-
 class Params(Seeded):
     """All parameters of the pipeline."""
 
@@ -50,7 +43,7 @@ class Params(Seeded):
     evaluate: EvaluationSettings = Field(default_factory=EvaluationSettings)
     control: ControlParams = Field(default_factory=ControlParams)
     export: ExportSettings = Field(default_factory=ExportSettings)
-    registration: RegisterParams = Field(default_factory=RegisterParams, alias="register")
+    registration: RegistrationSettings = Field(default_factory=RegistrationSettings, alias="register")
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:

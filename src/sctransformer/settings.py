@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 
 Part = TypeVar("Part", bound="Settings")
 
@@ -44,6 +44,8 @@ class Settings(BaseModel):
         Raises:
             ValueError: the value is out of range (pydantic's ValidationError).
         """
+        from pydantic import TypeAdapter
+
         field = list(cls.model_fields.values())[cls.names().index(name)]
         checked: Any = Annotated[field.annotation, field]
         TypeAdapter(checked).validate_python(value)

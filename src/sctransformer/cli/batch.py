@@ -1,4 +1,4 @@
-"""`sctransformer batch`: run a scheduled job, see what it did, hand it to a scheduler."""
+"""`sctransformer batch`: run a scheduled job, show its runs, write files for schedulers."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -35,15 +35,15 @@ def run(
     Exit codes, for schedulers; * trying again helps:
 
     \b
-      0    all labelled, or nothing to do
-      1    a file, setting or model is not as it should be
+      0    all files labelled, or nothing to do
+      1    a file, setting or model is wrong
       2    wrong command line
-      3 *  some files labelled and some not
+      3 *  some files labelled, some not
       4    new batches raise the drift alarm (only with drift.fail)
-      5 *  all labelled, MLflow could not be reached yet
-     70    a defect of this program
+      5 *  all files labelled, but not yet logged to MLflow
+     70    internal error
      73 *  the output cannot be written
-     75 *  another process is at this job, or at a file of it
+     75 *  another process is running this job, or annotating one of its files
     130 *  stopped by Ctrl-C
     143 *  stopped by SIGTERM
 
@@ -87,7 +87,7 @@ def run(
 
 
 def status(job: Job) -> None:
-    """Show the last runs of a job, and how its batches stand."""
+    """Show the last runs of a job, and the drift of its latest batches."""
     from sctransformer.jobs.find import find_job
     from sctransformer.jobs.history import History
     from sctransformer.jobs.runner import raised
@@ -115,12 +115,12 @@ def status(job: Job) -> None:
 
 def render(
     job: Job,
-    target: Annotated[Target, typer.Option("--target", "-t", help="Which scheduler.")],
+    target: Annotated[Target, typer.Option("--target", "-t", help="Scheduler.")],
     outdir: Annotated[
-        Path | None, typer.Option("--outdir", "-o", help="Write files there.", show_default="standard output")
+        Path | None, typer.Option("--outdir", "-o", help="Folder for the files.", show_default="standard output")
     ] = None,
 ) -> None:
-    r"""Write what an existing scheduler needs to run a job.
+    r"""Write the files with which a scheduler runs a job.
 
     \b
     sctransformer batch render nightly --target systemd -o ~/.config/systemd/user

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sctransformer.cli.display import print_fields
+from sctransformer.cli.options import option_for
+from sctransformer.data.settings import CellColumns, DatasetDescription
 from sctransformer.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,21 +22,15 @@ if TYPE_CHECKING:
 def add(
     name: Annotated[str, typer.Argument(help="Name of the dataset: lower case letters, digits, _ and -.")],
     source: Annotated[str, typer.Argument(help="An h5ad file or zarr folder, or its URL (s3://, https://, gs://).")],
-    label_column: Annotated[str, typer.Option(help="Column of obs with the cell type.", show_default=False)],
-    donor_column: Annotated[str | None, typer.Option(help="Column of obs with the donor.")] = None,
-    gene_column: Annotated[
-        str | None, typer.Option(help="Column of var with gene names.", show_default="recognised")
-    ] = None,
-    counts: Annotated[
-        str | None, typer.Option(help="Place of the raw counts: X, raw.X or a layer.", show_default="found")
-    ] = None,
-    library_size_column: Annotated[
-        str | None, typer.Option(help="Column of obs with the total counts of the cell.", show_default="sum of counts")
-    ] = None,
-    organism: Annotated[str, typer.Option(help="Only human at present.")] = "human",
-    license_: Annotated[str | None, typer.Option("--license", help="Licence of the cells.")] = None,
-    citation: Annotated[str | None, typer.Option(help="Publication to cite.")] = None,
-    description: Annotated[str | None, typer.Option(help="Short description of the cells.")] = None,
+    label_column: Annotated[str, option_for(CellColumns, "label_column", show_default=False)],
+    donor_column: Annotated[str | None, option_for(CellColumns, "donor_column")] = None,
+    gene_column: Annotated[str | None, option_for(CellColumns, "gene_column")] = None,
+    counts: Annotated[str | None, option_for(CellColumns, "counts")] = None,
+    library_size_column: Annotated[str | None, option_for(CellColumns, "library_size_column")] = None,
+    organism: Annotated[str, option_for(DatasetDescription, "organism")] = "human",
+    license_: Annotated[str | None, option_for(DatasetDescription, "license", "--license")] = None,
+    citation: Annotated[str | None, option_for(DatasetDescription, "citation")] = None,
+    description: Annotated[str | None, option_for(DatasetDescription, "description")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a dataset of the same name.")] = False,
 ) -> None:
     """Check cells, put them under DVC and add them to data/catalogue.yaml; on an error nothing is changed.

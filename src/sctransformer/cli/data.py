@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sctransformer.cli.display import print_fields
+from sctransformer.cli.options import option_for
+from sctransformer.data.settings import CellColumns
 from sctransformer.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,24 +21,12 @@ if TYPE_CHECKING:
 def check(
     file: Annotated[Path, typer.Argument(help="An h5ad file or a zarr folder with raw counts.", show_default=False)],
     label_column: Annotated[
-        str | None, typer.Option(help="Column of obs with the cell type.", show_default="cell_type, if present")
+        str | None, option_for(CellColumns, "label_column", show_default="cell_type, if present")
     ] = None,
-    donor_column: Annotated[
-        str | None, typer.Option(help="Column of obs with the donor or batch.", show_default="donor_id, if present")
-    ] = None,
-    gene_column: Annotated[
-        str | None, typer.Option(help="Column of var with gene names, or var_names.", show_default="recognised")
-    ] = None,
-    counts: Annotated[
-        str | None, typer.Option(help="Place of the raw counts: X, raw.X or a layer.", show_default="found")
-    ] = None,
-    library_size_column: Annotated[
-        str | None,
-        typer.Option(
-            help="Column of obs with the total counts of the cell.",
-            show_default="library_size, if present, else the sum of counts",
-        ),
-    ] = None,
+    donor_column: Annotated[str | None, option_for(CellColumns, "donor_column")] = None,
+    gene_column: Annotated[str | None, option_for(CellColumns, "gene_column")] = None,
+    counts: Annotated[str | None, option_for(CellColumns, "counts")] = None,
+    library_size_column: Annotated[str | None, option_for(CellColumns, "library_size_column")] = None,
     network: Annotated[Path | None, typer.Option(help="A prior network to check together with the cells.")] = None,
     model: Annotated[
         str | None,
@@ -73,7 +63,6 @@ def check_cells(
     from sctransformer._constants import OBS
     from sctransformer.data.check import inspect_cells
     from sctransformer.data.genes import read_gene_map
-    from sctransformer.data.settings import CellColumns
     from sctransformer.progress import cells_bar
 
     _require_columns(file, counts, label_column, donor_column, library_size_column, gene_column)

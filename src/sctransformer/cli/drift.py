@@ -1,4 +1,4 @@
-"""`sctransformer drift report`: the batches of a job beside the cells that its model was trained on."""
+"""`sctransformer drift report`: compare the batches of a job with the training cells of its model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,9 @@ def report(
         Path | None, typer.Option("--output", "-o", help="The HTML file.", show_default="the job's report")
     ] = None,
 ) -> None:
-    """Write an HTML page with pictures: each batch's figures and limits, the last batch beside the training cells."""
+    """Write an HTML page with plots: the drift of each batch with its limits, and the latest batch compared
+    with the training cells.
+    """
     from sctransformer.jobs.find import find_job
     from sctransformer.jobs.history import History
     from sctransformer.jobs.runner import raised

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sctransformer.cli.display import print_fields
+from sctransformer.cli.options import option_for
+from sctransformer.data.settings import CellColumns
 from sctransformer.errors import UserError
 from sctransformer.progress import status_line
 
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 
 _NETWORK_HELP = "A network, in any format that `prior build` reads."
 _GENES_HELP = "Cells (h5ad, zarr) or a panel (Parquet)."
-_GENE_COLUMN_HELP = "Column of var with gene names, or var_names."
 _OUTPUT_HELP = "File to write, a tab-separated table."
 _SEED_HELP = "Random seed; the same seed gives the same result."
 _FORCE_HELP = "Overwrite an existing file."
@@ -97,7 +98,7 @@ def build(
 def coverage(
     network: Annotated[Path, typer.Argument(help=_NETWORK_HELP)],
     genes: Annotated[Path, typer.Argument(metavar="CELLS|PANEL", help=_GENES_HELP)],
-    gene_column: Annotated[str | None, typer.Option(help=_GENE_COLUMN_HELP, show_default="recognised")] = None,
+    gene_column: Annotated[str | None, option_for(CellColumns, "gene_column")] = None,
     outdir: Annotated[
         Path | None, typer.Option("--outdir", "-o", help="Folder for tables and a plot.", show_default="none")
     ] = None,
@@ -192,7 +193,7 @@ def shuffle(
             show_default="all",
         ),
     ] = None,
-    gene_column: Annotated[str | None, typer.Option(help=_GENE_COLUMN_HELP, show_default="recognised")] = None,
+    gene_column: Annotated[str | None, option_for(CellColumns, "gene_column")] = None,
     seed: Annotated[int, typer.Option(min=0, help=_SEED_HELP)] = 0,
     force: Annotated[bool, typer.Option("--force", help=_FORCE_HELP)] = False,
 ) -> None:

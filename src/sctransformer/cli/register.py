@@ -6,11 +6,13 @@ from typing import Annotated
 import typer
 
 from sctransformer import layout
+from sctransformer.cli.options import option_for
+from sctransformer.export.settings import RegistrationSettings
 
 
 def register(
     bundle: Annotated[Path, typer.Option(help="Folder of the bundle.")] = layout.BUNDLE_FOLDER,
-    name: Annotated[str, typer.Option(help="Name of the registered model.")] = "celltype",
+    name: Annotated[str, option_for(RegistrationSettings, "name")] = RegistrationSettings.model_construct().name,
 ) -> None:
     """Register a bundle in MLflow as the candidate; the same bundle is never registered twice."""
     from sctransformer import registry

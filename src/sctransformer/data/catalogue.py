@@ -9,13 +9,15 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
+from sctransformer.data.settings import CellColumns, DatasetDescription
 from sctransformer.errors import UserError
 from sctransformer.files import atomic_write
+from sctransformer.settings import Settings, like
 
 CATALOGUE = Path("data/catalogue.yaml")
 """The catalogue, relative to the project folder."""
@@ -77,32 +79,24 @@ Parameter = Annotated[str, AfterValidator(_parameter)]
 Text = Annotated[str, AfterValidator(_text_only)]
 
 
-class Dataset(BaseModel):
-    """An entry of the catalogue. Fields that params.yaml has under `data` have the same meaning there."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Dataset(Settings):
+    """One entry of the catalogue. Fields with the names of `DataSettings` have the same meaning."""
 
     name: Annotated[str, AfterValidator(_dataset_name), AfterValidator(_parameter)]
-    """Lower case letters, digits, `_`, `-`."""
+    """Name of the entry: lower case letters, digits, `_`, `-`."""
     cells: Annotated[str, AfterValidator(_inside_the_project), AfterValidator(_parameter)]
-    """An h5ad file or zarr folder under DVC, relative to the project folder."""
+    """An h5ad file or zarr folder under DVC, relative to the project's folder."""
     url: Text | None = None
-    """URL that DVC imported the cells from; null: added from a file."""
-    label_column: Parameter
-    """Column of obs with the cell type."""
-    donor_column: Parameter | None = None
-    """Column of obs with the donor; null: none."""
-    gene_column: Parameter | None = None
-    """Column of var with gene names; null: recognised automatically."""
-    counts: Parameter | None = None
-    """Place of the raw counts: `X`, `raw.X` or the name of a layer; null: found automatically."""
-    library_size_column: Parameter | None = None
-    """Column of obs with the total counts of the cell; null: the sum of its counts."""
-    organism: Annotated[str, AfterValidator(_known_organism)] = "human"
-    license: Text | None = None
-    """Licence of the cells."""
-    citation: Text | None = None
-    description: Text | None = None
+    """URL from which DVC imported the cells; null: added from a file."""
+    label_column: Parameter = like(CellColumns, "label_column")
+    donor_column: Parameter | None = like(CellColumns, "donor_column", default=None)
+    gene_column: Parameter | None = like(CellColumns, "gene_column", default=None)
+    counts: Parameter | None = like(CellColumns, "counts", default=None)
+    library_size_column: Parameter | None = like(CellColumns, "library_size_column", default=None)
+    organism: Annotated[str, AfterValidator(_known_organism)] = like(DatasetDescription, "organism", default="human")
+    license: Text | None = like(DatasetDescription, "license", default=None)
+    citation: Text | None = like(DatasetDescription, "citation", default=None)
+    description: Text | None = like(DatasetDescription, "description", default=None)
 
     def parameters(self, fields: Mapping[str, Any]) -> dict[str, str | None]:
         """The entry's values of those `fields` that it has, in the order of the entry."""

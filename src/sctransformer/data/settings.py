@@ -43,6 +43,19 @@ class DataSettings(CellColumns):
     """Fraction of each cell type that is held out, without labels, as the cells to annotate at the end."""
 
 
+class DatasetDescription(Settings):
+    """What is known of a dataset beside its columns; written to the catalogue and to model cards."""
+
+    organism: str = "human"
+    """Organism of the cells; at present only human."""
+    license: str | None = None
+    """Licence of the cells."""
+    citation: str | None = None
+    """Publication to cite."""
+    description: str | None = None
+    """Short description of the cells."""
+
+
 class PrepareSettings(Settings):
     """Gene panel and splits."""
 

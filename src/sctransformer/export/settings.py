@@ -1,4 +1,4 @@
-"""Settings of the ONNX export."""
+"""Settings of the ONNX export and of the name under which the model is registered."""
 
 from typing import get_args
 
@@ -18,3 +18,10 @@ class ExportSettings(Settings):
     variants: tuple[Variant, ...] = get_args(Variant)
     """Variants of the graph to add: `mha`, attention as onnxruntime's own operator; `float16`; `int8`, 8-bit weights. A
     variant outside its tolerance is left out."""
+
+
+class RegistrationSettings(Settings):
+    """The model in the registry."""
+
+    name: str = Field(default="celltype", pattern=r"^[A-Za-z0-9_-]+$")
+    """Name of the registered model."""

@@ -1,4 +1,4 @@
-"""What existing schedulers need to run a job: a systemd service and timer, a crontab line, Kubernetes manifests."""
+"""Files with which schedulers run a job: a systemd service and timer, a crontab line, Kubernetes manifests."""
 
 import json
 import re
@@ -20,14 +20,14 @@ _RAY = "2.60.0"
 
 
 def render(job: Job, file: Path, target: Target) -> dict[str, str]:
-    """Files for a scheduler, by name.
+    """Contents of the files for a scheduler, by file name.
 
     Args:
-        file: of the job, as `batch run` is to be given it; on Kubernetes it is relative to the project's folder.
-        target: which scheduler.
+        file: the job file, as given to `batch run`; for Kubernetes, relative to the project's folder.
+        target: the scheduler.
 
     Raises:
-        UserError: the path of the file means nothing on a cluster.
+        UserError: the path of the job file is absolute, which has no meaning on a cluster.
     """
     names = {
         "systemd": [(f"sctransformer-{job.name}.{kind}", f"systemd.{kind}.j2") for kind in ("service", "timer")],
@@ -58,11 +58,11 @@ def render(job: Job, file: Path, target: Target) -> dict[str, str]:
 
 
 def _systemd(text: str) -> str:
-    """One word of a unit file: quoted, with nothing that systemd would expand."""
+    """Quote one word of a unit file, so that systemd expands nothing in it."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"' if re.search(r"[\s'\"\\;]", text) else escaped
 
 
 def _cron(text: str) -> str:
-    """Crontab takes % for the end of a line."""
+    """Escape %, which ends a line in a crontab."""
     return text.replace("%", "\\%")

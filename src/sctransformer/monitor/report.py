@@ -1,4 +1,4 @@
-"""The drift report: one HTML file with its pictures inside, readable without a network."""
+"""The drift report: one HTML file with embedded plots, readable offline."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 TEMPLATE = Path(str(files("sctransformer.monitor") / "report.html.j2"))
 SHOWN = 50
-"""Batches in the report, the newest."""
+"""Number of latest batches in the report."""
 GENES_NAMED = 12
 MEANING = {
     "psi_library_size": "library sizes, population stability index",
@@ -36,22 +36,22 @@ MEANING = {
 def write_report(
     target: Path, job: str, batches: Sequence[Mapping[str, Any]], bundle: Bundle, rule: Mapping[str, Any], raised: bool
 ) -> None:
-    """Write the report, whole or not at all.
+    """Write the drift report, atomically.
 
     Args:
         target: the HTML file.
-        job: name, for the title.
-        batches: as a job keeps them, the oldest first; at least one.
-        bundle: of the job's model; pictures beside its training cells are there if it labelled the last batch.
-        rule: of the job file.
-        raised: whether the rule makes an alarm of them.
+        job: name of the job, for the title.
+        batches: records of the job's batches, the oldest first; at least one.
+        bundle: bundle of the job's model; the last batch is compared with its training cells if it labelled that batch.
+        rule: section `drift` of the job file.
+        raised: whether the batches raise the alarm.
     """
     shown = list(batches[-SHOWN:])
-    pictures = [("Figures of each batch, with their limits", _series(shown))]
+    pictures = [("Drift of each batch, with its limits", _series(shown))]
     genes: list[dict[str, Any]] = []
     if "profile" in bundle.reference and shown[-1]["model_identity"] == bundle.identity:
         reference, last = Profile.from_json(bundle.reference["profile"]), Profile.from_json(shown[-1]["profile"])
-        pictures.append(("The last batch beside the training cells", _beside(reference, last)))
+        pictures.append(("The last batch compared with the training cells", _beside(reference, last)))
         genes = _most_changed(reference, last, bundle.genes)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
