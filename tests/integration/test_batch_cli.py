@@ -314,7 +314,7 @@ def test_two_runs_at_once_and_a_run_that_was_killed(
         outcome = call("batch", "run", "nightly")
     assert (outcome.code, outcome.err) == (
         75,
-        "Error: job nightly: another run of it is in progress; nothing was done.\n",
+        "Error: job nightly: another run of it is running; nothing was done.\n",
     )
     assert call("batch", "run", "nightly").code == 0
     record = history.runs()[-1]
