@@ -23,8 +23,8 @@ from anndata import AnnData
 
 from sctransformer._constants import GraphForm
 from sctransformer.annotation.in_memory import annotate_adata
-from sctransformer.annotation.model import Model
-from sctransformer.annotation.settings import DEFAULTS, AbsentGenes, AnnotationSettings
+from sctransformer.annotation.model import Model, checked_settings
+from sctransformer.annotation.settings import DEFAULTS, AbsentGenes
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
 from sctransformer.registry.loading import load_model
@@ -118,7 +118,7 @@ def annotate(
         >>> adata = sct.annotate(adata, "celltype@champion", majority_voting=True)  # doctest: +SKIP
         >>> adata.obs["majority_voting"].value_counts()  # doctest: +SKIP
     """
-    settings = AnnotationSettings(
+    settings = checked_settings(
         threshold=threshold,
         min_coverage=min_coverage,
         counts=counts,

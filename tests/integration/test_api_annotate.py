@@ -177,6 +177,8 @@ def test_probabilities_and_embeddings_are_those_of_the_labels(bundle_folder: Pat
     assert probabilities.idxmax(axis=1).tolist() == adata.obs[OBS.predicted_labels].tolist()
     np.testing.assert_array_equal(probabilities.max(axis=1), adata.obs[OBS.conf_score])
     np.testing.assert_array_equal(embedding_NE, adata.obsm[OBSM.embedding])
+    with pytest.raises(sct.UserError, match=r"threshold is 2\.0: "):
+        sct.annotate(cells, model, threshold=2.0)
     with pytest.raises(sct.UserError, match="has no counts in"):
         model.predict_proba(cells, counts="umis")
 

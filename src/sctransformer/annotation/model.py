@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from sctransformer.annotation.labelling import CellLabels
 from sctransformer.annotation.reading import CheckedCells, check_cells, coverage_of
@@ -16,11 +17,25 @@ from sctransformer.annotation.scorer import LocalScorer
 from sctransformer.annotation.settings import AbsentGenes, AnnotationSettings, Scoring
 from sctransformer.annotation.stream import label_all
 from sctransformer.data.anndata_cells import SOURCE, AnnDataCells
+from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle
+from sctransformer.typed_yaml import first_problem
 
 _NAMES_SHOWN = 3
 """First names that `repr` shows of a list, before the last one."""
 _IDENTITY_SHOWN = 12
+
+
+def checked_settings(**values: Any) -> AnnotationSettings:
+    """Settings from arguments of a function.
+
+    Raises:
+        UserError: a value is out of range.
+    """
+    try:
+        return AnnotationSettings(**values)
+    except ValidationError as error:
+        raise UserError(f"{first_problem(error)}.") from error
 
 
 class ReadingOptions(TypedDict, total=False):
@@ -98,7 +113,7 @@ class Model:
         Examples:
             >>> model.predict_proba(adata).idxmax(axis=1)  # doctest: +SKIP
         """
-        read, labels = self.label(adata, AnnotationSettings(**options))
+        read, labels = self.label(adata, checked_settings(**options))
         return pd.DataFrame(labels.probabilities_NC, index=read.cells.obs.index, columns=self.labels)
 
     def embed(self, adata: AnnData, **options: Unpack[ReadingOptions]) -> NDArray[np.float32]:
@@ -111,7 +126,7 @@ class Model:
         Raises:
             UserError: as `sctransformer.annotate`.
         """
-        return self.label(adata, AnnotationSettings(**options))[1].embedding_NE
+        return self.label(adata, checked_settings(**options))[1].embedding_NE
 
     def label(self, adata: AnnData, settings: AnnotationSettings) -> tuple[CheckedCells, CellLabels]:
         """Label the cells of an AnnData object without changing it; the basis of `sctransformer.annotate`.

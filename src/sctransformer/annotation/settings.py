@@ -6,8 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from sctransformer._constants import GraphForm
-from sctransformer.data.settings import CountSource
-from sctransformer.data.validation.limits import CoverageLimit
+from sctransformer.data.settings import CountSource, CoverageLimit
 from sctransformer.files import sha256_json
 from sctransformer.settings import Settings
 

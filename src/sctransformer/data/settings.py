@@ -18,6 +18,13 @@ class CountSource(Settings):
     sum of the file's counts, which is right only if the file has all genes."""
 
 
+class CoverageLimit(Settings):
+    """What a file to annotate must have of the model's genes."""
+
+    min_coverage: float = Field(default=0.8, ge=0.0, le=1.0)
+    """Smallest fraction of the panel's total expression that the file's genes must cover."""
+
+
 class CellColumns(CountSource):
     """How the columns of a file of labelled cells are called."""
 

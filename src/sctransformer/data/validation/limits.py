@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from sctransformer.data.settings import CoverageLimit
 from sctransformer.settings import Settings
 
 
@@ -31,13 +32,6 @@ class TrainingLimits(Settings):
     """Warn of donors with fewer cells."""
     min_classes_per_donor: int = Field(default=2, ge=1)
     """Warn of donors with fewer cell types."""
-
-
-class CoverageLimit(Settings):
-    """What a file to annotate must have of the model's genes."""
-
-    min_coverage: float = Field(default=0.8, ge=0.0, le=1.0)
-    """Smallest fraction of the panel's total expression that the file's genes must cover."""
 
 
 class BatchLimits(CoverageLimit):
