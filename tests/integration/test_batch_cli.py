@@ -130,6 +130,7 @@ def test_a_job_labels_what_is_new_and_keeps_a_record_of_it(
     assert [file.path for file in store.list_artifacts(last.info.run_id)] == ["drift.html"]
 
 
+@pytest.mark.slow
 def test_a_job_takes_a_pattern_over_folders(project: Path, job_file: Path, store: MlflowClient, call: Call) -> None:
     for sample in ("s1", "s2"):
         (project / "new" / sample).mkdir()
@@ -182,6 +183,7 @@ def test_drift_is_flagged_in_the_file_and_raises_the_alarm_the_second_time(
     assert (project / "annotated" / "drift.html").read_text().count("data:image/png;base64,") == 1
 
 
+@pytest.mark.slow
 def test_labels_come_first_when_mlflow_is_gone(
     project: Path, job_file: Path, store: MlflowClient, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,6 +307,7 @@ def test_a_file_that_is_being_written_waits_for_the_next_run(
     assert "files 1 labelled, 1 unchanged, 0 failed;" in call("batch", "run", "nightly").out
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_and_a_run_that_was_killed(
     project: Path, job_file: Path, store: MlflowClient, call: Call
 ) -> None:

@@ -22,6 +22,8 @@ from tests.conftest import labelled_test_cells
 from tests.integration.processes import die_before
 from tests.integration.test_registry_models import changed
 
+pytestmark = pytest.mark.slow
+
 POLICY = Policy.model_validate({"gates": {"prior_edges": {"minimum": 10}}})  # the fixture's network has 20 edges
 CELLS = Path("test_cells.h5ad")
 STRICT = Policy.model_validate({"gates": {"prior_edges": {"minimum": 1000}}})
@@ -93,7 +95,6 @@ def test_an_override_needs_a_reason_and_stays_visible(versions: MlflowClient) ->
     assert "overridden" not in version.description
 
 
-@pytest.mark.slow
 def test_what_was_passed_over_stays_visible_after_a_rollback(versions: MlflowClient) -> None:
     promoted(1)
     promotion.promote("celltype/2", policy=STRICT, cells=CELLS, overrides=["prior_edges"], reason="small panel")
@@ -124,7 +125,6 @@ def test_a_passed_gate_needs_no_override(versions: MlflowClient) -> None:
     assert decision.overridden == []
 
 
-@pytest.mark.slow
 def test_rollbacks_go_back_step_by_step(versions: MlflowClient) -> None:
     promoted(1, 2, 3)
     with pytest.raises(UserError, match="a rollback needs a reason"):
@@ -147,7 +147,6 @@ def test_rollbacks_go_back_step_by_step(versions: MlflowClient) -> None:
     assert problems() == []
 
 
-@pytest.mark.slow
 def test_a_rollback_to_a_named_version(versions: MlflowClient) -> None:
     promoted(1, 2, 3)
     with pytest.raises(UserError, match=r"celltype/4 was never champion \(earlier champions: 1, 2\)"):
@@ -161,7 +160,6 @@ def test_a_rollback_to_a_named_version(versions: MlflowClient) -> None:
     assert [one.number for one in history.decisions_about("celltype")] == [4, 3, 2, 1]
 
 
-@pytest.mark.slow
 def test_a_rollback_to_a_damaged_bundle_moves_nothing(versions: MlflowClient) -> None:
     promoted(1, 2)
     graph = resolve("celltype/1").folder / "model.onnx"
@@ -180,7 +178,6 @@ def test_a_rollback_to_a_damaged_bundle_moves_nothing(versions: MlflowClient) ->
     assert problems() == []
 
 
-@pytest.mark.slow
 def test_a_model_that_is_made_again_has_passed_no_gates(
     versions: MlflowClient, project: Path, bundle_folder: Path
 ) -> None:
@@ -204,7 +201,6 @@ def test_a_model_that_is_made_again_has_passed_no_gates(
     assert problems() == []
 
 
-@pytest.mark.slow
 def test_what_a_command_left_open_about_an_earlier_model_is_undone(
     versions: MlflowClient, project: Path, bundle_folder: Path
 ) -> None:
@@ -219,7 +215,6 @@ def test_what_a_command_left_open_about_an_earlier_model_is_undone(
     assert "decision" not in versions.get_model_version("celltype", "1").tags
 
 
-@pytest.mark.slow
 def test_an_entry_without_a_digest_counts_from_the_making_of_the_version(versions: MlflowClient) -> None:
     """As earlier releases wrote them."""
     promoted(1, 2)
@@ -233,7 +228,6 @@ def test_an_entry_without_a_digest_counts_from_the_making_of_the_version(version
     assert history.decisions_on("celltype/1") == []
 
 
-@pytest.mark.slow
 def test_runs_that_are_no_decisions_are_passed_over_and_named(versions: MlflowClient) -> None:
     promoted(1, 2)
     ledger_id = versions.get_experiment_by_name("promotions").experiment_id
@@ -259,7 +253,6 @@ def test_runs_that_are_no_decisions_are_passed_over_and_named(versions: MlflowCl
     assert len(problems()) == 1
 
 
-@pytest.mark.slow
 def test_a_deleted_version_behind_the_alias(versions: MlflowClient) -> None:
     promoted(1, 2)
     versions.delete_model_version("celltype", "2")
@@ -274,7 +267,6 @@ def test_a_deleted_version_behind_the_alias(versions: MlflowClient) -> None:
     assert problems() == []
 
 
-@pytest.mark.slow
 def test_an_alias_moved_by_hand_is_found(versions: MlflowClient) -> None:
     promoted(1)
     versions.set_registered_model_alias("celltype", "champion", "3")
@@ -349,7 +341,6 @@ def roll_back() -> Decision:
     return rollbacks.rollback("celltype", reason="worse")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "work", "after"),
     [
@@ -392,7 +383,6 @@ def test_a_kill_between_any_two_steps(
     assert problems() == []
 
 
-@pytest.mark.slow
 def test_the_next_promotion_settles_what_was_left(versions: MlflowClient, project: Path) -> None:
     promoted(1)
     assert killed(project, 4, promote_2)  # lock, entry, previous; then killed
@@ -403,7 +393,6 @@ def test_the_next_promotion_settles_what_was_left(versions: MlflowClient, projec
     assert [one.outcome for one in history.decisions_about("celltype")] == ["done", "undone", "done"]
 
 
-@pytest.mark.slow
 def test_two_promotions_at_once_leave_one_champion(versions: MlflowClient, project: Path) -> None:
     """Twenty times: each decision in the ledger begins where the one before it ended."""
     promoted(1)

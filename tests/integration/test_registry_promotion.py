@@ -20,6 +20,7 @@ from sctransformer.registry.rescoring import predict_labels
 from tests.conftest import GENES, labelled_test_cells, simulated_cells
 from tests.integration.test_registry_models import changed, write_member
 
+SLOW = pytest.mark.slow
 POLICY = Policy.model_validate({"gates": {"prior_edges": {"minimum": 10}}})  # the fixture's network has 20 edges
 
 
@@ -79,10 +80,10 @@ def test_a_dry_run_changes_nothing(two_versions: None, store: MlflowClient) -> N
     ("contents", "gate"),
     [
         ({"lineage": {"git": {"commit": "0" * 40, "dirty": True}}}, "lineage_clean"),
-        ({"metrics": {"baseline": {}}}, "baseline"),
-        ({"metrics": {"test_cells_sha256": "f" * 64}}, "champion"),
-        ({"metrics": {"control": {}}}, "shuffled_network"),
-        ({"parity": {"speed": {}}}, "scoring_speed"),
+        pytest.param({"metrics": {"baseline": {}}}, "baseline", marks=SLOW),
+        pytest.param({"metrics": {"test_cells_sha256": "f" * 64}}, "champion", marks=SLOW),
+        pytest.param({"metrics": {"control": {}}}, "shuffled_network", marks=SLOW),
+        pytest.param({"parity": {"speed": {}}}, "scoring_speed", marks=SLOW),
     ],
 )
 def test_a_failed_gate_is_a_recorded_refusal(

@@ -117,6 +117,7 @@ def test_an_impossible_wish_is_one_sentence_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_job_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
     command = [*SCTRANSFORMER, "data", "simulate", "--cells", "2000000", "-o", str(tmp_path / "cells.h5ad")]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

@@ -98,14 +98,10 @@ def test_a_gene_depends_on_its_own_module_only(gene: str, readable: set[str]) ->
     assert felt == readable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gene", "readable"),
-    [
-        ("a0", {"a0", "r0"}),
-        pytest.param("b1", {"b1", "r1"}, marks=SLOW),
-        pytest.param("r0", {"r0"}, marks=SLOW),
-        pytest.param("lonely", {"lonely"}, marks=SLOW),
-    ],
+    [("a0", {"a0", "r0"}), ("b1", {"b1", "r1"}), ("r0", {"r0"}), ("lonely", {"lonely"})],
 )
 def test_an_exported_gene_depends_on_its_own_module_only(gene: str, readable: set[str], tmp_path: Path) -> None:
     """Counts of other modules do not change its contextual token, bit by bit."""
