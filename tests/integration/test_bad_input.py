@@ -138,11 +138,15 @@ def test_a_small_label_fraction_without_a_table_leaves_two_of_each_class(project
         ({"model": {"mode": "magic"}}, prior, "params.yaml: parameter model.mode is 'magic'"),
         ({"prior": {"control": "upside"}}, prior, "params.yaml: parameter prior.control is 'upside'"),
         ({"train": {"lr": 0.0}}, train, "params.yaml: parameter train.lr is 0.0"),
-        ({"model": {"width": 30, "heads": 4}}, train, "params.yaml: model: width 30 is not a multiple of heads 4"),
+        (
+            {"model": {"width": 30, "heads": 4}},
+            train,
+            "params.yaml: parameter model: width 30 is not a multiple of heads 4",
+        ),
         (
             {"train": {"finetune": "frozen", "start": "random"}},
             train,
-            "params.yaml: train: finetune is 'frozen', pretrain_epochs is 0 and start is 'random'",
+            "params.yaml: parameter train: finetune is 'frozen', pretrain_epochs is 0 and start is 'random'",
         ),
         ({"train": {"finetune": "frozen", "gene_dropout": 0.2}}, train, "set gene_dropout to 0"),
     ],

@@ -70,6 +70,7 @@ def test_a_shuffle_of_many_edges_is_quick_and_changes_most() -> None:
     assert shuffled(network, None, 1).pairs != control.pairs
 
 
+@pytest.mark.slow
 def test_every_network_of_the_same_degrees_is_equally_likely() -> None:
     """Three regulators of three other genes each, with two edges each: the 6 networks come up evenly."""
     rows = [(f"R{index}", f"T{target}", 1, 1.0, "x") for index in range(3) for target in range(3) if index != target]

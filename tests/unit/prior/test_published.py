@@ -11,6 +11,8 @@ from sctransformer.prior.network import Network, read_network_table, write_netwo
 from sctransformer.prior.readers import read_network
 from tests.unit.prior.test_immune_network import reference_folder
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 120
 """A guard against readers that take minutes; about two on a quiet machine."""
 
