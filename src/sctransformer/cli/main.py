@@ -18,7 +18,7 @@ UNEXPECTED = 70
 """Exit code of a bug; 1 is an error that the user can fix, 2 a wrong command line, 75 a conflict with a process."""
 
 VERBS = (
-    # command, module, function: these modules are imported for every command, so they import nothing slow at the top
+    # command, module, function; `--help` imports all of these modules, so they import nothing slow at the top
     ("data check", "sctransformer.cli.data", "check"),
     ("data simulate", "sctransformer.cli.simulate", "simulate"),
     ("data add", "sctransformer.cli.catalogue", "add"),
@@ -54,14 +54,6 @@ GROUPS = {
     "prior": "Build prior networks, and see what they are worth on your genes.",
 }
 
-app = typer.Typer(
-    name="sctransformer",
-    help="The prior-biased Transformer for single-cell RNA-seq, from versioned data to scheduled annotation.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the program; exits with the exit code of the command.
@@ -75,7 +67,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
         os.environ[DEBUG_VARIABLE] = "1"
         words.remove("--debug")
     with stoppable():
-        app(words)
+        _application(words)(words)
 
 
 def _show_version(wanted: bool) -> None:
@@ -84,7 +76,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (accepted after the command, too).")] = False,
     version: Annotated[
@@ -131,17 +122,30 @@ def _help(verb: Callable[..., None]) -> str:
     )
 
 
-def _register_verbs() -> None:
+def _application(words: Sequence[str]) -> typer.Typer:
+    """The program with the command that a command line names; with all commands where it names none."""
+    app = typer.Typer(
+        name="sctransformer",
+        help="The prior-biased Transformer for single-cell RNA-seq, from versioned data to scheduled annotation.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
     groups = {name: typer.Typer(help=text, no_args_is_help=True) for name, text in GROUPS.items()}
-    for words, module, function in VERBS:
-        *group, name = words.split()
+    for command, module, function in _named(words) or VERBS:
+        *group, name = command.split()
         verb = getattr(importlib.import_module(module), function)
         (groups[group[0]] if group else app).command(name, help=_help(verb))(reporting(verb))
     for name, group_app in groups.items():
         app.add_typer(group_app, name=name)
+    return app
 
 
-_register_verbs()
+def _named(words: Sequence[str]) -> list[tuple[str, str, str]]:
+    """The command that a command line starts with: the others need not be imported."""
+    return [verb for verb in VERBS if verb[0].split() == list(words[: len(verb[0].split())])]
+
 
 if __name__ == "__main__":
     run()
