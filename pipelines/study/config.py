@@ -1,10 +1,10 @@
 """The YAML file of a study, typed: dataset, network, arms, search, baselines, fractions and seeds."""
 
-import os
-import re
 from pathlib import Path
 from typing import Any, Literal
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sctransformer.data.settings import CellColumns, DataSettings, PrepareSettings
@@ -20,7 +20,6 @@ Overrides = dict[str, Any]
 
 _ARM_SECTIONS = ("model", "train")
 _ARM_NAMES = ("prior.control",)
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 class DatasetSection(CellColumns):
@@ -124,7 +123,7 @@ class StudyConfig(Settings):
 
 
 def load_study(path: Path) -> StudyConfig:
-    """Read and check the file of a study; `${NAME}` is replaced by the environment variable NAME.
+    """Read and check the file of a study; `${oc.env:NAME}` is replaced by the environment variable NAME.
 
     Raises:
         UserError: the file cannot be read, a variable is not set, or a field is unknown or out of range.
@@ -163,13 +162,10 @@ def with_arm_values(params: Params, values: Overrides) -> Params:
 
 
 def _with_variables(content: Any, path: Path) -> Any:
-    if isinstance(content, dict):
-        return {key: _with_variables(value, path) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_with_variables(value, path) for value in content]
-    if not isinstance(content, str):
-        return content
-    for name in _VARIABLE.findall(content):
-        if not os.environ.get(name):
-            raise UserError(f"{path}: {content} needs the environment variable {name}, which is not set.")
-    return _VARIABLE.sub(lambda found: os.environ[found[1]], content)
+    try:
+        return OmegaConf.to_container(OmegaConf.create(content), resolve=True)
+    except OmegaConfBaseException as error:
+        cause = error.__cause__ or error
+        raise UserError(
+            f"{path}: {str(cause.args[0]) if cause.args else error}; set it, or correct the file."
+        ) from error
