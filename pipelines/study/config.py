@@ -165,7 +165,5 @@ def _with_variables(content: Any, path: Path) -> Any:
     try:
         return OmegaConf.to_container(OmegaConf.create(content), resolve=True)
     except OmegaConfBaseException as error:
-        cause = error.__cause__ or error
-        raise UserError(
-            f"{path}: {str(cause.args[0]) if cause.args else error}; set it, or correct the file."
-        ) from error
+        problem = str(error).splitlines()[0].rpartition("interpolation: ")[2]
+        raise UserError(f"{path}: {problem}; set it, or correct the file.") from error
