@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: simulated cells with two clear types, and a small, real bundle made from them."""
+"""Fixtures shared by all tests: simulated cells of three types, and a small bundle of a model trained on them."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ from tests.shared import shared_folder
 
 Module = TypeVar("Module", bound=torch.nn.Module)
 
-torch.set_num_threads(1)  # small models are fastest on one thread, and tests run beside one another
+torch.set_num_threads(1)  # small models are fastest on one thread, and tests run in parallel
 
 GENES = [f"GENE{index}" for index in range(24)]
 LABELS = ["alpha", "beta", "gamma"]
@@ -36,26 +36,26 @@ EDGES = [(f"GENE{regulator}", f"GENE{target}") for regulator in range(4) for tar
 
 
 def pytest_configure() -> None:
-    """Hear Ctrl-C, here and in what tests start: a shell that runs them in the background has it ignored."""
+    """Handle SIGINT here and in child processes, because a shell that runs tests in the background ignores it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first: the others then fill the time that a process has left at the end."""
+    """Run files with slow tests first, so that the parallel processes end at about the same time."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
 
 def reference_folder() -> Path:
-    """The folder of public cells, networks and splits; the calling test skips where there is none."""
+    """Folder of public cells, networks and splits; skips the calling test if it is not set."""
     named = os.environ.get("SCTRANSFORMER_REFERENCE_DATA")
     if not named or not Path(named).is_dir():
-        pytest.skip("no public data: SCTRANSFORMER_REFERENCE_DATA names no folder")
+        pytest.skip("no public data: SCTRANSFORMER_REFERENCE_DATA is not set to a folder")
     return Path(named)
 
 
 def simulated_cells(n_cells: int = 90, seed: int = 0) -> AnnData:
-    """Cells of three types, each with eight marker genes; counts as CSR, whole-cell library sizes, labels."""
+    """Cells of three types with eight marker genes each: counts (CSR), library sizes, labels."""
     rng = np.random.default_rng(seed)
     labels_N = np.arange(n_cells) % len(LABELS)
     rate_NG = np.full((n_cells, len(GENES)), 0.5)
@@ -73,12 +73,12 @@ def simulated_cells(n_cells: int = 90, seed: int = 0) -> AnnData:
 
 
 def labelled_test_cells() -> AnnData:
-    """The test cells of the bundle below."""
+    """Test cells of the bundle below."""
     return simulated_cells(60, seed=5)
 
 
 def arrays(cells: AnnData) -> CellArrays:
-    """All cells as training sees them."""
+    """All cells in the form used for training."""
     return CellArrays(
         counts_NG=cells.X.toarray(),
         library_size_N=cells.obs[OBS.library_size].to_numpy(dtype=np.float32),
@@ -92,7 +92,7 @@ def expression(cells: CellArrays) -> NDArray[np.float32]:
 
 
 def small_model(seed: int = 0, depth: int = 2) -> PriorBiasedTransformer:
-    """A model over GENES with four regulators, fresh weights, expression standardised by the simulated cells."""
+    """An untrained model over GENES with four regulators; expression is standardised with the simulated cells."""
     torch.manual_seed(seed)
     config = ModelConfig(
         n_genes=24,
@@ -112,7 +112,7 @@ def small_model(seed: int = 0, depth: int = 2) -> PriorBiasedTransformer:
 
 
 def opened(model: Module, seed: int = 0) -> Module:
-    """The same module with every branch open: fresh weights start many of them at zero, and would hide a leak."""
+    """Set parameters that are initialised to zero to random values, so that no branch is inactive and hides a leak."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -129,12 +129,12 @@ def cells() -> AnnData:
 
 @pytest.fixture(scope="session")
 def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of a model trained on simulated cells, which it labels well. Read only: copy before changing."""
+    """A bundle of a model trained on simulated cells, which it labels well. Do not change it: make a copy."""
     return shared_folder(tmp_path_factory, "bundle", write_trained_bundle) / "bundle"
 
 
 def write_trained_bundle(parent: Path) -> None:
-    """Train a small model and write `bundle`, with the files it was made from beside it."""
+    """Train a small model and write `bundle` and, in the same folder, the files it was made from."""
     training = arrays(simulated_cells())
     model = small_model()
     expression_NG = expression(training)

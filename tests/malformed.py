@@ -1,7 +1,7 @@
-"""Files that cannot be annotated: what is wrong with each, how to make it, and what its sentence must say."""
+"""Files that cannot be annotated: a name, a function that makes the file, and a part of the expected error message."""
 
 import gzip
-import pickle  # noqa: TID251 (to show that it is not opened)
+import pickle  # noqa: TID251 (to test that it is never loaded)
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ Make = Callable[[Path], Path]
 
 
 class Trap:
-    """Unpickling it leaves a file behind."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -150,29 +150,29 @@ def _no_obs(path: Path) -> None:
 
 MALFORMED: dict[str, tuple[Make, str]] = {
     "empty": (_bytes(lambda content: b""), "it is empty"),
-    "text": (_bytes(lambda content: b"gene\tcell\n"), "it is no HDF5"),
-    "compressed": (_bytes(gzip.compress), "it is no HDF5"),
-    "pickle": (_pickled, "it is no HDF5"),
+    "text": (_bytes(lambda content: b"gene\tcell\n"), "it is not HDF5"),
+    "compressed": (_bytes(gzip.compress), "it is not HDF5"),
+    "pickle": (_pickled, "it is not HDF5"),
     "cut in half": (_bytes(lambda content: content[: len(content) // 2]), "cut short or damaged"),
     "last byte missing": (_bytes(lambda content: content[:-1]), "cut short or damaged"),
     "only a signature": (_bytes(lambda content: content[:8] + b"x" * 500), "cut short or damaged"),
-    "of 10x": (_tenx, "scanpy.read_10x_h5"),
+    "10x file": (_tenx, "scanpy.read_10x_h5"),
     "no obs": (_hdf5(lambda file: file.__delitem__("obs")), "has no 'obs'"),
     "no var": (_hdf5(lambda file: file.__delitem__("var")), "has no 'var'"),
     "no X": (_hdf5(lambda file: file.__delitem__("X")), "has no X, raw.X or layer"),
-    "obs no table": (_replaced("obs", np.arange(90)), "obs is no table"),
-    "X of text": (_replaced("X", np.array([[b"a"] * 24] * 90)), "not numbers"),
-    "X of three dimensions": (_replaced("X", np.ones((90, 24, 2))), "3 dimensions"),
-    "X too short": (_replaced("X", np.ones((80, 24))), "but obs and var say"),
-    "a column outside": (_in_place("X/indices", 7, 999), "damaged"),
-    "rows in disorder": (_in_place("X/indptr", 5, 10**6), "damaged"),
+    "obs is not a table": (_replaced("obs", np.arange(90)), "obs is not a table"),
+    "X has text": (_replaced("X", np.array([[b"a"] * 24] * 90)), "not numbers"),
+    "X has three dimensions": (_replaced("X", np.ones((90, 24, 2))), "3 dimensions"),
+    "X too short": (_replaced("X", np.ones((80, 24))), "but obs and var have"),
+    "column index outside the matrix": (_in_place("X/indices", 7, 999), "damaged"),
+    "row pointers not sorted": (_in_place("X/indptr", 5, 10**6), "damaged"),
     "NaN": (_counts(lambda counts: np.where(counts == counts.max(), np.nan, counts)), "neither a number nor zero"),
     "infinite": (_counts(lambda counts: np.where(counts == counts.max(), np.inf, counts)), "neither a number nor"),
     "negative": (_counts(lambda counts: counts - 2.0), "negative"),
-    "halves": (_counts(lambda counts: counts / 2 + 100.25 * (counts > 8)), "raw counts"),
-    "logarithms": (_counts(lambda counts: np.log1p(counts / 7)), "looks log-normalised"),
+    "fractions": (_counts(lambda counts: counts / 2 + 100.25 * (counts > 8)), "raw counts"),
+    "log-normalised": (_counts(lambda counts: np.log1p(counts / 7)), "looks log-normalised"),
     "scaled": (_counts(lambda counts: (counts - counts.mean(0)) / counts.std(0), dense=True), "looks scaled"),
-    "no integer of float32": (_counts(lambda counts: counts * 2.0**23), "raw counts"),
+    "too large for an integer in float32": (_counts(lambda counts: counts * 2.0**23), "raw counts"),
     "no cells": (_cells(lambda cells: cells[:0].copy()), "has no cells"),
     "no genes": (_cells(lambda cells: cells[:, :0].copy()), "cover 0.0%"),
     "other genes": (_renamed(lambda name: f"x{name}"), "most expressed missing genes: GENE"),
@@ -182,9 +182,9 @@ MALFORMED: dict[str, tuple[Make, str]] = {
     "library size too small": (_library_size(3.0), "smaller than the sum"),
     "library size missing": (_library_size(np.nan), "not a positive number"),
     "library size negative": (_library_size(-5.0), "not a positive number"),
-    "folder without zarr": (_plain_folder, "no readable zarr group"),
+    "folder without zarr": (_plain_folder, "not a readable zarr group"),
     "zarr with broken metadata": (_zarr(_broken_metadata), "zarr"),
     "zarr without obs": (_zarr(_no_obs), "obs"),
-    "zarr that lost a chunk": (_zarr(_lost_chunk), "chunks of its"),
+    "zarr with a missing chunk": (_zarr(_lost_chunk), "chunks of its"),
 }
-"""Name -> how to make it in a folder, and a part of the sentence."""
+"""Name -> function that makes the file in a folder, and a part of the error message."""

@@ -1,4 +1,4 @@
-"""What a user meets of datasets: data add, list and show, and train on one by name; with real git, DVC, S3 and HTTP."""
+"""The commands `data add`, `list` and `show`, and training on a dataset by name; with real git, DVC, S3 and HTTP."""
 
 import functools
 import json
@@ -36,7 +36,7 @@ GENES += ["PPBP", "PF4", "IL7R", "CCR7", "SELL", "GZMB", "PRF1", "TBX21", "GATA3
 
 
 def human_cells(n_cells: int = 90) -> AnnData:
-    """Simulated cells whose genes have human names, so that they pass as a dataset to train on."""
+    """Simulated cells with human gene symbols, so that they pass the checks of training data."""
     cells = simulated_cells(n_cells)
     cells.var_names = GENES
     return cells
@@ -58,7 +58,7 @@ def git(*words: str) -> str:
 
 @pytest.fixture(scope="session")
 def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A git and DVC repository with nothing in it, made once and copied."""
+    """An empty git and DVC repository, made once and copied."""
     folder = tmp_path_factory.mktemp("template") / "project"
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -71,7 +71,7 @@ def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project of its own as the current folder."""
+    """A new project as the current folder."""
     folder = tmp_path / "project"
     shutil.copytree(_template, folder)
     monkeypatch.chdir(folder)
@@ -83,7 +83,7 @@ def project(_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A folder outside the project: good.h5ad, other.h5ad, bad.h5ad (no counts), short.h5ad (cut), few.h5ad (cells)."""
+    """A folder outside the project: good, other, bad (not counts), short (truncated) and few (12 cells) .h5ad."""
     folder = tmp_path / "outside"
     folder.mkdir()
     human_cells().write_h5ad(folder / "good.h5ad")
@@ -97,7 +97,7 @@ def outside(tmp_path: Path) -> Path:
 
 
 def everything(project: Path) -> dict[str, bytes | None]:
-    """All files and folders, DVC's cache too; but neither git's own nor DVC's scratch, nor folders of the cache."""
+    """All files and folders, including files of the DVC cache; without .git and temporary files of DVC."""
     found: dict[str, bytes | None] = {}
     for path in sorted(project.rglob("*")):
         parts = path.relative_to(project).parts
@@ -108,7 +108,7 @@ def everything(project: Path) -> dict[str, bytes | None]:
 
 
 def refused(outcome: Outcome, *words: str) -> None:
-    """One sentence on standard error and exit code 1."""
+    """Expect exit code 1 and an error of one sentence on standard error."""
     assert outcome.code == 1, outcome
     assert outcome.err.startswith("Error: ")
     assert outcome.err.count("\n") == 1, outcome.err
@@ -128,7 +128,7 @@ def entry(name: str) -> Dataset:
 # ------------------------------------------------------------------------------------------------------- files
 
 
-def test_a_file_from_outside_is_copied_tracked_and_entered(project: Path, outside: Path, call: Call) -> None:
+def test_a_file_from_outside_the_project_is_copied_tracked_and_added(project: Path, outside: Path, call: Call) -> None:
     cells = human_cells()
     cells.obs["donor, of cells"] = "d1"
     cells.write_h5ad(outside / "good.h5ad")
@@ -148,13 +148,17 @@ def test_a_file_from_outside_is_copied_tracked_and_entered(project: Path, outsid
     )
     assert "git add data/catalogue.yaml data/raw/kang.h5ad.dvc data/raw/.gitignore" in outcome.out
     git("add", "data/catalogue.yaml", "data/raw/kang.h5ad.dvc", "data/raw/.gitignore")
-    assert git("status", "--short", "--untracked-files=all").count("\n") == 3  # those, and the cells are ignored
+    assert (
+        git("status", "--short", "--untracked-files=all").count("\n") == 3
+    )  # these three; the cells are ignored by git
     assert json.loads(dvc("status", "--json")) == {}
     assert sorted(path.name for path in Path("data/raw").iterdir()) == [".gitignore", "kang.h5ad", "kang.h5ad.dvc"]
 
 
 @pytest.mark.slow
-def test_a_file_inside_is_used_in_place_and_can_be_entered_twice(project: Path, outside: Path, call: Call) -> None:
+def test_a_file_inside_the_project_is_used_in_place_and_can_be_added_twice(
+    project: Path, outside: Path, call: Call
+) -> None:
     Path("mine").mkdir()
     shutil.copyfile(outside / "good.h5ad", "mine/cells.h5ad")
     assert call("data", "add", "fine", "mine/cells.h5ad", *LABELS).code == 0
@@ -166,7 +170,7 @@ def test_a_file_inside_is_used_in_place_and_can_be_entered_twice(project: Path, 
 
 
 @pytest.mark.slow
-def test_the_output_of_a_stage_is_entered_and_left_to_its_stage(project: Path, outside: Path, call: Call) -> None:
+def test_the_output_of_a_stage_is_added_and_stays_an_output(project: Path, outside: Path, call: Call) -> None:
     Path("dvc.yaml").write_text(f"stages:\n  make:\n    cmd: cp {outside}/good.h5ad made.h5ad\n    outs: [made.h5ad]\n")
     dvc("repro")
     lock = Path("dvc.lock").read_text()
@@ -179,7 +183,7 @@ def test_the_output_of_a_stage_is_entered_and_left_to_its_stage(project: Path, o
 
 
 @pytest.mark.slow
-def test_a_zarr_folder_is_taken_as_it_is(project: Path, outside: Path, call: Call) -> None:
+def test_a_zarr_folder_is_added_unchanged(project: Path, outside: Path, call: Call) -> None:
     human_cells().write_zarr(outside / "cells.zarr")
     outcome = call("data", "add", "z", outside / "cells.zarr", *LABELS)
     assert outcome.code == 0, outcome
@@ -193,7 +197,7 @@ def test_a_zarr_folder_is_taken_as_it_is(project: Path, outside: Path, call: Cal
 
 @pytest.fixture
 def bucket(outside: Path, s3: Any) -> Any:
-    """A client of a real S3 API on loopback that has a bucket `cells` with the outside files in it."""
+    """A client of a local S3 server with a bucket `cells` that contains the outside files."""
     s3.create_bucket(Bucket="cells")
     for file in outside.iterdir():
         s3.upload_file(str(file), "cells", f"a folder/{file.name}")
@@ -219,14 +223,14 @@ def test_cells_in_s3_are_imported_and_updated(project: Path, outside: Path, buck
     dvc("update", "data/raw/kang.h5ad.dvc")
     assert Path("data/raw/kang.h5ad").read_bytes() == (outside / "other.h5ad").read_bytes()
 
-    # taken up again by its path, it stays an import
+    # adding it again by its path keeps the import
     assert call("data", "add", "again", "data/raw/kang.h5ad", *LABELS).code == 0
     assert entry("again").url == url
     assert yaml.safe_load(Path("data/raw/kang.h5ad.dvc").read_text())["deps"][0]["path"] == url
 
 
 @pytest.mark.slow
-def test_a_failing_import_from_s3_leaves_nothing(project: Path, bucket: Any, call: Call) -> None:
+def test_a_failed_import_from_s3_leaves_no_files(project: Path, bucket: Any, call: Call) -> None:
     before = everything(project)
     refused(call("data", "add", "a", "s3://cells/nothing.h5ad", *LABELS), "s3://cells/nothing.h5ad", "does not exist")
     assert everything(project) == before
@@ -244,7 +248,7 @@ def test_a_failing_import_from_s3_leaves_nothing(project: Path, bucket: Any, cal
 
 @pytest.fixture
 def web(outside: Path) -> Iterator[str]:
-    """The outside folder by HTTP; its address."""
+    """URL of an HTTP server for the outside folder."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *args: object) -> None:
@@ -275,7 +279,7 @@ def test_a_file_url_is_imported_from_its_path(project: Path, outside: Path, call
     assert yaml.safe_load(Path("data/raw/kang.h5ad.dvc").read_text())["deps"][0]["path"] == str(outside / "a b.h5ad")
 
 
-def test_a_url_with_a_secret_or_of_an_unknown_kind_is_refused(project: Path, call: Call) -> None:
+def test_a_url_with_a_secret_or_an_unknown_scheme_is_refused(project: Path, call: Call) -> None:
     before = everything(project)
     outcome = call("data", "add", "a", "https://me:hush@example.org/a.h5ad", *LABELS)
     refused(outcome, "contains a key or password")
@@ -290,22 +294,23 @@ def test_a_url_with_a_secret_or_of_an_unknown_kind_is_refused(project: Path, cal
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["outside", "inside", "web"])
 @pytest.mark.parametrize(
-    ("file", "said"), [("bad.h5ad", "count"), ("short.h5ad", "damaged"), ("few.h5ad", "12"), ("good.h5ad", "no column")]
+    ("file", "message"),
+    [("bad.h5ad", "count"), ("short.h5ad", "damaged"), ("few.h5ad", "12"), ("good.h5ad", "no column")],
 )
-def test_cells_that_do_not_pass_leave_nothing(
-    project: Path, outside: Path, web: str, call: Call, kind: str, file: str, said: str
+def test_cells_that_fail_the_checks_leave_no_files(
+    project: Path, outside: Path, web: str, call: Call, kind: str, file: str, message: str
 ) -> None:
     source = {"outside": str(outside / file), "inside": file, "web": f"{web}/{file}"}[kind]
     if kind == "inside":
         shutil.copyfile(outside / file, file)
     before = everything(project)
     labels = ("--label-column", "celltype") if file == "good.h5ad" else LABELS
-    refused(call("data", "add", "kang", source, *labels), source, said)
+    refused(call("data", "add", "kang", source, *labels), source, message)
     assert everything(project) == before
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "said"),
+    ("option", "value", "message"),
     [
         ("--donor-column", "patient", "obs has no column 'patient' (columns: library_size, cell_type)"),
         ("--library-size-column", "umis", "obs has no column 'umis'"),
@@ -313,16 +318,16 @@ def test_cells_that_do_not_pass_leave_nothing(
         ("--counts", "spliced", "'spliced'"),
     ],
 )
-def test_what_an_entry_names_must_be_in_the_file(
-    project: Path, outside: Path, call: Call, option: str, value: str, said: str
+def test_columns_of_an_entry_must_be_in_the_file(
+    project: Path, outside: Path, call: Call, option: str, value: str, message: str
 ) -> None:
     before = everything(project)
-    refused(call("data", "add", "kang", outside / "good.h5ad", *LABELS, option, value), "good.h5ad: ", said)
+    refused(call("data", "add", "kang", outside / "good.h5ad", *LABELS, option, value), "good.h5ad: ", message)
     assert everything(project) == before
 
 
 @pytest.mark.slow
-def test_a_file_that_git_keeps_is_refused_in_dvcs_words(project: Path, outside: Path, call: Call) -> None:
+def test_a_file_tracked_by_git_is_refused_with_the_error_of_dvc(project: Path, outside: Path, call: Call) -> None:
     shutil.copyfile(outside / "good.h5ad", "kept.h5ad")
     git("add", "kept.h5ad")
     before = everything(project)
@@ -331,7 +336,7 @@ def test_a_file_that_git_keeps_is_refused_in_dvcs_words(project: Path, outside: 
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("Kang", "good.h5ad"), "field name is 'Kang': a name is made of lower case"),
         (("../kang", "good.h5ad"), "field name is '../kang'"),
@@ -340,22 +345,22 @@ def test_a_file_that_git_keeps_is_refused_in_dvcs_words(project: Path, outside: 
         (("kang", "good.h5ad", "--donor-column", "yes"), "field donor_column is 'yes': YAML reads this"),
     ],
 )
-def test_wrong_words_are_named_before_anything_is_done(
-    project: Path, outside: Path, call: Call, words: tuple[str, ...], said: str
+def test_invalid_arguments_are_refused_before_any_change(
+    project: Path, outside: Path, call: Call, words: tuple[str, ...], message: str
 ) -> None:
     before = everything(project)
     name, file, *more = words
-    refused(call("data", "add", name, outside / file, *LABELS, *more), said)
+    refused(call("data", "add", name, outside / file, *LABELS, *more), message)
     assert everything(project) == before
 
 
-def test_outside_a_project_nothing_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call) -> None:
+def test_data_add_needs_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call) -> None:
     monkeypatch.chdir(tmp_path)
     refused(call("data", "add", "a", "a.h5ad", *LABELS), "run the command in the project folder")
 
 
 @pytest.mark.slow
-def test_a_name_is_taken_once_unless_forced(project: Path, outside: Path, call: Call) -> None:
+def test_an_existing_name_is_replaced_only_with_force(project: Path, outside: Path, call: Call) -> None:
     assert call("data", "add", "kang", outside / "good.h5ad", *LABELS).code == 0
     before = everything(project)
     refused(call("data", "add", "kang", outside / "other.h5ad", *LABELS), "already has a dataset 'kang'", "--force")
@@ -368,7 +373,7 @@ def test_a_name_is_taken_once_unless_forced(project: Path, outside: Path, call: 
 
 
 @pytest.mark.slow
-def test_a_file_in_the_way_is_not_overwritten(project: Path, outside: Path, call: Call) -> None:
+def test_an_existing_file_is_not_overwritten(project: Path, outside: Path, call: Call) -> None:
     Path("data/raw").mkdir(parents=True)
     shutil.copyfile(outside / "other.h5ad", "data/raw/kang.h5ad")
     before = everything(project)
@@ -381,7 +386,7 @@ def test_a_file_in_the_way_is_not_overwritten(project: Path, outside: Path, call
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["outside", "web"])
-def test_a_failure_at_the_very_end_puts_all_back(
+def test_a_failure_at_the_last_step_restores_all_files(
     project: Path, outside: Path, web: str, call: Call, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     assert call("data", "add", "kang", outside / "good.h5ad", *LABELS).code == 0
@@ -389,7 +394,7 @@ def test_a_failure_at_the_very_end_puts_all_back(
     def fails(entry: Dataset) -> None:
         raise UserError("data/catalogue.yaml: the disk is full.")
 
-    def without_cache() -> dict[str, bytes | None]:  # DVC keeps what it has once seen, until `dvc gc`
+    def without_cache() -> dict[str, bytes | None]:  # the DVC cache keeps files until `dvc gc`
         return {path: content for path, content in everything(project).items() if not path.startswith(".dvc/cache")}
 
     before = without_cache()
@@ -402,7 +407,7 @@ def test_a_failure_at_the_very_end_puts_all_back(
 
 
 @pytest.mark.slow
-def test_a_download_that_is_stopped_leaves_nothing(project: Path) -> None:
+def test_an_interrupted_download_leaves_no_files(project: Path) -> None:
     asked = threading.Event()
 
     class Endless(BaseHTTPRequestHandler):
@@ -447,7 +452,7 @@ def test_a_download_that_is_stopped_leaves_nothing(project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_list_and_show_say_what_is_there_and_what_is_not(project: Path, outside: Path, call: Call) -> None:
+def test_list_and_show_tell_which_cells_exist(project: Path, outside: Path, call: Call) -> None:
     assert "no dataset yet" in call("data", "list").out
     assert call("data", "add", "kang", outside / "good.h5ad", *LABELS, "--license", "CC0 [really]").code == 0
     shown = call("data", "show", "kang").out
@@ -461,7 +466,7 @@ def test_list_and_show_say_what_is_there_and_what_is_not(project: Path, outside:
     assert "missing: dvc pull data/raw/kang.h5ad.dvc" in call("data", "show", "kang").out
     listed = call("data", "list").out
     assert "missing: dvc pull" in " ".join(listed.split())
-    assert "kB" in listed  # the size that DVC wrote down
+    assert "kB" in listed  # the size that DVC recorded
     refused(call("data", "show", "kong"), "has no dataset 'kong'; did you mean kang?")
     CATALOGUE.write_text("datasets: 1\n")
     refused(call("data", "list"), "data/catalogue.yaml: `datasets` must hold datasets by name")
@@ -472,7 +477,7 @@ def test_list_and_show_say_what_is_there_and_what_is_not(project: Path, outside:
 
 @pytest.fixture
 def pipeline(project: Path) -> Path:
-    """A pipeline whose last stage writes the parameters it was given; committed."""
+    """A committed pipeline whose last stage writes its parameters to a file."""
     defaults = DataSettings().model_dump(mode="json")
     params = {"data": {**defaults, "cells": "first.txt"}, "prior": {"network": "first.txt"}}
     Path("params.yaml").write_text(yaml.safe_dump(params))
@@ -490,7 +495,7 @@ def pipeline(project: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_train_on_a_dataset_by_name_gives_the_stages_its_every_field(
+def test_training_on_a_dataset_by_name_sets_all_its_parameters(
     pipeline: Path, outside: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIT_AUTHOR_NAME", "Test")
@@ -500,7 +505,7 @@ def test_train_on_a_dataset_by_name_gives_the_stages_its_every_field(
     cells: AnnData = human_cells()
     cells.obs[ODD_COLUMN.replace("/", "|")] = cells.obs[OBS.cell_type]
     cells.write_h5ad(outside / "odd.h5ad")
-    column = ODD_COLUMN.replace("/", "|")  # h5ad keeps a column under its name, where / means a folder
+    column = ODD_COLUMN.replace("/", "|")  # h5ad uses column names as HDF5 paths, so / would be a group
     assert call("data", "add", "odd", outside / "odd.h5ad", "--label-column", column).code == 0
     Path("data/networks").mkdir()
     Path("data/networks/mine.tsv").write_text("regulator\ttarget\n")
@@ -514,11 +519,11 @@ def test_train_on_a_dataset_by_name_gives_the_stages_its_every_field(
     assert seen["data"]["label_column"] == column
     assert seen["prior"]["network"] == "data/networks/mine.tsv"
 
-    # a later override holds
+    # a later override takes precedence
     assert call("train", "-S", "data=odd", "-S", "data.label_column=cell_type").code == 0
     assert yaml.safe_load(Path("seen.yaml").read_text())["data"]["label_column"] == OBS.cell_type
 
-    # and a wrong name never reaches DVC
+    # a wrong name stops before DVC runs
     written = Path("seen.yaml").stat().st_mtime_ns
     refused(call("train", "-S", "data=od"), "has no dataset 'od'; did you mean odd?")
     refused(call("train", "-S", "prior=yours"), "data/networks/yours.tsv: no such network")

@@ -1,4 +1,4 @@
-"""`sctransformer data check` on good files and a corpus of broken ones: refused, or read and the faults said."""
+"""`sctransformer data check` on valid, doubtful and broken files: it describes them, warns, or refuses."""
 
 import os
 import subprocess
@@ -42,7 +42,7 @@ def write(cells: AnnData, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["h5ad", "zarr"])
-def test_a_good_file_is_described(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_valid_file_is_described(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, cells = tmp_path / f"cells.{kind}", good_cells()
     cells.obs[OBS.donor] = [f"d{index % 2}" for index in range(90)]
     (cells.write_h5ad if kind == "h5ad" else cells.write_zarr)(path)
@@ -62,7 +62,7 @@ def test_a_good_file_is_described(kind: str, tmp_path: Path, capsys: pytest.Capt
     assert "0 warnings" in out
 
 
-def test_what_was_recognised_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_recognised_genes_and_labels_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cells = good_cells()
     cells.layers["counts"], cells.X = cells.X, sparse.csr_matrix(np.log1p(cells.X.toarray()))
     cells.var["gene_symbols"] = cells.var_names
@@ -136,7 +136,9 @@ def malformed_ontology(cells: AnnData) -> None:
 
 
 def of_mice(cells: AnnData) -> None:
-    cells.obs["organism_ontology_term_id"] = "NCBITaxon:10090"  # human symbols, but the cells are said to be a mouse's
+    cells.obs["organism_ontology_term_id"] = (
+        "NCBITaxon:10090"  # mouse cells according to obs, in spite of human symbols
+    )
 
 
 def logged_beside_an_empty_layer(cells: AnnData) -> None:
@@ -158,30 +160,33 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "log-normalised": (logged, "it looks log-normalised; give raw counts"),
     "scaled": (scaled, "negative; it looks scaled"),
     "an impossible count": (with_value(1e18), "gene 'CD19' is 1e+18, larger than any count"),
-    "labels that are words for nothing": (with_label("nan"), "30 of 90: 'cell2', cell_type None"),
+    "labels that mean missing": (with_label("nan"), "30 of 90: 'cell2', cell_type None"),
     "cells of mice": (of_mice, "organism_ontology_term_id 'NCBITaxon:10090'"),
-    "a layer that holds nothing": (logged_beside_an_empty_layer, "X (not an integer), layer 'counts' (zeros only)"),
+    "an empty layer": (logged_beside_an_empty_layer, "X (not an integer), layer 'counts' (zeros only)"),
     "no layer of counts": (without_layers_of_counts, "none holds them: X (not an integer), layer 'scaled' (negative)"),
     "one name for two cells": (repeated_cells, "names of cells must be unique, but 'cell0' occurs more than once"),
     "no cells": (lambda cells: cells[:0].copy(), "has no cells"),
     "no genes": (lambda cells: cells[:, :0].copy(), "has no genes"),
     "mouse symbols": (with_names(lambda i, name: name.capitalize()), "as mouse symbols are"),
     "mouse ids": (with_names(lambda i, name: f"ENSMUSG{i:011d}"), "24 of 24 gene ids are Ensembl ids of mouse genes"),
-    "numbers for names": (with_names(lambda i, name: str(i)), "is a human symbol or Ensembl id (found 0, 1, 2, 3, 4"),
+    "numbers as gene names": (
+        with_names(lambda i, name: str(i)),
+        "is a human symbol or Ensembl id (found 0, 1, 2, 3, 4",
+    ),
     "an empty name": (with_names(lambda i, name: " " if i == 5 else name), "1 of 24 gene names in var_names are empty"),
     "one type": (one_type, "expect_table_row_count_to_be_between (suite training_cell_types) failed"),
     "a type too rare": (rare_type, "'T', cells 1"),
     "missing labels": (labels_missing, "'cell0'"),
-    "a library size of text": (library_column("many"), "of cell 'cell0' is many, not a positive number"),
+    "a library size that is text": (library_column("many"), "of cell 'cell0' is many, not a positive number"),
     "a library size too small": (library_column(1.0), "is 1.0, smaller than the sum of the cell's counts"),
     "a negative library size": (library_column(-5.0), "is -5.0, not a positive number"),
-    "ontology ids that are none": (malformed_ontology, "cell_type_ontology_term_id"),
+    "invalid ontology ids": (malformed_ontology, "cell_type_ontology_term_id"),
     "too few cells": (lambda cells: cells[:20].copy(), "expect_table_row_count_to_be_between"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_broken_file_is_refused_with_one_sentence(name: str, tmp_path: Path) -> None:
+def test_an_invalid_file_gives_an_error_of_one_sentence(name: str, tmp_path: Path) -> None:
     change, words = REFUSED[name]
     cells = good_cells()
     changed = change(cells)
@@ -232,11 +237,11 @@ def mitochondrial(cells: AnnData) -> None:
 
 READ: dict[str, tuple[Change, str]] = {
     "all-zero cells and genes": (zero_cells, "cells_expressing"),
-    "the same counts again": (twins, "same_counts_as"),
+    "identical cells": (twins, "same_counts_as"),
     "a category without cells": (unused_category, "3 types"),
     "ids of both kinds": (mixed_ids, "20 symbols (0 not in the gene map); 4 Ensembl ids mapped to symbols"),
     "a gene named twice": (repeated_genes, "1 symbols named more than once, summed (JCHAIN)"),
-    "a type called unknown": (with_label("unknown"), "1 of 3: 'unknown'; no name of a type"),
+    "a type called unknown": (with_label("unknown"), "1 of 3: 'unknown'; this is not the name of a cell type"),
     "counts with float noise": (noisy, "0 warnings"),
     "labels with odd characters": (with_label("T/NK (γδ), naïve"), "  T/NK (γδ), naïve  30"),
     "mostly mitochondrial": (mitochondrial, "mitochondrial_share"),
@@ -244,21 +249,19 @@ READ: dict[str, tuple[Change, str]] = {
 
 
 @pytest.mark.parametrize("name", READ)
-def test_a_doubtful_file_is_read_and_the_doubt_is_said(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unusual_file_is_read_and_reported(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change, words = READ[name]
     cells = good_cells()
     change(cells)
     try:
         check_cells(write(cells, tmp_path))
         captured = capsys.readouterr()
-        said = captured.out + captured.err
+        printed = captured.out + captured.err
     except UserError as error:
-        said = str(error)
+        printed = str(error)
         assert name == "all-zero cells and genes"  # a cell without counts cannot be trained on
         words = "'cell3'"
-    assert words in said
+    assert words in printed
 
 
 def cut(path: Path) -> None:
@@ -302,19 +305,19 @@ def not_hdf5(path: Path) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "cut": (cut, "is not a readable h5ad file; it is cut short or damaged"),
-    "text in place of counts": (text_values, "X is no matrix of counts: it holds no numbers"),
-    "another shape": (other_shape, "X has shape (80, 24), but obs and var say (90, 24)"),
+    "text in place of counts": (text_values, "X is not a matrix of counts: its values are not numbers"),
+    "another shape": (other_shape, "X has shape (80, 24), but obs and var have (90, 24)"),
     "no obs": (no_obs, "has no 'obs'"),
     "an index outside": (wild_index, "X cannot be read at cell 0; the file is damaged"),
-    "a text file": (not_hdf5, "is not a readable h5ad file; it is no HDF5, for it begins with b'cell,CD3'"),
+    "a text file": (not_hdf5, "is not a readable h5ad file; it is not HDF5 (it starts with b'cell,CD3'"),
     "an empty file": (empty, "is not a readable h5ad file; it is empty"),
-    "a file of 10x's": (of_10x, "has no 'obs'; expected an AnnData file with X, obs and var; `scanpy.read_10x_h5`"),
-    "nothing there": (lambda path: path.unlink(), "no such file"),
+    "a 10x file": (of_10x, "has no 'obs'; expected an AnnData file with X, obs and var; this is a 10x file: read"),
+    "no file": (lambda path: path.unlink(), "no such file"),
 }
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_a_damaged_file_is_refused_with_one_sentence(name: str, tmp_path: Path) -> None:
+def test_a_damaged_file_gives_an_error_of_one_sentence(name: str, tmp_path: Path) -> None:
     damage, words = DAMAGE[name]
     path = write(good_cells(), tmp_path)
     damage(path)
@@ -326,7 +329,7 @@ def test_a_damaged_file_is_refused_with_one_sentence(name: str, tmp_path: Path) 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_whatever_bytes_are_changed_there_is_a_sentence_or_a_result(data: st.DataObject, tmp_path: Path) -> None:
+def test_a_file_with_changed_bytes_gives_a_result_or_an_error(data: st.DataObject, tmp_path: Path) -> None:
     path = tmp_path / "cells.h5ad"
     if not path.exists():
         write(good_cells(), tmp_path)
@@ -349,29 +352,29 @@ def test_whatever_bytes_are_changed_there_is_a_sentence_or_a_result(data: st.Dat
 
 
 @pytest.mark.parametrize("option", ["label", "donor", "library_size", "gene"])
-def test_a_column_that_is_not_there_is_said_with_its_option(option: str, tmp_path: Path) -> None:
+def test_the_error_for_a_missing_column_names_its_option(option: str, tmp_path: Path) -> None:
     words = rf"cells\.h5ad: (obs|var) has no column 'kind' \(.*\); correct --{option.replace('_', '-')}-column\."
     with pytest.raises(UserError, match=words):
         check_cells(write(good_cells(), tmp_path), **{f"{option}_column": "kind"})
 
 
-def test_a_network_that_shares_no_genes_is_said(tmp_path: Path) -> None:
+def test_a_network_that_shares_no_genes_is_refused(tmp_path: Path) -> None:
     network = tmp_path / "network.tsv"
     network.write_text("regulator\ttarget\tsign\tconfidence\nAAA\tBBB\t1\thigh\n")
     with pytest.raises(UserError, match=r"network\.tsv: .*network_in_cells"):
         check_cells(write(good_cells(), tmp_path), network=network)
 
 
-def test_cells_are_checked_for_a_model(bundle_folder: Path, tmp_path: Path) -> None:
+def test_cells_are_checked_against_a_model(bundle_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="batch_file"):
         check_cells(write(good_cells(), tmp_path), model=str(bundle_folder))
 
 
-def test_counts_are_looked_at_where_the_model_would_read_them(
+def test_the_counts_that_the_model_would_read_are_checked(
     bundle_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = simulated_cells()
-    whole.var_names = [*whole.var_names[:-1], "SPI1"]  # a gene that all know
+    whole.var_names = [*whole.var_names[:-1], "SPI1"]  # a gene in every gene map
     cells = whole[:, :12].copy()
     cells.raw = whole
     check_cells(write(cells, tmp_path), model=str(bundle_folder))
@@ -383,7 +386,7 @@ def test_html_pages_are_written_on_request(tmp_path: Path) -> None:
     assert (tmp_path / "docs" / "index.html").is_file()
 
 
-def test_the_command_ends_with_a_code_and_no_traceback(tmp_path: Path) -> None:
+def test_a_failing_command_exits_with_an_error_and_no_traceback(tmp_path: Path) -> None:
     cells = good_cells()
     logged(cells)
     words = [sys.executable, "-m", "sctransformer.cli.main", "data", "check", str(write(cells, tmp_path))]

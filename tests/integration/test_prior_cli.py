@@ -1,4 +1,4 @@
-"""What a user meets: `sctransformer prior build | coverage | compare | fetch | shuffle | holdout`; how they fail."""
+"""The commands `sctransformer prior build | coverage | compare | fetch | shuffle | holdout`, and their errors."""
 
 import os
 import subprocess
@@ -31,19 +31,19 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def call(call: Call) -> Call:
-    """As everywhere, but the first argument is a line that is cut into words."""
+    """Like the shared `call`, but the first argument is a command line that is split into words."""
     return lambda line, *words: call(*line.split(), *words)
 
 
 def edges(path: str) -> dict[tuple[str, str], tuple[int, float, str]]:
-    """Pair -> sign, confidence, sources of a written network."""
+    """Sign, confidence and sources of each pair in a written network."""
     network = read_network_table(Path(path), {})
     table = network.edges
     values = zip(table["sign"], table["confidence"].round(3), table["sources"], strict=True)
     return dict(zip(network.pairs, values, strict=True))
 
 
-def test_build_joins_networks_and_says_what_was_put_right(call: Call) -> None:
+def test_build_merges_networks_and_reports_repairs(call: Call) -> None:
     words = "-i collectri=collectri.tsv -i dorothea=dorothea.tsv:A,C --weight dorothea=0.5 -o networks/mine.tsv"
     done = call(f"prior build {words}")
     assert done.code == 0, done.err
@@ -58,7 +58,7 @@ def test_build_joins_networks_and_says_what_was_put_right(call: Call) -> None:
     assert found["A", "C"] == (-1, 1.0, "collectri")
 
 
-def test_build_takes_intersections_and_votes(call: Call) -> None:
+def test_build_can_merge_by_intersection_or_vote(call: Call) -> None:
     inputs = "-i one=collectri.tsv -i two=dorothea.tsv -i three=collectri.tsv"
     assert call(f"prior build {inputs} --merge intersection -o both.tsv").code == 0
     assert set(edges("both.tsv")) == {("A", "B"), ("B", "C")}
@@ -68,7 +68,7 @@ def test_build_takes_intersections_and_votes(call: Call) -> None:
     }
 
 
-def test_build_never_writes_over_a_file_unasked(call: Call) -> None:
+def test_build_overwrites_a_file_only_with_force(call: Call) -> None:
     Path("mine.tsv").write_text("precious")
     refused = call("prior build -i x=dorothea.tsv -o mine.tsv")
     assert (refused.code, Path("mine.tsv").read_text()) == (1, "precious")
@@ -97,7 +97,9 @@ def test_build_never_writes_over_a_file_unasked(call: Call) -> None:
         ("-i a=collectri.tsv -i b=other.tsv --merge intersection -o x.tsv", "no edge is in 2 of 2 networks"),
     ],
 )
-def test_build_refuses_in_one_sentence_and_writes_nothing(call: Call, words: str, message: str) -> None:
+def test_a_failing_build_gives_an_error_of_one_sentence_and_writes_nothing(
+    call: Call, words: str, message: str
+) -> None:
     Path("other.tsv").write_text("tf\ttarget\nX\tY\n")
     refused = call(f"prior build {words}")
     assert refused.code == 1
@@ -120,13 +122,13 @@ def cells_file(path: str) -> None:
 
 
 @pytest.mark.parametrize("genes", ["cells.h5ad", "panel.parquet"])
-def test_coverage_shows_and_writes_what_the_genes_can_use(call: Call, genes: str) -> None:
+def test_coverage_prints_and_writes_metrics(call: Call, genes: str) -> None:
     cells_file("cells.h5ad")
     pd.DataFrame({"gene": GENES, "is_regulator": True}).to_parquet("panel.parquet")
     done = call(f"prior coverage collectri.tsv {genes} --gene-column var_names -o coverage")
     assert done.code == 0, done.err
-    figures = dict(line.rsplit("  ", 1) for line in done.out.splitlines() if line[:5] in ("genes", "edges"))
-    assert {name.strip(): value for name, value in figures.items()}["edges kept"] == "3"
+    metrics = dict(line.rsplit("  ", 1) for line in done.out.splitlines() if line[:5] in ("genes", "edges"))
+    assert {name.strip(): value for name, value in metrics.items()}["edges kept"] == "3"
     written = pd.read_csv("coverage/coverage.tsv", sep="\t", index_col="figure")["value"]
     assert written["genes_with_regulator_share"] == pytest.approx(2 / 5)
     assert pd.read_csv("coverage/regulators.tsv", sep="\t").to_dict("list") == {
@@ -152,7 +154,7 @@ def test_coverage_of_other_gene_names_is_zero_with_a_hint(call: Call) -> None:
         ("labels.parquet", "no column gene"),
     ],
 )
-def test_coverage_refuses_what_holds_no_genes(call: Call, genes: str, message: str) -> None:
+def test_coverage_refuses_a_file_without_genes(call: Call, genes: str, message: str) -> None:
     pd.DataFrame({"label": ["x"]}).to_parquet("labels.parquet")
     refused = call(f"prior coverage collectri.tsv {genes}")
     assert refused.code == 1
@@ -160,7 +162,7 @@ def test_coverage_refuses_what_holds_no_genes(call: Call, genes: str, message: s
     assert refused.err.count("\n") == 1
 
 
-def test_compare_shows_what_is_shared(call: Call) -> None:
+def test_compare_prints_shared_genes_and_edges(call: Call) -> None:
     done = call("prior compare collectri.tsv dorothea.tsv")
     assert done.code == 0, done.err
     shown = {line[:20].strip(): line.split()[-1] for line in done.out.splitlines()[2:]}
@@ -168,7 +170,7 @@ def test_compare_shows_what_is_shared(call: Call) -> None:
     assert shown["sign agreement"] == "0.500"
 
 
-def test_shuffle_keeps_degrees_and_repeats_with_its_seed(call: Call) -> None:
+def test_shuffle_keeps_degrees_and_is_reproducible_with_a_seed(call: Call) -> None:
     rows = [f"R{one}\tT{other}\t1\t1.0\n" for one in range(6) for other in range(12) if (one + other) % 3]
     Path("network.tsv").write_text("regulator\ttarget\tsign\tconfidence\n" + "".join(rows))
     for name in ("one.tsv", "two.tsv"):
@@ -194,7 +196,7 @@ def test_holdout_splits_a_network_in_two(call: Call) -> None:
 
 
 def decouplers(name: str, levels: list[str]) -> pd.DataFrame:
-    """What decoupler gives, in its columns."""
+    """A table with the columns that decoupler returns."""
     table = {"source": ["AP1", "SPI1"], "target": ["IL2", "CSF1R"], "weight": [1.0, -1.0]}
     extra = {"confidence": ["A", "A"]} if name == "dorothea" else {"resources": "ExTRI", "references": "1;2"}
     return pd.DataFrame({**table, **extra})
@@ -224,9 +226,9 @@ def test_fetch_puts_the_table_under_dvc_in_a_dvc_repository(call: Call, monkeypa
     assert failed.err.count("\n") == 1
 
 
-def test_fetch_without_a_network_names_the_way_with_a_file(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_without_a_connection_says_how_to_use_a_file(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nothing answers there
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # no server listens there
     for variable in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(variable, raising=False)
     failed = call("prior fetch collectri -o collectri_new.tsv")
@@ -244,14 +246,14 @@ def test_fetch_without_a_network_names_the_way_with_a_file(call: Call, monkeypat
         ("collectri --levels A", "collectri has no level A; available levels: none"),
     ],
 )
-def test_fetch_refuses_levels_that_are_not_there(call: Call, words: str, message: str) -> None:
+def test_fetch_refuses_unknown_levels(call: Call, words: str, message: str) -> None:
     failed = call(f"prior fetch {words} -o x.tsv")
     assert failed.code == 1
     assert message in failed.err
 
 
 @pytest.mark.parametrize("verb", ["build", "coverage", "compare", "fetch", "shuffle", "holdout"])
-def test_help_teaches_with_an_example(call: Call, verb: str) -> None:
+def test_the_help_contains_an_example(call: Call, verb: str) -> None:
     helped = call(f"prior {verb} --help")
     assert helped.code == 0
     assert f"Example: sctransformer prior {verb}" in helped.out

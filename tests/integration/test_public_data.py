@@ -1,4 +1,4 @@
-"""Public cells and networks together: how much of each network the genes of each dataset can use."""
+"""Coverage of the genes of each public dataset by each public network."""
 
 from pathlib import Path
 
@@ -59,14 +59,14 @@ def test_each_dataset_can_use_each_network(
         genes = file.genes.tolist()
     for name, network in networks.items():
         panel = choose_panel(moments, genes, network.pairs, 1024)
-        figures = coverage(network, panel["gene"].tolist())
+        metrics = coverage(network, panel["gene"].tolist())
         found = (
             len(network.among(set(genes))),
-            figures["edges_kept"],
-            figures["regulators_kept"],
-            figures["genes_with_regulator"],
+            metrics["edges_kept"],
+            metrics["regulators_kept"],
+            metrics["genes_with_regulator"],
         )
         print(f"{cells} {name}: {found}")
         assert found == EXPECTED[cells, name]
         assert len(panel) == 1024
-        assert panel["is_regulator"].sum() == figures["regulators_kept"]
+        assert panel["is_regulator"].sum() == metrics["regulators_kept"]

@@ -1,4 +1,4 @@
-"""What a user meets: `sctransformer data simulate`, and how it fails."""
+"""The command `sctransformer data simulate`, and its errors."""
 
 import os
 import signal
@@ -22,13 +22,13 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def call(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
-    """As everywhere, in a folder of its own."""
+    """The shared `call`, in a new folder."""
     monkeypatch.setenv(DEBUG_VARIABLE, "")
     monkeypatch.chdir(tmp_path)
     return call
 
 
-def test_what_is_written_and_what_to_do_next_is_said(call: Call, tmp_path: Path) -> None:
+def test_written_files_and_next_steps_are_printed(call: Call, tmp_path: Path) -> None:
     outcome = call(
         *("data", "simulate", "--cells", 300, "--genes", 80, "--regulators", 9, "--types", 3, "--donors", 2),
         *("--seed", 4, "-o", "data/simulated/cells.h5ad"),
@@ -51,7 +51,7 @@ def test_what_is_written_and_what_to_do_next_is_said(call: Call, tmp_path: Path)
         assert words in outcome.out
 
 
-def test_the_check_that_is_suggested_passes(call: Call) -> None:
+def test_the_suggested_check_passes(call: Call) -> None:
     call("data", "simulate", "--cells", 300, "--genes", 600, "-o", "cells.h5ad")
     outcome = call("data", "check", "cells.h5ad", "--gene-column", "var_names")
     assert outcome.code == 0, outcome.err
@@ -65,7 +65,7 @@ def test_the_defaults_are_those_of_the_library(call: Call, tmp_path: Path) -> No
     assert SimulationConfig(**{name: float(value) for name, value in settings.items()}) == SimulationConfig()
 
 
-def test_other_settings_and_real_symbols_are_taken(call: Call, tmp_path: Path) -> None:
+def test_other_settings_and_real_symbols_can_be_given(call: Call, tmp_path: Path) -> None:
     (tmp_path / "symbols.txt").write_text("SPI1\nGATA3\n\nCD3E\nLYZ\nCD8A\n")
     outcome = call(
         *("data", "simulate", "--cells", 50, "--gene-symbols", "symbols.txt", "--regulators", 2),
@@ -78,7 +78,7 @@ def test_other_settings_and_real_symbols_are_taken(call: Call, tmp_path: Path) -
     assert (cells.uns[UNS.simulation]["dispersion"], cells.uns[UNS.simulation]["max_regulators"]) == (0, 1)
 
 
-def test_nothing_is_overwritten_without_force(call: Call, tmp_path: Path) -> None:
+def test_files_are_overwritten_only_with_force(call: Call, tmp_path: Path) -> None:
     words = ("data", "simulate", "--cells", 50, "--genes", 40, "-o", "cells.h5ad")
     call(*words)
     before = (tmp_path / "cells.h5ad").read_bytes()
@@ -106,7 +106,7 @@ def test_nothing_is_overwritten_without_force(call: Call, tmp_path: Path) -> Non
         (("-o", "cells.txt"), "cells.txt: expected a file name that ends in .h5ad"),
     ],
 )
-def test_an_impossible_wish_is_one_sentence_and_writes_nothing(
+def test_invalid_options_give_an_error_of_one_sentence_and_write_nothing(
     call: Call, tmp_path: Path, words: tuple[object, ...], sentence: str
 ) -> None:
     outcome = call("data", "simulate", "-o", "cells.h5ad", *words)
@@ -118,7 +118,7 @@ def test_an_impossible_wish_is_one_sentence_and_writes_nothing(
 
 
 @pytest.mark.slow
-def test_a_job_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
+def test_an_interrupted_simulation_leaves_no_files(tmp_path: Path) -> None:
     command = [*SCTRANSFORMER, "data", "simulate", "--cells", "2000000", "-o", str(tmp_path / "cells.h5ad")]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
@@ -131,7 +131,7 @@ def test_a_job_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_speed_table_tells_what_each_step_took_and_how_it_grew(tmp_path: Path) -> None:
+def test_the_speed_table_lists_time_per_step_and_its_growth(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipelines.speed.preparation", "--cells", "300", "600", "--genes", "600"]
     found = subprocess.run(
         [*command, "--steps", "data check", "--folder", str(tmp_path)],

@@ -4,7 +4,7 @@ from typing import Any
 
 from anndata import AnnData
 
-from sctransformer.data.cells import Cells, Worth
+from sctransformer.data.cells import Cells, RateGenes
 
 SOURCE = "adata"
 """What the cells are called in errors."""
@@ -15,14 +15,14 @@ class AnnDataCells(Cells):
 
     Args:
         adata: in memory, or opened with `anndata.read_h5ad(file, backed="r")`.
-        counts, worth: see `Cells`.
+        counts, rate_genes: see `Cells`.
 
     Raises:
         UserError: an element cannot be read, or no raw counts were found.
     """
 
-    def __init__(self, adata: AnnData, counts: str | None = None, worth: Worth | None = None) -> None:
-        super().__init__(_Elements(adata), SOURCE, counts, worth)
+    def __init__(self, adata: AnnData, counts: str | None = None, rate_genes: RateGenes | None = None) -> None:
+        super().__init__(_Elements(adata), SOURCE, counts, rate_genes)
 
 
 class _Elements:

@@ -1,4 +1,4 @@
-"""Cells as plain numpy arrays: the form in which training and evaluation see them, and where they come from."""
+"""Cells as numpy arrays, as training and evaluation use them, and the sources that they are read from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 NO_LABEL = -1
-"""In place of a label's index, for a cell without a label."""
+"""Index of a cell without a label."""
 
 
 @dataclass(frozen=True)
 class CellArrays:
-    """Cells over the genes of the panel."""
+    """Counts, library sizes and labels of cells, over the genes of the panel."""
 
     counts_NG: NDArray[np.float32]
     """Raw counts, cells x genes of the panel."""
     library_size_N: NDArray[np.float32]
-    """Counts of the whole cell."""
+    """Total counts per cell, over all genes."""
     labels_N: NDArray[np.int64]
     """Index of each cell's type in the label list; -1 for a cell without a label."""
 
@@ -34,26 +34,26 @@ class CellArrays:
 
     @property
     def n_genes(self) -> int:
-        """Genes of the panel."""
+        """Number of genes in the panel."""
         return int(self.counts_NG.shape[1])
 
     @property
     def in_memory(self) -> bool:
-        """They are."""
+        """Always true."""
         return True
 
     def take(self, rows_N: NDArray[np.integer]) -> "CellArrays":
-        """Cells by their position."""
+        """Return the cells at these positions."""
         return CellArrays(self.counts_NG[rows_N], self.library_size_N[rows_N], self.labels_N[rows_N])
 
     def chunk(self, start: int, stop: int) -> "CellArrays":
-        """Cells beside one another."""
+        """Return the cells from `start` to `stop`, without copying them."""
         part = slice(start, stop)
         return CellArrays(self.counts_NG[part], self.library_size_N[part], self.labels_N[part])
 
 
 class CellSource(Protocol):
-    """Cells that are in memory, or on disk until they are asked for."""
+    """Cells in memory, or on disk and read on demand."""
 
     @property
     def labels_N(self) -> NDArray[np.int64]:
@@ -61,37 +61,37 @@ class CellSource(Protocol):
 
     @property
     def n_genes(self) -> int:
-        """Genes of the panel."""
+        """Number of genes in the panel."""
 
     @property
     def in_memory(self) -> bool:
-        """Whether any cell is at hand as soon as any other."""
+        """Whether all cells are in memory, so that any of them can be read at the same speed."""
 
     def __len__(self) -> int: ...
 
     def take(self, rows_N: NDArray[np.integer]) -> CellArrays:
-        """Cells by their position."""
+        """Return the cells at these positions."""
 
     def chunk(self, start: int, stop: int) -> "CellSource":
-        """Cells beside one another, in memory."""
+        """Return the cells from `start` to `stop`, in memory."""
 
 
 class TrainingCells(NamedTuple):
-    """The cells of a training."""
+    """Cells that a model is trained on."""
 
     training: CellSource
     """Labelled training cells."""
     validation: CellSource | None = None
-    """Labelled cells that choose the best epoch; without them the last epoch is kept."""
+    """Labelled cells for choosing the best epoch; without them the last epoch is kept."""
     unlabelled: CellSource | None = None
     """Training cells whose labels are unknown or not used; for pretraining and principal components."""
 
 
 def take(parts: Sequence[CellSource], rows_N: NDArray[np.integer]) -> CellArrays:
-    """Cells by their position in all parts put together, which are not put together for that.
+    """Return cells by their position in the concatenation of all parts, without concatenating them.
 
     Raises:
-        IndexError: a position that no part has.
+        IndexError: a position is outside the parts.
     """
     rows_N = np.asarray(rows_N)
     starts = np.cumsum([0, *map(len, parts)])

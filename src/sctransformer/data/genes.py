@@ -22,14 +22,14 @@ ID_COLUMNS = (
 HUMAN_ENSEMBL = re.compile(r"^(ENSG\d{11})(\.\d+)?(_PAR_Y)?$")
 FOREIGN_ENSEMBL = re.compile(r"^ENS(?!G\d)[A-Z]*G\d{6,}")
 MOSTLY = 0.5
-"""Fraction of a file's names above which it is taken to be of another species."""
+"""Fraction of foreign names above which a file is treated as of another species."""
 NAMED = 5
-"""Genes listed in a message."""
+"""Number of genes listed in a message."""
 LONGEST = 60
-"""Characters of a name that a message shows."""
+"""Number of characters of a name shown in a message."""
 
 ALIASES = Path(str(files("sctransformer.data") / "symbol_aliases.tsv"))
-"""Former and present symbols of genes that blood cells express and that were renamed over the years."""
+"""Former and present symbols of genes that blood cells express and that have been renamed."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class GeneMap:
 
 @dataclass(frozen=True)
 class GeneIdentity:
-    """The gene of each column of a file."""
+    """Genes of the columns of a file."""
 
     genes: pd.Index
     """Symbols, each once, in the order of their first column."""

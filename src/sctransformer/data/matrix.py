@@ -1,4 +1,4 @@
-"""Rows of a stored matrix, a few at a time: CSR, CSC or dense, in HDF5 or zarr, never the whole of a large one."""
+"""Reading a matrix (CSR, CSC or dense, in HDF5 or zarr) in chunks of rows, to limit memory."""
 
 import tempfile
 from collections.abc import Collection, Iterator
@@ -12,39 +12,39 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 DENSE_BLOCK = 8_000_000
-"""Values of a dense matrix that are read at a time."""
+"""Values of a dense matrix read at a time."""
 SAMPLED_VALUES = 65_536
-"""Values looked at in each of three places, to tell counts from anything else."""
+"""Values sampled in each of three places, to find out whether they are counts."""
 IN_MEMORY_VALUES = 10_000_000
-"""A CSC matrix with no more stored values is turned in memory; a larger one through files."""
+"""A CSC matrix with at most this many stored values is converted in memory; a larger one through files."""
 
 
 Starts = Collection[int] | None
 
 
 class RowMatrix(Protocol):
-    """A matrix on disk that gives its rows."""
+    """A matrix that can be read in chunks of rows."""
 
     shape: tuple[int, int]
     """Cells x genes."""
 
     def row_chunks(self, rows: int, wanted: Starts = None) -> Iterator[tuple[int, sparse.csr_matrix]]:
-        """Position of the first row, and the rows as CSR; `rows` at a time, in order.
+        """Yield the rows as CSR, `rows` at a time and in order, each with the position of its first row.
 
         Args:
-            rows: of a chunk.
-            wanted: positions of the first rows of the chunks to give, multiples of `rows`; None gives all.
+            rows: number of rows per chunk.
+            wanted: positions of the first rows of the chunks to read, multiples of `rows`; None reads all.
         """
 
     def sample(self) -> NDArray[Any]:
-        """Stored values from the start, the middle and the end; cheap, not a random sample."""
+        """Return stored values from the start, the middle and the end; cheap, not a random sample."""
 
 
 def open_matrix(node: Any) -> RowMatrix:
-    """The matrix that an element holds: of an HDF5 file, of a zarr folder, or of an AnnData object in memory or backed.
+    """Open the matrix of an element of an HDF5 file, of a zarr folder, or of an AnnData object in memory or backed.
 
     Raises:
-        ValueError: it is neither a two-dimensional array nor a sparse matrix as AnnData writes them.
+        ValueError: the element is neither a two-dimensional numeric array nor a sparse matrix as AnnData writes them.
     """
     if sparse.issparse(node):
         return _InMemory(node)
@@ -57,20 +57,23 @@ def open_matrix(node: Any) -> RowMatrix:
             raise ValueError(f"its values are {node.dtype}, not numbers")
         return _Dense(node)
     if "data" not in node or node["data"].dtype.kind not in "biuf":
-        raise ValueError("it holds no numbers")
+        raise ValueError("its values are not numbers")
     _require_all_stored(node)
     matrix = sparse_dataset(node)
     return _Csr(node, matrix) if matrix.format == "csr" else _Csc(node, matrix)
 
 
 def _require_all_stored(node: Any) -> None:
-    """Zarr reads a chunk whose file was lost as zeros. Stored values are none; an index is 0 once in a row at most."""
+    """Refuse a sparse zarr matrix with missing chunks, which zarr would read as zeros.
+
+    A chunk of zeros may be missing: `data` has no zeros, and `indices` has at most one per row.
+    """
     rows = node["indptr"].shape[0] - 1
     for name, zeros_allowed in (("data", 0), ("indices", rows)):
         array = node[name]
         missing = getattr(array, "nchunks", 0) - getattr(array, "nchunks_initialized", 0)
         if missing > 0 and min(array.chunks[0], array.shape[0]) > zeros_allowed:
-            raise ValueError(f"{missing} of {array.nchunks} chunks of its {name} are not there")
+            raise ValueError(f"{missing} of {array.nchunks} chunks of its {name} are missing")
 
 
 class _Csr:
@@ -87,7 +90,7 @@ class _Csr:
 
 
 class _InMemory:
-    """A sparse matrix in memory. Its chunks are copies: whoever reads them may change them."""
+    """A sparse matrix in memory. Its chunks are copies, so that the caller may change them."""
 
     def __init__(self, matrix: Any) -> None:
         if matrix.dtype.kind not in "biuf":
@@ -126,9 +129,9 @@ class _Dense:
 
 
 class _Csc:
-    """Columns are stored together, so a row lies everywhere: rows are first sorted into files, a file a chunk of rows.
+    """The values of a row are spread over the whole matrix, so they are first sorted into files, one per chunk of rows.
 
-    Every stored value is read once and written once; memory holds one block of columns, or one chunk of rows.
+    Each stored value is read once and written once; memory holds one block of columns, or one chunk of rows.
     """
 
     def __init__(self, node: Any, matrix: Any) -> None:
@@ -165,7 +168,7 @@ class _Csc:
             entries["column"] = np.repeat(np.arange(first, last), np.diff(starts[first : last + 1]))
             entries["value"] = self._node["data"][begin:end]
             if len(entries) and not 0 <= entries["row"].min() <= entries["row"].max() < self.shape[0]:
-                raise ValueError("its indices lie outside its shape")
+                raise ValueError("its indices are outside its shape")
             bucket_of = entries["row"] // rows
             order = np.argsort(bucket_of, kind="stable")
             entries, bucket_of = entries[order], bucket_of[order]
@@ -188,7 +191,7 @@ def _starts(n_rows: int, rows: int, wanted: Starts) -> Iterator[int]:
 
 
 def _blocks_of(starts: NDArray[np.int64], values: int) -> Iterator[tuple[int, int]]:
-    """Runs of columns, first and one past the last, that hold at most `values` values (or are one column)."""
+    """Yield blocks of columns (first, one past the last) with at most `values` values each, but at least one column."""
     first = 0
     while first < len(starts) - 1:
         last = int(np.searchsorted(starts, starts[first] + values, side="right")) - 1

@@ -1,4 +1,4 @@
-"""An AnnData object gives the same cells as the file it is written to, and the same errors."""
+"""An AnnData object is read like the file it is written to, with the same errors."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -54,7 +54,7 @@ def content(cells: Cells) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_object_gives_the_counts_of_its_file_and_is_not_changed(form: str, cells: AnnData, tmp_path: Path) -> None:
+def test_an_object_gives_the_counts_of_its_file_and_is_not_changed(form: str, cells: AnnData, tmp_path: Path) -> None:
     adata = FORMS[form](cells)
     before = adata.copy()
     adata.write_h5ad(tmp_path / "cells.h5ad")
@@ -76,21 +76,21 @@ def test_the_object_gives_the_counts_of_its_file_and_is_not_changed(form: str, c
     ("spoil", "counts", "words"),
     [
         (lambda cells: layout(lambda matrix: np.log1p(matrix / 7))(cells), None, "adata: X: expected raw counts, but"),
-        (lambda cells: cells, "umis", r"adata: has no counts in 'umis' \(there are X\); choose one"),
+        (lambda cells: cells, "umis", r"adata: has no counts in 'umis' \(available: X\); choose one"),
         (lambda cells: AnnData(obs=cells.obs), None, "adata: has no X, raw.X or layer"),
     ],
 )
-def test_what_is_no_count_is_refused(
+def test_values_that_are_not_counts_are_refused(
     cells: AnnData, spoil: Callable[[AnnData], AnnData], counts: str | None, words: str
 ) -> None:
     with pytest.raises(UserError, match=words):
         content(AnnDataCells(spoil(cells), counts))
 
 
-def test_the_table_of_genes_that_rates_higher_is_read() -> None:
+def test_the_gene_table_with_the_higher_rating_is_read() -> None:
     whole = simulated_cells()
     adata = whole[:, :12].copy()
     adata.raw = whole
     assert AnnDataCells(adata).counts_in == "X"
-    found = AnnDataCells(adata, worth=len)
+    found = AnnDataCells(adata, rate_genes=len)
     assert (found.counts_in, len(found.genes)) == ("raw.X", 24)

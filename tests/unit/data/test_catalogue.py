@@ -1,4 +1,4 @@
-"""The catalogue of datasets: what is written is read back, a wrong entry is named; and train's overrides."""
+"""The catalogue of datasets: entries, errors in them, and overrides of `train` that name a dataset."""
 
 import shutil
 from pathlib import Path
@@ -84,7 +84,7 @@ entries = st.builds(
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(entries, unique_by=lambda entry: entry.name, max_size=4))
-def test_entries_come_back_as_they_were_written_and_in_their_order(written: list[Dataset]) -> None:
+def test_entries_are_read_as_they_were_written_and_in_order(written: list[Dataset]) -> None:
     text = ""
     for entry in written:
         text = with_entry(text, entry)
@@ -93,19 +93,19 @@ def test_entries_come_back_as_they_were_written_and_in_their_order(written: list
 
 @settings(max_examples=25, deadline=None)
 @given(entries, entries)
-def test_replacing_an_entry_leaves_exactly_the_new_one(old: Dataset, new: Dataset) -> None:
+def test_a_replaced_entry_has_only_the_new_values(old: Dataset, new: Dataset) -> None:
     new = new.model_copy(update={"name": old.name})
     text = with_entry(with_entry("", old), new)
     assert parse_catalogue(text) == {new.name: new}
     assert with_entry(text, new) == text
 
 
-def test_a_long_line_of_another_entry_is_not_broken_anew() -> None:
+def test_a_long_line_of_another_entry_is_not_wrapped() -> None:
     text = f"datasets:\n  a:\n    cells: a.h5ad\n    label_column: x\n    description: {'word ' * 60}end\n"
     assert with_entry(text, dataset("test", name="new", cells="n.h5ad", label_column="l")).startswith(text)
 
 
-def test_comments_and_the_other_entries_stay() -> None:
+def test_comments_and_other_entries_are_kept() -> None:
     text = """\
 # which cells we have
 datasets:
@@ -157,7 +157,7 @@ datasets:
         ("datasets: {a: {cells: x, label_column: y}, a: {cells: x, label_column: y}}", "duplicate key"),
     ],
 )
-def test_a_wrong_entry_is_named(tmp_path: Path, content: str, message: str) -> None:
+def test_an_error_names_the_invalid_entry(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "catalogue.yaml"
     path.write_text(content)
     with pytest.raises(UserError, match=message) as caught:
@@ -169,12 +169,12 @@ def test_a_wrong_entry_is_named(tmp_path: Path, content: str, message: str) -> N
 @pytest.mark.parametrize(
     "name", ["yes", "off", "12:30", "190:20:30.15", "${oops}", "a\\${b}", "???", "a\nb", "a\x85b", " "]
 )
-def test_a_column_that_parameters_cannot_carry_is_refused(name: str) -> None:
+def test_a_column_name_that_parameters_cannot_hold_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="field label_column is"):
         dataset("test", name="a", cells="a.h5ad", label_column=name)
 
 
-def test_an_absent_catalogue_is_empty_and_a_failed_write_leaves_the_old_one(tmp_path: Path) -> None:
+def test_a_missing_catalogue_is_empty_and_a_failed_write_keeps_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "data" / "catalogue.yaml"
     assert read_catalogue(path) == {}
     entry = dataset("test", name="a", cells="a.h5ad", label_column="l")
@@ -187,7 +187,7 @@ def test_an_absent_catalogue_is_empty_and_a_failed_write_leaves_the_old_one(tmp_
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_an_unknown_name_gets_the_nearest_one() -> None:
+def test_the_error_for_an_unknown_name_suggests_a_similar_one() -> None:
     datasets = {name: dataset("test", name=name, cells="a", label_column="l") for name in ("kang", "muraro")}
     assert find_dataset(datasets, "kang").name == "kang"
     with pytest.raises(UserError, match=r"has no dataset 'kong'; did you mean kang\?"):
@@ -196,15 +196,15 @@ def test_an_unknown_name_gets_the_nearest_one() -> None:
         find_dataset(datasets, "zzz")
 
 
-def test_the_committed_catalogue_begins_with_the_cells_that_params_yaml_names() -> None:
-    """So that -S data=NAME of the first entry changes nothing and runs nothing again."""
+def test_the_first_entry_of_the_committed_catalogue_has_the_cells_of_params_yaml() -> None:
+    """Then `-S data=NAME` with the first entry changes no parameter and no stage runs again."""
     first = next(iter(read_catalogue(ROOT / "data" / "catalogue.yaml").values()))
     parameters = first.parameters(DataSettings.model_fields)
     committed = load_params(ROOT / "params.yaml").data.model_dump(mode="json")
     assert parameters == {field: committed[field] for field in parameters}
 
 
-def test_an_entry_gives_every_field_it_shares_with_the_parameters() -> None:
+def test_an_entry_sets_every_parameter_that_it_has_a_field_for() -> None:
     entry = dataset("test", name="a", cells="a.h5ad", label_column="l")
     assert set(entry.parameters(DataSettings.model_fields)) == set(Dataset.model_fields) & set(
         DataSettings.model_fields
@@ -215,7 +215,7 @@ def test_an_entry_gives_every_field_it_shares_with_the_parameters() -> None:
 @settings(max_examples=50, deadline=None)
 @given(column_names)
 def test_a_quoted_value_passes_dvc_and_yaml_unchanged(tmp_path_factory: pytest.TempPathFactory, value: str) -> None:
-    """Through DVC's own two passes over an override, and the readers of YAML 1.1 and 1.2."""
+    """Tests both passes of DVC over an override, and parsers of YAML 1.1 and 1.2."""
     from dvc.utils.cli_parse import to_path_overrides
     from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 
@@ -230,7 +230,7 @@ def test_a_quoted_value_passes_dvc_and_yaml_unchanged(tmp_path_factory: pytest.T
 
 @pytest.fixture
 def catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project's folder as the current one, with one dataset whose cells are there."""
+    """A project folder as the current folder, with one dataset whose cells exist."""
     monkeypatch.chdir(tmp_path)
     write_entry(dataset("test", name="kang", cells="data/raw/kang.h5ad", label_column="cell type, v2"))
     (tmp_path / "data" / "raw").mkdir()
@@ -238,7 +238,7 @@ def catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_data_name_expands_in_place_and_other_overrides_stay(catalogue: Path) -> None:
+def test_a_dataset_name_expands_in_place_and_other_overrides_are_kept(catalogue: Path) -> None:
     overrides = expanded(["train.lr=1", "data=kang", "data.label_column=x", "data.new_cells_fraction=0.2"])
     assert overrides[0] == "train.lr=1"
     assert overrides[-2:] == ["data.label_column=x", "data.new_cells_fraction=0.2"]
@@ -253,7 +253,7 @@ def test_an_unknown_dataset_stops_training_before_dvc(catalogue: Path) -> None:
         expanded(["data=kong"])
 
 
-def test_cells_that_are_not_here_stop_training_unless_a_stage_makes_them(catalogue: Path) -> None:
+def test_missing_cells_stop_training_unless_a_stage_makes_them(catalogue: Path) -> None:
     cells = catalogue / "data" / "raw" / "kang.h5ad"
     cells.unlink()
     with pytest.raises(UserError, match="are missing; add them again"):
@@ -273,7 +273,7 @@ def test_the_former_name_of_the_built_in_network_still_works(capsys: pytest.Capt
     assert capsys.readouterr().err == "Note: -S prior=embedded is now -S prior=immune.\n"
 
 
-def test_prior_name_expands_to_a_file(catalogue: Path) -> None:
+def test_a_network_name_expands_to_a_file(catalogue: Path) -> None:
     assert expanded([f"prior={BUILT_IN_NETWORK}"]) == ["prior.network='src/sctransformer/prior/immune_network.tsv'"]
     with pytest.raises(UserError, match=r"collectri\.tsv: no such network; available networks: immune \("):
         expanded(["prior=collectri"])
@@ -287,7 +287,7 @@ def test_prior_name_expands_to_a_file(catalogue: Path) -> None:
         expanded(["prior=../raw/kang"])
 
 
-def test_what_dvc_tracks_is_found_by_itself_in_a_folder_and_in_the_lock(tmp_path: Path) -> None:
+def test_tracked_files_are_found_in_dvc_files_tracked_folders_and_the_lock(tmp_path: Path) -> None:
     assert find_tracked(Path("data/raw/a.h5ad"), tmp_path) is None
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "raw.dvc").write_text("outs:\n- {md5: abc.dir, size: 9, nfiles: 2, path: raw}\n")
@@ -299,7 +299,7 @@ def test_what_dvc_tracks_is_found_by_itself_in_a_folder_and_in_the_lock(tmp_path
         find_tracked(Path("data/raw/a.h5ad"), tmp_path)
 
 
-def test_urls_are_told_from_paths_and_secrets_are_kept_out_of_git() -> None:
+def test_urls_are_distinguished_from_paths_and_secrets_are_refused() -> None:
     assert [is_url(source) for source in ("s3://b/k", "https://h/p", "file:///p", "a/b.h5ad", "/a:b", "C:/x")] == [
         True, True, True, False, False, False,
     ]  # fmt: skip
@@ -313,13 +313,13 @@ def test_urls_are_told_from_paths_and_secrets_are_kept_out_of_git() -> None:
         assert "hush" not in str(caught.value)
 
 
-def test_dvc_is_quoted_in_one_sentence() -> None:
-    said = (
+def test_an_error_of_dvc_is_shortened_to_one_sentence() -> None:
+    output = (
         "ERROR:  output 'a' is already tracked by SCM (e.g. Git).\n    You can remove it from Git, then add to DVC.\n"
     )
-    assert dvc_sentence(said) == (
+    assert dvc_sentence(output) == (
         "output 'a' is already tracked by SCM (e.g. Git). You can remove it from Git, then add to DVC."
     )
-    said = "ERROR: unexpected error - No module named 'dvc_gs'\n\nHaving any troubles? Hit us up at https://dvc.org\n"
-    assert dvc_sentence(said) == "No module named 'dvc_gs'."
+    output = "ERROR: unexpected error - No module named 'dvc_gs'\n\nHaving any troubles? Hit us up at https://dvc.org\n"
+    assert dvc_sentence(output) == "No module named 'dvc_gs'."
     assert dvc_sentence("") == "failed without a message."

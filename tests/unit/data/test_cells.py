@@ -1,4 +1,4 @@
-"""A file is read as it is, in chunks, or refused with one sentence."""
+"""Files of cells are read in chunks, or refused with an error in one sentence."""
 
 import fcntl
 from pathlib import Path
@@ -26,7 +26,9 @@ def read_all(path: Path, rows: int = 16) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64, np.uint16])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_any_layout_and_type_reads_the_same(cells: AnnData, tmp_path: Path, layout: str, dtype: type) -> None:
+def test_all_layouts_and_data_types_give_the_same_counts(
+    cells: AnnData, tmp_path: Path, layout: str, dtype: type
+) -> None:
     expected = cells.X.toarray()
     cells.X = LAYOUTS[layout](cells.X.astype(dtype))
     cells.write_h5ad(tmp_path / "cells.h5ad", compression="gzip")
@@ -34,7 +36,7 @@ def test_any_layout_and_type_reads_the_same(cells: AnnData, tmp_path: Path, layo
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_zarr_reads_the_same(cells: AnnData, tmp_path: Path, layout: str) -> None:
+def test_zarr_gives_the_same_counts(cells: AnnData, tmp_path: Path, layout: str) -> None:
     expected = cells.X.toarray()
     cells.X = LAYOUTS[layout](cells.X)
     cells.write_zarr(tmp_path / "cells.zarr")
@@ -42,7 +44,7 @@ def test_zarr_reads_the_same(cells: AnnData, tmp_path: Path, layout: str) -> Non
 
 
 @pytest.mark.parametrize("rows", [1, 13, 90])
-def test_a_large_csc_matrix_is_turned_through_files(
+def test_a_large_csc_matrix_is_converted_through_files(
     cells: AnnData, tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(matrix, "IN_MEMORY_VALUES", 100)
@@ -86,7 +88,7 @@ def test_counts_are_found_in_raw_with_its_own_genes(cells: AnnData, tmp_path: Pa
     np.testing.assert_array_equal(read_all(tmp_path / "cells.h5ad"), whole.X.toarray())
 
 
-def test_a_place_that_was_named_is_taken_and_no_other(cells: AnnData, tmp_path: Path) -> None:
+def test_only_the_requested_counts_are_used(cells: AnnData, tmp_path: Path) -> None:
     cells.layers["logged"] = logged(cells)
     cells.write_h5ad(tmp_path / "cells.h5ad")
     with (
@@ -94,11 +96,11 @@ def test_a_place_that_was_named_is_taken_and_no_other(cells: AnnData, tmp_path: 
         pytest.raises(UserError, match=r"layer 'logged': expected raw counts, but cell .* it looks log-normalised"),
     ):
         next(file.chunks(90))
-    with pytest.raises(UserError, match=r"has no counts in 'umi' \(there are X, logged\)"):
+    with pytest.raises(UserError, match=r"has no counts in 'umi' \(available: X, logged\)"):
         CellFile(tmp_path / "cells.h5ad", counts="umi")
 
 
-def test_no_counts_anywhere_says_what_each_place_holds(cells: AnnData, tmp_path: Path) -> None:
+def test_without_counts_the_error_says_what_each_matrix_holds(cells: AnnData, tmp_path: Path) -> None:
     cells.layers["scaled"] = cells.X.toarray() - 1.0
     cells.X = logged(cells)
     cells.write_h5ad(tmp_path / "cells.h5ad")
@@ -106,23 +108,23 @@ def test_no_counts_anywhere_says_what_each_place_holds(cells: AnnData, tmp_path:
         CellFile(tmp_path / "cells.h5ad")
 
 
-def test_text_in_place_of_counts_is_refused(cells: AnnData, tmp_path: Path) -> None:
+def test_a_matrix_of_text_is_refused(cells: AnnData, tmp_path: Path) -> None:
     cells.write_h5ad(tmp_path / "cells.h5ad")
     with h5py.File(tmp_path / "cells.h5ad", "r+") as file:
         values = file["X/data"][:].astype("S8")
         del file["X/data"]
         file["X/data"] = values
-    with pytest.raises(UserError, match="X is no matrix of counts: it holds no numbers"):
+    with pytest.raises(UserError, match="X is not a matrix of counts: its values are not numbers"):
         CellFile(tmp_path / "cells.h5ad")
 
 
-def test_a_folder_that_is_no_zarr_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is a folder, but no readable zarr group"):
+def test_a_folder_that_is_not_zarr_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is a folder, but not a readable zarr group"):
         CellFile(tmp_path)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 90, 1000])
-def test_chunks_say_where_they_start(cells: AnnData, tmp_path: Path, rows: int) -> None:
+def test_chunks_have_the_position_of_their_first_cell(cells: AnnData, tmp_path: Path, rows: int) -> None:
     cells.write_h5ad(tmp_path / "cells.h5ad")
     with CellFile(tmp_path / "cells.h5ad") as file:
         starts = [start for start, _ in file.chunks(rows)]
@@ -132,7 +134,7 @@ def test_chunks_say_where_they_start(cells: AnnData, tmp_path: Path, rows: int) 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
-def test_a_cut_file_is_refused(cells: AnnData, tmp_path: Path, share: float, layout: str) -> None:
+def test_a_truncated_file_is_refused(cells: AnnData, tmp_path: Path, share: float, layout: str) -> None:
     cells.X = LAYOUTS[layout](cells.X)
     cells.write_h5ad(tmp_path / "cells.h5ad")
     content = (tmp_path / "cells.h5ad").read_bytes()
@@ -141,22 +143,22 @@ def test_a_cut_file_is_refused(cells: AnnData, tmp_path: Path, share: float, lay
         read_all(tmp_path / "cut.h5ad")
 
 
-def test_a_file_that_is_being_written_is_not_called_damaged(cells: AnnData, tmp_path: Path) -> None:
+def test_a_file_that_is_being_written_is_reported_as_busy(cells: AnnData, tmp_path: Path) -> None:
     path = tmp_path / "cells.h5ad"
     cells.write_h5ad(path)
     with path.open("rb") as writer:
-        fcntl.flock(writer, fcntl.LOCK_EX)  # as HDF5 does in the process that writes
+        fcntl.flock(writer, fcntl.LOCK_EX)  # as HDF5 does in the writing process
         with pytest.raises(BusyError, match=r"cells\.h5ad: another process is writing it now; try again"):
             CellFile(path)
     CellFile(path).close()
 
 
-def test_a_file_of_an_old_anndata_says_how_to_write_it_anew(tmp_path: Path) -> None:
+def test_the_error_for_an_old_anndata_file_says_how_to_rewrite_it(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "old.h5ad", "w") as file:
         file["X"] = np.ones((2, 1), dtype=np.float32)
         file["obs"] = np.array([(b"a", 1.0), (b"b", 2.0)], dtype=[("index", "S1"), ("size", "f4")])
         file["var"] = np.array([(b"g",)], dtype=[("index", "S1")])
-    with pytest.raises(UserError, match=r"obs is stored as anndata did before 0\.7; write the file anew: `anndata\."):
+    with pytest.raises(UserError, match=r"obs has the format of anndata before 0\.7; rewrite the file: `anndata\."):
         CellFile(tmp_path / "old.h5ad")
     anndata.read_h5ad(tmp_path / "old.h5ad").write_h5ad(tmp_path / "new.h5ad")
     np.testing.assert_array_equal(read_all(tmp_path / "new.h5ad"), np.ones((2, 1)))
@@ -164,7 +166,7 @@ def test_a_file_of_an_old_anndata_says_how_to_write_it_anew(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("layout", ["csr", "csc"])
 @pytest.mark.parametrize("column", [-1, 10**6])
-def test_indices_outside_the_matrix_are_damage_and_no_crash(
+def test_indices_outside_the_matrix_are_reported_as_damage(
     cells: AnnData, tmp_path: Path, layout: str, column: int
 ) -> None:
     cells.X = LAYOUTS[layout](cells.X)
@@ -188,27 +190,25 @@ def test_a_damaged_compressed_block_is_refused(cells: AnnData, tmp_path: Path) -
 
 @pytest.mark.parametrize("part", ["data", "indices"])
 @pytest.mark.parametrize("layout", ["csr", "csc"])
-def test_a_chunk_that_zarr_would_read_as_zeros_is_damage(
-    cells: AnnData, tmp_path: Path, part: str, layout: str
-) -> None:
+def test_a_missing_zarr_chunk_is_reported_as_damage(cells: AnnData, tmp_path: Path, part: str, layout: str) -> None:
     cells.X = LAYOUTS[layout](cells.X)
     cells.write_zarr(tmp_path / "cells.zarr")
     for chunk in (tmp_path / "cells.zarr" / "X" / part).rglob("0"):
         if chunk.is_file():
             chunk.unlink()
-    with pytest.raises(UserError, match=f"1 of 1 chunks of its {part} are not there"):
+    with pytest.raises(UserError, match=f"1 of 1 chunks of its {part} are missing"):
         read_all(tmp_path / "cells.zarr")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_counts_of_one_gene_may_lie_in_chunks_of_zeros(cells: AnnData, tmp_path: Path, layout: str) -> None:
+def test_zarr_chunks_of_zero_indices_may_be_missing(cells: AnnData, tmp_path: Path, layout: str) -> None:
     one = cells[:, :1].copy()
     one.X = LAYOUTS[layout](one.X)
     one.write_zarr(tmp_path / "cells.zarr")
     assert np.array_equal(read_all(tmp_path / "cells.zarr"), cells[:, :1].X.toarray())
 
 
-def test_float_noise_is_taken_off(cells: AnnData, tmp_path: Path) -> None:
+def test_float_noise_is_rounded_off(cells: AnnData, tmp_path: Path) -> None:
     exact = cells.X.toarray()
     cells.X.data += np.float32(2e-4)
     cells.write_h5ad(tmp_path / "cells.h5ad")
@@ -216,7 +216,7 @@ def test_float_noise_is_taken_off(cells: AnnData, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("member", ["X", "obs", "var"])
-def test_a_file_without_a_member_says_which(cells: AnnData, tmp_path: Path, member: str) -> None:
+def test_the_error_names_the_missing_element(cells: AnnData, tmp_path: Path, member: str) -> None:
     cells.write_h5ad(tmp_path / "cells.h5ad")
     with h5py.File(tmp_path / "cells.h5ad", "r+") as file:
         del file[member]
@@ -228,7 +228,7 @@ def test_a_matrix_of_another_shape_is_refused(cells: AnnData, tmp_path: Path) ->
     cells.write_h5ad(tmp_path / "cells.h5ad")
     with h5py.File(tmp_path / "cells.h5ad", "r+") as file:
         file["X"].attrs["shape"] = (89, 24)
-    with pytest.raises(UserError, match=r"X has shape \(89, 24\), but obs and var say \(90, 24\)"):
+    with pytest.raises(UserError, match=r"X has shape \(89, 24\), but obs and var have \(90, 24\)"):
         CellFile(tmp_path / "cells.h5ad")
 
 
@@ -242,7 +242,9 @@ def test_a_matrix_of_another_shape_is_refused(cells: AnnData, tmp_path: Path) ->
         (512.25, "looks normalised"),
     ],
 )
-def test_what_is_no_count_is_named_with_cell_and_gene(cells: AnnData, tmp_path: Path, value: float, words: str) -> None:
+def test_the_error_for_an_invalid_count_names_cell_and_gene(
+    cells: AnnData, tmp_path: Path, value: float, words: str
+) -> None:
     counts = cells.X.toarray()
     counts[41, 5] = value
     cells.X = sparse.csr_matrix(counts)
@@ -252,7 +254,7 @@ def test_what_is_no_count_is_named_with_cell_and_gene(cells: AnnData, tmp_path: 
 
 
 @pytest.mark.parametrize(("axis", "what"), [("obs", "cells"), ("var", "genes")])
-def test_reading_for_training_needs_unique_names(cells: AnnData, tmp_path: Path, axis: str, what: str) -> None:
+def test_names_must_be_unique_for_training(cells: AnnData, tmp_path: Path, axis: str, what: str) -> None:
     names = getattr(cells, axis).index.tolist()
     table = pd.DataFrame(index=[names[0], *names[:-1]])
     other = AnnData(cells.X, **{axis: table})
@@ -273,7 +275,7 @@ TABLE = pd.DataFrame(
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 4096])
 @pytest.mark.parametrize("name", [None, "barcode"])
-def test_tables_in_blocks_are_those_that_anndata_writes_and_reads(
+def test_tables_read_in_blocks_equal_those_of_anndata(
     tmp_path: Path, rows: int, name: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(obs_table, "ROWS", rows)
@@ -287,7 +289,7 @@ def test_tables_in_blocks_are_those_that_anndata_writes_and_reads(
                 pd.testing.assert_frame_equal(read(file[element]), table)
 
 
-def test_a_table_with_names_of_another_kind_is_left_to_anndata(tmp_path: Path) -> None:
+def test_a_table_with_unusual_names_is_read_by_anndata(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "tables.h5", "w") as file:
         write_elem(file, "obs", TABLE)
         del file["obs/_index"]
@@ -298,7 +300,7 @@ def test_a_table_with_names_of_another_kind_is_left_to_anndata(tmp_path: Path) -
             obs_table.read_table(file["obs"])
 
 
-def test_cells_whose_names_are_numbers_have_text_for_names(cells: AnnData, tmp_path: Path) -> None:
+def test_numeric_cell_names_become_text(cells: AnnData, tmp_path: Path) -> None:
     cells.write_h5ad(tmp_path / "cells.h5ad")
     with h5py.File(tmp_path / "cells.h5ad", "r+") as file:
         del file["obs/_index"]

@@ -1,4 +1,4 @@
-"""The example cells, and what counts must be."""
+"""The example cells, and checks of raw counts."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from sctransformer.data.prepared import ontology_ids
 from sctransformer.errors import UserError
 
 
-def test_example_cells_keep_the_data_contract() -> None:
+def test_example_cells_follow_the_data_contract() -> None:
     cells = example_cells()
     assert cells.shape == (700, 765)
     assert sparse.isspmatrix_csr(cells.X)
@@ -19,10 +19,10 @@ def test_example_cells_keep_the_data_contract() -> None:
     assert cells.X.min() == 0
     row_sums = np.asarray(cells.X.sum(axis=1)).ravel()
     assert (cells.obs[OBS.library_size] >= row_sums).all()
-    assert 0.1 < row_sums.sum() / cells.obs[OBS.library_size].sum() < 0.3  # the panel holds a fifth of the counts
+    assert 0.1 < row_sums.sum() / cells.obs[OBS.library_size].sum() < 0.3  # the panel has about a fifth of the counts
     assert set(cells.obs[OBS.cell_type].cat.categories) == set(CELL_ONTOLOGY)
     assert ontology_ids(cells) == CELL_ONTOLOGY
-    # marker genes are where they belong: neither counts nor symbols were shuffled
+    # marker genes are expressed in their cell types: neither counts nor symbols were shuffled
     b_cells = (cells.obs[OBS.cell_type] == "CD19+ B").to_numpy()
     assert cells[b_cells, "CD79A"].X.mean() > 10 * cells[~b_cells, "CD79A"].X.mean()
 
@@ -38,7 +38,7 @@ def test_example_cells_keep_the_data_contract() -> None:
         (2.0**24 + 2, "larger than any count"),
     ],
 )
-def test_what_is_no_count_is_refused_with_its_place(value: float, message: str) -> None:
+def test_the_error_for_an_invalid_count_names_its_position(value: float, message: str) -> None:
     counts = sparse.csr_matrix(np.eye(3, dtype=np.float32))
     counts.data[1] = value
     with pytest.raises(UserError, match=message) as caught:

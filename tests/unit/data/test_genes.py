@@ -1,4 +1,4 @@
-"""Gene identity: ids and symbols are recognised wherever they stand, and what cannot be used is said."""
+"""Gene identity: Ensembl ids and symbols are found in var, and unusable names are reported."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def var(names: list[str], **columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame(columns, index=names)
 
 
-def test_ensembl_ids_lose_their_version_and_gain_a_symbol() -> None:
+def test_ensembl_ids_are_mapped_to_symbols_without_their_version() -> None:
     identity = identify(var(["ENSG00000156738.18", "ENSG00000132465", "ENSG00000999999.1"]), KNOWN, "f")
     assert identity.genes.tolist() == ["MS4A1", "JCHAIN"]
     assert identity.gene_of_column_F.tolist() == [0, 1, -1]
@@ -48,19 +48,19 @@ def test_columns_of_one_gene_are_summed() -> None:
 
 
 @pytest.mark.parametrize("column", ["feature_name", "gene_symbols", "gene_ids", "ensembl_id"])
-def test_ids_are_found_in_a_usual_column(column: str) -> None:
+def test_names_are_found_in_a_common_column_of_var(column: str) -> None:
     ids = ["ENSG00000156738", "ENSG00000010610"] if "_id" in column else ["MS4A1", "CD4"]
     identity = identify(var(["0", "1"], **{column: ids}), KNOWN, "f")
     assert identity.source == f"var[{column!r}]"
     assert identity.genes.tolist() == ["MS4A1", "CD4"]
 
 
-def test_the_index_is_taken_where_a_column_knows_no_more() -> None:
+def test_the_index_is_used_unless_a_column_has_more_known_names() -> None:
     identity = identify(var(["MS4A1", "CD4"], gene_ids=["ENSG00000156738", "ENSG00000010610"]), KNOWN, "f")
     assert identity.source == "var_names"
 
 
-def test_a_column_that_was_named_is_taken_at_its_word() -> None:
+def test_a_requested_column_is_always_used() -> None:
     identity = identify(var(["MS4A1", "CD4"], mine=["A", "B"]), KNOWN, "f", "mine")
     assert identity.genes.tolist() == ["A", "B"]
     assert identify(var(["X1", "X2"]), KNOWN, "f", "var_names").genes.tolist() == ["X1", "X2"]
@@ -86,7 +86,7 @@ def test_genes_that_cannot_be_used_are_refused(names: list[str], message: str) -
 
 @settings(max_examples=60, deadline=None)
 @given(names=st.lists(st.sampled_from([*KNOWN.symbol_of, *KNOWN.symbols, *KNOWN.alias_of, "ODD", "ENSG00000000000"])))
-def test_no_count_is_lost_but_those_of_lost_columns(names: list[str]) -> None:
+def test_only_the_counts_of_lost_columns_are_dropped(names: list[str]) -> None:
     identity = identify(var([*names, "CD4"]), KNOWN, "f")
     counts = sparse.csr_matrix(np.arange(1, len(names) + 2)[None, :])
     kept = sum(count for count, name in zip(counts.toarray()[0], [*names, "CD4"], strict=True) if name[-6:] != "000000")
@@ -97,14 +97,14 @@ def test_no_count_is_lost_but_those_of_lost_columns(names: list[str]) -> None:
     assert identity.by_symbol + identity.by_ensembl + len(identity.lost) == len(names) + 1
 
 
-def test_the_packaged_map_knows_human_genes() -> None:
+def test_the_packaged_gene_map_has_human_genes() -> None:
     known = read_gene_map()
     assert known.symbol_of["ENSG00000156738"] == "MS4A1"
     assert len(known.symbol_of) > 60_000
     assert known.alias_of["IGJ"] == "JCHAIN"
 
 
-def test_every_alias_leads_from_a_former_to_a_present_symbol() -> None:
+def test_every_alias_maps_a_former_to_a_present_symbol() -> None:
     table = pd.read_csv(ALIASES, sep="\t", dtype=str, comment="#")
     known = read_gene_map()
     assert table["former"].is_unique
@@ -113,14 +113,14 @@ def test_every_alias_leads_from_a_former_to_a_present_symbol() -> None:
 
 
 @pytest.mark.parametrize("content", ["ensembl_id\tsymbol\nENSG00000156738.5\tMS4A1\n", "\ufeffENSG00000156738,MS4A1\n"])
-def test_a_map_of_ones_own_may_be_separated_either_way(tmp_path: Path, content: str) -> None:
+def test_a_gene_map_may_be_separated_by_commas_or_tabs(tmp_path: Path, content: str) -> None:
     path = tmp_path / "map.txt"
     path.write_text(content, encoding="utf-8")
     assert read_gene_map(path).symbol_of == {"ENSG00000156738": "MS4A1"}
 
 
 @pytest.mark.parametrize("content", [b"", b"a,b\nc,d\n", b"\xff\xfe\x00"])
-def test_a_map_without_ids_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_gene_map_without_ids_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "map.txt"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"map.txt: (has no line with an Ensembl id|is not text)"):

@@ -1,4 +1,4 @@
-"""From a user's file to the data contract, whatever its columns are called."""
+"""Conversion of a user's file to the data contract, with any column names."""
 
 from pathlib import Path
 
@@ -30,21 +30,21 @@ def run(cells: AnnData, folder: Path, columns: CellColumns = COLUMNS, fraction: 
     return read_cells(folder / "kept.h5ad"), folder / "new.h5ad"
 
 
-def test_a_missing_label_column_is_named_with_those_there(cells: AnnData, tmp_path: Path) -> None:
+def test_the_error_for_a_missing_label_column_lists_the_columns(cells: AnnData, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"obs has no column 'celltype' \(columns: library_size, cell_type\)"):
         run(cells, tmp_path, CellColumns(label_column="celltype"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.h5ad"]
 
 
 @pytest.mark.parametrize(("value", "words"), [(1.0, "smaller than the sum"), (np.nan, "not a positive number")])
-def test_an_impossible_library_size_is_refused(cells: AnnData, tmp_path: Path, value: float, words: str) -> None:
+def test_an_invalid_library_size_is_refused(cells: AnnData, tmp_path: Path, value: float, words: str) -> None:
     cells.obs.loc["cell83", OBS.library_size] = value
     with pytest.raises(UserError, match=rf"of cell 'cell83' is {value}, {words}"):
         run(cells, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.h5ad"]
 
 
-def test_without_a_library_size_column_row_sums_are_taken_over_all_genes(cells: AnnData, tmp_path: Path) -> None:
+def test_without_a_library_size_column_row_sums_over_all_genes_are_used(cells: AnnData, tmp_path: Path) -> None:
     expected = np.asarray(cells.X.sum(axis=1)).ravel()
     cells.var_names = ["ENSG00000999999", *cells.var_names[1:]]  # lost, but counted
     del cells.obs[OBS.library_size]
@@ -53,7 +53,7 @@ def test_without_a_library_size_column_row_sums_are_taken_over_all_genes(cells: 
     assert np.array_equal(kept.obs[OBS.library_size], expected)
 
 
-def test_empty_labels_count_as_missing_and_unused_categories_go(cells: AnnData, tmp_path: Path) -> None:
+def test_empty_labels_are_missing_and_unused_categories_are_removed(cells: AnnData, tmp_path: Path) -> None:
     cells.obs[OBS.cell_type] = cells.obs[OBS.cell_type].cat.add_categories(["  ", "never"])
     cells.obs.loc["cell1", OBS.cell_type] = "  "
     kept, _ = run(cells, tmp_path)
@@ -62,7 +62,9 @@ def test_empty_labels_count_as_missing_and_unused_categories_go(cells: AnnData, 
 
 
 @pytest.mark.parametrize("word", ["nan", "NA", "None", " ", np.nan])
-def test_a_missing_label_or_donor_written_as_text_is_missing(cells: AnnData, tmp_path: Path, word: object) -> None:
+def test_words_for_missing_labels_and_donors_are_treated_as_missing(
+    cells: AnnData, tmp_path: Path, word: object
+) -> None:
     cells.obs[OBS.cell_type] = cells.obs[OBS.cell_type].astype(object)
     cells.obs[OBS.donor] = "d"
     cells.obs["suspension_type"] = "na"  # which CELLxGENE's schema allows
@@ -72,7 +74,7 @@ def test_a_missing_label_or_donor_written_as_text_is_missing(cells: AnnData, tmp
     assert [kept.obs[field].isna().sum() for field in (OBS.cell_type, OBS.donor, "suspension_type")] == [1, 1, 0]
 
 
-def test_labels_that_are_numbers_or_hold_odd_characters_are_text(cells: AnnData, tmp_path: Path) -> None:
+def test_labels_with_numbers_or_special_characters_become_text(cells: AnnData, tmp_path: Path) -> None:
     cells.obs[OBS.cell_type] = (np.arange(90) % 3).astype(np.int64)
     kept, _ = run(cells, tmp_path)
     assert list(kept.obs[OBS.cell_type].cat.categories) == ["0", "1", "2"]
@@ -82,14 +84,14 @@ def test_labels_that_are_numbers_or_hold_odd_characters_are_text(cells: AnnData,
     assert list(kept.obs[OBS.cell_type].cat.categories) == sorted(odd)
 
 
-def test_names_of_cells_that_are_numbers_keep_their_labels(cells: AnnData) -> None:
+def test_cells_with_numeric_names_keep_their_labels(cells: AnnData) -> None:
     obs = cells.obs.set_axis(range(90))
     contract = contract_columns(obs, COLUMNS, "mine.h5ad")
     assert contract.index.tolist() == [str(index) for index in range(90)]
     assert contract[OBS.cell_type].tolist() == cells.obs[OBS.cell_type].tolist()
 
 
-def test_donors_and_cellxgene_columns_come_along(cells: AnnData, tmp_path: Path) -> None:
+def test_donors_and_cellxgene_columns_are_kept(cells: AnnData, tmp_path: Path) -> None:
     cells.obs["batch"] = [f"p{index % 4}" for index in range(90)]
     cells.obs["suspension_type"], cells.obs["score"] = "cell", 1.0
     kept, _ = run(cells, tmp_path, CellColumns(donor_column="batch"))
@@ -103,7 +105,7 @@ def test_donors_and_cellxgene_columns_come_along(cells: AnnData, tmp_path: Path)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 4096])
-def test_new_cells_are_a_stratified_share_without_labels(
+def test_new_cells_are_a_stratified_sample_without_labels(
     cells: AnnData, tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chunks = CellFile.chunks
@@ -118,7 +120,7 @@ def test_new_cells_are_a_stratified_share_without_labels(
         assert np.array_equal(part.X.toarray(), cells[part.obs_names].X.toarray())
 
 
-def test_the_same_cells_give_the_same_bytes(cells: AnnData, tmp_path: Path) -> None:
+def test_the_same_cells_give_an_identical_file(cells: AnnData, tmp_path: Path) -> None:
     for name in ("one", "two"):
         run(cells.copy(), tmp_path / name, fraction=0.2)
     for name in ("kept.h5ad", "new.h5ad"):
@@ -133,7 +135,7 @@ def test_repeated_cell_names_are_refused(cells: AnnData, tmp_path: Path) -> None
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=5), fraction=st.floats(0, 0.99), seed=st.integers(0, 9))
-def test_every_type_keeps_a_cell(sizes: list[int], fraction: float, seed: int) -> None:
+def test_every_type_keeps_at_least_one_cell(sizes: list[int], fraction: float, seed: int) -> None:
     labels = pd.Series([f"t{index}" for index, size in enumerate(sizes) for _ in range(size)], dtype="category")
     away_N = choose_held_out(labels, fraction, seed)
     assert set(labels[~away_N]) == set(labels)

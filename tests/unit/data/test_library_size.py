@@ -39,12 +39,12 @@ def test_a_column_of_larger_library_sizes_is_found(columns: dict[str, Any], foun
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 0.0, 2.0])
-def test_an_invalid_library_size_is_named(value: float) -> None:
+def test_the_error_names_the_cell_with_an_invalid_library_size(value: float) -> None:
     obs = pd.DataFrame({"library_size": [value, 5.0]}, index=["first", "second"])
     with pytest.raises(UserError, match=r"f: obs\['library_size'\] of cell 'first'"):
         choose_library_sizes(obs, None, "f").of_chunk(0, COUNTS)
 
 
-def test_a_column_that_does_not_exist_is_named() -> None:
+def test_the_error_names_a_missing_column() -> None:
     with pytest.raises(UserError, match=r"f: obs has no column 'size' \(columns: a, b\)"):
         choose_library_sizes(pd.DataFrame({"a": [1], "b": [2]}), "size", "f")

@@ -27,7 +27,7 @@ def panel_of(budget: int, counts: sparse.csr_matrix | None = None) -> pd.DataFra
 
 
 @pytest.mark.parametrize("budget", [6, 12, 24, 1000])
-def test_a_panel_keeps_its_budget_and_puts_regulators_first(budget: int) -> None:
+def test_a_panel_keeps_to_its_size_and_has_regulators_first(budget: int) -> None:
     panel = panel_of(budget)
     assert len(panel) == min(budget, len(GENES))
     assert panel["gene"].is_unique
@@ -38,13 +38,13 @@ def test_a_panel_keeps_its_budget_and_puts_regulators_first(budget: int) -> None
     pd.testing.assert_frame_equal(panel, panel_of(budget))
 
 
-def test_genes_that_training_cells_do_not_express_stay_out() -> None:
+def test_genes_not_expressed_in_training_cells_are_left_out() -> None:
     counts = simulated_cells().X.tolil()
     counts[:, 7] = 0
     assert "GENE7" not in set(panel_of(1000, counts.tocsr())["gene"])
 
 
-def test_a_network_of_other_genes_is_refused() -> None:
+def test_a_network_without_genes_of_the_cells_is_refused() -> None:
     cells = simulated_cells()
     moments = moments_of(cells.X, cells.obs[OBS.library_size].to_numpy())
     with pytest.raises(UserError, match="no edge with both ends"):

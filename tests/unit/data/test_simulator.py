@@ -1,4 +1,4 @@
-"""Simulated cells: what they are made from can be found in them again, and how they are drawn does not show."""
+"""Simulated cells: the counts show the network, programs and donors; chunk sizes do not change them."""
 
 import subprocess
 import sys
@@ -96,7 +96,7 @@ def test_effects_pass_along_cascades() -> None:
     )
 
 
-def test_relatives_share_a_program_and_no_two_types_are_alike() -> None:
+def test_related_types_share_a_program_and_all_types_differ() -> None:
     programs_RC = random_programs(SimulationConfig(types=6, family_size=2), np.random.default_rng(0))
     shared = lambda one, other: int(((programs_RC[:, one] > 0) & (programs_RC[:, other] > 0)).sum())  # noqa: E731
     assert min(shared(0, 1), shared(2, 3), shared(4, 5)) > max(shared(0, 2), shared(1, 4), shared(3, 5))
@@ -105,7 +105,7 @@ def test_relatives_share_a_program_and_no_two_types_are_alike() -> None:
     assert ((alone_RT > 0).sum(axis=0) == 15).all()
 
 
-def test_real_symbols_name_genes_and_edges() -> None:
+def test_real_symbols_are_used_for_genes_and_edges() -> None:
     symbols = ("SPI1", "GATA3", "CD3E", "LYZ", "CD8A")
     config = SimulationConfig(genes=5, regulators=2, gene_symbols=symbols)
     table = simulation(config).network.table()
@@ -116,7 +116,7 @@ def test_real_symbols_name_genes_and_edges() -> None:
 # the counts
 
 
-def test_counts_are_what_numpy_draws_of_the_same_distribution() -> None:
+def test_counts_have_the_distribution_of_samples_from_numpy() -> None:
     rng = np.random.default_rng(0)
     for rate, dispersion in ((0.003, 0.3), (0.2, 0.0), (0.2, 1.5), (1.0, 0.3), (7.0, 0.0), (30.0, 0.4)):
         shape = (20, 20_000)
@@ -129,7 +129,7 @@ def test_counts_are_what_numpy_draws_of_the_same_distribution() -> None:
         assert stats.chisquare(observed, share * counts.size).pvalue > 1e-4, (rate, dispersion)
 
 
-def test_drawn_counts_are_sorted_whole_and_never_stored_as_zero() -> None:
+def test_sampled_counts_are_sorted_positive_integers() -> None:
     counts = sample_counts(np.full((50, 70), 0.5, dtype=np.float32), 0.3, 0.2, np.random.default_rng(0))
     counts.check_format(full_check=True)
     assert counts.has_canonical_format
@@ -138,7 +138,7 @@ def test_drawn_counts_are_sorted_whole_and_never_stored_as_zero() -> None:
     assert (counts.data == np.round(counts.data)).all()
 
 
-def test_dropout_loses_half_of_the_counts_expected_at_its_size_and_few_of_large_ones() -> None:
+def test_dropout_removes_half_of_the_counts_at_its_midpoint_and_few_large_ones() -> None:
     for rate, lost in ((0.5, 0.5), (4.5, 0.1)):
         rate_GN = np.full((100, 5000), rate, dtype=np.float32)
         there, left = (sample_counts(rate_GN, 0.0, dropout, np.random.default_rng(2)).nnz for dropout in (0.0, 0.5))
@@ -157,7 +157,7 @@ def test_extreme_settings_stay_finite() -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 900), st.integers(0, 699), st.integers(1, 700))
-def test_cells_do_not_depend_on_how_many_are_drawn_at_once(rows: int, start: int, length: int) -> None:
+def test_cells_do_not_depend_on_the_number_sampled_at_once(rows: int, start: int, length: int) -> None:
     whole = all_cells(SMALL)
     starts, parts = zip(*simulation(SMALL).chunks(rows), strict=True)
     assert list(starts) == list(range(0, 700, rows))
@@ -173,14 +173,14 @@ def test_cells_do_not_depend_on_how_many_are_drawn_at_once(rows: int, start: int
     )
 
 
-def test_a_seed_gives_the_same_cells_again_and_another_seed_others() -> None:
+def test_the_same_seed_gives_the_same_cells_and_another_seed_different_ones() -> None:
     assert_same(all_cells(SMALL), Simulation(replace(SMALL)).cells(0, 700))
     other = Simulation(replace(SMALL, seed=2))
     assert (all_cells(SMALL).counts_NG != other.cells(0, 700).counts_NG).nnz > 0
     assert not np.array_equal(simulation(SMALL).network.weight_J, other.network.weight_J)
 
 
-def test_fewer_cells_are_the_first_of_more() -> None:
+def test_a_smaller_simulation_gives_the_first_cells_of_a_larger_one() -> None:
     fewer = Simulation(replace(SMALL, cells=300)).cells(0, 300)
     assert_same(fewer, simulation(SMALL).cells(0, 300))
 
@@ -198,18 +198,18 @@ def test_the_defaults_look_like_droplet_counts() -> None:
     assert (cells.library_size_N >= np.asarray(cells.counts_NG.sum(axis=1)).ravel()).all()
 
 
-def test_all_genes_of_a_genome_leave_nothing_outside() -> None:
+def test_with_all_genes_simulated_library_sizes_equal_row_sums() -> None:
     cells = all_cells(replace(SMALL, genome_genes=60))
     np.testing.assert_array_equal(cells.library_size_N, np.asarray(cells.counts_NG.sum(axis=1)).ravel())
 
 
 def distance(expression_NG: np.ndarray, one_N: np.ndarray, other_N: np.ndarray) -> float:
-    """Squared distance of two groups' mean expression, without what chance adds to it."""
+    """Squared distance of the mean expression of two groups, corrected for sampling noise."""
     chance = sum((expression_NG[group].var(axis=0, ddof=1) / group.sum()).sum() for group in (one_N, other_N))
     return float(((expression_NG[one_N].mean(axis=0) - expression_NG[other_N].mean(axis=0)) ** 2).sum() - chance)
 
 
-def test_types_differ_relatives_less_and_donors_least() -> None:
+def test_types_differ_most_related_types_less_and_donors_least() -> None:
     cells = all_cells(SimulationConfig(cells=4096, genes=500, regulators=50, types=4, donors=2, seed=3))
     expression_NG = log_expression(cells)
     relatives = [distance(expression_NG, cells.type_N == one, cells.type_N == one + 1) for one in (0, 2)]
@@ -221,7 +221,7 @@ def test_types_differ_relatives_less_and_donors_least() -> None:
 
 
 @pytest.mark.parametrize("effect", [0.0, 0.3])
-def test_donors_shift_genes_as_far_as_they_are_told_to(effect: float) -> None:
+def test_donors_shift_genes_by_the_requested_amount(effect: float) -> None:
     cells = all_cells(SimulationConfig(cells=4096, genes=300, regulators=30, types=1, donors=2, donor_effect=effect))
     expression_NG = log_expression(cells)
     p_G = stats.ttest_ind(expression_NG[cells.donor_N == 0], expression_NG[cells.donor_N == 1]).pvalue
@@ -229,7 +229,7 @@ def test_donors_shift_genes_as_far_as_they_are_told_to(effect: float) -> None:
     assert significant < 0.04 if effect == 0 else significant > 0.2
 
 
-def test_types_without_a_program_cannot_be_told_apart() -> None:
+def test_types_without_a_program_do_not_differ() -> None:
     cells = all_cells(
         SimulationConfig(cells=4096, genes=300, regulators=30, types=2, donors=1, program_strength=0, seed=5)
     )
@@ -239,8 +239,8 @@ def test_types_without_a_program_cannot_be_told_apart() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_within_a_type_edges_show_with_their_sign_and_other_pairs_do_not(seed: int) -> None:
-    """Correlation of regulator and target over the cells of one type, where no program differs.
+def test_within_a_type_edges_correlate_with_their_sign_and_other_pairs_do_not(seed: int) -> None:
+    """Correlation of regulator and target over the cells of one type, which share their program.
 
     An edge is weak against the noise of single counts, so it is the mean over all edges of a sign that is judged
     against the other pairs of a regulator and a target.
@@ -263,7 +263,7 @@ def test_within_a_type_edges_show_with_their_sign_and_other_pairs_do_not(seed: i
         assert stats.ttest_ind(found, elsewhere, equal_var=False, alternative=direction).pvalue < 1e-6
 
 
-def test_without_noise_in_the_regulators_edges_do_not_show_within_a_type() -> None:
+def test_without_noise_of_regulators_edges_do_not_correlate_within_a_type() -> None:
     config = SimulationConfig(cells=4096, genes=400, regulators=40, types=1, donors=1, regulator_noise=0, seed=2)
     network = simulation(config).network
     with np.errstate(invalid="ignore"):
@@ -294,12 +294,12 @@ def test_without_noise_in_the_regulators_edges_do_not_show_within_a_type() -> No
         ({"gene_symbols": (*(f"G{i}" for i in range(59)), "G 1")}, "'G 1' is empty or holds white space"),
     ],
 )
-def test_an_impossible_setting_is_named_with_what_was_expected(changes: dict[str, object], words: str) -> None:
+def test_the_error_for_an_invalid_setting_says_what_was_expected(changes: dict[str, object], words: str) -> None:
     with pytest.raises(UserError, match=words):
         replace(SMALL, **changes)
 
 
-def test_cells_that_are_not_there_are_refused() -> None:
+def test_positions_outside_the_simulation_are_refused() -> None:
     with pytest.raises(ValueError, match="cells 700 to 700 of 700"):
         simulation(SMALL).cells(700, 701)
 
@@ -314,7 +314,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_file_is_valid_anndata_with_all_that_was_drawn(written: Path) -> None:
+def test_the_file_is_valid_anndata_with_all_simulated_values(written: Path) -> None:
     cells, drawn = anndata.read_h5ad(written), all_cells(SMALL)
     assert isinstance(cells.X, sparse.csr_matrix)
     assert (cells.X.dtype, cells.X.has_sorted_indices) == (np.float32, True)
@@ -330,7 +330,7 @@ def test_the_file_is_valid_anndata_with_all_that_was_drawn(written: Path) -> Non
     np.testing.assert_array_equal(cells.obs[OBS.donor].cat.codes, drawn.donor_N)
 
 
-def test_the_file_holds_the_settings_it_was_made_with(written: Path) -> None:
+def test_the_file_contains_its_settings(written: Path) -> None:
     settings = dict(anndata.read_h5ad(written).uns[UNS.simulation])
     assert SimulationConfig(**{name: float(value) for name, value in settings.items()}) == SMALL
 
@@ -343,7 +343,7 @@ def test_row_pointers_are_wide_enough_for_any_number_of_counts(written: Path) ->
         assert file["X"].attrs["shape"].tolist() == [700, 60]
 
 
-def test_the_projects_own_reader_takes_the_file(written: Path) -> None:
+def test_the_file_can_be_read_for_training(written: Path) -> None:
     cells = read_cells(written)
     assert (all_cells(SMALL).counts_NG != cells.X).nnz == 0
 
@@ -360,7 +360,7 @@ def test_the_true_edges_are_a_network_table(written: Path) -> None:
 
 
 @pytest.mark.parametrize(("rows", "compression"), [(97, None), (ROWS, "lzf"), (BLOCK, "gzip")])
-def test_the_written_cells_do_not_depend_on_rows_or_compression(
+def test_the_written_cells_do_not_depend_on_chunk_size_or_compression(
     written: Path, tmp_path: Path, rows: int, compression: str | None
 ) -> None:
     write_simulation(simulation(SMALL), tmp_path / "cells.h5ad", compression=compression, rows=rows)
@@ -370,7 +370,7 @@ def test_the_written_cells_do_not_depend_on_rows_or_compression(
     assert edges_path(written).read_bytes() == edges_path(tmp_path / "cells.h5ad").read_bytes()
 
 
-def test_an_interrupted_write_leaves_nothing_and_keeps_what_was_there(tmp_path: Path) -> None:
+def test_an_interrupted_write_leaves_no_partial_file_and_keeps_the_old_one(tmp_path: Path) -> None:
     def stop(done: int, total: int) -> None:
         if done > 300:
             raise KeyboardInterrupt
@@ -386,7 +386,7 @@ def test_an_interrupted_write_leaves_nothing_and_keeps_what_was_there(tmp_path: 
     assert (folder / "cells.h5ad").read_text() == "before"
 
 
-def test_a_disk_that_is_full_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_gives_an_error_of_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -396,7 +396,7 @@ def test_a_disk_that_is_full_is_one_sentence(tmp_path: Path, monkeypatch: pytest
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_space_a_file_needs_is_known_beforehand(tmp_path: Path) -> None:
+def test_the_required_disk_space_is_checked_before_writing(tmp_path: Path) -> None:
     config = SimulationConfig(cells=20_000, genes=800, regulators=80)
     write_simulation(simulation(config), tmp_path / "cells.h5ad")
     size = (tmp_path / "cells.h5ad").stat().st_size
@@ -428,5 +428,5 @@ def test_memory_does_not_grow_with_the_number_of_cells(tmp_path: Path) -> None:
     assert (tmp_path / "80000.h5ad").stat().st_size > 3.5 * (tmp_path / "20000.h5ad").stat().st_size
 
 
-def test_all_settings_are_scalars_but_the_symbols() -> None:
+def test_all_settings_except_the_symbols_are_scalars() -> None:
     assert all(isinstance(value, int | float) for name, value in asdict(SMALL).items() if name != "gene_symbols")

@@ -1,4 +1,4 @@
-"""Splits: every class on every side, no cell and no donor on two, tables as they are given."""
+"""Splits: each class is in each set, no cell or donor is in two sets, and split tables are used as given."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from tests.conftest import reference_folder
     test=st.floats(0.05, 0.5),
     seed=st.integers(0, 99),
 )
-def test_every_class_is_on_every_side(sizes: list[int], validation: float, test: float, seed: int) -> None:
+def test_every_class_is_in_every_set(sizes: list[int], validation: float, test: float, seed: int) -> None:
     labels = pd.Series([f"type{index}" for index, size in enumerate(sizes) for _ in range(size)])
     split = stratified_splits(labels, validation, test, seed)
     table = pd.crosstab(labels, np.asarray(split))
@@ -43,12 +43,12 @@ def test_every_class_is_on_every_side(sizes: list[int], validation: float, test:
             assert table.loc[f"type{index}", "test"] == pytest.approx(test * size, abs=1)
 
 
-def test_a_class_that_cannot_be_split_is_named() -> None:
+def test_the_error_names_a_class_that_is_too_small_to_split() -> None:
     with pytest.raises(UserError, match="cell type 'rare' has 2 cells"):
         stratified_splits(["common"] * 9 + ["rare"] * 2, 0.2, 0.2, 0)
 
 
-def test_shares_that_leave_nothing_to_train_on_are_refused() -> None:
+def test_fractions_that_leave_no_training_cells_are_refused() -> None:
     with pytest.raises(UserError, match="leave nothing to train on"):
         stratified_splits(["a"] * 9, 0.5, 0.5, 0)
 
@@ -62,7 +62,7 @@ def labels_and_donors(n_cells: int = 240, n_donors: int = 6) -> tuple[pd.Series,
 
 @settings(max_examples=40, deadline=None)
 @given(n_donors=st.integers(3, 9), validation=st.floats(0.05, 0.4), test=st.floats(0.05, 0.5), seed=st.integers(0, 99))
-def test_a_donor_is_on_one_side_only(n_donors: int, validation: float, test: float, seed: int) -> None:
+def test_each_donor_is_in_one_set_only(n_donors: int, validation: float, test: float, seed: int) -> None:
     labels, donors = labels_and_donors(n_donors=n_donors)
     split = donor_splits(labels, donors, validation, test, seed)
     assert (pd.crosstab(donors, np.asarray(split)) > 0).sum(axis=1).eq(1).all()
@@ -71,21 +71,21 @@ def test_a_donor_is_on_one_side_only(n_donors: int, validation: float, test: flo
     require_no_leakage(split, donors)
 
 
-def test_a_type_of_one_donor_is_trained_on() -> None:
+def test_a_type_of_a_single_donor_is_in_the_training_set() -> None:
     labels, donors = labels_and_donors()
     labels[donors == "donor2"] = "rare"
     for seed in range(8):
         assert (labels[donor_splits(labels, donors, 0.2, 0.2, seed) == "train"] == "rare").any()
 
 
-def test_types_that_no_choice_of_donors_leaves_in_training_are_named() -> None:
+def test_the_error_names_types_that_no_choice_of_donors_keeps_in_training() -> None:
     labels, donors = labels_and_donors(n_donors=3)
     labels[:] = donors.str.replace("donor", "only in ").to_numpy()
     with pytest.raises(UserError, match=r"'only in \d' occurs in 1 of 3 donors"):
         donor_splits(labels, donors, 0.2, 0.2, 0)
 
 
-def test_too_few_donors_and_cells_without_one_are_refused() -> None:
+def test_too_few_donors_and_cells_without_a_donor_are_refused() -> None:
     labels, donors = labels_and_donors(n_donors=2)
     with pytest.raises(UserError, match="there are 2 donors"):
         donor_splits(labels, donors, 0.2, 0.2, 0)
@@ -94,7 +94,7 @@ def test_too_few_donors_and_cells_without_one_are_refused() -> None:
         donor_splits(labels, donors, 0.2, 0.2, 0)
 
 
-def test_a_donor_on_both_sides_is_leakage() -> None:
+def test_a_donor_in_training_and_test_is_refused() -> None:
     labels, donors = labels_and_donors()
     split = stratified_splits(labels, 0.2, 0.2, 0)
     with pytest.raises(UserError, match="donor 'donor0' and 5 more would have cells in test and in training"):
@@ -107,14 +107,14 @@ def test_cells_without_a_label_are_never_scored() -> None:
     for split in (stratified_splits(labels, 0.2, 0.2, 1), donor_splits(labels, donors, 0.2, 0.2, 1)):
         sides = pd.Series(split, index=labels.index)[labels.isna()]
         assert not sides.isin(["train", "validation", "test"]).any()
-    for seed in range(6):  # a test donor's cells are not even trained on without labels
+    for seed in range(6):  # cells of test donors are not used for training, even without labels
         split = donor_splits(labels, donors, 0.2, 0.2, seed)
         require_no_leakage(split, donors)
 
 
 @settings(max_examples=40, deadline=None)
 @given(fraction=st.floats(0.001, 1.0), seed=st.integers(0, 99))
-def test_a_fraction_of_labels_keeps_two_a_type(fraction: float, seed: int) -> None:
+def test_a_fraction_of_labels_keeps_at_least_two_per_type(fraction: float, seed: int) -> None:
     labels, _ = labels_and_donors()
     before = stratified_splits(labels, 0.2, 0.2, 0)
     after = hide_labels(before, labels, fraction, seed)
@@ -124,7 +124,7 @@ def test_a_fraction_of_labels_keeps_two_a_type(fraction: float, seed: int) -> No
     assert kept.to_dict() == dict.fromkeys(["type0", "type1", "type2"], expected)
 
 
-def test_validation_leaves_a_cell_of_each_type_to_train_on() -> None:
+def test_validation_leaves_a_training_cell_of_each_type() -> None:
     split = pd.Categorical(["train"] * 5 + ["test"] * 3)
     labels = ["a", "a", "b", "b", "c", "a", "b", "c"]
     sides = np.asarray(validation_from_training(split, labels, 0.5, 0))
@@ -144,7 +144,7 @@ def table_file(folder: Path, content: str, name: str = "splits.tsv") -> Path:
 
 
 @pytest.mark.parametrize(("name", "separator"), [("s.tsv", "\t"), ("s.csv", ",")])
-def test_a_table_with_a_split_column_is_taken_as_it_is(tmp_path: Path, name: str, separator: str) -> None:
+def test_a_table_with_a_split_column_is_used_as_given(tmp_path: Path, name: str, separator: str) -> None:
     rows = [("c3", "test"), ("c0", "train"), ("c1", "validation"), ("other", "train"), ("c2", "unlabelled")]
     content = "\n".join(separator.join(row) for row in [("cell", "split"), *rows])
     split, chosen = table_splits(read_split_table(table_file(tmp_path, content, name)), CELLS, 1.0, 0, name)
@@ -166,12 +166,12 @@ def test_a_table_with_a_split_column_is_taken_as_it_is(tmp_path: Path, name: str
         ("", "is not a readable table"),
     ],
 )
-def test_a_table_that_cannot_be_right_is_refused(tmp_path: Path, content: str, message: str) -> None:
+def test_an_invalid_table_is_refused(tmp_path: Path, content: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         table_splits(read_split_table(table_file(tmp_path, content)), CELLS, 1.0, 0, "splits.tsv")
 
 
-def test_a_missing_fraction_of_labels_lists_the_columns(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_fraction_of_labels_lists_the_columns(tmp_path: Path) -> None:
     path = table_file(tmp_path, "cell\ttest\tlabelled_25_s0\nc0\t1\t0\nc1\t0\t1\nc2\t0\t1\nc3\t0\t0\n")
     table = read_split_table(path)
     split, chosen = table_splits(table, CELLS, 0.25, 0, "t")
@@ -187,7 +187,7 @@ def test_a_broken_parquet_table_is_refused(tmp_path: Path) -> None:
         read_split_table(tmp_path / "none.parquet")
 
 
-def test_a_type_that_is_tested_must_be_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_type_in_the_test_set_must_have_training_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(split_choice, "WATCHED", tmp_path)
     path = table_file(tmp_path, "cell\ttest\nc0\t1\nc1\t1\nc2\t0\nc3\t0\n")
     obs = pd.DataFrame({OBS.cell_type: pd.Categorical(["rare", "a", "a", "a"])}, index=CELLS)
@@ -197,7 +197,7 @@ def test_a_type_that_is_tested_must_be_trained_on(tmp_path: Path, monkeypatch: p
         choose_splits(obs, PrepareSettings(split_table=path), 0)
 
 
-def test_donors_decide_the_way_unless_told_otherwise() -> None:
+def test_cells_with_donors_are_split_by_donor_by_default() -> None:
     labels, donors = labels_and_donors()
     obs = pd.DataFrame({OBS.cell_type: labels.astype("category"), OBS.donor: donors})
     assert choose_splits(obs, PrepareSettings(), 0)[0] == "donor"
@@ -209,7 +209,9 @@ def test_donors_decide_the_way_unless_told_otherwise() -> None:
         choose_splits(obs.drop(columns=OBS.donor), PrepareSettings(split="donor"), 0)
 
 
-def test_a_split_table_must_lie_where_the_pipeline_watches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_split_table_must_be_in_the_folder_that_the_pipeline_tracks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = table_file(tmp_path, "cell\ttest\nc0\t1\nc1\t0\nc2\t0\nc3\t0\n")
     obs = pd.DataFrame({OBS.cell_type: pd.Categorical(["a", "a", "a", "a"])}, index=CELLS)
     with pytest.raises(UserError, match="is outside data/splits"):

@@ -1,4 +1,4 @@
-"""Figures from chunks are those of the dense matrix, however it is cut, stored and typed."""
+"""Count statistics do not depend on chunk size, storage format or data type."""
 
 from collections.abc import Iterator
 
@@ -36,7 +36,7 @@ def assert_equal(one: CountStatistics, other: CountStatistics) -> None:
 @given(
     counts_NG=dense_counts, rows=st.integers(1, 13), dtype=st.sampled_from(["float32", "float64", "int32", "uint16"])
 )
-def test_figures_are_those_of_the_dense_matrix(counts_NG: NDArray, rows: int, dtype: str) -> None:
+def test_statistics_equal_those_of_the_dense_matrix(counts_NG: NDArray, rows: int, dtype: str) -> None:
     names = GENES[: counts_NG.shape[1]]
     found = count_statistics(chunks(counts_NG, rows, dtype), names)
     mitochondrial_G = [name in ("MT-CO1", "mt-Nd1") for name in names]
@@ -56,22 +56,22 @@ def test_figures_are_those_of_the_dense_matrix(counts_NG: NDArray, rows: int, dt
 
 @settings(deadline=None)
 @given(counts_NG=dense_counts, rows=st.integers(1, 13), others=st.integers(1, 13))
-def test_the_cut_into_chunks_changes_nothing(counts_NG: NDArray, rows: int, others: int) -> None:
+def test_statistics_do_not_depend_on_the_chunk_size(counts_NG: NDArray, rows: int, others: int) -> None:
     names = GENES[: counts_NG.shape[1]]
     assert_equal(count_statistics(chunks(counts_NG, rows), names), count_statistics(chunks(counts_NG, others), names))
 
 
 @settings(deadline=None)
 @given(counts_NG=dense_counts, rows=st.integers(1, 13))
-def test_a_cell_is_told_the_first_cell_with_the_same_counts(counts_NG: NDArray, rows: int) -> None:
+def test_duplicates_refer_to_the_first_cell_with_the_same_counts(counts_NG: NDArray, rows: int) -> None:
     found = count_statistics(chunks(counts_NG, rows), GENES[: counts_NG.shape[1]]).first_with_same_counts()
     for cell, row_G in enumerate(counts_NG):
         same = [other for other in range(cell + 1) if row_G.any() and (counts_NG[other] == row_G).all()]
         assert found[cell] == (same[0] if same else cell)
 
 
-def test_storage_does_not_matter_and_is_left_as_it_was() -> None:
-    """Columns out of order, a pair stored twice and a stored zero: still the same counts."""
+def test_statistics_do_not_depend_on_storage_and_do_not_change_it() -> None:
+    """Unsorted indices, a duplicate entry and a stored zero do not change the counts."""
     untidy = sparse.csr_matrix(
         (np.array([5.0, 1.0, 2.0, 1.0, 0.0]), np.array([3, 0, 1, 1, 2]), np.array([0, 5])), shape=(1, 4)
     )
@@ -81,25 +81,25 @@ def test_storage_does_not_matter_and_is_left_as_it_was() -> None:
     assert untidy.indices.tolist() == [3, 0, 1, 1, 2]
 
 
-def test_swapped_counts_are_another_row() -> None:
+def test_rows_with_swapped_counts_are_not_duplicates() -> None:
     found = count_statistics(chunks(np.array([[1.0, 2, 0], [2, 1, 0], [0, 1, 2], [3, 0, 0]]), 2), GENES[:3])
     assert len(set(found.content_N.tolist())) == 4
 
 
-def test_values_that_are_no_counts_are_seen() -> None:
+def test_negative_and_fractional_values_are_counted() -> None:
     found = count_statistics(chunks(np.array([[1.0, 2.0001, 0], [0.5, 1.25, -3.0]]), 2), GENES[:3])
     assert found.fractional_N.tolist() == [0, 2]
     assert found.lowest_N.tolist() == [0.0, -3.0]
 
 
-def test_progress_is_told_the_cells_done() -> None:
+def test_progress_reports_the_number_of_cells_read() -> None:
     done: list[int] = []
     count_statistics(chunks(np.eye(5), 2), GENES[:5], done.append)
     assert done == [2, 4, 5]
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
-def test_nothing_gives_nothing(shape: tuple[int, int]) -> None:
+def test_an_empty_matrix_gives_empty_statistics(shape: tuple[int, int]) -> None:
     found = count_statistics(chunks(np.zeros(shape), 2), GENES[: shape[1]])
     assert (found.n_cells, len(found.cells_G)) == shape
     assert not found.largest_N.any()

@@ -1,4 +1,4 @@
-"""Each suite loads from its file, each critical expectation can fail, and its sentence says what, where and which."""
+"""Suites load from their files; each critical expectation can fail, and its message names file, column and values."""
 
 from collections.abc import Callable
 
@@ -39,7 +39,7 @@ CELLXGENE = {
 def training(
     change: Callable[[pd.DataFrame, NDArray], object] = lambda obs, counts_NG: None, genes: list[str] = GENES
 ) -> Tables:
-    """Tables of 90 good cells of three types from two donors, after `change` has spoiled obs or counts."""
+    """Tables of 90 valid cells of three types from two donors, after `change` has changed obs or counts."""
     cells = simulated_cells()
     obs, counts_NG = cells.obs.copy(), cells.X.toarray()
     obs[OBS.donor] = pd.Categorical(np.where(np.arange(len(obs)) % 2, "anna", "ben"))
@@ -50,7 +50,7 @@ def training(
 
 
 def in_obs(column: str, value: object, cell: str = "cell3") -> Callable[[pd.DataFrame, NDArray], None]:
-    """Spoil one cell's value in a column of obs."""
+    """Set the value of one cell in a column of obs."""
 
     def change(obs: pd.DataFrame, counts_NG: NDArray) -> None:
         if isinstance(value, str):
@@ -95,7 +95,7 @@ def rare_type(obs: pd.DataFrame, counts_NG: NDArray) -> None:
 
 
 def network(genes: list[str] = GENES, **of_first: object) -> Tables:
-    """Tables of a good network, its first edge changed."""
+    """Tables of a valid network with changes to its first edge."""
     edges = pd.DataFrame(EDGES, columns=["regulator", "target"], dtype=object)
     edges["sign"], edges["confidence"] = pd.Series(["1"] * len(edges), dtype=object), "high"
     for column, value in of_first.items():
@@ -104,7 +104,7 @@ def network(genes: list[str] = GENES, **of_first: object) -> Tables:
 
 
 def repeated(sign: str) -> Tables:
-    """The first edge stands twice."""
+    """The first edge occurs twice."""
     return network(target=EDGES[1][1], sign=sign)
 
 
@@ -301,7 +301,7 @@ def failure_of(report: Report, expectation: str, column: str, severity: str) -> 
 
 
 @pytest.mark.parametrize("name", suite_names())
-def test_a_suite_loads_from_its_file_and_is_written_as_it_was_read(name: str) -> None:
+def test_a_suite_loads_from_its_file_and_is_written_unchanged(name: str) -> None:
     content = read_suite(name)
     suite = gx.ExpectationSuite(**content)
     assert len(suite.expectations) == len(content["expectations"]) > 0
@@ -316,13 +316,13 @@ def test_a_suite_loads_from_its_file_and_is_written_as_it_was_read(name: str) ->
 
 
 @pytest.mark.parametrize("name", suite_names())
-def test_every_limit_that_a_suite_names_is_a_parameter(name: str) -> None:
+def test_every_limit_in_a_suite_is_a_parameter(name: str) -> None:
     there = set(BatchLimits.model_fields) if name.startswith("batch_") else set(LIMITS)
     named = {limit for expectation in read_suite(name)["expectations"] for limit in parameters_of(expectation)}
     assert named <= there
 
 
-def test_every_limit_is_named_by_a_suite() -> None:
+def test_every_limit_is_used_by_a_suite() -> None:
     named = {
         limit
         for name in suite_names()
@@ -332,8 +332,8 @@ def test_every_limit_is_named_by_a_suite() -> None:
     assert named == set(LIMITS) | set(BatchLimits.model_fields)
 
 
-def test_every_column_that_a_suite_names_is_one_that_its_table_has() -> None:
-    """An expectation on a column that is not there is left out: a misspelt name would never be checked."""
+def test_every_column_in_a_suite_is_in_its_table() -> None:
+    """Expectations on missing columns are skipped, so a misspelt name would never be checked."""
     tables = {**training(), **network()}
     for name, table in tables.items():
         if name != "training_cellxgene":
@@ -341,14 +341,14 @@ def test_every_column_that_a_suite_names_is_one_that_its_table_has() -> None:
                 assert set(columns_of(expectation)) <= set(table.columns)
 
 
-def test_good_cells_and_a_good_network_meet_every_expectation() -> None:
+def test_valid_cells_and_a_valid_network_meet_every_expectation() -> None:
     report = run_suites({**training(), **network()}, LIMITS)
     assert report.failures == []
     assert report.to_json()["success"] is True
     assert report.met == len(report.records) == 45
 
 
-def test_every_critical_expectation_is_broken_by_a_test() -> None:
+def test_every_critical_expectation_has_a_test_that_fails_it() -> None:
     names = [name for name in suite_names() if not name.startswith("batch_")]
     critical = [
         (
@@ -379,7 +379,7 @@ def test_a_critical_failure_names_file_expectation_and_values(suite: str, expect
 
 
 @pytest.mark.parametrize(("suite", "expectation", "column"), WARNS)
-def test_a_warning_is_said_and_does_not_stop(suite: str, expectation: str, column: str) -> None:
+def test_a_warning_is_reported_and_is_not_a_failure(suite: str, expectation: str, column: str) -> None:
     tables, found = WARNS[suite, expectation, column]
     report = run_suites(only(suite, tables()), LIMITS)
     assert report.to_json()["success"] is True
@@ -388,7 +388,7 @@ def test_a_warning_is_said_and_does_not_stop(suite: str, expectation: str, colum
     assert report.to_json()["warnings"] == len(report.warnings) >= 1
 
 
-def test_the_fields_of_cellxgene_are_checked_where_they_are_there() -> None:
+def test_fields_of_cellxgene_are_checked_if_they_exist() -> None:
     def wrong(obs: pd.DataFrame, counts_NG: NDArray) -> None:
         for field in CELLXGENE:
             obs[field] = pd.Categorical(["nonsense"] * len(obs))
@@ -423,12 +423,12 @@ def test_the_fields_of_cellxgene_are_checked_where_they_are_there() -> None:
         ("tissue_type", "blood", False),
     ],
 )
-def test_a_field_of_cellxgene_takes_what_its_schema_takes(field: str, value: str, accepted: bool) -> None:
+def test_a_field_of_cellxgene_accepts_the_values_of_its_schema(field: str, value: str, accepted: bool) -> None:
     table = pd.DataFrame({"cell": ["one", "two"], field: pd.Categorical([value, value])})
     assert (run_suites({"training_cellxgene": table}, LIMITS).failures == []) == accepted
 
 
-def test_cells_without_fields_of_cellxgene_have_no_such_suite() -> None:
+def test_cells_without_fields_of_cellxgene_skip_that_suite() -> None:
     tables = training(lambda obs, counts_NG: obs.drop(columns=[OBS.donor, OBS.ontology_term], inplace=True))
     assert set(tables) == {"training_cells", "training_cell_types", "training_genes"}
     assert "donors" not in tables["training_cell_types"]
@@ -444,8 +444,8 @@ def test_repairs_of_a_network_are_warnings() -> None:
 
 
 @pytest.mark.parametrize("more", ["network", "cells"])
-def test_a_few_genes_of_many_are_no_mismatch(more: str) -> None:
-    """A small panel with a network of all genes, or all genes with a small network."""
+def test_a_small_set_of_genes_within_a_large_one_is_accepted(more: str) -> None:
+    """Covers a small panel with a network of all genes, and all genes with a small network."""
     others = [f"OTHER{index}" for index in range(2_000)]
     edges = pd.DataFrame(EDGES, columns=["regulator", "target"]).assign(sign=1, confidence=1.0)
     wide = pd.DataFrame({"regulator": "GENE0", "target": others, "sign": 1, "confidence": 1.0})
@@ -454,7 +454,7 @@ def test_a_few_genes_of_many_are_no_mismatch(more: str) -> None:
     assert run_suites(only("network_genes", network_tables(edges, genes)), LIMITS).failures == []
 
 
-def test_many_offenders_are_counted_and_few_named() -> None:
+def test_all_failing_rows_are_counted_and_a_few_are_named() -> None:
     tables = training(lambda obs, _: obs.__setitem__(OBS.library_size, 0.0))
     failure = failure_of(
         run_suites(only("training_cells", tables), LIMITS),
@@ -466,7 +466,7 @@ def test_many_offenders_are_counted_and_few_named() -> None:
     assert failure.found.endswith("'cell4', library_size 0 and 85 more")
 
 
-def test_what_cannot_be_checked_is_a_failure() -> None:
+def test_an_expectation_that_cannot_be_checked_fails() -> None:
     table = pd.DataFrame({"edge": ["a -> b"], "confidence": ["high"]})
     report = run_suites({"network_edges": table}, LIMITS)
     assert "could not be checked (" in failure_of(
@@ -474,6 +474,6 @@ def test_what_cannot_be_checked_is_a_failure() -> None:
     ).sentence("mine.tsv")
 
 
-def test_the_same_input_gives_the_same_records() -> None:
+def test_results_are_reproducible() -> None:
     tables = {**training(in_obs(OBS.ontology_term, "CL:0000084")), **network(sign="up")}
     assert run_suites(tables, LIMITS) == run_suites(tables, LIMITS)

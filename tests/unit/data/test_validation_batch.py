@@ -1,4 +1,4 @@
-"""A file of cells to annotate is checked against a model's panel, from plain values."""
+"""Checks of a file of cells to annotate against the gene panel of a model."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.conftest import GENES, simulated_cells
 
 WEIGHTS_G = np.linspace(2.0, 0.1, len(GENES))
 LENIENT = BatchLimits(min_library_size=10)
-"""Simulated cells are small."""
+"""Limits for simulated cells, which have few counts."""
 
 
 def checked(
@@ -28,7 +28,7 @@ def checked(
     limits: BatchLimits = LENIENT,
     data_docs: Path | None = None,
 ) -> Report:
-    """The report on 60 good cells after `change` has spoiled their counts."""
+    """Report on 60 valid cells after `change` has changed their counts."""
     counts_NG = simulated_cells(60).X.toarray()
     changed = change(counts_NG)
     counts_NG = counts_NG if changed is None else changed
@@ -53,7 +53,7 @@ CRITICAL: dict[tuple[str, str], tuple[Callable[[], Report], str]] = {
     ("batch_file", "cells"): (lambda: checked(lambda counts_NG: counts_NG[:0]), "1 of 1: 'new.h5ad', cells 0"),
     ("batch_file", "coverage"): (
         lambda: checked(genes=[name.lower() for name in GENES]),
-        "1 of 1: 'new.h5ad', coverage 0; the file lacks too much of what the model reads",
+        "1 of 1: 'new.h5ad', coverage 0; the file lacks too many of the model's genes",
     ),
     ("batch_cells", "lowest_count"): (lambda: checked(set_row(-1.0)), "1 of 60: 'cell3', lowest_count -1"),
     ("batch_cells", "fractional_values"): (lambda: checked(set_row(0.5)), "1 of 60: 'cell3', fractional_values 24"),
@@ -90,46 +90,46 @@ WARNINGS: dict[tuple[str, str], tuple[Callable[[], Report], str]] = {
 }
 
 
-def test_good_cells_meet_every_expectation() -> None:
+def test_valid_cells_meet_every_expectation() -> None:
     report = checked()
     assert report.failures == []
     assert report.met == 15
 
 
-def test_every_expectation_on_batches_is_broken_by_a_test() -> None:
-    there = {
+def test_every_expectation_on_batches_has_a_test_that_fails_it() -> None:
+    expected = {
         (name, " > ".join(columns_of(expectation)), expectation["severity"])
         for name in suite_names()
         if name.startswith("batch_")
         for expectation in read_suite(name)["expectations"]
     }
-    assert there == {(*key, "critical") for key in CRITICAL} | {(*key, "warning") for key in WARNINGS}
+    assert expected == {(*key, "critical") for key in CRITICAL} | {(*key, "warning") for key in WARNINGS}
 
 
 @pytest.mark.parametrize(("suite", "column"), CRITICAL)
-def test_what_a_model_cannot_label_is_critical(suite: str, column: str) -> None:
+def test_cells_that_a_model_cannot_label_are_critical_failures(suite: str, column: str) -> None:
     report, found = CRITICAL[suite, column][0](), CRITICAL[suite, column][1]
     (failure,) = [failure for failure in report.critical if (failure.suite, failure.column) == (suite, column)]
     assert found in failure.sentence("new.h5ad")
 
 
 @pytest.mark.parametrize(("suite", "column"), WARNINGS)
-def test_what_is_only_odd_is_a_warning(suite: str, column: str) -> None:
+def test_unusual_cells_are_warnings(suite: str, column: str) -> None:
     report, found = WARNINGS[suite, column][0](), WARNINGS[suite, column][1]
     assert not report.critical
     sentences = [failure.sentence("new.h5ad") for failure in report.warnings if failure.suite == suite]
     assert any(found in sentence for sentence in sentences)
 
 
-def test_coverage_weighs_genes() -> None:
-    """Without the lightest third of the genes more than two thirds of the weight is there."""
+def test_coverage_uses_the_weights_of_genes() -> None:
+    """The third of the genes with the lowest weights has less than a third of the total weight."""
     lightest = [f"other{index}" for index in range(8)]
     assert not checked(genes=[*GENES[:16], *lightest]).critical
     (failure,) = checked(genes=[*lightest, *GENES[8:]]).critical
     assert failure.column == "coverage"
 
 
-def test_pages_are_written_where_they_are_asked_for(tmp_path: Path) -> None:
+def test_pages_are_written_to_the_given_folder(tmp_path: Path) -> None:
     checked(data_docs=tmp_path / "docs")
     assert (tmp_path / "docs/index.html").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["docs"]

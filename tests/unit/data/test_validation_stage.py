@@ -1,4 +1,4 @@
-"""The stage: warnings are printed and go on, what is critical stops with every sentence, results are the same again."""
+"""The validate stage: warnings are printed, critical failures stop it and are all listed, results are reproducible."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from tests.conftest import EDGES, simulated_cells
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with cells, a network and parameters that fit."""
+    """A folder with valid cells, a network and parameters."""
     monkeypatch.chdir(tmp_path)
     network = pd.DataFrame(EDGES, columns=["regulator", "target"]).assign(sign=1, confidence="high")
     network.to_csv("mine.tsv", sep="\t", index=False)
@@ -40,7 +40,7 @@ def results() -> dict[str, Any]:
     return content
 
 
-def test_good_cells_pass_and_the_results_are_the_same_again(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_valid_cells_pass_and_results_are_reproducible(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     validate.main()
     written = layout.VALIDATION.read_bytes()
     assert results()["success"] is True
@@ -54,7 +54,7 @@ def test_good_cells_pass_and_the_results_are_the_same_again(project: Path, capsy
     assert layout.VALIDATION.read_bytes() == written
 
 
-def test_a_warning_does_not_stop(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_warning_does_not_stop_the_stage(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cells = simulated_cells()
     counts_NG = cells.X.toarray()
     counts_NG[8] = counts_NG[3]
@@ -68,7 +68,7 @@ def test_a_warning_does_not_stop(project: Path, capsys: pytest.CaptureFixture[st
     assert (results()["success"], results()["warnings"]) == (True, 1)
 
 
-def test_what_is_critical_stops_with_every_sentence(project: Path) -> None:
+def test_the_error_lists_all_critical_failures(project: Path) -> None:
     cells = simulated_cells()
     cells.obs.loc["cell3", OBS.cell_type] = None
     cells.write_h5ad(layout.CELLS)
@@ -92,7 +92,7 @@ def test_what_is_critical_stops_with_every_sentence(project: Path) -> None:
     assert "cell3" in page
 
 
-def test_the_first_page_needs_no_network_and_leads_to_all_others(project: Path) -> None:
+def test_the_first_page_works_offline_and_links_to_all_others(project: Path) -> None:
     validate.main()
     page = (layout.DATA_DOCS / "index.html").read_text()
     assert "://" not in page

@@ -1,4 +1,4 @@
-"""Networks for property tests: few genes, so that pairs repeat, point back and conflict."""
+"""Networks for property tests: few genes, so that edges repeat, are reciprocal and conflict."""
 
 import pandas as pd
 from hypothesis import strategies as st
@@ -19,7 +19,7 @@ lines = st.lists(line, min_size=1, max_size=40).filter(lambda rows: any(row[0] !
 
 
 def frame(rows: list[tuple[str, str, int, float, str]]) -> pd.DataFrame:
-    """Lines as a reader hands them over."""
+    """Lines as a reader returns them."""
     return pd.DataFrame(rows, columns=["regulator", "target", "sign", "confidence", "sources"])
 
 

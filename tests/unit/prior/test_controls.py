@@ -1,4 +1,4 @@
-"""Control networks keep what they promise to keep, and lose the rest."""
+"""Control networks preserve the documented properties and randomise the others."""
 
 import time
 from collections import Counter
@@ -20,7 +20,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def drawn(n_regulators: int, n_genes: int, n_edges: int) -> Network:
-    """A network with hubs: regulators and targets are drawn by powers of their rank."""
+    """A network with hubs: regulators and targets are drawn with a power law of their rank."""
     rng = np.random.default_rng(0)
     regulators = (n_regulators * rng.random(3 * n_edges) ** 2).astype(int)
     targets = (n_genes * rng.random(3 * n_edges) ** 1.5).astype(int)
@@ -32,7 +32,7 @@ def drawn(n_regulators: int, n_genes: int, n_edges: int) -> Network:
 
 
 def slots(network: Network) -> Counter:
-    """How often each regulator has each sign and confidence."""
+    """Number of edges of each regulator with each sign and confidence."""
     edges = network.edges
     return Counter(zip(edges["regulator"], edges["sign"], edges["confidence"], strict=True))
 
@@ -46,7 +46,9 @@ def check_whole(network: Network) -> None:
 
 @given(networks, st.sets(st.sampled_from(GENES), min_size=2), seeds)
 @quick
-def test_a_shuffle_keeps_degrees_and_what_the_regulators_edges_carry(network: Network, genes: set, seed: int) -> None:
+def test_a_shuffle_keeps_degrees_and_the_signs_and_confidences_of_each_regulator(
+    network: Network, genes: set, seed: int
+) -> None:
     inside = network.among(genes)
     assume(len(inside) > 0)
     control = shuffled(network, genes, seed)
@@ -56,7 +58,7 @@ def test_a_shuffle_keeps_degrees_and_what_the_regulators_edges_carry(network: Ne
     pd.testing.assert_frame_equal(control.edges, shuffled(network, genes, seed).edges)
 
 
-def test_a_shuffle_of_many_edges_is_quick_and_changes_most() -> None:
+def test_a_shuffle_of_many_edges_is_fast_and_changes_most() -> None:
     network = drawn(1200, 6000, 40_000)
     assert len(network) == 40_000
     start = time.perf_counter()
@@ -72,17 +74,17 @@ def test_a_shuffle_of_many_edges_is_quick_and_changes_most() -> None:
 
 @pytest.mark.slow
 def test_every_network_of_the_same_degrees_is_equally_likely() -> None:
-    """Three regulators of three other genes each, with two edges each: the 6 networks come up evenly."""
+    """Three regulators with two edges each to three genes: the 6 possible networks are equally frequent."""
     rows = [(f"R{index}", f"T{target}", 1, 1.0, "x") for index in range(3) for target in range(3) if index != target]
     network = repaired(frame(rows), "x", Repairs())
     seen = Counter(tuple(shuffled(network, None, seed).pairs) for seed in range(1200))
     assert len(seen) == 6
     expected = 1200 / 6
     chi_square = sum((count - expected) ** 2 / expected for count in seen.values())
-    assert chi_square < 20.5, seen  # five degrees of freedom: once in a thousand
+    assert chi_square < 20.5, seen  # p = 0.001 with five degrees of freedom
 
 
-def test_a_network_that_allows_no_swap_stays_as_it_is() -> None:
+def test_a_network_without_possible_swaps_is_unchanged() -> None:
     star = repaired(frame([("A", target, 1, 1.0, "x") for target in "BCD"]), "x", Repairs())
     assert shuffled(star, None, 0).pairs == star.pairs
 
@@ -103,7 +105,7 @@ def test_a_random_network_matches_the_density(network: Network, seed: int) -> No
     )
 
 
-def test_a_random_network_draws_every_pair_alike() -> None:
+def test_every_pair_is_equally_likely_in_a_random_network() -> None:
     network = repaired(frame([("G0", "G1", 1, 1.0, "x"), ("G1", "G0", 1, 1.0, "x")]), "x", Repairs())
     seen = Counter(pair for seed in range(600) for pair in random_network(network, ["G0", "G1"], GENES[:4], seed).pairs)
     assert len(seen) == 6
@@ -112,7 +114,7 @@ def test_a_random_network_draws_every_pair_alike() -> None:
 
 @given(networks, st.floats(0.01, 0.99), seeds)
 @quick
-def test_held_out_edges_and_the_rest_are_the_network(network: Network, share: float, seed: int) -> None:
+def test_held_out_and_remaining_edges_make_up_the_network(network: Network, share: float, seed: int) -> None:
     assume(len(network) > 1)
     kept, out = held_out(network, share, seed)
     assert sorted(kept.pairs + out.pairs) == network.pairs
@@ -120,7 +122,7 @@ def test_held_out_edges_and_the_rest_are_the_network(network: Network, share: fl
     assert held_out(network, share, seed)[1].pairs == out.pairs
 
 
-def test_what_cannot_be_controlled_is_refused() -> None:
+def test_networks_without_usable_edges_are_refused() -> None:
     network = repaired(frame([("A", "B", 1, 1.0, "x")]), "x", Repairs())
     with pytest.raises(UserError, match="no edge with both ends among these genes"):
         shuffled(network, ["A", "C"], 0)

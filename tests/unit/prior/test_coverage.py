@@ -1,4 +1,4 @@
-"""How much of a network a panel can use: figures and tables."""
+"""Coverage of a gene panel by a network: metrics, tables and plot."""
 
 from pathlib import Path
 
@@ -16,26 +16,26 @@ ROWS = [("A", "B", 1, 1.0, "x"), ("A", "C", -1, 1.0, "x"), ("X", "B", 1, 1.0, "x
 NETWORK = repaired(frame(ROWS), "x", Repairs())
 
 
-def test_coverage_counts_what_the_panel_keeps() -> None:
-    figures = coverage(NETWORK, ["A", "B", "C", "D"])
-    assert figures["edges"] == 4
-    assert figures["edges_kept"] == 2
-    assert figures["regulators_kept"] == 1
-    assert figures["genes_with_regulator_share"] == 0.5
-    assert figures["activating_share"] == 0.5
+def test_coverage_counts_edges_and_genes_of_the_panel() -> None:
+    metrics = coverage(NETWORK, ["A", "B", "C", "D"])
+    assert metrics["edges"] == 4
+    assert metrics["edges_kept"] == 2
+    assert metrics["regulators_kept"] == 1
+    assert metrics["genes_with_regulator_share"] == 0.5
+    assert metrics["activating_share"] == 0.5
     assert degrees(NETWORK, ["A", "B", "C"]).to_dict("list") == {"regulator": ["A"], "targets": [2]}
 
 
-def test_coverage_of_a_panel_without_edges_is_zero_not_an_error() -> None:
-    figures = coverage(NETWORK, ["Q"])
+def test_coverage_of_a_panel_without_edges_is_zero() -> None:
+    metrics = coverage(NETWORK, ["Q"])
     zero = ("edges_kept", "genes_with_regulator_share", "regulators_per_regulated_gene", "activating_share")
-    assert [figures[name] for name in zero] == [0] * 4
+    assert [metrics[name] for name in zero] == [0] * 4
     assert degree_distribution(NETWORK, ["Q"]).to_numpy().tolist() == [[0, 1, 1]]
     assert degrees(NETWORK, ["Q"]).empty
 
 
 @pytest.mark.parametrize("genes", [["A", "B", "C"], ["Q"]])
-def test_the_picture_is_drawn_whatever_is_covered(genes: list[str], tmp_path: Path) -> None:
+def test_the_plot_is_written_with_and_without_covered_genes(genes: list[str], tmp_path: Path) -> None:
     target = tmp_path / "coverage.png"
     plot_coverage(coverage(NETWORK, genes), degree_distribution(NETWORK, genes), degrees(NETWORK, genes), target)
     assert target.read_bytes().startswith(b"\x89PNG")
@@ -50,7 +50,7 @@ def test_the_degree_distribution_counts_genes() -> None:
 
 @given(networks)
 @settings(max_examples=50, deadline=None)
-def test_degrees_add_up(network: Network) -> None:
+def test_degrees_sum_to_the_number_of_edges(network: Network) -> None:
     table = degree_distribution(network, GENES)
     for column in ("genes_with_in_degree", "genes_with_out_degree"):
         assert table[column].sum() == len(GENES)

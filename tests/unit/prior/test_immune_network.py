@@ -1,4 +1,4 @@
-"""The built-in table of blood and immune-cell regulation: its shape, its reach, its agreement with public networks."""
+"""The built-in network of blood and immune cells: its format, coverage, and agreement with public networks."""
 
 import os
 import re
@@ -30,7 +30,7 @@ def edges_of(table: pd.DataFrame, regulator: str, target: str) -> set[Edge]:
 
 
 def reference_folder() -> Path:
-    """Return the folder of public networks, or skip the calling test when it is absent."""
+    """Return the folder of public networks, or skip the calling test if it does not exist."""
     named = os.environ.get("SCTRANSFORMER_REFERENCE_DATA")
     if not named:
         pytest.skip("no public networks: SCTRANSFORMER_REFERENCE_DATA is not set")
@@ -60,7 +60,7 @@ def read_networks(folder: Path) -> dict[str, set[Edge]]:
 
 
 def test_table_is_well_formed() -> None:
-    """Header, allowed values, symbols, order, and no edge twice or from a gene to itself."""
+    """Checks header, values, symbols and order; no edge occurs twice or is a self-edge."""
     table = read_table()
     assert list(table.columns) == COLUMNS
     assert set(table["sign"]) <= {"1", "-1"}
@@ -77,8 +77,8 @@ def test_table_is_well_formed() -> None:
     assert table["regulator"].nunique() >= 60
 
 
-def test_enough_edges_lie_within_the_demo_panel() -> None:
-    """The demonstration data set holds both ends of enough edges to read its attention by them."""
+def test_enough_edges_are_within_the_demo_panel() -> None:
+    """The genes of the example cells contain both ends of enough edges to interpret attention with them."""
     scanpy = pytest.importorskip("scanpy")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -89,8 +89,8 @@ def test_enough_edges_lie_within_the_demo_panel() -> None:
     assert len(inside) >= 120
 
 
-def test_most_edges_stand_in_a_public_network() -> None:
-    """At least four in five edges stand in a public network (no blind test: the networks also served in writing)."""
+def test_most_edges_are_in_a_public_network() -> None:
+    """At least 80% of the edges are in a public network (not independent: they were used to write the table)."""
     networks = read_networks(reference_folder())
     table = read_table()
     edges = list(zip(table["regulator"], table["target"], strict=True))

@@ -1,4 +1,4 @@
-"""Merging networks, and comparing them: what holds whatever the networks are."""
+"""Merging and comparing networks, with property tests."""
 
 import pandas as pd
 import pytest
@@ -19,7 +19,7 @@ def network(*rows: tuple[str, str, int, float], source: str = "test") -> Network
     return repaired(frame([(*row, source) for row in rows]), source, Repairs())
 
 
-def test_union_joins_confidences_signs_and_sources() -> None:
+def test_a_union_combines_confidences_signs_and_sources() -> None:
     first = network(("A", "B", 1, 0.5), ("A", "C", 0, 1.0), source="first")
     second = network(("A", "B", -1, 0.9), ("A", "D", 1, 0.4), source="second")
     merged = union({"first": first, "second": second}, {"second": 0.5}).edges
@@ -51,7 +51,7 @@ def test_the_union_of_a_network_with_itself_has_its_pairs_and_signs(one: Network
 
 @given(networks, networks, networks)
 @quick
-def test_votes_lead_from_union_to_intersection(one: Network, two: Network, three: Network) -> None:
+def test_votes_range_from_union_to_intersection(one: Network, two: Network, three: Network) -> None:
     named = {"one": one, "two": two, "three": three}
     pairs = [set(vote(named, votes).pairs) for votes in (1, 2, 3)]
     assert pairs[0] == set(one.pairs) | set(two.pairs) | set(three.pairs)
@@ -63,7 +63,7 @@ def test_votes_lead_from_union_to_intersection(one: Network, two: Network, three
 
 @given(networks, networks, st.floats(0.01, 1.0))
 @quick
-def test_the_order_of_networks_makes_no_difference(one: Network, two: Network, weight: float) -> None:
+def test_a_merge_does_not_depend_on_the_order_of_networks(one: Network, two: Network, weight: float) -> None:
     forwards = union({"one": one, "two": two}, {"one": weight})
     backwards = union({"two": two, "one": one}, {"one": weight})
     renamed = union({"b": one, "a": two}, {"b": weight})
@@ -94,12 +94,12 @@ def test_an_empty_intersection_is_a_network_without_edges() -> None:
         (1, {"x": float("nan")}, "the weight of x is nan"),
     ],
 )
-def test_impossible_merges_are_refused(votes: int, weights: dict[str, float], message: str) -> None:
+def test_invalid_merges_are_refused(votes: int, weights: dict[str, float], message: str) -> None:
     with pytest.raises(UserError, match=message):
         vote({"x": network(("A", "B", 1, 1.0))}, votes, weights)
 
 
-def test_a_merge_of_nothing_and_votes_without_a_vote_are_refused() -> None:
+def test_a_merge_of_no_networks_and_inconsistent_vote_options_are_refused() -> None:
     with pytest.raises(UserError, match="no network to merge"):
         union({})
     with pytest.raises(UserError, match="needs --min-votes"):
@@ -113,18 +113,18 @@ def test_a_merge_of_nothing_and_votes_without_a_vote_are_refused() -> None:
     ]
 
 
-def test_a_comparison_counts_what_is_shared() -> None:
+def test_a_comparison_counts_shared_genes_and_edges() -> None:
     first = network(("A", "B", 1, 1.0), ("A", "C", 1, 1.0), ("B", "C", 0, 1.0), ("D", "C", 1, 1.0))
     second = network(("A", "B", 1, 0.5), ("A", "C", -1, 0.5), ("B", "C", 1, 0.5))
-    figures = compare(first, second)
-    assert (figures["edges_shared"], figures["edges_jaccard"]) == (3, 0.75)
-    assert (figures["regulators_shared"], figures["regulators_jaccard"]) == (2, pytest.approx(2 / 3))
-    assert (figures["signed_edges_shared"], figures["sign_agreement"]) == (2, 0.5)
+    metrics = compare(first, second)
+    assert (metrics["edges_shared"], metrics["edges_jaccard"]) == (3, 0.75)
+    assert (metrics["regulators_shared"], metrics["regulators_jaccard"]) == (2, pytest.approx(2 / 3))
+    assert (metrics["signed_edges_shared"], metrics["sign_agreement"]) == (2, 0.5)
 
 
 @given(networks, networks)
 @quick
-def test_a_comparison_is_symmetric_and_whole_with_itself(one: Network, two: Network) -> None:
+def test_a_comparison_is_symmetric_and_is_one_for_equal_networks(one: Network, two: Network) -> None:
     there, back = compare(one, two), compare(two, one)
     same = ("edges_shared", "edges_jaccard", "regulators_shared", "regulators_jaccard", "sign_agreement")
     assert [there[name] for name in same] == [back[name] for name in same]

@@ -1,4 +1,4 @@
-"""The project's own table of edges: reading, cleaning, and refusals that name the line."""
+"""The project's own table of edges: reading, cleaning, and errors that name the line."""
 
 import gzip
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_signs_and_confidences_are_read(tmp_path: Path) -> None:
     assert network.repairs.sentences() == []
 
 
-def test_a_byte_order_mark_line_ends_of_windows_and_gzip_are_no_matter(tmp_path: Path) -> None:
+def test_files_with_a_byte_order_mark_windows_line_ends_or_gzip_are_read(tmp_path: Path) -> None:
     content = b"\xef\xbb\xbf" + (HEADER + "A\tB\t1\thigh\n").replace("\n", "\r\n").encode()
     plain, packed = tmp_path / "network.tsv", tmp_path / "network.tsv.gz"
     plain.write_bytes(content)
@@ -56,17 +56,17 @@ def test_a_byte_order_mark_line_ends_of_windows_and_gzip_are_no_matter(tmp_path:
     assert read_network_table(plain, LEVELS).pairs == read_network_table(packed, LEVELS).pairs == [("A", "B")]
 
 
-def test_cells_missing_at_the_end_of_a_line_are_empty(tmp_path: Path) -> None:
+def test_fields_missing_at_the_end_of_a_line_are_empty(tmp_path: Path) -> None:
     content = "regulator\ttarget\tsign\tconfidence\tevidence\treference\nA\tB\t1\thigh\n\nA\tC\t1\thigh\tseen\n"
     assert len(read(tmp_path, content)) == 2
 
 
-def test_sources_of_the_table_are_kept_and_the_file_stands_in_where_there_are_none(tmp_path: Path) -> None:
+def test_sources_default_to_the_file_name(tmp_path: Path) -> None:
     content = "regulator\ttarget\tsign\tconfidence\tsources\nA\tB\t1\thigh\ttwo; one;two\nA\tC\t1\thigh\t\n"
     assert read(tmp_path, content).edges["sources"].tolist() == ["one;two", "network"]
 
 
-def test_self_edges_are_dropped_and_said(tmp_path: Path) -> None:
+def test_self_edges_are_dropped_and_reported(tmp_path: Path) -> None:
     network = read(tmp_path, HEADER + "A\tA\t1\thigh\nA\tB\t1\thigh\n")
     assert network.pairs == [("A", "B")]
     assert network.repairs.self_edges == 1
@@ -80,11 +80,11 @@ def test_self_edges_are_dropped_and_said(tmp_path: Path) -> None:
         ("A\tB\t1\t0.4\nA\tB\t-1\t0.9\n", -1, 1, 0),
         ("A\tB\t1\t0.5\nA\tB\t1\t0.5\nA\tB\t-1\t0.9\n", 1, 1, 0),
         ("A\tB\t1\t0.9\nA\tB\t-1\t0.9\n", 0, 0, 1),
-        ("A\tB\t1\t0.1\nA\tB\t1\t0.2\nA\tB\t-1\t0.3\nA\tB\t0\t0.9\n", 0, 0, 1),  # 0.1 + 0.2 is not quite 0.3
+        ("A\tB\t1\t0.1\nA\tB\t1\t0.2\nA\tB\t-1\t0.3\nA\tB\t0\t0.9\n", 0, 0, 1),  # 0.1 + 0.2 is not exactly 0.3
         ("A\tB\t0\t0.9\nA\tB\t-1\t0.1\n", -1, 0, 0),
     ],
 )
-def test_lines_of_a_pair_become_one_edge_with_the_sign_of_greater_confidence(
+def test_lines_of_a_pair_are_merged_with_the_sign_of_greater_confidence(
     tmp_path: Path, rows: str, sign: int, conflicts: int, ties: int
 ) -> None:
     network = read(tmp_path, HEADER + rows)
@@ -94,7 +94,7 @@ def test_lines_of_a_pair_become_one_edge_with_the_sign_of_greater_confidence(
     assert network.repairs.merged == rows.count("\n") - 1
 
 
-def test_complexes_become_their_members_at_either_end_and_it_is_said(tmp_path: Path) -> None:
+def test_complexes_are_replaced_by_their_members_and_reported(tmp_path: Path) -> None:
     network = read(tmp_path, HEADER + "NFKB\tIL6\t1\thigh\nA\tAP-1\t-1\tlow\nNF-kB\tNFKB1\t1\thigh\n")
     nfkb = ["NFKB1", "NFKB2", "REL", "RELA", "RELB"]
     ap1 = ["FOS", "FOSB", "FOSL1", "FOSL2", "JUN", "JUNB", "JUND"]
@@ -102,12 +102,12 @@ def test_complexes_become_their_members_at_either_end_and_it_is_said(tmp_path: P
     expected += [(gene, "NFKB1") for gene in nfkb if gene != "NFKB1"]
     assert network.pairs == sorted(expected)
     assert network.repairs.self_edges == 1  # NFKB1 -> NFKB1
-    said = " ".join(network.repairs.sentences())
-    assert "The complex NFKB was replaced by its members NFKB1, NFKB2, REL, RELA, RELB: 1 edge became 5." in said
-    assert "The complex AP-1 was replaced" in said
+    text = " ".join(network.repairs.sentences())
+    assert "The complex NFKB was replaced by its members NFKB1, NFKB2, REL, RELA, RELB: 1 edge became 5." in text
+    assert "The complex AP-1 was replaced" in text
 
 
-def test_a_name_of_two_genes_is_a_complex_only_where_both_stand_alone(tmp_path: Path) -> None:
+def test_a_joined_name_is_a_complex_only_if_both_genes_occur_alone(tmp_path: Path) -> None:
     content = (
         HEADER + "JUN_FOS\tX\t1\thigh\nJUN\tY\t1\thigh\nFOS\tY\t1\thigh\nA\tC4B_2\t1\thigh\nTP73:DELTA\tX\t1\thigh\n"
     )
@@ -119,7 +119,7 @@ def test_a_name_of_two_genes_is_a_complex_only_where_both_stand_alone(tmp_path: 
     assert any("TP73:DELTA" in sentence and "kept as written" in sentence for sentence in network.repairs.sentences())
 
 
-def test_the_mouse_has_complexes_too(tmp_path: Path) -> None:
+def test_complexes_of_mouse_genes_are_recognised(tmp_path: Path) -> None:
     assert read(tmp_path, HEADER + "Nfkb\tIl6\t1\thigh\n").regulators == ["Nfkb1", "Nfkb2", "Rel", "Rela", "Relb"]
 
 
@@ -147,7 +147,7 @@ def test_the_mouse_has_complexes_too(tmp_path: Path) -> None:
         (HEADER.replace("target", "regulator") + "A\tB\t1\thigh\n", "'regulator' occurs twice"),
     ],
 )
-def test_a_broken_table_is_refused_in_one_sentence(tmp_path: Path, content: str, message: str) -> None:
+def test_an_invalid_table_gives_an_error_of_one_sentence(tmp_path: Path, content: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         read(tmp_path, content)
     assert "network.tsv" in str(caught.value)
@@ -179,7 +179,7 @@ def test_the_built_in_network_needs_no_repair() -> None:
 
 @given(networks)
 @settings(max_examples=60, deadline=None)
-def test_what_is_written_is_read_again_the_same(network: Network) -> None:
+def test_a_written_network_is_read_unchanged(network: Network) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "network.tsv"
         write_network(network, path)
@@ -190,7 +190,7 @@ def test_what_is_written_is_read_again_the_same(network: Network) -> None:
 
 @given(lines, st.randoms())
 @settings(max_examples=100, deadline=None)
-def test_a_network_is_whole_and_does_not_depend_on_the_order_of_lines(rows: list, random: object) -> None:
+def test_a_network_is_valid_and_does_not_depend_on_the_order_of_lines(rows: list, random: object) -> None:
     network = repaired(frame(rows), "test", Repairs())
     edges, repairs = network.edges, network.repairs
     assert (edges["regulator"] != edges["target"]).all()

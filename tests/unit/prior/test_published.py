@@ -1,4 +1,4 @@
-"""The published networks as they are: counts in the files, counts after cleaning, and seconds of reading."""
+"""Published networks: number of edges in the files and after cleaning, and time to read them."""
 
 import time
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.unit.prior.test_immune_network import reference_folder
 pytestmark = pytest.mark.slow
 
 SECONDS = 120
-"""A guard against readers that take minutes; about two on a quiet machine."""
+"""Upper limit for reading a network; it takes about two seconds on an idle machine."""
 
 
 def read(file: str, name: str, **options: object) -> Network:
@@ -33,7 +33,7 @@ def regulators_in(file: str) -> int:
     return int(table["tf"].nunique())
 
 
-def test_collectri_has_its_edges_and_its_complexes_become_their_members() -> None:
+def test_collectri_has_its_edges_and_complexes_are_replaced_by_their_members() -> None:
     network = read("collectri_human.tsv.gz", "collectri", file_format="collectri")
     assert (network.repairs.lines, regulators_in("collectri_human.tsv.gz")) == (43_178, 1_186)
     nfkb, ap1 = network.repairs.complexes
@@ -42,7 +42,7 @@ def test_collectri_has_its_edges_and_its_complexes_become_their_members() -> Non
     repairs = network.repairs
     assert (repairs.self_edges, repairs.merged) == (471, 1_702)
     assert len(network) == 43_178 - 799 - 596 + 3_995 + 4_172 - 471 - 1_702 == 47_777
-    assert len(network.regulators) == 1_176  # ten fewer: two complexes, and those that regulate but themselves
+    assert len(network.regulators) == 1_176  # ten fewer: two complexes, and regulators with only a self-edge
     assert repairs.sign_ties == (network.edges["sign"] == 0).sum() == 85
 
 
@@ -69,7 +69,7 @@ def test_remap_has_its_edges_and_no_signs() -> None:
     assert set(network.edges["sign"]) == {0}
 
 
-def test_collectri_holds_most_of_trrust_and_shares_little_with_remap(tmp_path: Path) -> None:
+def test_collectri_contains_most_of_trrust_and_shares_few_edges_with_remap(tmp_path: Path) -> None:
     collectri = read("collectri_human.tsv.gz", "collectri")
     trrust = read("trrust_human_via_dorothea.tsv.gz", "trrust")
     remap = read("remap_chipseq_human.parquet", "remap")

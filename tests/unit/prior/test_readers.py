@@ -1,4 +1,4 @@
-"""Readers of published networks: every format comes through, and everything else is one sentence."""
+"""Readers of published networks: each format is read, and other files give an error in one sentence."""
 
 import gzip
 import string
@@ -38,7 +38,7 @@ def edges_of(network: Network) -> dict[tuple[str, str], tuple[int, float]]:
 
 @pytest.fixture
 def written(tmp_path: Path) -> Callable[[str, str], Path]:
-    """Write text under a name and give its path."""
+    """Write text to a file and return its path."""
 
     def write(content: str, name: str = "network.tsv") -> Path:
         path = tmp_path / name
@@ -69,7 +69,7 @@ TWO = {("MYC", "TERT"): (1, 1.0), ("SPI1", "MYC"): (-1, 1.0)}
         "\ufefftf\ttarget\tmor\r\nMYC\tTERT\t1\r\nSPI1\tMYC\t-1\r\n\r\n",
     ],
 )
-def test_signed_tables_are_read_whatever_their_columns_and_separators(written: Written, content: str) -> None:
+def test_signed_tables_are_read_with_various_columns_and_separators(written: Written, content: str) -> None:
     path = written(content)
     assert edges_of(read_network(path)) == TWO
     assert edges_of(read_network(path, file_format="collectri", name="collectri")) == TWO
@@ -101,7 +101,7 @@ def test_former_symbols_are_renamed_and_said(written: Written) -> None:
     assert read_network(own, aliases=aliases).pairs == [("MLL", "CTGF")]
 
 
-def test_omnipath_signs_without_a_consensus_are_not_known(written: Written) -> None:
+def test_omnipath_signs_without_a_consensus_are_unknown(written: Written) -> None:
     header = "source_genesymbol\ttarget_genesymbol\tis_stimulation\tis_inhibition\n"
     assert edges_of(read_network(written(header + "A\tB\t1\t1\nA\tC\t0\t0\n"))) == {
         ("A", "B"): (0, 1),
@@ -109,7 +109,7 @@ def test_omnipath_signs_without_a_consensus_are_not_known(written: Written) -> N
     }
 
 
-def test_dorothea_levels_weigh_and_are_chosen(written: Written) -> None:
+def test_dorothea_levels_give_confidences_and_can_be_selected(written: Written) -> None:
     path = written("tf\tconfidence\ttarget\tmor\nX\tA\tP\t1\nX\tB\tQ\t-1\nX\tE\tR\t1\nY\tD\tP\t1\n")
     assert edges_of(read_network(path)) == {
         ("X", "P"): (1, 1.0),
@@ -122,7 +122,7 @@ def test_dorothea_levels_weigh_and_are_chosen(written: Written) -> None:
     assert "2 edges of level D, E left out." in chosen.repairs.sentences()
 
 
-def test_decouplers_dorothea_weighs_the_same_as_dorotheas_own() -> None:
+def test_dorothea_from_decoupler_gives_the_same_confidences() -> None:
     frame = pd.DataFrame({"source": ["X", "X"], "target": ["P", "Q"], "weight": [1.0, -0.5], "confidence": ["A", "B"]})
     network = network_from_frame("dorothea as fetched", frame, "dorothea", "dorothea")
     assert edges_of(network) == {("X", "P"): (1, 1.0), ("X", "Q"): (-1, 0.5)}
@@ -141,12 +141,12 @@ def test_trrust_is_read_with_and_without_a_header(written: Written) -> None:
 def test_a_chip_table_has_no_signs(written: Written) -> None:
     network = read_network(written("tf\ttarget\twhich_chip_seq\nA\tB\tremap\nA\tA\tremap\n"), file_format="chip")
     assert edges_of(network) == {("A", "B"): (0, 1.0)}
-    said = network.repairs.sentences()
-    assert "1 column not used: which_chip_seq." in said
-    assert any("1 self-edge dropped" in sentence for sentence in said)
+    sentences = network.repairs.sentences()
+    assert "1 column not used: which_chip_seq." in sentences
+    assert any("1 self-edge dropped" in sentence for sentence in sentences)
 
 
-def test_adjacencies_weigh_by_the_rank_of_their_importance(written: Written) -> None:
+def test_confidences_of_adjacencies_are_ranks_of_importance(written: Written) -> None:
     path = written("TF\ttarget\timportance\nA\tB\t300.0\nA\tC\t0.1\nB\tC\t0.1\nB\tA\t1e-9\n")
     assert edges_of(read_network(path)) == {
         ("A", "B"): (0, 1.0),
@@ -188,7 +188,7 @@ def test_regulons_of_ctx_are_read_with_their_header_of_three_lines(written: Writ
         ("GROUP", ("GROUP", 0)),
     ],
 )
-def test_the_name_of_a_gene_set_says_regulator_and_sign(name: str, expected: tuple[str, int]) -> None:
+def test_the_name_of_a_gene_set_gives_regulator_and_sign(name: str, expected: tuple[str, int]) -> None:
     assert regulator_and_sign(name) == expected
 
 
@@ -215,7 +215,7 @@ def test_base_grns_are_read_from_parquet_and_text(tmp_path: Path, ending: str) -
     if ending == "parquet":
         table.to_parquet(path)
     else:
-        table.to_csv(path, sep="\t" if ending == "tsv" else ",")  # with the index, as CellOracle's users write it
+        table.to_csv(path, sep="\t" if ending == "tsv" else ",")  # with the index, as CellOracle users write it
     network = read_network(path)
     assert edges_of(network) == {("Nanog", "Sox2"): (0, 1.0), ("Sox2", "Mrpl15"): (0, 1.0)}
     assert (network.repairs.merged, network.repairs.self_edges, network.repairs.lines) == (1, 1, 4)
@@ -235,7 +235,7 @@ def test_wide_base_grns_are_read_in_pieces(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(from_parquet.edges, from_text.edges)
 
 
-def test_the_projects_own_table_and_one_with_more_columns_are_read(written: Written) -> None:
+def test_the_projects_own_table_is_read_also_with_more_columns(written: Written) -> None:
     own = "regulator\ttarget\tsign\tconfidence\nA\tB\t-1\tmedium\n"
     assert read_network(written(own)).repairs.format == "table"
     assert edges_of(read_network(written(own))) == {("A", "B"): (-1, 0.7)}
@@ -287,7 +287,9 @@ BROKEN: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize(("what", "content", "message"), BROKEN, ids=[each[0] for each in BROKEN])
-def test_a_broken_network_is_refused_in_one_sentence(written: Written, what: str, content: str, message: str) -> None:
+def test_an_invalid_network_gives_an_error_of_one_sentence(
+    written: Written, what: str, content: str, message: str
+) -> None:
     with pytest.raises(UserError, match=message) as caught:
         read_network(written(content))
     assert "network.tsv" in str(caught.value)
@@ -304,7 +306,7 @@ def test_a_broken_network_is_refused_in_one_sentence(written: Written, what: str
         ("", "is empty"),
     ],
 )
-def test_broken_gene_sets_are_refused_in_one_sentence(written: Written, content: str, message: str) -> None:
+def test_invalid_gene_sets_give_an_error_of_one_sentence(written: Written, content: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         read_network(written(content, "sets.gmt"))
 
@@ -322,7 +324,7 @@ def test_broken_gene_sets_are_refused_in_one_sentence(written: Written, content:
         (bytes(range(256)), "is binary, not text"),
     ],
 )
-def test_damaged_files_are_refused_in_one_sentence(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_damaged_file_gives_an_error_of_one_sentence(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "network.tsv"
     path.write_bytes(content)
     with pytest.raises(UserError, match=message) as caught:
@@ -330,7 +332,7 @@ def test_damaged_files_are_refused_in_one_sentence(tmp_path: Path, content: byte
     assert "\n" not in str(caught.value)
 
 
-def test_a_parquet_file_cut_in_the_middle_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "network.parquet"
     pd.DataFrame({"tf": [f"A{index}" for index in range(999)], "target": "B"}).to_parquet(path)
     assert len(read_network(path)) == 999
@@ -339,7 +341,7 @@ def test_a_parquet_file_cut_in_the_middle_is_refused(tmp_path: Path) -> None:
         read_network(path)
 
 
-def test_a_parquet_file_with_changed_bytes_gives_a_network_or_a_sentence(tmp_path: Path) -> None:
+def test_a_parquet_file_with_changed_bytes_gives_a_network_or_an_error(tmp_path: Path) -> None:
     path = tmp_path / "network.parquet"
     targets = [f"B{index}" for index in range(300)]
     pd.DataFrame({"tf": ["A1", "A2", "A3"] * 100, "target": targets, "mor": 1.0}).to_parquet(path)
@@ -352,7 +354,7 @@ def test_a_parquet_file_with_changed_bytes_gives_a_network_or_a_sentence(tmp_pat
     assert refused > 0
 
 
-def test_missing_values_of_parquet_are_named_with_their_row(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_parquet_value_names_its_row(tmp_path: Path) -> None:
     path = tmp_path / "network.parquet"
     pd.DataFrame({"tf": ["A", None], "target": ["B", "C"]}).to_parquet(path)
     with pytest.raises(UserError, match="row 2 has tf ''; expected a gene symbol"):
@@ -375,7 +377,7 @@ def test_missing_values_of_parquet_are_named_with_their_row(tmp_path: Path) -> N
         ("A\tset\tB\n", {"levels": ["A"], "file_format": "gmt"}, "which has no levels A to E"),
     ],
 )
-def test_what_was_asked_of_a_file_and_is_not_there_is_said(
+def test_the_error_names_what_the_requested_format_or_level_lacks(
     written: Written, content: str, options: dict, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
@@ -383,7 +385,7 @@ def test_what_was_asked_of_a_file_and_is_not_there_is_said(
 
 
 def read_bytes(content: bytes, name: str, kind: str) -> Network | None:
-    """Read bytes as a file; None where they are refused. Anything but a refusal is a failure of the test."""
+    """Read bytes as a file; return None if a UserError is raised. Any other error fails the test."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(content)
@@ -409,14 +411,14 @@ TABLE = st.lists(st.lists(FIELD, max_size=5), max_size=6)
 @example(b"PAR1PAR1", "auto")
 @example(b'"', "auto")
 @settings(max_examples=150, deadline=None)
-def test_any_bytes_give_a_network_or_a_sentence(content: bytes, kind: str) -> None:
+def test_arbitrary_bytes_give_a_network_or_an_error(content: bytes, kind: str) -> None:
     read_bytes(content, "network.tsv", kind)
     read_bytes(gzip.compress(content, mtime=0), "network.tsv.gz", kind)
 
 
 @given(TABLE, st.sampled_from(["\t", ",", ";"]), st.sampled_from(sorted(FORMATS)), st.sampled_from(["a.tsv", "a.gmt"]))
 @settings(max_examples=300, deadline=None)
-def test_any_table_gives_a_whole_network_or_a_sentence(
+def test_an_arbitrary_table_gives_a_valid_network_or_an_error(
     rows: list[list[str]], separator: str, kind: str, name: str
 ) -> None:
     network = read_bytes("\n".join(separator.join(row) for row in rows).encode(), name, kind)
@@ -431,7 +433,7 @@ def test_any_table_gives_a_whole_network_or_a_sentence(
 
 @given(networks, st.sampled_from(["own", "weights", "parquet", "gmt"]))
 @settings(max_examples=60, deadline=None)
-def test_a_network_comes_back_from_every_form_it_is_written_in(network: Network, form: str) -> None:
+def test_a_network_is_read_unchanged_from_each_format(network: Network, form: str) -> None:
     edges = network.edges
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / {"parquet": "n.parquet", "gmt": "n.gmt"}.get(form, "n.tsv")

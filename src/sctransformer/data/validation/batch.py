@@ -1,4 +1,4 @@
-"""Checking a file of cells before a model labels them."""
+"""Checks of a file of cells before a model labels them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,19 +29,19 @@ def check_batch(
     """Check cells to annotate: the panel's genes, library sizes, and whether X still holds raw counts.
 
     Args:
-        source: what to call the file in the results.
-        cells: names of its cells.
-        genes: names of the columns of its X.
-        statistics: of its X, see `count_statistics`.
+        source: name of the file in the results.
+        cells: names of the cells.
+        genes: names of the columns of X.
+        statistics: statistics of X, see `count_statistics`.
         panel: genes that the model reads.
-        weights_G: how much each of them weighs in the coverage, for example its mean expression in training cells; what
-            is negative counts as 0, and where nothing weighs anything all genes are alike.
-        library_size_N: counts of the whole cell; None takes the sums of X.
-        limits: what is still well.
+        weights_G: weight of each panel gene in the coverage, for example its mean expression in training cells;
+            negative weights count as 0, and if no weight is positive all genes have the same weight.
+        library_size_N: total counts per cell; None uses the row sums of X.
+        limits: thresholds of the expectations.
         data_docs: folder for HTML pages; None writes none.
 
     Returns:
-        A report; whoever asks decides what to do with `critical` and `warnings`.
+        The report; the caller decides what to do about `critical` and `warnings`.
     """
     sizes_N = statistics.counts_N if library_size_N is None else np.asarray(library_size_N, dtype=np.float64)
     tables = {
@@ -54,7 +54,7 @@ def check_batch(
 
 
 def _panel(genes: Sequence[str] | pd.Index, panel: Sequence[str], weights_G: NDArray[np.floating]) -> pd.DataFrame:
-    """Genes of the panel with their shares of its weight, the heaviest first."""
+    """Genes of the panel with their fractions of the total weight, largest first."""
     weight_G = np.clip(np.asarray(weights_G, dtype=np.float64), 0.0, None)
     if not weight_G.sum() > 0:
         weight_G = np.ones(len(panel))
