@@ -41,7 +41,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)  ## Run the whole workflow on real example cells and print a summary
 	@$(BIN)/python -m sctransformer.pipeline.demo
 
-# tests run beside one another, so each keeps to one thread
+# tests run in parallel, so each uses one thread
 test test-all: export OMP_NUM_THREADS ?= 1
 
 test: $(INSTALLED)  ## Run the fast tests: no server, no cluster; a few minutes

@@ -32,9 +32,9 @@ def cells_bar(what: str | Callable[[], str]) -> Iterator[Callable[[int, int], No
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Speed(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        said = what if callable(what) else lambda: what
-        task = progress.add_task(said(), total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total, description=said())
+        text = what if callable(what) else lambda: what
+        task = progress.add_task(text(), total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total, description=text())
 
 
 @contextmanager

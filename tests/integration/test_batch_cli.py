@@ -325,7 +325,7 @@ def test_two_runs_at_once_and_a_run_that_was_killed(
     history.write_run(record)
     with (history._journal.folder / "batches.jsonl").open("a") as stream:
         stream.write('{"cut off')
-    assert "killed, or at work" in call("batch", "status", "nightly").out
+    assert "running, or killed" in call("batch", "status", "nightly").out
     assert len(history.batches()) == 1
     with pytest.raises(BusyError), history.locked(), History(load_job(job_file)).locked():
         pass

@@ -26,13 +26,13 @@ def run(
     job: Job,
     cluster: Annotated[bool, typer.Option("--cluster", help="Score on the Ray cluster of RAY_ADDRESS.")] = False,
 ) -> None:
-    r"""Label what has arrived since the last run.
+    r"""Label the files that have arrived since the last run.
 
-    The model's alias is resolved once. Files that are labelled already are left alone; a run that was stopped goes on.
-    Drifted batches are labelled all the same, and their files say so. One MLflow run a run of the job; if MLflow cannot
-    be reached the labels are written all the same, and the next run sends the figures.
+    The model's alias is resolved once. Files that are labelled already are skipped, and an interrupted run resumes.
+    Batches that differ from the training cells are labelled too, and their outputs are marked. Each run of the job is one
+    MLflow run; if MLflow is down, labels are written first and the next run sends the metrics.
 
-    Exit codes, for schedulers; * trying again helps:
+    Exit codes, for schedulers; * means that a retry can help:
 
     \b
       0    all files labelled, or nothing to do
@@ -63,7 +63,7 @@ def run(
     from sctransformer.registry.loading import load_model
 
     logging.basicConfig(format="Note: %(message)s", level=logging.WARNING)
-    logging.getLogger("great_expectations").propagate = False  # it tells of its temporary folders
+    logging.getLogger("great_expectations").propagate = False  # it logs its temporary folders
     loaded = load_job(find_job(job))
 
     def start() -> tuple[Model, Scorer]:
@@ -142,7 +142,7 @@ def render(
 
 
 def _run(record: "RunRecord") -> str:
-    ended = "killed, or at work" if record.exit_code is None else f"exit code {record.exit_code}"
+    ended = "running, or killed" if record.exit_code is None else f"exit code {record.exit_code}"
     sent = f"MLflow run {record.mlflow_run or 'not sent'}"
     if record.error:
         return f"{ended}; {sent}; {record.error}"

@@ -51,7 +51,7 @@ GROUPS = {
     "batch": "Scheduled annotation: run a job, show its history, write files for a scheduler.",
     "drift": "Batches of a job compared with the training cells of its model.",
     "data": "Datasets: check cells, add them to the catalogue, show them.",
-    "prior": "Build prior networks, and see what they are worth on your genes.",
+    "prior": "Prior networks: build, compare, and check how well they cover your genes.",
 }
 
 

@@ -102,7 +102,7 @@ def _numbers(word: str, field: _Field) -> frozenset[int]:
 def _range(part: str, field: _Field) -> range:
     found = _PART.fullmatch(part)
     if found is None:
-        raise ValueError(f"{field.name} {part!r} is no number, range or step; {_EXAMPLE}")
+        raise ValueError(f"{field.name} {part!r} is not a number, range or step; {_EXAMPLE}")
     every, first, last, step = found.groups()
     if step is not None and not 1 <= int(step) <= field.last:
         raise ValueError(f"{field.name} {part!r} has step {step}; expected 1 to {field.last}")

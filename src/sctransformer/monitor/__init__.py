@@ -1,1 +1,1 @@
-"""The watch over drift: batches held against the training cells of the model that labelled them. No MLflow here."""
+"""Drift: batches compared with the training cells of the model that labelled them. Does not use MLflow."""

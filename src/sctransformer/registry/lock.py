@@ -1,7 +1,7 @@
 """One decision about a model at a time, on any MLflow store: a mutex made of tags of the registered model.
 
 MLflow has no compare-and-swap. Every command writes its own tag and then reads all tags; of two that write at the same
-time, the one that reads later sees the other, and whoever sees another tag steps back. So two commands never hold the
+time, the one that reads later sees the other, and a command that sees another tag withdraws its own. So two commands never hold the
 lock. A tag is removed by its own name, so breaking the lock of a dead command cannot remove the lock of a running one.
 A file lock would not do: commands on several machines share only the store.
 """
@@ -142,4 +142,4 @@ def _holder(tag: str, content: str) -> Holder:
         fields = json.loads(content)
         return Holder(tag, fields["who"], fields["when"], ProcessIdentity.from_json(fields))
     except (ValueError, TypeError, KeyError):  # written by hand or by a later version
-        return Holder(tag, "somebody", "at an unknown time", ProcessIdentity("another machine", 0, 0.0))
+        return Holder(tag, "another user", "at an unknown time", ProcessIdentity("another machine", 0, 0.0))

@@ -105,7 +105,9 @@ def _in_parquet(path: Path) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise UserError(f"{path}: the metadata {UNS.annotation!r} of its schema are no JSON ({error}).") from error
+        raise UserError(
+            f"{path}: the metadata {UNS.annotation!r} of its schema are not valid JSON ({error})."
+        ) from error
 
 
 def _starts_with(path: Path, prefix: bytes) -> bool:

@@ -18,7 +18,7 @@ def settle(client: MlflowClient, name: str) -> list[Decision]:
     """Finish or undo every open decision about a model. Call it with the lock of the model held.
 
     The champion is moved last. If it has moved, the remaining steps are done; if not, the earlier ones are undone: the
-    person who interrupted the command may no longer want it, and nobody has used the new champion.
+    person who interrupted the command may no longer want it, and no command has used the new champion yet.
 
     Returns:
         The decisions that were open, as they are now in the ledger.

@@ -60,7 +60,7 @@ def fit_with_progress(task: Task, params: Params, run: TrainingRun) -> tuple[Che
         checkpoint = fit_on_ray(task, params.train.part(Workers), run.folder, on_epoch, resume=True)
         history = [EpochReport(**fields) for fields in checkpoint.history]
         for report in history:
-            # workers that outlive a killed process finish their epoch, and nobody logs it
+            # workers that outlive a killed process finish their epoch without logging it
             if report.epoch not in logged:
                 run.log_epoch(report)
     return checkpoint, history
