@@ -29,8 +29,8 @@ def run(
     r"""Label the files that have arrived since the last run.
 
     The model's alias is resolved once. Files that are labelled already are skipped, and an interrupted run resumes.
-    Batches that differ from the training cells are labelled too, and their outputs are marked. Each run of the job is one
-    MLflow run; if MLflow is down, labels are written first and the next run sends the metrics.
+    Batches that differ from the training cells are labelled too, and their outputs are marked. Each run of the job is
+    one MLflow run; if MLflow is down, labels are written first and the next run sends the metrics.
 
     Exit codes, for schedulers; * means that a retry can help:
 

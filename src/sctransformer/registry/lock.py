@@ -1,9 +1,9 @@
 """One decision about a model at a time, on any MLflow store: a mutex made of tags of the registered model.
 
 MLflow has no compare-and-swap. Every command writes its own tag and then reads all tags; of two that write at the same
-time, the one that reads later sees the other, and a command that sees another tag withdraws its own. So two commands never hold the
-lock. A tag is removed by its own name, so breaking the lock of a dead command cannot remove the lock of a running one.
-A file lock would not do: commands on several machines share only the store.
+time, the one that reads later sees the other, and a command that sees another tag withdraws its own. So two commands
+never hold the lock. A tag is removed by its own name, so breaking the lock of a dead command cannot remove the lock of
+a running one. A file lock would not do: commands on several machines share only the store.
 """
 
 import contextlib
