@@ -135,6 +135,13 @@ def test_a_view_of_a_backed_object_is_refused(bundle_folder: Path, tmp_path: Pat
         sct.annotate(backed[:5], str(bundle_folder))
 
 
+def test_a_path_in_place_of_an_anndata_is_refused(bundle_folder: Path) -> None:
+    model = sct.load_model(bundle_folder)
+    for function in (lambda cells: sct.annotate(cells, model), model.predict_proba, model.embed):
+        with pytest.raises(sct.UserError, match="adata: expected an AnnData, found str"):
+            function("cells.h5ad")
+
+
 def log_normalised(cells: AnnData) -> AnnData:
     cells.X = np.log1p(cells.X / 7)
     return cells

@@ -420,7 +420,10 @@ def test_no_link_leads_out_of_the_output_folder(project: Path, job_file: Path, s
 def test_help_of_a_run_keeps_its_lines(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     lines = [line.strip() for line in call("batch", "run", "--help").out.splitlines()]
-    assert {"75 *  another process is at this job, or at a file of it", "sctransformer batch run nightly"} <= {*lines}
+    assert {
+        "75 *  another process is running this job, or annotating one of its files",
+        "sctransformer batch run new-cells",
+    } <= {*lines}
     assert not any("\\b" in line or "\b" in line for line in lines)
 
 

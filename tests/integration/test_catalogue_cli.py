@@ -18,6 +18,7 @@ import pytest
 import yaml
 from anndata import AnnData
 
+from sctransformer import layout
 from sctransformer._constants import OBS
 from sctransformer.cli.stopping import TERMINATED
 from sctransformer.data import adding as adding_module
@@ -338,10 +339,10 @@ def test_a_file_tracked_by_git_is_refused_with_the_error_of_dvc(project: Path, o
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("Kang", "good.h5ad"), "field name is 'Kang': a name is made of lower case"),
+        (("Kang", "good.h5ad"), "field name is 'Kang': a name has lower case letters"),
         (("../kang", "good.h5ad"), "field name is '../kang'"),
         (("kang", "absent.h5ad"), "absent.h5ad: no such file or folder; a URL starts with its scheme"),
-        (("kang", "good.h5ad", "--organism", "mouse"), "field organism is 'mouse': only human is accepted"),
+        (("kang", "good.h5ad", "--organism", "mouse"), "field organism is 'mouse': only human is supported"),
         (("kang", "good.h5ad", "--donor-column", "yes"), "field donor_column is 'yes': YAML reads this"),
     ],
 )
@@ -482,6 +483,8 @@ def pipeline(project: Path) -> Path:
     params = {"data": {**defaults, "cells": "first.txt"}, "prior": {"network": "first.txt"}}
     Path("params.yaml").write_text(yaml.safe_dump(params))
     Path("first.txt").write_text("first")
+    layout.LINEAGE.parent.mkdir(parents=True)
+    layout.LINEAGE.write_text('{"run_id": "0123"}')  # of the training stage, which this pipeline does not have
     stage = {
         "cmd": "python -c \"import shutil; shutil.copy('params.yaml', 'seen.yaml')\"",
         "deps": ["${data.cells}", "${prior.network}"],

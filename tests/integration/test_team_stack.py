@@ -108,7 +108,7 @@ def test_promotions_at_once_and_killed_ones(team: Stack, versions: str, project:
 def test_services_that_are_gone(team: Stack, versions: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each failure is one sentence, nothing is lost, and everything works again when the service is back."""
 
-    def refused(match: str, work=promotion.promote, arguments=(versions, 2)) -> None:  # noqa: ANN001
+    def refused(match: str, work=promotion.promote, arguments=(f"{versions}/2",)) -> None:  # noqa: ANN001
         options = {"policy": POLICY, "cells": CELLS} if work is promotion.promote else {}
         with pytest.raises(UserError, match=match) as caught:
             work(*arguments, **options)

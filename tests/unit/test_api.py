@@ -24,17 +24,15 @@ def output_of(program: str, *words: object) -> str:
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
     program = (
-        "import sys, time\nstarted = time.perf_counter()\nimport sctransformer\n"
-        "seconds = time.perf_counter() - started\ndir(sctransformer)\n"
-        "assert not [name for name in sys.argv[1:] if name in sys.modules], sys.modules\n"
-        "assert seconds < 0.3, seconds"
+        "import sys\nimport sctransformer\ndir(sctransformer)\n"
+        "assert not [name for name in sys.argv[1:] if name in sys.modules], sys.modules"
     )
     assert output_of(program, *HEAVY) == ""
 
 
 def test_the_package_and_its_stub_have_the_public_names_of_the_api() -> None:
     assert [name for name in sct.__all__ if name != "__version__"] == api.__all__
-    assert set(sct.__all__) <= set(dir(sct))
+    assert sorted(sct.__all__) == dir(sct)
     stub = Path(sct.__file__).with_suffix(".pyi").read_text()
     assert [line.split()[-1] for line in stub.splitlines() if line.startswith("from sctransformer.api")] == api.__all__
     assert all(f"`{name}`" in str(api.__doc__) for name in api.__all__)

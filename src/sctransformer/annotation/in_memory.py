@@ -20,7 +20,7 @@ from sctransformer.annotation.labelling import UNKNOWN
 from sctransformer.annotation.model import Model
 from sctransformer.annotation.settings import AnnotationSettings
 from sctransformer.annotation.voting import voted_columns
-from sctransformer.data.anndata_cells import SOURCE
+from sctransformer.data.anndata_cells import SOURCE, require_anndata
 from sctransformer.errors import UserError
 
 
@@ -35,6 +35,7 @@ def annotate_adata(adata: AnnData, model: Model, settings: AnnotationSettings) -
     Raises:
         UserError: the cells are not what they should be, or too many genes are missing.
     """
+    require_anndata(adata)
     if adata.isbacked and adata.is_view:
         raise UserError(f"{SOURCE}: is a view of a backed object; give `adata.to_memory()`.")
     read, labels = model.label(adata, settings)

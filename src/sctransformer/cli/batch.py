@@ -48,8 +48,8 @@ def run(
     143 *  stopped by SIGTERM
 
     \b
-    sctransformer batch run nightly
-    sctransformer batch run jobs/mine.yaml --cluster
+    sctransformer batch run new-cells
+    sctransformer batch run pipelines/jobs/mine.yaml --cluster
     """
     import logging
 
@@ -123,8 +123,8 @@ def render(
     r"""Write the files with which a scheduler runs a job.
 
     \b
-    sctransformer batch render nightly --target systemd -o ~/.config/systemd/user
-    sctransformer batch render nightly --target kubernetes | kubectl apply -f -
+    sctransformer batch render new-cells --target systemd -o ~/.config/systemd/user
+    sctransformer batch render new-cells --target kubernetes | kubectl apply -f -
     """
     from sctransformer.files import atomic_write
     from sctransformer.jobs.find import find_job

@@ -5,6 +5,7 @@ from typing import Any
 from anndata import AnnData
 
 from sctransformer.data.cells import Cells, RateGenes
+from sctransformer.errors import UserError
 
 SOURCE = "adata"
 """What the cells are called in errors."""
@@ -22,6 +23,7 @@ class AnnDataCells(Cells):
     """
 
     def __init__(self, adata: AnnData, counts: str | None = None, rate_genes: RateGenes | None = None) -> None:
+        require_anndata(adata)
         super().__init__(_Elements(adata), SOURCE, counts, rate_genes)
 
 
@@ -47,3 +49,16 @@ class _Elements:
         if group == "raw":
             return default if self._adata.raw is None else dict.fromkeys(("X", "var"))
         return self._adata.layers if group == "layers" else default
+
+
+def require_anndata(adata: object) -> None:
+    """Refuse what is not an AnnData object.
+
+    Raises:
+        UserError: it is something else, such as the path of a file.
+    """
+    if not isinstance(adata, AnnData):
+        raise UserError(
+            f"{SOURCE}: expected an AnnData, found {type(adata).__name__}; read files with anndata.read_h5ad, or "
+            "label them with `sctransformer annotate`."
+        )

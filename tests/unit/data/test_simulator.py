@@ -101,8 +101,8 @@ def test_related_types_share_a_program_and_all_types_differ() -> None:
     shared = lambda one, other: int(((programs_RC[:, one] > 0) & (programs_RC[:, other] > 0)).sum())  # noqa: E731
     assert min(shared(0, 1), shared(2, 3), shared(4, 5)) > max(shared(0, 2), shared(1, 4), shared(3, 5))
     assert len({tuple(program) for program in programs_RC.T}) == 6
-    alone_RT = random_programs(SimulationConfig(types=6, family_size=1), np.random.default_rng(0))
-    assert ((alone_RT > 0).sum(axis=0) == 15).all()
+    alone_RC = random_programs(SimulationConfig(types=6, family_size=1), np.random.default_rng(0))
+    assert ((alone_RC > 0).sum(axis=0) == 15).all()
 
 
 def test_real_symbols_are_used_for_genes_and_edges() -> None:
