@@ -58,6 +58,11 @@ def own_ontology_ids(cells: AnnData) -> AnnData:
     return cells
 
 
+def index_named_like_a_column(cells: AnnData) -> AnnData:
+    cells.obs.index.name = OBS.predicted_labels
+    return cells
+
+
 FORMS: dict[str, Callable[[AnnData], AnnData]] = {
     "CSR": lambda cells: cells,
     "dense": dense,
@@ -66,6 +71,7 @@ FORMS: dict[str, Callable[[AnnData], AnnData]] = {
     "genes absent": lambda cells: cells[:, [index for index in range(24) if index not in (1, 6, 17)]].copy(),
     "annotated before": annotated_before,
     "own ontology ids": own_ontology_ids,
+    "index named like a column": index_named_like_a_column,
 }
 
 

@@ -57,6 +57,8 @@ def _set_fields(
     earlier = adata.uns.get(UNS.annotation)
     before = written_before(earlier.get(COLUMNS_WRITTEN) if isinstance(earlier, Mapping) else None)
     columns, removed = replace_columns(columns, set(adata.obs), before, SOURCE)
-    adata.obs = adata.obs.drop(columns=removed).assign(**columns)
+    obs = adata.obs.drop(columns=removed).assign(**columns)
+    # a file could not hold an index and a column of one name
+    adata.obs = obs.rename_axis(index=None) if obs.index.name in columns else obs
     adata.obsm[OBSM.embedding] = embedding_NE
     adata.uns[UNS.annotation] = {**described, COLUMNS_WRITTEN: np.array(list(columns), dtype=object)}

@@ -13,6 +13,8 @@ from sctransformer._constants import OBSM, UNS
 from sctransformer.annotation.fields import COLUMNS_WRITTEN, MOST_COLUMNS, replace_columns, written_before
 from sctransformer.annotation.results import Annotation
 
+_INDEX = "_index"
+"""What anndata calls the dataset of an index without a name."""
 _SLACK_BYTES = 2**20
 """Space for names, categories and the tables of HDF5."""
 
@@ -70,7 +72,8 @@ def _add_elements(
 ) -> None:
     written = root.get(f"uns/{UNS.annotation}/{COLUMNS_WRITTEN}")
     before = written_before(None if written is None else read_elem(written))
-    columns, removed = replace_columns(columns, set(root["obs"]), before, str(source))
+    columns, removed = replace_columns(columns, set(_column_order(root["obs"])), before, str(source))
+    _require_free_index(root["obs"], columns)
     _write_columns(root["obs"], columns, removed)
     for group, kind in (("obsm", "dict"), ("uns", "dict")):
         if group not in root:
@@ -105,8 +108,26 @@ def _reserve(target: Path, annotation: Annotation) -> None:
         os.posix_fallocate(stream.fileno(), size, needed)
 
 
+def _column_order(obs: Any) -> list[str]:
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in obs.attrs["column-order"]]
+
+
+def _require_free_index(obs: Any, columns: dict[str, Any]) -> None:
+    """Rename the index if it is called like a column to be written: both are members of the group `obs`."""
+    name = obs.attrs["_index"]
+    name = name.decode() if isinstance(name, bytes) else str(name)
+    if name not in columns:
+        return
+    if isinstance(obs, h5py.Group):
+        obs.move(name, _INDEX)
+    else:  # zarr cannot move
+        write_elem(obs, _INDEX, read_elem(obs[name]))
+        del obs[name]
+    obs.attrs["_index"] = _INDEX
+
+
 def _write_columns(obs: Any, columns: dict[str, Any], removed: list[str]) -> None:
-    order = [name.decode() if isinstance(name, bytes) else str(name) for name in obs.attrs["column-order"]]
+    order = _column_order(obs)
     for name in removed:
         del obs[name]
     order = [name for name in order if name in obs or name in columns]

@@ -155,6 +155,22 @@ def test_ontology_ids_of_an_earlier_run_are_removed_with_its_labels(
     assert result.obs[OBS.predicted_labels].cat.categories.tolist() == ["alpha", "unknown"]
 
 
+@pytest.mark.parametrize("kind", ["h5ad", "zarr"])
+@pytest.mark.parametrize("name", [OBS.predicted_labels, OBS.conf_score, OBS.ontology_term, "majority_voting"])
+def test_cell_names_survive_an_index_named_like_a_column(
+    bundle: Bundle, cells: AnnData, tmp_path: Path, name: str, kind: str
+) -> None:
+    cells.obs.index.name = name
+    cells.uns[UNS.annotation] = {"obs_columns": np.array([name], dtype=object)}
+    path = tmp_path / f"cells.{kind}"
+    cells.write_h5ad(path) if kind == "h5ad" else cells.write_zarr(path)
+    output = annotate_file(Model(bundle, "m", "1"), path, tmp_path / "out").output
+    result = anndata.read_h5ad(output) if kind == "h5ad" else anndata.read_zarr(output)
+    assert result.obs_names.tolist() == cells.obs_names.tolist()
+    assert {OBS.predicted_labels, OBS.conf_score} <= set(result.obs)
+    result.write_h5ad(tmp_path / "again.h5ad")
+
+
 @pytest.mark.parametrize("found", [5, "donor", ["donor", OBS.conf_score], {"a": 1}])
 def test_other_columns_are_kept_whatever_uns_holds(bundle: Bundle, cells: AnnData, tmp_path: Path, found: Any) -> None:
     cells.obs["donor"] = "a"
