@@ -112,7 +112,7 @@ class ShiftedCells:
 
 def label_metrics(labels: CellLabels, truth_N: NDArray[np.int64], threshold: float) -> dict[str, float]:
     """Accuracy, macro-F1, fraction of rejected cells, and of wrong labels among the others."""
-    accepted_N, wrong_N = labels.label_N(threshold) != UNKNOWN, labels.best_N != truth_N
+    accepted_N, wrong_N = labels.calls(threshold).label_N != UNKNOWN, labels.best_N != truth_N
     return {
         "accuracy": round(float(1 - wrong_N.mean()), 4),
         "macro_f1": round(macro_f1(truth_N, labels.best_N.astype(np.int64)), 4),

@@ -18,6 +18,14 @@ class _ObsNames(NamedTuple):
     """Label given by a model, or `unknown` (categorical)."""
     conf_score: str = "conf_score"
     """Calibrated probability of the most likely class (float32)."""
+    raw_labels: str = "predicted_labels_raw"
+    """Most likely label, also where `predicted_labels` is `unknown` (categorical)."""
+    second_labels: str = "predicted_labels_second"
+    """Second most likely label (categorical)."""
+    second_score: str = "conf_score_second"
+    """Calibrated probability of the second most likely label (float32)."""
+    reason: str = "unknown_reason"
+    """Why `predicted_labels` is `unknown`; missing where it is not (categorical)."""
     ontology_term: str = "cell_type_ontology_term_id"
     """Cell Ontology id of the predicted label, where the bundle knows one (categorical)."""
 
@@ -27,6 +35,8 @@ class _ObsmNames(NamedTuple):
 
     embedding: str = "X_sctransformer"
     """Cell embedding, cells x width (float32)."""
+    probabilities: str = "sctransformer_probabilities"
+    """Calibrated probabilities, cells x cell types in the order of `uns["sctransformer"]["cell_types"]` (float32)."""
 
 
 class _UnsNames(NamedTuple):

@@ -69,6 +69,7 @@ def annotate(
     model: Model | str | Path,
     *,
     majority_voting: bool = False,
+    probabilities: bool = False,
     threshold: float | None = None,
     min_coverage: float = DEFAULTS.min_coverage,
     counts: str | None = None,
@@ -87,6 +88,7 @@ def annotate(
             symbol or Ensembl id, in `var_names` or a column of `var`.
         model: the model, or what `load_model` takes.
         majority_voting: whether to cluster the cells and give each cluster its most frequent label.
+        probabilities: whether to keep the probability of each cell type.
         threshold: cells under this confidence are labelled `unknown`; None takes the model's threshold.
         min_coverage: smallest fraction, 0 to 1, of the model's expression in genes that `adata` has.
         counts: where the raw counts are: `X`, `raw.X` or a layer's name; None looks for them.
@@ -102,11 +104,17 @@ def annotate(
 
         - `obs["predicted_labels"]`: the most likely cell type, or `unknown` (categorical).
         - `obs["conf_score"]`: its calibrated probability, also where the label is `unknown` (float32).
+        - `obs["predicted_labels_raw"]`: the most likely cell type, also where the label is `unknown` (categorical).
+        - `obs["predicted_labels_second"]`, `obs["conf_score_second"]`: the second most likely cell type (categorical)
+          and its calibrated probability (float32).
+        - `obs["unknown_reason"]`: why the label is `unknown`, missing where it is not (categorical).
         - `obs["cell_type_ontology_term_id"]`: its Cell Ontology id (categorical); only if the model has ids and `adata`
           has no such column of its own.
         - `obs["over_clustering"]`, `obs["majority_voting"]`: clusters and their labels (categorical); only with
           `majority_voting`.
         - `obsm["X_sctransformer"]`: cell embeddings (float32).
+        - `obsm["sctransformer_probabilities"]`: calibrated probabilities, one column per cell type in the order of
+          `uns["sctransformer"]["cell_types"]` (float32); only with `probabilities`.
         - `uns["sctransformer"]`: which model labelled the cells, and how. Files have a member `job_id` as well.
 
     Raises:
@@ -126,6 +134,7 @@ def annotate(
         absent_genes=absent_genes,
         variant=variant,
         majority_voting=majority_voting,
+        probabilities=probabilities,
         batch_cells=batch_size,
         threads=threads,
     )

@@ -254,7 +254,7 @@ def test_cells_without_counts_are_unknown(annotate: Call, cells: AnnData, tmp_pa
         del cells.obs[OBS.library_size]
     outcome = annotate(cells, "--threshold", "0")
     assert outcome.code == 0, outcome.err
-    assert "without counts (2)" in outcome.out
+    assert "no counts 2" in outcome.out
     obs = anndata.read_h5ad(tmp_path / "out" / "cells_annotated.h5ad").obs
     assert np.flatnonzero(obs[OBS.predicted_labels] == "unknown").tolist() == [0, 50]
     assert np.isfinite(obs[OBS.conf_score]).all()

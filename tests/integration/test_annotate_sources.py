@@ -133,7 +133,7 @@ def test_tables_have_the_values_of_the_copy(bundle_folder: Path, tmp_path: Path)
     bundle = read_bundle(bundle_folder)
 
     def output(kind: Any) -> Path:
-        settings = AnnotationSettings(format=kind, threshold=0.9)
+        settings = AnnotationSettings(format=kind, threshold=0.9, probabilities=True)
         return annotate_file(Model(bundle, "m", "1"), tmp_path / "cells.h5ad", tmp_path / "out", settings).output
 
     copy = anndata.read_h5ad(output("anndata"))
@@ -147,6 +147,9 @@ def test_tables_have_the_values_of_the_copy(bundle_folder: Path, tmp_path: Path)
     text = pd.read_csv(output("csv"), index_col="cell")
     assert text[OBS.predicted_labels].tolist() == copy.obs[OBS.predicted_labels].tolist()
     np.testing.assert_allclose(text[OBS.conf_score], copy.obs[OBS.conf_score], rtol=1e-6)
+    names = [f"probability_{name}" for name in bundle.labels["name"]]
+    np.testing.assert_array_equal(table[names], copy.obsm["sctransformer_probabilities"])
+    np.testing.assert_allclose(text[names], copy.obsm["sctransformer_probabilities"], rtol=1e-5)
 
 
 def test_a_bad_file_does_not_stop_the_others(bundle_folder: Path, tmp_path: Path, call: Call) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sctransformer import __version__
 from sctransformer._constants import OBS, UNKNOWN_LABEL
-from sctransformer.annotation.labelling import UNKNOWN
+from sctransformer.annotation.labelling import REASONS, UNKNOWN, Calls
 from sctransformer.annotation.model import Model
 from sctransformer.annotation.reading import CheckedCells
 from sctransformer.annotation.settings import Scoring
@@ -19,26 +19,36 @@ logger = logging.getLogger(__name__)
 
 GROUPS, MAJORITY = "over_clustering", "majority_voting"
 """Columns of obs with CellTypist's names, see `voting`."""
-_WRITTEN = {OBS.predicted_labels, OBS.conf_score, OBS.ontology_term, GROUPS, MAJORITY}
+_WRITTEN = {
+    *(OBS.predicted_labels, OBS.conf_score, OBS.raw_labels, OBS.second_labels, OBS.second_score, OBS.reason),
+    *(OBS.ontology_term, GROUPS, MAJORITY),
+}
 """Columns of obs that an annotation may write, of at most four bytes per cell."""
+CELL_TYPES = "cell_types"
+"""Member of `uns["sctransformer"]`: names of the columns of `obsm["sctransformer_probabilities"]`."""
 COLUMNS_WRITTEN = "obs_columns"
 """Member of `uns["sctransformer"]`: the columns that an annotation wrote, which a later one may replace."""
 MOST_COLUMNS = len(_WRITTEN)
 
 
-def label_columns(
-    label_N: NDArray[np.integer], confidence_N: NDArray[np.float32], labels: pd.DataFrame
-) -> dict[str, Any]:
-    """Columns of obs: label, confidence and, where the model has any, the Cell Ontology id of each cell.
+def label_columns(calls: Calls, labels: pd.DataFrame) -> dict[str, Any]:
+    """Columns of obs for each cell.
+
+    These are its label and confidence, both also before rejection, the second most likely label, the reason of a
+    rejection and, where the model has any, the Cell Ontology id of the label.
 
     Args:
-        label_N: label indices, UNKNOWN where rejected.
-        confidence_N: calibrated probability of the most likely cell type.
+        calls: the labels of the cells.
         labels: cell types with their Cell Ontology ids, see `Bundle.labels`.
     """
+    label_N, names = calls.label_N, labels["name"].tolist()
     columns = {
-        OBS.predicted_labels: categorical(label_N, labels["name"].tolist()),
-        OBS.conf_score: confidence_N,
+        OBS.predicted_labels: categorical(label_N, names),
+        OBS.conf_score: calls.confidence_N,
+        OBS.raw_labels: categorical(calls.best_N, names),
+        OBS.second_labels: categorical(calls.second_N, names),
+        OBS.second_score: calls.second_confidence_N,
+        OBS.reason: pd.Categorical.from_codes(calls.reason_N.tolist(), categories=pd.Index(REASONS)),
     }
     ids = labels[OBS.ontology_term].replace("", UNKNOWN_LABEL).tolist()
     if set(ids) != {UNKNOWN_LABEL}:
@@ -64,7 +74,7 @@ def provenance(
     read: CheckedCells,
     *,
     threshold: float,
-    rejected: int,
+    calls: Calls,
     scoring: Scoring,
     more: dict[str, Any],
 ) -> dict[str, Any]:
@@ -74,7 +84,7 @@ def provenance(
         model: that labelled the cells.
         read: the cells.
         threshold: cells under this confidence were rejected.
-        rejected: number of rejected cells.
+        calls: the labels of the cells.
         scoring: settings of the graph.
         more: further members.
     """
@@ -89,7 +99,8 @@ def provenance(
         "genes_missing": len(read.match.missing),
         "genes_missing_shown_as": scoring.absent_genes,
         "threshold": threshold,
-        "rejected": rejected,
+        "rejected": calls.rejected,
+        "rejected_by": calls.rejected_by,
         "library_size": str(read.library_sizes),
         **{key: value for key, value in model.bundle.lineage.items() if key == "prior_sha256" and value},
         "sctransformer_version": __version__,

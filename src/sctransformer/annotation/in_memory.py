@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sctransformer._constants import OBSM, UNS
 from sctransformer.annotation.fields import (
+    CELL_TYPES,
     COLUMNS_WRITTEN,
     label_columns,
     provenance,
@@ -16,7 +17,6 @@ from sctransformer.annotation.fields import (
     warn_of_larger_library_sizes,
     written_before,
 )
-from sctransformer.annotation.labelling import UNKNOWN
 from sctransformer.annotation.model import Model
 from sctransformer.annotation.settings import AnnotationSettings
 from sctransformer.annotation.voting import voted_columns
@@ -40,14 +40,16 @@ def annotate_adata(adata: AnnData, model: Model, settings: AnnotationSettings) -
         raise UserError(f"{SOURCE}: is a view of a backed object; give `adata.to_memory()`.")
     read, labels = model.label(adata, settings)
     threshold = model.threshold if settings.threshold is None else float(settings.threshold)
-    label_N, table = labels.label_N(threshold), model.bundle.labels
-    columns = label_columns(label_N, labels.confidence_N, table)
+    calls, table = labels.calls(threshold), model.bundle.labels
+    columns = label_columns(calls, table)
     if settings.majority_voting:
-        columns |= voted_columns(labels.embedding_NE, label_N, table)
+        columns |= voted_columns(labels.embedding_NE, calls.label_N, table)
     warn_of_larger_library_sizes(read, labels.library_size_N)
-    rejected = int((label_N == UNKNOWN).sum())
-    described = provenance(model, read, threshold=threshold, rejected=rejected, scoring=settings.scoring, more={})
+    more = {CELL_TYPES: model.labels} if settings.probabilities else {}
+    described = provenance(model, read, threshold=threshold, calls=calls, scoring=settings.scoring, more=more)
     _set_fields(adata, columns, labels.embedding_NE, described)
+    if settings.probabilities:
+        adata.obsm[OBSM.probabilities] = labels.probabilities_NC
     return adata
 
 
@@ -61,4 +63,5 @@ def _set_fields(
     # a file could not hold an index and a column of one name
     adata.obs = obs.rename_axis(index=None) if obs.index.name in columns else obs
     adata.obsm[OBSM.embedding] = embedding_NE
+    adata.obsm.pop(OBSM.probabilities, None)  # those of an earlier annotation
     adata.uns[UNS.annotation] = {**described, COLUMNS_WRITTEN: np.array(list(columns), dtype=object)}

@@ -4,7 +4,7 @@ The one way in which cells are labelled: in files, in AnnData objects, by the se
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,41 @@ Attention needs cells x heads x genes x regulators floats per layer, so larger b
 """
 UNKNOWN = -1
 """Label index of a rejected cell."""
+REASONS = ("low confidence", "no counts")
+"""Why a cell is rejected; `Calls.reason_N` holds positions in this tuple."""
+ACCEPTED = -1
+"""Reason index of a cell that is not rejected."""
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The label of each cell, and what it was chosen from. Labels are positions in `Bundle.labels`."""
+
+    label_N: NDArray[np.int32]
+    """Most likely cell type; UNKNOWN where rejected."""
+    best_N: NDArray[np.int32]
+    """Most likely cell type, also where rejected."""
+    confidence_N: NDArray[np.float32]
+    """Calibrated probability of the most likely cell type."""
+    second_N: NDArray[np.int32]
+    """Second most likely cell type; UNKNOWN if the model has only one."""
+    second_confidence_N: NDArray[np.float32]
+    """Calibrated probability of the second most likely cell type; 0 if the model has only one."""
+    reason_N: NDArray[np.int8]
+    """Position in REASONS; ACCEPTED where not rejected."""
+
+    def __len__(self) -> int:
+        return len(self.label_N)
+
+    @property
+    def rejected(self) -> int:
+        """Number of rejected cells."""
+        return int((self.label_N == UNKNOWN).sum())
+
+    @property
+    def rejected_by(self) -> dict[str, int]:
+        """Number of rejected cells by reason; each cell has one reason."""
+        return {reason: int((self.reason_N == index).sum()) for index, reason in enumerate(REASONS)}
 
 
 @dataclass(frozen=True)
@@ -45,14 +80,9 @@ class CellLabels:
         """Index of the most likely cell type, also where the cell is rejected."""
         return self.probabilities_NC.argmax(axis=1).astype(np.int32)
 
-    @property
-    def confidence_N(self) -> NDArray[np.float32]:
-        """Calibrated probability of the most likely cell type."""
-        return self.probabilities_NC.max(axis=1)
-
-    def label_N(self, threshold: float) -> NDArray[np.int32]:
-        """Index of the label: the most likely cell type, or UNKNOWN where the cell is rejected."""
-        return reject(self.best_N, self.confidence_N, self.counted_N, threshold)
+    def calls(self, threshold: float) -> "Calls":
+        """The label of each cell, see `call_cells`."""
+        return call_cells(self.probabilities_NC, self.counted_N, threshold)
 
 
 class Labeller:
@@ -108,15 +138,33 @@ def join_labels(parts: Sequence[CellLabels]) -> CellLabels:
     return CellLabels(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def reject(
-    best_N: NDArray[np.int32], confidence_N: NDArray[np.floating], counted_N: NDArray[np.bool_], threshold: float
-) -> NDArray[np.int32]:
-    """Label indices with UNKNOWN for cells under the threshold, and for cells without counts, however confident.
+def call_cells(probabilities_NC: NDArray[np.floating], counted_N: NDArray[np.bool_], threshold: float) -> Calls:
+    """Choose the label of each cell: the most likely cell type, or UNKNOWN.
+
+    A cell is rejected if no gene of the vocabulary has a count, however confident the model is, or if its confidence is
+    under the threshold. The first reason that applies, in this order, is given.
 
     Args:
-        best_N: index of the most likely cell type.
-        confidence_N: its calibrated probability; NaN is under any threshold.
+        probabilities_NC: calibrated probabilities; NaN is under any threshold.
         counted_N: whether any gene of the vocabulary has a count.
         threshold: see `Bundle.calibration`.
     """
-    return np.where(counted_N & (confidence_N >= threshold), best_N, np.int32(UNKNOWN))
+    every_N = np.arange(len(probabilities_NC))
+    best_N = probabilities_NC.argmax(axis=1).astype(np.int32)
+    confidence_N = probabilities_NC[every_N, best_N].astype(np.float32)
+    second_N, second_confidence_N = np.full_like(best_N, UNKNOWN), np.zeros_like(confidence_N)
+    if probabilities_NC.shape[1] > 1:
+        others_NC = probabilities_NC.copy()
+        others_NC[every_N, best_N] = -1.0
+        second_N = others_NC.argmax(axis=1).astype(np.int32)
+        second_confidence_N = probabilities_NC[every_N, second_N].astype(np.float32)
+    low_N = ~(confidence_N >= threshold)
+    reasons = [REASONS.index("no counts"), REASONS.index("low confidence")]
+    reason_N = np.select([~counted_N, low_N], reasons, ACCEPTED).astype(np.int8)
+    label_N = np.where(reason_N == ACCEPTED, best_N, np.int32(UNKNOWN))
+    return Calls(label_N, best_N, confidence_N, second_N, second_confidence_N, reason_N)
+
+
+def join_calls(parts: Sequence[Calls]) -> Calls:
+    """Calls of all cells of several parts, of which there is at least one."""
+    return Calls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Calls)))

@@ -15,8 +15,8 @@ _NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _ERRNO_IN_HDF5 = re.compile(r"errno = (\d+)")
 _BYTES = 4
 """Per value of an embedding."""
-_COLUMNS = 4
-"""Values per cell beside its embedding."""
+_COLUMNS = 8
+"""Values per cell beside its embedding and probabilities."""
 
 
 @contextmanager
@@ -42,19 +42,20 @@ def temporary_output(temporary: Path, target: Path) -> Iterator[Path]:
         raise OutputError(f"{target}: cannot be written ({one_line(error)}); {advice}.") from error
 
 
-def require_space(source: Path, folder: Path, n_cells: int, embedding_size: int, output_format: Format) -> None:
+def require_space(source: Path, folder: Path, n_cells: int, per_cell: int, output_format: Format) -> None:
     """Check before scoring that shards and output fit on the disk.
 
     Args:
         source: the input file.
         folder: of the output.
-        n_cells, embedding_size: of the annotation.
+        n_cells: number of cells.
+        per_cell: size of the embedding and number of cell types, together.
         output_format: of the output.
 
     Raises:
         OutputError: there is less free space.
     """
-    shards = n_cells * (embedding_size + _COLUMNS) * _BYTES
+    shards = n_cells * (per_cell + _COLUMNS) * _BYTES
     needed = 2 * shards + (size_of(source) if output_format == "anndata" else 0)
     free = shutil.disk_usage(folder).free
     if free < needed:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sctransformer.annotation.fields import label_columns, provenance, warn_of_larger_library_sizes
+from sctransformer.annotation.fields import CELL_TYPES, label_columns, provenance, warn_of_larger_library_sizes
 from sctransformer.annotation.hooks import NO_HOOKS, Hooks
 from sctransformer.annotation.journal import FETCHED, FOLDER, Journal, digest_of, state_of
 from sctransformer.annotation.model import Model
@@ -127,8 +127,8 @@ class FileAnnotator:
         with open_cells(path, vocabulary, settings.counts) as file:
             read = check_cells(file, vocabulary, settings.min_coverage, settings.library_size_column)
             folder = journal.work_folder(key)
-            embedding_size = self.model.bundle.config["embedding"]
-            require_space(path, target.parent, file.n_cells, embedding_size, settings.format)
+            per_cell = self.model.bundle.config["embedding"] + self.model.bundle.config["n_classes"]
+            require_space(path, target.parent, file.n_cells, per_cell, settings.format)
             validation = self.hooks.check(read)
             scored = self._score(read, folder)
             _require_unchanged(path, state)
@@ -172,9 +172,10 @@ class FileAnnotator:
             cells=len(annotation),
             seconds=scored.seconds,
             labels=annotation.label_counts(names),
-            rejected=annotation.rejected,
+            rejected=annotation.calls.rejected,
+            rejected_by=annotation.calls.rejected_by,
             without_counts=annotation.without_counts,
-            mean_confidence=float(annotation.confidence_N.mean(dtype=np.float64)),
+            mean_confidence=float(annotation.calls.confidence_N.mean(dtype=np.float64)),
             threshold=self._threshold,
             coverage=match.coverage,
             missing_genes=match.missing,
@@ -196,27 +197,28 @@ class FileAnnotator:
         settings, cells = self.settings, read.cells.obs.index
         with temporary_output(temporary, summary.output):
             columns = self._columns(annotation)
+            cell_types = self.model.labels if settings.probabilities else []
             described = provenance(
                 self.model,
                 read,
                 threshold=summary.threshold,
-                rejected=summary.rejected,
+                calls=annotation.calls,
                 scoring=settings.scoring,
-                more={"job_id": summary.job_id, **summary.flags},
+                more={"job_id": summary.job_id, **summary.flags} | ({CELL_TYPES: cell_types} if cell_types else {}),
             )
             if settings.format == "parquet":
-                write_parquet(temporary, cells, annotation, columns, described)
+                write_parquet(temporary, cells, annotation, columns, described, cell_types)
             elif settings.format == "csv":
-                write_csv(temporary, cells, annotation, columns)
+                write_csv(temporary, cells, annotation, columns, cell_types)
             else:
                 write_annotated(source, temporary, annotation, columns, described)
 
     def _columns(self, annotation: Annotation) -> dict[str, Any]:
         labels: pd.DataFrame = self.model.bundle.labels
-        columns = label_columns(annotation.label_N, annotation.confidence_N, labels)
+        columns = label_columns(annotation.calls, labels)
         if self.settings.majority_voting:
             embedding_NE = np.concatenate([part_NE for _, part_NE in annotation.embeddings()])
-            columns |= voted_columns(embedding_NE, annotation.label_N, labels)
+            columns |= voted_columns(embedding_NE, annotation.calls.label_N, labels)
         return columns
 
 

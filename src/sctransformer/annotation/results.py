@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sctransformer._constants import UNKNOWN_LABEL
-from sctransformer.annotation.labelling import UNKNOWN, reject
+from sctransformer.annotation.labelling import Calls, call_cells, join_calls
 from sctransformer.annotation.shards import ShardStore
 from sctransformer.evaluation.profile import Profile, confidence_bins, library_size_bins
 
@@ -16,10 +16,8 @@ from sctransformer.evaluation.profile import Profile, confidence_bins, library_s
 class Annotation:
     """Predictions for cells in file order. N: cells, E: embedding, G: genes of the vocabulary."""
 
-    label_N: NDArray[np.int32]
-    """Most likely cell type, as its position in `Bundle.labels`; UNKNOWN where rejected."""
-    confidence_N: NDArray[np.float32]
-    """Calibrated probability of the most likely cell type, also where rejected."""
+    calls: Calls
+    """The label of each cell, and what it was chosen from."""
     library_size_N: NDArray[np.float32]
     """Total counts of each cell."""
     counted_N: NDArray[np.bool_]
@@ -34,12 +32,7 @@ class Annotation:
     store: ShardStore
 
     def __len__(self) -> int:
-        return len(self.label_N)
-
-    @property
-    def rejected(self) -> int:
-        """Number of rejected cells."""
-        return int((self.label_N == UNKNOWN).sum())
+        return len(self.calls)
 
     @property
     def without_counts(self) -> int:
@@ -51,9 +44,14 @@ class Annotation:
         for shard, content in enumerate(self.store):
             yield self.store.plan.rows(shard).start, content.embedding_NE
 
+    def probabilities(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Position of the first cell and probabilities of its shard, one shard after another."""
+        for shard, content in enumerate(self.store):
+            yield self.store.plan.rows(shard).start, content.probabilities_NC
+
     def label_counts(self, names: list[str]) -> dict[str, int]:
         """Number of cells per label, the most frequent first; `unknown` counts the rejected."""
-        cells_C = np.bincount(self.label_N + 1, minlength=len(names) + 1)  # UNKNOWN is -1, so it is first
+        cells_C = np.bincount(self.calls.label_N + 1, minlength=len(names) + 1)  # UNKNOWN is -1, so it is first
         counts: dict[str, int] = {}
         for name, cells in zip([UNKNOWN_LABEL, *names], cells_C.tolist(), strict=True):
             counts[name] = counts.get(name, 0) + cells
@@ -69,7 +67,6 @@ def profile_of(annotation: Annotation, names: list[str], present_G: NDArray[np.b
         present_G: whether the file has the gene.
     """
     labels = annotation.label_counts(names)
-    rejected = annotation.rejected
     if UNKNOWN_LABEL not in names:
         labels.pop(UNKNOWN_LABEL, None)
     return Profile(
@@ -77,9 +74,9 @@ def profile_of(annotation: Annotation, names: list[str], present_G: NDArray[np.b
         detection_G=np.where(present_G, annotation.detection_G, np.nan),
         expression_G=np.where(present_G, annotation.expression_G, np.nan),
         library_size_B=library_size_bins(annotation.library_size_N),
-        confidence_B=confidence_bins(annotation.confidence_N),
+        confidence_B=confidence_bins(annotation.calls.confidence_N),
         labels=labels,
-        rejected=rejected,
+        rejected=annotation.calls.rejected,
         embedding_mean_E=annotation.embedding_mean_E,
         embedding_std_E=annotation.embedding_std_E,
     )
@@ -96,23 +93,21 @@ def assemble(store: ShardStore, threshold: float) -> Annotation:
         UserError: a shard was changed after it was written.
     """
     n_cells = store.plan.cells
-    label_N = np.empty(n_cells, dtype=np.int32)
-    confidence_N, library_size_N = np.empty(n_cells, dtype=np.float32), np.empty(n_cells, dtype=np.float32)
+    parts: list[Calls] = []
+    library_size_N = np.empty(n_cells, dtype=np.float32)
     counted_N = np.empty(n_cells, dtype=np.bool_)
     sums: list[NDArray[np.float64]] = []
     for shard, content in enumerate(store):
         rows = store.plan.rows(shard)
         part = slice(rows.start, rows.stop)
-        label_N[part] = reject(content.label_N, content.confidence_N, content.counted_N, threshold)
-        confidence_N[part], library_size_N[part] = content.confidence_N, content.library_size_N
-        counted_N[part] = content.counted_N
+        parts.append(call_cells(content.probabilities_NC, content.counted_N, threshold))
+        library_size_N[part], counted_N[part] = content.library_size_N, content.counted_N
         embedding_NE = content.embedding_NE.astype(np.float64)
         found = [content.detected_G, content.expression_G, embedding_NE.sum(axis=0), (embedding_NE**2).sum(axis=0)]
         sums = [np.add(left, right) for left, right in zip(sums, found, strict=True)] if sums else found
     detection_G, expression_G, mean_E, square_E = (values / n_cells for values in sums)
     return Annotation(
-        label_N,
-        confidence_N,
+        join_calls(parts),
         library_size_N,
         counted_N,
         embedding_size=len(mean_E),

@@ -12,7 +12,7 @@ from sctransformer.settings import Settings
 
 Format = Literal["anndata", "parquet", "csv"]
 AbsentGenes = Literal["mean", "zero"]
-RESULT_VERSION = 2
+RESULT_VERSION = 3
 """Raised when the same input, model and settings give another result than before: outputs are then written again."""
 
 
@@ -40,6 +40,9 @@ class LabelSettings(GraphSettings, CoverageLimit, CountSource):
     """Cells with a lower confidence are labelled `unknown`; if not given, the model's own threshold."""
     majority_voting: bool = False
     """Also label groups of similar cells (Leiden clusters) with the label of their majority, in a column of its own."""
+    probabilities: bool = False
+    """Also write the probability of each cell type: `obsm["sctransformer_probabilities"]` in an annotated copy, one
+    column per cell type in a table."""
     batch_cells: int | None = Field(default=None, ge=1, validation_alias="batch_size", serialization_alias="batch_size")
     """Cells scored at a time; changes memory and speed, not the labels. If not given, measured on large files."""
     format: Format = "anndata"

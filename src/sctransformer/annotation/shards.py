@@ -53,12 +53,13 @@ class ShardPlan:
 
 @dataclass(frozen=True)
 class Shard:
-    """Predictions for consecutive cells of a file. N: cells, E: embedding, G: genes of the vocabulary."""
+    """Predictions for consecutive cells of a file.
 
-    label_N: NDArray[np.int32]
-    """Index of the most likely cell type; rejection comes later."""
-    confidence_N: NDArray[np.float32]
-    """Calibrated probability of that cell type."""
+    N: cells, C: cell types, E: embedding, G: genes of the vocabulary.
+    """
+
+    probabilities_NC: NDArray[np.float32]
+    """Calibrated probabilities; labels are chosen later."""
     embedding_NE: NDArray[np.float32]
     """Cell embeddings."""
     library_size_N: NDArray[np.float32]
@@ -71,7 +72,7 @@ class Shard:
     """Sum over the shard of log1p of counts per 10,000."""
 
     def __len__(self) -> int:
-        return len(self.label_N)
+        return len(self.counted_N)
 
 
 class ShardStore:

@@ -115,8 +115,7 @@ def _shard(
 ) -> Shard:
     labels = join_labels(parts)
     return Shard(
-        label_N=labels.best_N,
-        confidence_N=labels.confidence_N,
+        probabilities_NC=labels.probabilities_NC,
         embedding_NE=labels.embedding_NE,
         library_size_N=labels.library_size_N,
         counted_N=labels.counted_N,

@@ -18,6 +18,8 @@ class AnnotationSummary:
     labels: dict[str, int]
     """Number of cells per label, the most frequent first; `unknown` counts the rejected."""
     rejected: int
+    rejected_by: dict[str, int]
+    """Number of rejected cells by reason; each cell has one reason."""
     without_counts: int
     """Number of cells rejected because no gene of the panel has a count."""
     mean_confidence: float

@@ -1,6 +1,7 @@
 """Annotations as tables: Parquet with embeddings, or CSV with labels only; written one shard at a time."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,14 @@ CELL = "cell"
 
 
 def write_parquet(
-    target: Path, cells: pd.Index, annotation: Annotation, columns: dict[str, Any], provenance: dict[str, Any]
+    target: Path,
+    cells: pd.Index,
+    annotation: Annotation,
+    columns: dict[str, Any],
+    provenance: dict[str, Any],
+    cell_types: Sequence[str] = (),
 ) -> None:
-    """Write one row per cell: its name, the columns, and the embedding as a list of fixed length.
+    """Write one row per cell: its name, the columns, probabilities, and the embedding as a list of fixed length.
 
     The schema's metadata have, under `sctransformer`, the JSON of what an h5ad file has in `uns["sctransformer"]`.
 
@@ -29,6 +35,7 @@ def write_parquet(
         annotation: with the embeddings.
         columns: see `label_columns`.
         provenance: see `fields.provenance`.
+        cell_types: names of all cell types to write their probabilities; empty: not written.
 
     Raises:
         OSError: the file cannot be written.
@@ -36,27 +43,45 @@ def write_parquet(
     table = pd.DataFrame(columns)
     schema = pa.Schema.from_pandas(table, preserve_index=False)
     schema = schema.insert(0, pa.field(CELL, pa.string()))
+    for name in cell_types:
+        schema = schema.append(pa.field(probability_column(name), pa.float32()))
     schema = schema.append(pa.field(OBSM.embedding, pa.list_(pa.float32(), annotation.embedding_size)))
     schema = schema.with_metadata({UNS.annotation: json.dumps(provenance, sort_keys=True)})
     with parquet.ParquetWriter(target, schema) as writer:
-        for start, embedding_NE in annotation.embeddings():
+        for (start, embedding_NE), (_, probabilities_NC) in zip(
+            annotation.embeddings(), annotation.probabilities(), strict=True
+        ):
             rows = table.iloc[start : start + len(embedding_NE)]
             arrays = [pa.array(cells[start : start + len(rows)], pa.string())]
             arrays += [pa.Array.from_pandas(rows[name], type=schema.field(name).type) for name in rows]
+            arrays += [pa.array(probabilities_NC[:, index]) for index in range(len(cell_types))]
             flat = pa.array(np.ascontiguousarray(embedding_NE).ravel())
             arrays.append(pa.FixedSizeListArray.from_arrays(flat, annotation.embedding_size))
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
 
-def write_csv(target: Path, cells: pd.Index, annotation: Annotation, columns: dict[str, Any]) -> None:
-    """Write one row per cell: its name and the columns, as CellTypist does.
+def write_csv(
+    target: Path, cells: pd.Index, annotation: Annotation, columns: dict[str, Any], cell_types: Sequence[str] = ()
+) -> None:
+    """Write one row per cell: its name, the columns and probabilities, as CellTypist does.
+
+    Args:
+        target, cells, annotation, columns, cell_types: see `write_parquet`.
 
     Raises:
         OSError: the file cannot be written.
     """
     table = pd.DataFrame(columns)
-    block = annotation.store.plan.shard_cells
+    names = [probability_column(name) for name in cell_types]
     with target.open("w", newline="") as stream:
-        for start in range(0, len(table), block):
-            rows = table.iloc[start : start + block].set_axis(cells[start : start + block])
+        for start, probabilities_NC in annotation.probabilities():
+            part = slice(start, start + len(probabilities_NC))
+            rows = table.iloc[part].set_axis(cells[part])
+            if names:
+                rows = rows.join(pd.DataFrame(probabilities_NC, index=rows.index, columns=names))
             rows.to_csv(stream, header=start == 0, index_label=CELL)
+
+
+def probability_column(cell_type: str) -> str:
+    """Name of the column with the probabilities of a cell type."""
+    return f"probability_{cell_type}"

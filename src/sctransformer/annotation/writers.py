@@ -2,15 +2,17 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 from anndata.io import read_elem, write_elem
+from numpy.typing import NDArray
 
 from sctransformer._constants import OBSM, UNS
-from sctransformer.annotation.fields import COLUMNS_WRITTEN, MOST_COLUMNS, replace_columns, written_before
+from sctransformer.annotation.fields import CELL_TYPES, COLUMNS_WRITTEN, MOST_COLUMNS, replace_columns, written_before
 from sctransformer.annotation.results import Annotation
 
 _INDEX = "_index"
@@ -24,10 +26,9 @@ def write_annotated(
 ) -> None:
     """Copy an h5ad file or a zarr folder and add the annotation of its cells.
 
-    Sets `obs["predicted_labels"]` (categorical), `obs["conf_score"]` (float32),
-    `obs["cell_type_ontology_term_id"]` (categorical; only if the model has any id and the input has no such column of
-    its own), `obsm["X_sctransformer"]` (float32) and `uns["sctransformer"]`. Everything else is as in the input.
-    The same input and annotation give the same bytes.
+    Sets the columns in obs, `obsm["X_sctransformer"]` (float32), `uns["sctransformer"]` and, if that names cell types,
+    `obsm["sctransformer_probabilities"]` (float32). Everything else is as in the input. The same input and annotation
+    give the same bytes.
 
     Args:
         source: the input; only read.
@@ -52,7 +53,7 @@ def write_annotated(
             zarr.consolidate_metadata(target)
         return
     shutil.copyfile(source, target)
-    _reserve(target, annotation)
+    _reserve(target, annotation, len(provenance.get(CELL_TYPES, [])))
     with h5py.File(target, "r+") as file:  # closing it releases reserved space that was not used
         _add_elements(file, source, columns, annotation, provenance)
 
@@ -78,23 +79,29 @@ def _add_elements(
     for group, kind in (("obsm", "dict"), ("uns", "dict")):
         if group not in root:
             root.create_group(group).attrs.update({"encoding-type": kind, "encoding-version": "0.1.0"})
-    _write_embedding(root["obsm"], annotation)
+    obsm = root["obsm"]
+    _write_array(obsm, OBSM.embedding, (len(annotation), annotation.embedding_size), annotation.embeddings())
+    if OBSM.probabilities in obsm:  # those of an earlier annotation
+        del obsm[OBSM.probabilities]
+    if cell_types := provenance.get(CELL_TYPES):
+        _write_array(obsm, OBSM.probabilities, (len(annotation), len(cell_types)), annotation.probabilities())
     write_elem(root["uns"], UNS.annotation, {**provenance, COLUMNS_WRITTEN: np.array(list(columns), dtype=object)})
 
 
-def _write_embedding(obsm: Any, annotation: Annotation) -> None:
-    """Write the embeddings as `write_elem` does, but one shard at a time."""
-    if OBSM.embedding in obsm:
-        del obsm[OBSM.embedding]
-    shape = (len(annotation), annotation.embedding_size)
+def _write_array(
+    obsm: Any, name: str, shape: tuple[int, int], parts: Iterator[tuple[int, NDArray[np.float32]]]
+) -> None:
+    """Write rows of cells as `write_elem` does, but one shard at a time."""
+    if name in obsm:
+        del obsm[name]
     create = obsm.create_dataset if isinstance(obsm, h5py.Group) else obsm.create_array
-    array = create(OBSM.embedding, shape=shape, dtype=np.float32)
+    array = create(name, shape=shape, dtype=np.float32)
     array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-    for start, embedding_NE in annotation.embeddings():
-        array[start : start + len(embedding_NE)] = embedding_NE
+    for start, rows in parts:
+        array[start : start + len(rows)] = rows
 
 
-def _reserve(target: Path, annotation: Annotation) -> None:
+def _reserve(target: Path, annotation: Annotation, n_probabilities: int) -> None:
     """Extend the copy to its largest possible size: HDF5 may crash the process when the disk is full.
 
     Raises:
@@ -102,7 +109,7 @@ def _reserve(target: Path, annotation: Annotation) -> None:
     """
     if not hasattr(os, "posix_fallocate"):  # macOS
         return
-    needed = len(annotation) * (4 * annotation.embedding_size + 4 * MOST_COLUMNS) + _SLACK_BYTES
+    needed = len(annotation) * 4 * (annotation.embedding_size + n_probabilities + MOST_COLUMNS) + _SLACK_BYTES
     with target.open("r+b") as stream:
         size = target.stat().st_size
         os.posix_fallocate(stream.fileno(), size, needed)

@@ -40,6 +40,9 @@ def annotate(
     majority_voting: Annotated[
         bool, option_for(AnnotationSettings, "majority_voting", "--majority-voting")
     ] = DEFAULTS.majority_voting,
+    probabilities: Annotated[
+        bool, option_for(AnnotationSettings, "probabilities", "--probabilities")
+    ] = DEFAULTS.probabilities,
     variant: Annotated[GraphForm, option_for(AnnotationSettings, "variant")] = DEFAULTS.variant,
     output_format: Annotated[Format, option_for(AnnotationSettings, "format", "--format")] = DEFAULTS.format,
     batch_size: Annotated[int | None, option_for(AnnotationSettings, "batch_cells")] = DEFAULTS.batch_cells,
@@ -53,7 +56,8 @@ def annotate(
     r"""Label cells with a trained model.
 
     Writes OUTDIR/<name>_annotated.h5ad for each file: a copy with obs predicted_labels and conf_score, obsm
-    X_sctransformer and uns sctransformer added. The input is never changed.
+    X_sctransformer and uns sctransformer added. The most likely label of an unknown cell is in obs
+    predicted_labels_raw. The input is never changed.
 
     With a pattern, folders from the first wildcard on are kept: 'runs/*/cells.h5ad' writes
     OUTDIR/s1/cells_annotated.h5ad for runs/s1/cells.h5ad. Files in OUTDIR are not used as input.
@@ -98,6 +102,7 @@ def annotate(
         absent_genes=absent_genes,
         variant=variant,
         majority_voting=majority_voting,
+        probabilities=probabilities,
         batch_cells=batch_size,
         threads=threads,
         format=output_format,
@@ -161,7 +166,7 @@ def _show(console: "Console", summary: "AnnotationSummary") -> None:
         table.add_row(Text(label), f"{cells:,}", f"{cells / summary.cells:.1%}")
     console.print(table, markup=False)
     line(f"cells         {summary.cells:,}{_pace(summary)}")
-    line(f"rejected      {summary.rejected:,} cells below confidence {summary.threshold:.3g}{_without(summary)}")
+    line(f"rejected      {_rejected(summary)}")
     line(f"gene coverage {summary.coverage:.1%}{_missing(summary.missing_genes)}")
     if summary.repeated_genes:
         line(f"gene names    {_some(summary.repeated_genes)} occur more than once; their counts were summed")
@@ -178,8 +183,11 @@ def _pace(summary: "AnnotationSummary") -> str:
     return f"{scored}; {summary.taken_over:,} were scored before an interruption" if summary.taken_over else scored
 
 
-def _without(summary: "AnnotationSummary") -> str:
-    return f" or without counts ({summary.without_counts:,})" if summary.without_counts else ""
+def _rejected(summary: "AnnotationSummary") -> str:
+    """Number and share of rejected cells, then the number by reason."""
+    reasons = ", ".join(f"{reason} {cells:,}" for reason, cells in summary.rejected_by.items() if cells)
+    share = f"{summary.rejected:,} cells, {summary.rejected / summary.cells:.1%}"
+    return f"{share}{f' ({reasons})' if reasons else ''}; confidence threshold {summary.threshold:.3g}"
 
 
 def _larger(column: str | None) -> str:

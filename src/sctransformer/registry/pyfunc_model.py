@@ -85,14 +85,14 @@ class CellTypeModel(PythonModel):
         match = match_table(vocabulary, var, _SOURCE, DEFAULTS.min_coverage, "the list of columns")
         counts_NF = _counts(genes)
         labels = Labeller(self._session, vocabulary, match).label(counts_NF, _library_size(table, counts_NF))
-        label_N = labels.label_N(float(self._bundle.calibration["rejection_threshold"]))
+        calls = labels.calls(float(self._bundle.calibration["rejection_threshold"]))
         names = np.array([*self._bundle.labels["name"], UNKNOWN_LABEL], dtype=object)
         assert UNKNOWN == -1  # the last name
         return pd.DataFrame(
             {
-                OBS.predicted_labels: names[label_N],
-                OBS.conf_score: labels.confidence_N,
-                REJECTED: label_N == UNKNOWN,
+                OBS.predicted_labels: names[calls.label_N],
+                OBS.conf_score: calls.confidence_N,
+                REJECTED: calls.label_N == UNKNOWN,
             },
             index=table.index,
         )

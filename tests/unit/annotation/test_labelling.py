@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from sctransformer.annotation.genes import match_genes
-from sctransformer.annotation.labelling import BATCH_CELLS, UNKNOWN, Labeller, reject
+from sctransformer.annotation.labelling import BATCH_CELLS, UNKNOWN, Labeller, call_cells
 from sctransformer.annotation.session import ScoringSession
 from sctransformer.export.bundle import Bundle, read_bundle
 from tests.conftest import GENES, simulated_cells
@@ -21,10 +21,29 @@ def bundle(bundle_folder: Path) -> Bundle:
 
 
 def test_cells_under_the_threshold_or_without_counts_are_rejected() -> None:
-    best_N, confidence_N = np.array([2, 1, 0, 1], dtype=np.int32), np.array([0.9, 0.4, np.nan, 0.9], dtype=np.float32)
-    label_N = reject(best_N, confidence_N, np.array([True, True, True, False]), 0.5)
-    assert label_N.tolist() == [2, UNKNOWN, UNKNOWN, UNKNOWN]
-    assert label_N.dtype == np.int32
+    probabilities_NC = np.array(
+        [[0.1, 0.0, 0.9], [0.3, 0.4, 0.3], [np.nan, np.nan, np.nan], [0.1, 0.9, 0.0]], dtype=np.float32
+    )
+    calls = call_cells(probabilities_NC, np.array([True, True, True, False]), 0.5)
+    assert calls.label_N.tolist() == [2, UNKNOWN, UNKNOWN, UNKNOWN]
+    assert calls.label_N.dtype == np.int32
+    assert calls.rejected == 3
+    assert calls.rejected_by == {"low confidence": 2, "no counts": 1}
+
+
+def test_best_and_second_best_labels_are_known_also_where_a_cell_is_rejected() -> None:
+    probabilities_NC = np.array([[0.5, 0.2, 0.3], [0.4, 0.6, 0.0]], dtype=np.float32)
+    calls = call_cells(probabilities_NC, np.ones(2, dtype=bool), 0.6)
+    assert calls.label_N.tolist() == [UNKNOWN, 1]
+    assert calls.best_N.tolist() == [0, 1]
+    assert calls.second_N.tolist() == [2, 0]
+    np.testing.assert_allclose(calls.second_confidence_N, [0.3, 0.4])
+
+
+def test_a_model_of_one_cell_type_has_no_second_label() -> None:
+    calls = call_cells(np.ones((2, 1), dtype=np.float32), np.ones(2, dtype=bool), 0.5)
+    assert calls.second_N.tolist() == [UNKNOWN, UNKNOWN]
+    assert calls.second_confidence_N.tolist() == [0.0, 0.0]
 
 
 def test_cells_are_labelled_in_batches(bundle: Bundle) -> None:
@@ -38,7 +57,7 @@ def test_cells_are_labelled_in_batches(bundle: Bundle) -> None:
     np.testing.assert_array_equal(labels.embedding_NE[-5:], last.embedding_NE)
     none = labeller.label(cells.X[:0], sizes_N[:0])
     assert (none.probabilities_NC.shape, none.embedding_NE.shape) == ((0, 3), (0, 8))
-    assert none.label_N(0.5).tolist() == none.confidence_N.tolist() == []
+    assert none.calls(0.5).label_N.tolist() == none.calls(0.5).confidence_N.tolist() == []
 
 
 def test_absent_genes_are_average_or_zero(bundle: Bundle) -> None:

@@ -75,7 +75,8 @@ def test_all_elements_of_the_input_are_kept_and_the_input_is_not_changed(
     assert source.read_bytes() == before
     wanted, there = everything(source), everything(output)
     columns = wanted.pop("obs@column-order")
-    ours = [OBS.predicted_labels, OBS.conf_score, OBS.ontology_term]
+    ours = [OBS.predicted_labels, OBS.conf_score, OBS.raw_labels, OBS.second_labels, OBS.second_score, OBS.reason]
+    ours.append(OBS.ontology_term)
     assert there.pop("obs@column-order") == [*columns, *ours]
     assert {name: there[name] for name in wanted} == wanted
     places = (*(f"obs/{name}" for name in ours), f"obsm/{OBSM.embedding}", f"uns/{UNS.annotation}")
@@ -107,8 +108,34 @@ def test_rejected_cells_keep_their_confidence(bundle: Bundle, source: Path, tmp_
     strict = annotated(bundle, source, tmp_path / "strict", threshold=1.0)
     assert (strict.obs[OBS.predicted_labels] == "unknown").all()
     assert strict.uns[UNS.annotation]["rejected"] == 90
+    assert strict.uns[UNS.annotation]["rejected_by"]["low confidence"] == 90
+    assert (strict.obs[OBS.reason] == "low confidence").all()
+    assert kept.obs[OBS.reason].isna().all()
+    assert (strict.obs[OBS.raw_labels] == kept.obs[OBS.predicted_labels]).all()
+    assert (strict.obs[OBS.second_labels] != strict.obs[OBS.raw_labels]).all()
+    assert (strict.obs[OBS.second_score] <= strict.obs[OBS.conf_score]).all()
     np.testing.assert_array_equal(kept.obs[OBS.conf_score], strict.obs[OBS.conf_score])
     assert kept.uns[UNS.annotation]["job_id"] != strict.uns[UNS.annotation]["job_id"]
+
+
+@pytest.mark.parametrize("kind", ["h5ad", "zarr"])
+def test_probabilities_are_written_on_demand_and_removed_by_a_later_run_without(
+    bundle: Bundle, cells: AnnData, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / f"cells.{kind}"
+    cells.write_h5ad(path) if kind == "h5ad" else cells.write_zarr(path)
+    read = anndata.read_h5ad if kind == "h5ad" else anndata.read_zarr
+    model, settings = Model(bundle, "m", "1"), AnnotationSettings(probabilities=True)
+    output = annotate_file(model, path, tmp_path / "out", settings).output
+    result = read(output)
+    probabilities_NC = result.obsm[OBSM.probabilities]
+    assert probabilities_NC.dtype == np.float32
+    assert list(result.uns[UNS.annotation]["cell_types"]) == ["alpha", "beta", "gamma"]
+    np.testing.assert_array_equal(probabilities_NC, model.predict_proba(cells))
+    np.testing.assert_array_equal(probabilities_NC.max(axis=1), result.obs[OBS.conf_score])
+    again = read(annotate_file(model, output, tmp_path / "again").output)
+    assert OBSM.probabilities not in again.obsm
+    assert "cell_types" not in again.uns[UNS.annotation]
 
 
 def test_the_job_id_depends_on_content_model_and_settings_alone(bundle: Bundle, source: Path, tmp_path: Path) -> None:
@@ -148,7 +175,7 @@ def test_ontology_ids_of_an_earlier_run_are_removed_with_its_labels(
     first = annotate_file(Model(bundle, "m", "1"), source, tmp_path).output
     annotation = nothing_sure(tmp_path, 90)
     (tmp_path / "inner").mkdir()
-    columns = label_columns(annotation.label_N, annotation.confidence_N, label_table(["alpha"], {}))
+    columns = label_columns(annotation.calls, label_table(["alpha"], {}))
     writers.write_annotated(first, tmp_path / "inner" / "x.h5ad", annotation, columns, {})
     result = anndata.read_h5ad(tmp_path / "inner" / "x.h5ad")
     assert OBS.ontology_term not in result.obs
@@ -187,7 +214,7 @@ def nothing_sure(folder: Path, n_cells: int) -> Annotation:
     store.write(
         0,
         Shard(
-            zeros_N.astype(np.int32), zeros_N, np.zeros((n_cells, 2), np.float32), zeros_N, zeros_N > 0, none_G, none_G
+            np.zeros((n_cells, 1), np.float32), np.zeros((n_cells, 2), np.float32), zeros_N, zeros_N > 0, none_G, none_G
         ),
     )
     return assemble(store, 0.5)

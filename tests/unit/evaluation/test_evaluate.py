@@ -53,6 +53,11 @@ def test_calibration_is_chosen_on_validation_cells(evaluation: Evaluation) -> No
     assert evaluation.risk_coverage["validation cells"] == calibration["risk_coverage"]
 
 
+def test_no_validation_cell_is_rejected_where_fewer_labels_are_wrong_than_the_stated_error() -> None:
+    settings = EvaluationSettings(baseline_folds=2, rejection_error=0.9)
+    assert evaluate(small_model(), prepared(donors=False), settings, seed=0).calibration["rejected_share"] == 0.0
+
+
 def test_without_donors_cells_are_resampled() -> None:
     found = evaluate(opened(small_model()), prepared(donors=False), PARAMS, seed=0)
     assert found.metrics["versus_baseline"]["drawn_again"] == "cells"
