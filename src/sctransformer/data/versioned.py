@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from sctransformer.errors import UserError, one_line
+from sctransformer.repository import DVC_FOLDER, prepare_dvc
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _SECRET_QUERIES = {"access_token", "awsaccesskeyid", "sig", "signature", "token", "x-amz-signature", "x-goog-signature"}
@@ -75,6 +76,8 @@ def run_dvc(*arguments: str, on_wait: Callable[[], None] = lambda: None, folder:
     Raises:
         UserError: DVC failed; the message is that of DVC.
     """
+    if repository := _repository_of(folder or Path()):
+        prepare_dvc(repository)
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
     with tempfile.TemporaryFile() as errors:
         command = [sys.executable, "-m", "dvc", *arguments]
@@ -105,6 +108,12 @@ def run_dvc(*arguments: str, on_wait: Callable[[], None] = lambda: None, folder:
             raise UserError(f"dvc {arguments[0]}: {dvc_sentence(errors.read().decode(errors='replace'))}")
 
 
+def _repository_of(folder: Path) -> Path | None:
+    """The DVC repository that a folder is in; None if it is in none."""
+    whole = folder.absolute()
+    return next((one for one in (whole, *whole.parents) if (one / DVC_FOLDER).is_dir()), None)
+
+
 def dvc_sentence(errors: str) -> str:
     """Error of DVC, from its standard error, as one sentence."""
     _, _, message = errors.rpartition("ERROR:")
@@ -128,7 +137,7 @@ def fetch(source: str, target: Path, on_wait: Callable[[], None] = lambda: None)
 
 def in_repository(path: Path) -> bool:
     """Whether a path is inside a DVC repository."""
-    return any((folder / ".dvc").is_dir() for folder in path.resolve().parents)
+    return _repository_of(path.resolve().parent) is not None
 
 
 def add(path: Path, on_wait: Callable[[], None] = lambda: None) -> None:

@@ -16,6 +16,7 @@ from sctransformer import layout, registry
 from sctransformer.errors import UserError, run_reporting
 from sctransformer.files import read_json
 from sctransformer.params import load_params
+from sctransformer.pipeline.experiment import require_project
 from sctransformer.pipeline.stage import TIMINGS_VARIABLE
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def reproduce() -> dict[str, float]:
     Raises:
         UserError: a stage failed; it has printed why.
     """
+    require_project()
     with tempfile.TemporaryDirectory() as folder:
         timings = Path(folder) / "timings.jsonl"
         timings.touch()

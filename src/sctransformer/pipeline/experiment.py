@@ -11,15 +11,21 @@ from pathlib import Path
 from flatten_dict import flatten
 
 from sctransformer import layout
-from sctransformer.errors import UserError
+from sctransformer.errors import UserError, one_line
 from sctransformer.files import read_json
 from sctransformer.params import load_params
 from sctransformer.pipeline.overrides import expanded, from_mapping, override
 from sctransformer.processes import run_interruptible
+from sctransformer.repository import in_git, prepare_dvc, require_commit
 from sctransformer.training.resume import NAME_VARIABLE, RESUME_VARIABLE, find_resumable_run
 
 LAST_STAGE = "export"
 """An experiment ends with a bundle that is measured but not registered."""
+PARAMS = "params.yaml"
+_WITHOUT_GIT = (
+    "Note: this folder is not in a git repository. Models record a digest of the code in place of a commit, and "
+    "`dvc exp` has no list of experiments; `git init && git add -A && git commit -m start` changes that."
+)
 
 
 def train(
@@ -72,14 +78,36 @@ def run_stages(
     Raises:
         UserError: the experiment failed.
     """
-    arguments = ["exp", "run", *(f"--set-param={text}" for text in overrides)]
-    if name and (allowed := experiment_name(name)):
-        arguments.append(f"--name={allowed}")
+    texts = list(overrides)
+    if in_git(Path()):
+        arguments = ["exp", "run", *(f"--set-param={text}" for text in texts)]
+        if name and (allowed := experiment_name(name)):
+            arguments.append(f"--name={allowed}")
+    else:  # experiments of DVC are commits of git
+        set_params(texts)
+        arguments = ["repro"]
     # The stages call `python`: make sure that it is this one.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     variables = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", **(environment or {})}
     if run_interruptible([sys.executable, "-m", "dvc", *arguments, last_stage], variables):
         raise UserError("the experiment failed; see the error above.")
+
+
+def set_params(overrides: Sequence[str]) -> None:
+    """Set parameters in params.yaml, as `dvc exp run --set-param` does.
+
+    Raises:
+        UserError: an override is not in DVC's grammar, or a parameter does not exist.
+    """
+    from dvc.exceptions import DvcException  # slow
+    from dvc.utils.hydra import apply_overrides
+
+    if not overrides:
+        return
+    try:
+        apply_overrides(PARAMS, list(overrides))
+    except DvcException as error:
+        raise UserError(f"{PARAMS}: {one_line(error)}.") from error
 
 
 def experiment_name(name: str, unique: bool = True) -> str:
@@ -94,14 +122,23 @@ def experiment_name(name: str, unique: bool = True) -> str:
     return f"{allowed}-{time.strftime('%Y%m%d-%H%M%S')}" if allowed in names else allowed
 
 
-def require_project() -> None:
-    """Check that the current folder is that of a project.
+def require_project() -> bool:
+    """Check that the current folder is that of a project, and that DVC can work in it.
+
+    Returns:
+        Whether the project is in a git repository. Without one, a note explains what the lineage records instead.
 
     Raises:
-        UserError: it has no dvc.yaml.
+        UserError: it has no dvc.yaml, or its git repository has no commit or belongs to another user.
     """
     if not Path("dvc.yaml").is_file():
         raise UserError("dvc.yaml: no such file here; run from the project's folder.")
+    tracked = prepare_dvc()
+    if tracked:
+        require_commit()
+    else:
+        print(_WITHOUT_GIT, file=sys.stderr)
+    return tracked
 
 
 def _interrupted(wanted: str) -> tuple[str, str, list[str]]:

@@ -17,9 +17,10 @@ from sctransformer.files import read_json, sha256_file
 from sctransformer.params import Params
 from sctransformer.pipeline.training_task import FILES
 from sctransformer.registry.lineage import collect_lineage
+from sctransformer.repository import in_git
 from sctransformer.tracking import outbox, runs
 from sctransformer.tracking.queries import EXPERIMENT, PROCESS_TAG, process_tag, status_of
-from sctransformer.tracking.source import code_patch, dvc_md5, git_commit
+from sctransformer.tracking.source import code_patch, dvc_md5, git_commit, write_code_archive
 from sctransformer.tracking.system import system_metrics
 from sctransformer.tracking.watchdog import watched
 from sctransformer.training import resume
@@ -191,6 +192,11 @@ def _logged_inputs(run_id: str, params: Params, content: dict[str, Any]) -> dict
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "code.patch"
             file.write_bytes(patch)
+            outbox.log_artifact(run_id, file)
+    if not in_git(Path()):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "code.zip"
+            write_code_archive(Path(), file)
             outbox.log_artifact(run_id, file)
     validated = bool(read_json(layout.VALIDATION)["success"])
     return collect_lineage(Path(), content, data_sha256, prior_sha256, validated, run_id)

@@ -21,6 +21,8 @@ _LINEAGE_FIELDS = (
     ("who",),
     ("when",),
 )
+_CODE_DIGEST = ("git", "code_sha256")
+"""Identifies the code of a project that is not in a git repository."""
 TEST_F1 = ("test", "macro_f1")
 
 
@@ -59,13 +61,24 @@ def checksums(candidate: Evidence) -> Outcome:
 def lineage_complete(candidate: Evidence) -> Outcome:
     """Every field of the lineage is recorded."""
     found = [value_at(candidate.lineage, path) for path in _LINEAGE_FIELDS]
+    if found[0] is None:
+        found[0] = value_at(candidate.lineage, _CODE_DIGEST)
     recorded = [isinstance(value, str | dict) and bool(value) for value in found]
     absent = ", ".join(".".join(path) for path, known in zip(_LINEAGE_FIELDS, recorded, strict=True) if not known)
     return sum(recorded), len(recorded), not absent, f"not recorded: {absent}" if absent else "all are recorded"
 
 
-def lineage_clean(candidate: Evidence) -> Outcome:
-    """The code did not differ from the commit."""
+def lineage_clean(candidate: Evidence, without_git: bool = False) -> Outcome:
+    """The code did not differ from the commit; or there was no git repository, and the policy accepts that."""
+    if value_at(candidate.lineage, _CODE_DIGEST) is not None:
+        if without_git:
+            return (
+                "no git",
+                "clean",
+                True,
+                "made without git; the code is kept with the run",
+            )
+        return "no git", "clean", False, "made without git; train in a git repository, or set without_git in the policy"
     dirty = value_at(candidate.lineage, ("git", "dirty"))
     if dirty is False:
         return "clean", "clean", True, "made from the commit without changes"

@@ -73,7 +73,7 @@ def check_gates(
     checks: dict[str, Callable[[], Outcome]] = {
         "bundle_checksums": lambda: gate_checks.checksums(candidate),
         "lineage_complete": lambda: gate_checks.lineage_complete(candidate),
-        "lineage_clean": lambda: gate_checks.lineage_clean(candidate),
+        "lineage_clean": lambda: gate_checks.lineage_clean(candidate, gates.lineage_clean.without_git),
         "validation": lambda: gate_checks.validation(candidate),
         "same_labels": lambda: gate_checks.same_labels(candidate, champion),
         "onnx_parity": lambda: gate_checks.parity(candidate, gates.onnx_parity.maximum),

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sctransformer.files import sha256_file
-from sctransformer.tracking.source import account, code_state, git
+from sctransformer.repository import git
+from sctransformer.tracking.source import account, code_state
 
 _ELSEWHERE = re.compile(r"(?:https?|ssh|git)://\S+|[\w.-]+@[\w.-]+:\S+")
 _TRACKING_USER = "MLFLOW_TRACKING_USERNAME"
@@ -62,11 +63,13 @@ def collect_lineage(
 def git_state(root: Path) -> dict[str, Any]:
     """Commit, whether the code differs from it, and the SHA-256 of the patch that is kept with the run.
 
-    If git reports nothing, all are None, `problem` gives the reason, and the gates for the lineage fail.
+    If git reports nothing, all are None, `problem` gives the reason, and the gates for the lineage fail. Outside a git
+    repository, `code_sha256` identifies the code, and the policy decides whether that is enough.
     """
     state = code_state(root)
     content = {"commit": state.commit, "dirty": state.dirty, "patch_sha256": state.patch_sha256}
-    return content if state.problem is None else {**content, "problem": state.problem}
+    more = {"problem": state.problem, "code_sha256": state.code_sha256}
+    return content | {name: value for name, value in more.items() if value is not None}
 
 
 def code_url(root: Path) -> str | None:

@@ -22,6 +22,14 @@ class Gate(_Section):
     """false: the gate passes without a check, and every table and ledger entry shows that."""
 
 
+class CleanCode(Gate):
+    """A gate on the state of the code when the model was made."""
+
+    without_git: bool = True
+    """Whether a model passes that was made outside a git repository, as from an unpacked archive. Its lineage has a
+    digest of the code in place of the commit, and its run has a copy of the code."""
+
+
 class Floor(Gate):
     """A gate with a minimum."""
 
@@ -80,8 +88,9 @@ class Gates(_Section):
     bundle_checksums: Gate = Gate()
     """Every file of the bundle matches checksums.txt."""
     lineage_complete: Gate = Gate()
-    """Commit, dvc.lock digest, data and prior hashes, parameters, package versions, who and when are recorded."""
-    lineage_clean: Gate = Gate()
+    """Commit (without git: digest of the code), dvc.lock digest, data and prior hashes, parameters, package versions,
+    who and when are recorded."""
+    lineage_clean: CleanCode = CleanCode()
     """The code did not differ from the commit when the model was made."""
     validation: Gate = Gate()
     """The cells passed validation."""

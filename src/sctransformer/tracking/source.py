@@ -4,6 +4,7 @@ import getpass
 import hashlib
 import os
 import subprocess
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import yaml
 
 from sctransformer.data.versioned import find_tracked
+from sctransformer.files import sha256_file, sha256_json
+from sctransformer.repository import git, in_git
 
 CODE = ("src", "pipelines", "registry", "dvc.yaml", "pyproject.toml", "constraints.txt")
 """Where a file that git does not track changes what runs."""
@@ -18,7 +21,10 @@ RECORDED_BY_CONTENT = ("params.yaml", "dvc.lock")
 """Files whose content is part of the lineage; they and the outputs in dvc.lock are not code."""
 MAX_PATCH_BYTES = 10_000_000
 """A larger difference is not a change of code; it is not kept with the run."""
-_GIT_SECONDS = 60
+
+
+NO_REPOSITORY = "the project is not in a git repository"
+_GENERATED = {"__pycache__", ".pyc", ".egg-info"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,8 @@ class CodeState:
     """The difference from the commit, which `git apply` restores; empty if there is none."""
     problem: str | None = None
     """Why git reported nothing: it is not installed, there is no repository or no commit."""
+    code_sha256: str | None = None
+    """Digest of the code files, if the project is not in a git repository; None if it is."""
 
     @property
     def dirty(self) -> bool | None:
@@ -48,7 +56,10 @@ def code_state(root: Path) -> CodeState:
 
     A change is a tracked file that differs from HEAD, or a file in `CODE` that git neither tracks nor ignores.
     params.yaml, dvc.lock and the outputs listed in dvc.lock do not count: the lineage records them by content.
+    Outside a git repository, the code is identified by the digest of its files.
     """
+    if not in_git(root):
+        return CodeState(None, problem=NO_REPOSITORY, code_sha256=code_digest(root))
     try:
         commit = git(root, "rev-parse", "--verify", "HEAD").decode().strip()
         excluded = [f":(exclude,literal){path}" for path in (*RECORDED_BY_CONTENT, *_outputs(root / "dvc.lock"))]
@@ -62,6 +73,28 @@ def code_state(root: Path) -> CodeState:
     except (OSError, subprocess.SubprocessError) as error:
         return CodeState(None, problem=_why(error))
     return CodeState(commit, patch)
+
+
+def code_files(root: Path) -> list[Path]:
+    """The files of the code in a project's folder, relative to it, in order; compiled files are left out."""
+    found: list[Path] = []
+    for part in (root / name for name in CODE):
+        found += part.rglob("*") if part.is_dir() else [part]
+    kept = [path.relative_to(root) for path in found if path.is_file()]
+    kept = [path for path in kept if not _GENERATED & {*path.suffixes, *path.parts}]
+    return sorted(path for path in kept if path.as_posix() not in RECORDED_BY_CONTENT)
+
+
+def code_digest(root: Path) -> str:
+    """SHA-256 over the names and contents of the code files."""
+    return sha256_json({path.as_posix(): sha256_file(root / path) for path in code_files(root)})
+
+
+def write_code_archive(root: Path, target: Path) -> None:
+    """Write the code files to a zip archive."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
+        for path in code_files(root):
+            archive.write(root / path, path.as_posix())
 
 
 def git_commit(root: Path) -> str | None:
@@ -99,25 +132,6 @@ def account() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container with a user ID that has no name
         return "unknown"
-
-
-def git(root: Path, *arguments: str | bytes, may_differ: bool = False) -> bytes:
-    """Output of a git command.
-
-    Args:
-        root: folder to run it in.
-        arguments: of the command.
-        may_differ: accept exit code 1, by which `git diff --no-index` reports a difference.
-
-    Raises:
-        OSError: git is not installed.
-        subprocess.SubprocessError: the command failed or took too long.
-    """
-    command = ["git", "-C", str(root), *arguments]
-    done = subprocess.run(command, capture_output=True, check=False, timeout=_GIT_SECONDS)
-    if done.returncode and not (may_differ and done.returncode == 1):
-        raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
-    return done.stdout
 
 
 _EXACT = ("--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")

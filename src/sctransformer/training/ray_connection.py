@@ -2,7 +2,9 @@
 
 import logging
 import os
+import shlex
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,11 @@ from sctransformer.errors import UserError
 ADDRESS = "RAY_ADDRESS"
 _SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set by Ray in the driver of a submitted job, whose code is on the cluster already."""
+_TEMPORARY = "/tmp"
+_SOCKET = "/ray/session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+"""Longest path of a socket below Ray's folder."""
+_LONGEST_SOCKET = 103 if sys.platform == "darwin" else 107
+"""Of an AF_UNIX socket, in bytes."""
 _TIMEOUT_SECONDS = 5.0
 """Time limit for the address to answer."""
 
@@ -48,10 +55,10 @@ def connection(code: Sequence[Path] = ()) -> Iterator[None]:
             settings["runtime_env"] = {"py_modules": modules, "excludes": ["**/__pycache__"]}
     else:
         # without an address Ray would connect to the cluster last started on this machine, or wait for it
-        settings |= {"address": "local", "include_dashboard": False}
+        settings |= {"address": "local", "include_dashboard": False, **_local_paths()}
     try:
         ray.init(**settings)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         where = f"{ADDRESS}={os.environ[ADDRESS]}" if on_cluster() else "Ray on this machine"
         hint = "; if it needs a token, set RAY_AUTH_TOKEN" if on_cluster() else ""
         raise UserError(f"{where}: cannot be used ({_first_line(error)}){hint}.") from error
@@ -59,6 +66,47 @@ def connection(code: Sequence[Path] = ()) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _local_paths() -> dict[str, Any]:
+    """Settings of `ray.init` for paths with which Ray on this machine does not work by itself."""
+    settings: dict[str, Any] = {}
+    quoted = shlex.quote(sys.executable)
+    if quoted != sys.executable:  # Ray starts workers by a shell command in which the interpreter is not quoted
+        settings["runtime_env"] = {"py_executable": quoted}
+    if (folder := short_folder()) is not None:
+        settings["_temp_dir"] = folder
+    return settings
+
+
+def short_folder() -> str | None:
+    """A folder for the files of Ray if its own choice makes the paths of sockets too long; else None.
+
+    Ray chooses RAY_TMPDIR, then TMPDIR, then /tmp.
+
+    Raises:
+        UserError: the path of RAY_TMPDIR is too long.
+    """
+    for name in ("RAY_TMPDIR", "TMPDIR"):
+        chosen = os.environ.get(name)
+        if chosen is None:
+            continue
+        length = len(os.fsencode(f"{chosen}{_SOCKET}"))
+        if length <= _LONGEST_SOCKET:
+            return None
+        if name == "RAY_TMPDIR":
+            raise UserError(
+                f"{name}={chosen}: is too long a path for the sockets of Ray ({length} bytes with their names, at most "
+                f"{_LONGEST_SOCKET} are allowed); set {name} to a shorter one, such as {_TEMPORARY}."
+            )
+        folder = f"{_TEMPORARY}/ray"
+        print(
+            f"Note: TMPDIR is too long a path for the sockets of Ray, which uses {folder}; RAY_TMPDIR sets another "
+            "folder.",
+            file=sys.stderr,
+        )
+        return folder
+    return None
 
 
 def on_cluster() -> bool:

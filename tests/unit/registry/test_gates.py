@@ -235,3 +235,13 @@ def test_a_gate_that_is_off_says_so() -> None:
     policy = Policy.model_validate({"gates": {"macro_f1": {"minimum": 0.5, "enabled": False}}})
     result = checked(evidence(metrics__test__macro_f1=0.1), policy=policy)["macro_f1"]
     assert (result.passed, result.reason) == (True, "switched off in the policy")
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_model_made_without_git_passes_if_the_policy_accepts_that(accepted: bool) -> None:
+    policy = Policy.model_validate({"gates": {"lineage_clean": {"without_git": accepted}}})
+    results = checked(evidence(lineage__git={"commit": None, "dirty": None, "code_sha256": "4" * 64}), policy=policy)
+    assert results["lineage_complete"].passed
+    assert results["lineage_clean"].passed is accepted
+    assert results["lineage_clean"].value == "no git"
+    assert "without git" in results["lineage_clean"].reason

@@ -1,12 +1,15 @@
 """Lineage in a real repository: what makes the code dirty, what does not, and the result without git."""
 
+import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sctransformer.registry.lineage import code_url, collect_lineage, git_state, package_versions, who
+from sctransformer.tracking.source import write_code_archive
 
 
 def git(root: Path, *arguments: str) -> None:
@@ -81,7 +84,8 @@ def test_without_a_repository_a_commit_or_git(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     nothing = {"commit": None, "dirty": None, "patch_sha256": None}
     state = git_state(tmp_path)
-    assert "not a git repository" in state.pop("problem")
+    assert "not in a git repository" in state.pop("problem")
+    assert len(state.pop("code_sha256")) == 64
     assert state == nothing
     git(tmp_path, "init", "-q")
     state = git_state(tmp_path)
@@ -90,6 +94,20 @@ def test_without_a_repository_a_commit_or_git(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("PATH", str(tmp_path))
     assert git_state(tmp_path) == {**nothing, "problem": "git is not installed"}
     assert who(tmp_path)
+
+
+def test_without_a_repository_the_code_has_a_digest_and_a_copy(repository: Path, tmp_path: Path) -> None:
+    shutil.rmtree(repository.parent / ".git")
+    digest = git_state(repository)["code_sha256"]
+    (repository / "src" / "__pycache__").mkdir()
+    for path in ("params.yaml", "notes/idea.txt", "src/__pycache__/code.pyc"):
+        (repository / path).write_text("changed")
+    assert git_state(repository)["code_sha256"] == digest
+    write_code_archive(repository, tmp_path / "code.zip")
+    with zipfile.ZipFile(tmp_path / "code.zip") as archive:
+        assert archive.namelist() == ["src/code.py"]
+    (repository / "src" / "code.py").write_text("x = 2\n")
+    assert git_state(repository)["code_sha256"] != digest
 
 
 def test_all_of_it(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:

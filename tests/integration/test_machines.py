@@ -1,0 +1,48 @@
+"""Folders and accounts unlike a developer's: an archive without git in a folder with a space, a user without a name."""
+
+import os
+import shutil
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sctransformer.files import read_json
+from tests.integration.test_pipeline import LENIENT, SMALL, clone, run, set_params
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project as from an unpacked archive, in a folder with a space, with its environment inside."""
+    folder = clone(tmp_path_factory.mktemp("machine") / "Prüf ordner")
+    shutil.rmtree(folder / ".git")
+    set_params(folder, SMALL | {"train": {"epochs": 1}})
+    environment = folder / ".venv"
+    venv.create(environment, symlinks=True)
+    packages = environment / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
+    packages.rmdir()
+    packages.symlink_to(sysconfig.get_path("purelib"))
+    return folder
+
+
+def test_an_archive_in_a_folder_with_a_space_trains_and_promotes(archive: Path) -> None:
+    paths = os.pathsep.join([str(archive / ".venv" / "bin"), os.environ["PATH"]])
+    command = [str(archive / ".venv" / "bin" / "python"), "-m", "sctransformer.cli.main"]
+    trained = run(archive, *command, "train", "-S", "train.lr=0.002", "--name", "small lr", PATH=paths)
+    assert trained.stderr.count("this folder is not in a git repository") == 1
+    assert yaml.safe_load((archive / "params.yaml").read_text())["train"]["lr"] == 0.002
+    git = read_json(archive / "outputs/bundle/lineage.json")["git"]
+    assert git["commit"] is None
+    assert len(git["code_sha256"]) == 64
+    assert list(archive.glob("mlartifacts/**/code.zip"))
+    run(archive, *command, "register")
+    policy = {"gates": yaml.safe_load((archive / "registry/policy.yaml").read_text())["gates"] | LENIENT}
+    (archive / "policy.yaml").write_text(yaml.safe_dump(policy))
+    promoted = run(archive, *command, "promote", "celltype/1", "--first", "--policy", "policy.yaml")
+    assert "made without git; the code is kept with the run" in promoted.stdout
+    assert "celltype/1 is the champion" in promoted.stdout
