@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 
 from sctransformer.errors import UserError
+from sctransformer.locks import has_flock
 
 DVC_FOLDER = Path(".dvc")
 _NO_SCM = "no_scm"
 """Setting of DVC for a project that is not in a git repository; see https://dvc.org/doc/user-guide/project-structure."""
+_HARDLINK_LOCK = "hardlink_lock"
+"""Setting of DVC for file systems without flock."""
 _GIT_SECONDS = 60
 
 
@@ -51,7 +54,7 @@ def in_git(root: Path) -> bool:
 def prepare_dvc(root: Path = Path()) -> bool:
     """Set DVC's `core.no_scm` in .dvc/config.local if the project is not in git; remove it there if it is.
 
-    Call this before DVC. A folder without .dvc is left unchanged.
+    Call this before DVC. Without flock, `core.hardlink_lock` is set too. A folder without .dvc is left unchanged.
 
     Returns:
         Whether the project is in git.
@@ -63,11 +66,13 @@ def prepare_dvc(root: Path = Path()) -> bool:
     if tracked:
         require_readable(root)
     if (root / DVC_FOLDER).is_dir():
-        local, shared = (_mentions_no_scm(root / DVC_FOLDER / name) for name in ("config.local", "config"))
+        local, shared = (_mentions(root / DVC_FOLDER / name, _NO_SCM) for name in ("config.local", "config"))
         if tracked and local:
             _configure(root, "--unset", f"core.{_NO_SCM}")
         elif not tracked and not local and not shared:
             _configure(root, f"core.{_NO_SCM}", "true")
+        if not has_flock(root / DVC_FOLDER) and not _mentions(root / DVC_FOLDER / "config.local", _HARDLINK_LOCK):
+            _configure(root, f"core.{_HARDLINK_LOCK}", "true")
     return tracked
 
 
@@ -109,9 +114,9 @@ def require_commit(root: Path = Path()) -> None:
         ) from error
 
 
-def _mentions_no_scm(file: Path) -> bool:
+def _mentions(file: Path, setting: str) -> bool:
     try:
-        return any(line.strip().startswith(_NO_SCM) for line in file.read_text().splitlines())
+        return any(line.strip().startswith(setting) for line in file.read_text().splitlines())
     except OSError:
         return False
 

@@ -1,18 +1,18 @@
 """The journal of an output: which input it was made from, work in progress, and a lock."""
 
-import fcntl
 import hashlib
 import itertools
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from sctransformer.errors import BusyError, OutputError, UserError
 from sctransformer.files import sha256_file, write_json
+from sctransformer.locks import LEASE, lock_stream
 
 FETCHED = "fetched"
 """Folder for the copy of a remote input while it is read."""
@@ -54,13 +54,19 @@ class Journal:
                 raise OutputError(
                     f"{self.target.parent}: cannot be written ({error.strerror}); choose another folder."
                 ) from error
-            with stream:
+            with stream, ExitStack() as stack:
                 try:
-                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    stack.enter_context(lock_stream(stream, self.folder / LEASE, wait=False))
                 except BlockingIOError as error:
                     stream.seek(0)
                     holder = stream.read().strip() or "another process"
                     raise BusyError(f"{self.target}: {holder} is writing it now; nothing was done.") from error
+                except FileNotFoundError:  # the folder was removed, and the lock file with it
+                    continue
+                except OSError as error:
+                    raise OutputError(
+                        f"{self.folder / _LOCK}: cannot be locked ({error.strerror}); choose another folder."
+                    ) from error
                 if not self._is_current(stream.fileno()):
                     continue
                 stream.truncate(0)

@@ -122,12 +122,15 @@ def render(
 ) -> None:
     r"""Write the files with which a scheduler runs a job.
 
+    systemd and cron read environment variables, such as MLFLOW_TRACKING_URI, from .env in the project's folder.
+
     \b
     sctransformer batch render new-cells --target systemd -o ~/.config/systemd/user
     sctransformer batch render new-cells --target kubernetes | kubectl apply -f -
     """
     from sctransformer.files import atomic_write
     from sctransformer.jobs.find import find_job
+    from sctransformer.jobs.render import ENVIRONMENT, missing_variables
     from sctransformer.jobs.render import render as rendered
     from sctransformer.jobs.spec import load_job
 
@@ -139,6 +142,12 @@ def render(
         with atomic_write(outdir / name) as temporary:
             temporary.write_text(text)
         typer.echo(outdir / name)
+    if target.value in ("systemd", "cron") and (names := missing_variables(Path.cwd())):
+        typer.echo(
+            f"Note: the scheduler does not see {', '.join(names)} of this shell; write NAME=value lines to "
+            f"{Path.cwd() / ENVIRONMENT}.",
+            err=True,
+        )
 
 
 def _run(record: "RunRecord") -> str:

@@ -1,6 +1,7 @@
 """Files with which schedulers run a job: a systemd service and timer, a crontab line, Kubernetes manifests."""
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -16,6 +17,9 @@ from sctransformer.jobs.spec import Job
 
 Target = Literal["systemd", "cron", "kubernetes", "kuberay"]
 TEMPLATES = Path(str(files("sctransformer.jobs") / "templates"))
+ENVIRONMENT = ".env"
+"""File in the project's folder with environment variables for units and crontabs."""
+_CONNECTIONS = ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "AWS_ENDPOINT_URL")
 _RAY = "2.60.0"
 
 
@@ -39,10 +43,19 @@ def render(job: Job, file: Path, target: Target) -> dict[str, str]:
         loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=True,
         keep_trailing_newline=True,
     )  # fmt: skip
-    environment.filters |= {"systemd": _systemd, "cron": _cron, "yaml": json.dumps, "shell": shlex.quote}
+    environment.filters |= {
+        "systemd_path": _systemd_path,
+        "systemd_pattern": _systemd_pattern,
+        "systemd_word": _systemd_word,
+        "cron": _cron,
+        "yaml": json.dumps,
+        "shell": shlex.quote,
+    }
     on_cluster = target in ("kubernetes", "kuberay")
     if on_cluster and file.is_absolute():
         raise UserError(f"{file}: give the job file relative to the project's folder, as the cluster will see it.")
+    if not on_cluster:
+        _require_one_line(Path.cwd(), file.absolute())
     schedule = Schedule.parse(job.schedule)
     content = {
         "job": job,
@@ -50,17 +63,55 @@ def render(job: Job, file: Path, target: Target) -> dict[str, str]:
         "calendars": schedule.calendars(),
         "file": str(file if on_cluster else file.absolute()),
         "folder": str(Path.cwd()),
-        "program": sys.executable,
-        "memory": json.dumps(f"{round(job.resources.memory_gib * 1024)}Mi"),
+        "program": _program(),
+        "memory_mib": job.resources.memory_mib,
+        "memory": json.dumps(f"{job.resources.memory_mib}Mi"),
         "ray_version": _RAY,
     }
     return {name: environment.get_template(template).render(content) for name, template in names}
 
 
-def _systemd(text: str) -> str:
-    """Quote one word of a unit file, so that systemd expands nothing in it."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    return f'"{escaped}"' if re.search(r"[\s'\"\\;]", text) else escaped
+def missing_variables(folder: Path) -> list[str]:
+    """Variables of MLflow and Ray that are set in this process, but not in the `.env` file that schedulers read."""
+    file = folder / ENVIRONMENT
+    lines = file.read_text(errors="replace").splitlines() if file.is_file() else []
+    given = {line.partition("=")[0].strip() for line in lines}
+    return [name for name in _CONNECTIONS if os.environ.get(name) and name not in given]
+
+
+def _program() -> list[str]:
+    """The words that start this interpreter, which in a unit file may have no quotes or backslashes in its path."""
+    if re.search(r"""['"\\]""", sys.executable):
+        return ["/bin/sh", "-c", 'exec "$0" "$@"', sys.executable]
+    return [sys.executable]
+
+
+def _require_one_line(*paths: Path) -> None:
+    for path in paths:
+        if not str(path).isprintable():
+            raise UserError(
+                f"{str(path)!r}: contains a control character, which no unit file or crontab can hold; rename it."
+            )
+
+
+def _systemd_path(text: str) -> str:
+    """A path by itself, as after WorkingDirectory=: quotes and backslashes have no meaning, % starts a specifier.
+
+    A slash protects a space or a backslash at the end. See systemd.unit(5) and systemd.exec(5).
+    """
+    doubled = text.replace("%", "%%")
+    return f"{doubled}/" if doubled.endswith((" ", "\\")) else doubled
+
+
+def _systemd_pattern(text: str) -> str:
+    """A path by itself where systemd also expands wildcards, as after EnvironmentFile=."""
+    return _systemd_path(re.sub(r"([\\*?\[])", r"\\\1", text))
+
+
+def _systemd_word(text: str) -> str:
+    """One word of a command that starts with a colon, so that $ has no meaning. See systemd.service(5)."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return escaped if re.fullmatch(r"[\w%@+=:,./-]+", escaped) else f'"{escaped}"'
 
 
 def _cron(text: str) -> str:

@@ -25,10 +25,15 @@ class Resources(Settings):
 
     cpus: int = Field(default=2, ge=1)
     """CPUs, and threads of each scoring session; a run refuses a machine with fewer cores."""
-    memory_gib: float = Field(default=4.0, gt=0.0)
+    memory_gib: float = Field(default=4.0, gt=0.0, le=100_000.0)
     """Memory limit in GiB."""
     gpus: int = Field(default=0, ge=0)
     """GPUs of each scoring session."""
+
+    @property
+    def memory_mib(self) -> int:
+        """Memory limit in MiB, at least one."""
+        return max(1, round(self.memory_gib * 1024))
 
 
 class Drift(AlarmRule, Limits):

@@ -7,14 +7,14 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from sctransformer.errors import UserError
 from sctransformer.layout import UNSENT
+from sctransformer.locks import LEASE, lock_stream
 from sctransformer.tracking import runs
 
 RETRY_SECONDS = 30.0
@@ -115,10 +115,13 @@ def _deliver(run_id: str, call: str, **details: Any) -> None:
         stream.write(json.dumps({"call": call, **details}) + "\n")
 
 
-def _locked() -> FileLock:
+@contextmanager
+def _locked() -> Iterator[None]:
     """Keeps a training that appends calls apart from `sctransformer runs` that sends them."""
     UNSENT.mkdir(parents=True, exist_ok=True)
-    return FileLock(UNSENT.with_suffix(".lock"))
+    file = UNSENT.with_suffix(".lock")
+    with file.open("a") as stream, lock_stream(stream, UNSENT.with_suffix(f".{LEASE}"), wait=True):
+        yield
 
 
 def _file(run_id: str) -> Path:
