@@ -55,6 +55,10 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: no such file.") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: is not valid JSON (line {error.lineno}: {error.msg}).") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not valid JSON (it is not UTF-8 text).") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: is not valid JSON of ours (it is nested too deeply).") from error
 
 
 def sha256_file(path: Path) -> str:

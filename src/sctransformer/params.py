@@ -1,9 +1,11 @@
 """params.yaml, typed. Each component declares its own settings; here they are composed to the sections of the file."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from flatten_dict import flatten
 from pydantic import Field, ValidationError
 
 from sctransformer.data.settings import DataSettings, PrepareSettings
@@ -17,7 +19,11 @@ from sctransformer.settings import Seeded, Settings
 from sctransformer.training.config import Optimisation
 from sctransformer.training.execution import Execution
 from sctransformer.training.workers import Storage, Workers
-from sctransformer.typed_yaml import first_problem, read_yaml
+from sctransformer.typed_yaml import first_problem, nearest, read_fields
+
+PARAMS = Path("params.yaml")
+PARAMS_VARIABLE = "SCTRANSFORMER_PARAMS"
+"""Environment variable of the stages: file with the parameters of one run, in place of params.yaml."""
 
 
 class TrainParams(Optimisation, Execution, Storage, Workers):
@@ -45,18 +51,27 @@ class Params(Seeded):
     export: ExportSettings = Field(default_factory=ExportSettings)
     registration: RegistrationSettings = Field(default_factory=RegistrationSettings, alias="register")
 
+    def inputs(self) -> tuple[Path, ...]:
+        """The files that a run with these parameters reads."""
+        table = self.prepare.split_table
+        return (self.data.cells, self.data.gene_map, self.prior.network, *([] if table is None else [table]))
 
-def load_params(path: Path = Path("params.yaml")) -> Params:
+
+def load_params(path: Path | None = None) -> Params:
     """Read and check a parameter file.
+
+    Args:
+        path: the file; by default the one that `PARAMS_VARIABLE` names, else params.yaml.
 
     Raises:
         UserError: the file does not exist or is not YAML, or a parameter is unknown or out of range.
     """
-    content = read_yaml(path, "run from the project's folder") or {}
+    path = path or Path(os.environ.get(PARAMS_VARIABLE) or PARAMS)
+    content = read_fields(path, "run from the project's folder")
     try:
-        return Params.model_validate(content)
+        return Params.from_file(content)
     except ValidationError as error:
-        raise UserError(f"{path}: parameter {first_problem(error)}.") from error
+        raise UserError(f"{path}: parameter {first_problem(error, Params)}.") from error
 
 
 def with_values(params: Params, values: Mapping[str, Any]) -> Params:
@@ -64,39 +79,67 @@ def with_values(params: Params, values: Mapping[str, Any]) -> Params:
 
     Args:
         params: to start from.
-        values: `section.name` -> value.
+        values: by dotted name, such as `train.lr` or `seed`; of several values for one parameter the last counts.
 
     Raises:
         UserError: there is no such parameter, or a value is out of range.
+
+    Examples:
+        >>> with_values(Params(), {"train.lr": 0.5, "prior.confidence.low": 0.1}).prior.confidence["low"]
+        0.1
     """
     content = params.model_dump(mode="json")
     for name, value in values.items():
-        section, _, field = name.partition(".")
-        if not isinstance(content.get(section), dict) or field not in content[section]:
-            raise UserError(f"{name}: is not a parameter of params.yaml; expected section.name.")
-        content[section][field] = value
+        *sections, field = name.split(".")
+        place = content
+        for section in sections:
+            place = place.get(section) if isinstance(place, dict) else None  # type: ignore[assignment]
+        if not isinstance(place, dict) or field not in place:
+            known = [*content, *flatten(content, "dot")]
+            raise UserError(f"{name}: is not a parameter of params.yaml{nearest(name, known)}.")
+        if isinstance(place[field], dict) and not isinstance(value, dict):
+            raise UserError(f"{name}: is a section of params.yaml; set one of {', '.join(place[field])}.")
+        place[field] = value
     try:
-        return Params.model_validate(content)
+        return Params.from_file(content)
     except ValidationError as error:
-        raise UserError(f"{first_problem(error)}.") from error
+        raise UserError(f"{first_problem(error, Params)}.") from error
 
 
-def with_overrides(params: Params, overrides: Sequence[str]) -> Params:
-    """Copy parameters with some of them replaced by `section.name=value` words, values as in YAML.
+def parse_overrides(words: Iterable[str]) -> dict[str, Any]:
+    """Values by dotted name from `name=value` words, values as in YAML.
 
     Raises:
-        UserError: a word has no `=`, there is no such parameter, or a value is out of range.
+        UserError: a word has no `=`, or its value is not YAML.
+
+    Examples:
+        >>> parse_overrides(["train.epochs=3", "model.mode=bias", "data.donor_column=null"])
+        {'train.epochs': 3, 'model.mode': 'bias', 'data.donor_column': None}
+    """
+    from ruamel.yaml import YAML, YAMLError
+
+    values: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise UserError(f"{word}: expected name=value with a parameter of params.yaml, such as train.lr=0.001.")
+        try:
+            values.pop(name, None)  # the later of two takes the later place
+            values[name] = YAML(typ="safe", pure=True).load(value)
+        except (YAMLError, ValueError, RecursionError) as error:
+            raise UserError(f"{word}: the value {value!r} is not valid YAML; put text in quotes.") from error
+    return values
+
+
+def with_overrides(params: Params, overrides: Iterable[str]) -> Params:
+    """Copy parameters with some of them replaced by `name=value` words; see `parse_overrides`.
+
+    Raises:
+        UserError: a word is not an override, there is no such parameter, or a value is out of range.
 
     Examples:
         >>> with_overrides(Params(), ["train.epochs=3", "model.mode=bias"]).train.epochs
         3
     """
-    from ruamel.yaml import YAML
-
-    values = {}
-    for override in overrides:
-        name, equals, value = override.partition("=")
-        if not equals:
-            raise UserError(f"{override}: expected section.name=value with a parameter of params.yaml.")
-        values[name] = YAML(typ="safe", pure=True).load(value)
-    return with_values(params, values)
+    return with_values(params, parse_overrides(overrides))

@@ -478,7 +478,7 @@ def test_list_and_show_tell_which_cells_exist(project: Path, outside: Path, call
 
 @pytest.fixture
 def pipeline(project: Path) -> Path:
-    """A committed pipeline whose last stage writes its parameters to a file."""
+    """A committed pipeline whose last stage writes the parameters that it was given to a file."""
     defaults = DataSettings().model_dump(mode="json")
     params = {"data": {**defaults, "cells": "first.txt"}, "prior": {"network": "first.txt"}}
     Path("params.yaml").write_text(yaml.safe_dump(params))
@@ -486,7 +486,7 @@ def pipeline(project: Path) -> Path:
     layout.LINEAGE.parent.mkdir(parents=True)
     layout.LINEAGE.write_text('{"run_id": "0123"}')  # of the training stage, which this pipeline does not have
     stage = {
-        "cmd": "python -c \"import shutil; shutil.copy('params.yaml', 'seen.yaml')\"",
+        "cmd": 'cp "$SCTRANSFORMER_PARAMS" seen.yaml || cp params.yaml seen.yaml',
         "deps": ["${data.cells}", "${prior.network}"],
         "params": ["data", "prior"],
         "outs": [{"seen.yaml": {"cache": False}}],
@@ -513,11 +513,13 @@ def test_training_on_a_dataset_by_name_sets_all_its_parameters(
     Path("data/networks").mkdir()
     Path("data/networks/mine.tsv").write_text("regulator\ttarget\n")
 
+    before = Path("params.yaml").read_text()
     words = ("-S", "data=odd", "-S", "data.new_cells_fraction=0.25", "-S", "prior=mine")
     outcome = call("train", *words)
     assert outcome.code == 0, outcome
     seen = yaml.safe_load(Path("seen.yaml").read_text())
     expected = read_catalogue()["odd"].parameters(DataSettings.model_fields)
+    assert Path("params.yaml").read_text() == before
     assert seen["data"] == {**DataSettings().model_dump(mode="json"), **expected, "new_cells_fraction": 0.25}
     assert seen["data"]["label_column"] == column
     assert seen["prior"]["network"] == "data/networks/mine.tsv"
@@ -526,8 +528,16 @@ def test_training_on_a_dataset_by_name_sets_all_its_parameters(
     assert call("train", "-S", "data=odd", "-S", "data.label_column=cell_type").code == 0
     assert yaml.safe_load(Path("seen.yaml").read_text())["data"]["label_column"] == OBS.cell_type
 
-    # a wrong name stops before DVC runs
+    # params.yaml holds again, because the overrides were for one run
+    assert call("train").code == 0
+    assert yaml.safe_load(Path("seen.yaml").read_text())["data"]["cells"] == "first.txt"
+    assert Path("params.yaml").read_text() == before
+
+    # a wrong name or value stops before DVC runs
     written = Path("seen.yaml").stat().st_mtime_ns
     refused(call("train", "-S", "data=od"), "has no dataset 'od'; did you mean odd?")
     refused(call("train", "-S", "prior=yours"), "data/networks/yours.tsv: no such network")
+    refused(call("train", "-S", "train.lr=fast"), "train.lr is 'fast'")
+    refused(call("train", "-S", "train.epoch=3"), "the most similar name is train.epochs")
+    refused(call("train", "-S", "train.epochs=["), "is not valid YAML")
     assert Path("seen.yaml").stat().st_mtime_ns == written

@@ -1,5 +1,6 @@
 """`sctransformer prior ...`: build, fetch, compare and shuffle prior networks, and measure their coverage of genes."""
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -93,6 +94,8 @@ def build(
     write_network(merged, output)
     how = f" ({merge.value} of {len(networks)})" if len(networks) > 1 else ""
     typer.echo(f"{output}: {merged.size()}{how}. Use it with `-S prior.network={output}`.")
+    if Path("dvc.yaml").is_file():
+        typer.echo(f"commit:  git add {shlex.quote(str(output))} && git commit -m 'Network {output.stem}'")
 
 
 def coverage(

@@ -11,8 +11,9 @@ def train(
         typer.Option(
             "--set-param",
             "-S",
-            help="Override a parameter of params.yaml, as in -S train.lr=0.001; -S data=NAME uses a dataset of the "
-            "catalogue, -S prior=NAME a network of data/networks. Of two overrides of one parameter the later wins.",
+            help="Override a parameter of params.yaml for this run, as in -S train.lr=0.001; -S data=NAME uses a "
+            "dataset of the catalogue, -S prior=NAME a network of data/networks. Of two overrides of one parameter "
+            "the later wins. params.yaml is not changed.",
         ),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", "-n", help="Name of the run, any text.")] = None,
@@ -22,11 +23,12 @@ def train(
             "--resume", metavar="RUN", help="Resume an interrupted run: its ID, the start of its ID, or its name."
         ),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Train also if the same training is in DVC's cache.")] = False,
 ) -> None:
-    """Train, evaluate and export with the parameters of params.yaml, as a DVC experiment and an MLflow run.
+    """Train, evaluate and export with the parameters of params.yaml, as one MLflow run.
 
-    Stages whose inputs have not changed are not run again. Afterwards `sctransformer runs` compares runs and
-    `sctransformer register` adds the model to the registry.
+    Stages whose inputs have not changed are not run again, unless --force is given. Afterwards `sctransformer runs`
+    compares runs and `sctransformer register` adds the model to the registry.
 
     An interrupted run is resumed from its last checkpoint with --resume, with the parameters it was started with, and
     ends with the same weights as an uninterrupted run.
@@ -36,4 +38,4 @@ def train(
     """
     from sctransformer.pipeline import experiment
 
-    experiment.train(set_param, name=name, resume=resume)
+    experiment.train(set_param, name=name, resume=resume, force=force)

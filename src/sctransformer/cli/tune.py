@@ -1,6 +1,7 @@
 """`sctransformer tune`: search for parameters, train the best ones again and register the model as candidate."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -42,15 +43,14 @@ def tune(
     from sctransformer.errors import UserError
     from sctransformer.files import read_json
     from sctransformer.params import load_params
-    from sctransformer.pipeline.experiment import experiment_name, require_project, run_stages
-    from sctransformer.pipeline.overrides import override
+    from sctransformer.pipeline.experiment import require_project, run_stages
     from sctransformer.training.resume import NAME_VARIABLE
     from sctransformer.tuning.space import DEFAULT_SPACE, load_space
 
     require_project()
     space = space or DEFAULT_SPACE
     load_space(space, load_params())
-    folder = SEARCHES / experiment_name(name, unique=False)
+    folder = SEARCHES / re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")
     if folder.exists() and not resume:
         raise UserError(f"{folder}: a search with this name exists; add --resume, or choose another --name.")
     if resume and not folder.exists():
@@ -63,6 +63,5 @@ def tune(
     best = read_json(folder / "best.json")
     typer.echo(f"best trial: validation macro-F1 {best['score']:.3f}")
     if refit:
-        overrides = [override(key, value) for key, value in best["values"].items()]
-        run_stages(overrides, TARGET, f"{name} best", {NAME_VARIABLE: f"{name} best"})
+        run_stages(best["values"], TARGET, {NAME_VARIABLE: f"{name} best"})
         typer.echo("registered as candidate; `sctransformer promote` decides whether it becomes champion.")

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import yaml
 from pydantic import AfterValidator, ValidationError
@@ -81,6 +81,8 @@ Text = Annotated[str, AfterValidator(_text_only)]
 
 class Dataset(Settings):
     """One entry of the catalogue. Fields with the names of `DataSettings` have the same meaning."""
+
+    empty_text: ClassVar[bool] = True  # a description, for example; names of columns have a check of their own
 
     name: Annotated[str, AfterValidator(_dataset_name), AfterValidator(_parameter)]
     """Name of the entry: lower case letters, digits, `_`, `-`."""

@@ -1,11 +1,11 @@
 """Settings of the cells: where they are, how their columns are called, how they are split."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from sctransformer.settings import Settings, like
+from sctransformer.settings import Settings, like, require_file_name
 
 
 class CountSource(Settings):
@@ -49,6 +49,11 @@ class DataSettings(CellColumns):
     new_cells_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Fraction of each cell type that is held out, without labels, as the cells to annotate at the end."""
 
+    @field_validator("cells", "gene_map")
+    @classmethod
+    def _is_a_file(cls, value: Path) -> Path:
+        return require_file_name(value)
+
 
 class DatasetDescription(Settings):
     """What is known of a dataset beside its columns; written to the catalogue and to model cards."""
@@ -81,3 +86,12 @@ class PrepareSettings(Settings):
     """Fraction of the cells for the test set."""
     label_fraction: float = Field(default=1.0, gt=0.0, le=1.0)
     """Fraction of each type's training cells that keep their label, at least two cells."""
+
+    @model_validator(mode="after")
+    def _require_training_cells(self) -> Self:
+        if self.validation_fraction + self.test_fraction >= 1.0:
+            raise ValueError(
+                f"validation_fraction ({self.validation_fraction}) and test_fraction ({self.test_fraction}) leave "
+                "nothing to train on; their sum must be under 1"
+            )
+        return self

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -11,7 +11,7 @@ from sctransformer.errors import UserError
 from sctransformer.jobs.schedule import Schedule
 from sctransformer.monitor.settings import AlarmRule, Limits
 from sctransformer.settings import Settings
-from sctransformer.typed_yaml import first_problem, read_yaml
+from sctransformer.typed_yaml import first_problem, read_fields
 
 NAME = r"^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$"
 """Names of jobs; they are also the names of systemd units and CronJobs."""
@@ -75,25 +75,38 @@ class Job(ClusterSettings):
         Schedule.parse(value)
         return value
 
-    @field_validator("model", "input")
+    @field_validator("model", "input", "experiment")
     @classmethod
     def _is_one_line(cls, value: str) -> str:
         if not _NO_CONTROL.fullmatch(value):
             raise ValueError("expected one line without control characters")
         return value
 
+    @field_validator("output", "report", mode="before")
+    @classmethod
+    def _is_a_path(cls, value: Any) -> Any:
+        if str(value) and not _NO_CONTROL.fullmatch(str(value)):
+            raise ValueError(f"is {str(value)!r}; expected one line without control characters")
+        if "://" in str(value):
+            raise ValueError(f"is {str(value)!r}, a URL; expected a folder or file of this machine")
+        if str(value).startswith("~"):
+            raise ValueError(f"is {str(value)!r}; ~ is not expanded here: write the whole path")
+        return value
+
     @field_validator("output")
     @classmethod
     def _is_own_folder(cls, value: Path) -> Path:
-        if not _NO_CONTROL.fullmatch(str(value)) or ".." in value.parts or value in (Path(), Path("/")):
-            raise ValueError("expected a folder of its own, without '..'")
+        if ".." in value.parts or not value.name:
+            raise ValueError(f"is {str(value)!r}; expected a folder of its own, without '..'")
         return value
 
     @field_validator("report")
     @classmethod
     def _stays_inside(cls, value: Path) -> Path:
-        if value.is_absolute() or ".." in value.parts or value.name.startswith(".") or value == Path():
-            raise ValueError("expected a path inside the output folder, without '..'")
+        if value.is_absolute() or any(part.startswith(".") for part in value.parts) or value == Path():
+            raise ValueError(
+                f"is {str(value)!r}; expected a path inside the output folder, without '..' and hidden folders"
+            )
         return value
 
     @property
@@ -109,10 +122,8 @@ def load_job(path: Path) -> Job:
         UserError: the file is missing or is not YAML, a field is unknown or out of range, or a path leaves the output
             folder.
     """
-    content = read_yaml(path, "name a job file, as in pipelines/jobs")
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected fields such as model, input and output, found {type(content).__name__}.")
+    content = read_fields(path, "a job file has fields such as model, input and output, as in pipelines/jobs")
     try:
-        return Job.model_validate({"name": path.stem, **content})
+        return Job.from_file({"name": path.stem, **content})
     except ValidationError as error:
-        raise UserError(f"{path}: field {first_problem(error)}.") from error
+        raise UserError(f"{path}: field {first_problem(error, Job)}.") from error

@@ -1,6 +1,5 @@
 """The whole workflow on the example cells: run the pipeline, promote the model, annotate new cells, print a summary."""
 
-import json
 import os
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from sctransformer.errors import UserError, run_reporting
 from sctransformer.files import read_json
 from sctransformer.params import load_params
 from sctransformer.pipeline.experiment import require_project
-from sctransformer.pipeline.stage import TIMINGS_VARIABLE
+from sctransformer.pipeline.stage import TIMINGS_VARIABLE, read_timings
 
 if TYPE_CHECKING:
     from sctransformer.annotation.summary import AnnotationSummary
@@ -66,13 +65,11 @@ def reproduce() -> dict[str, float]:
     require_project()
     with tempfile.TemporaryDirectory() as folder:
         timings = Path(folder) / "timings.jsonl"
-        timings.touch()
         environment = {**os.environ, TIMINGS_VARIABLE: str(timings), "PYTHONUNBUFFERED": "1"}
         done = subprocess.run([sys.executable, "-m", "dvc", "repro"], env=environment, check=False)
         if done.returncode:
             raise UserError(f"dvc repro failed with exit code {done.returncode}; see its message above.")
-        lines = [json.loads(line) for line in timings.read_text().splitlines()]
-    return {line["stage"]: line["seconds"] for line in lines}
+        return read_timings(timings)
 
 
 def failed_gates(gates: "list[GateResult]") -> list[str]:

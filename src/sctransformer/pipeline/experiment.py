@@ -1,46 +1,70 @@
-"""Training as a DVC experiment: from parameters to a trained, evaluated and exported model."""
+"""Training as a run of the pipeline: from parameters to a trained, evaluated and exported model."""
 
+import json
 import os
-import re
-import subprocess
 import sys
-import time
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flatten_dict import flatten
 
 from sctransformer import layout
-from sctransformer.errors import UserError, one_line
+from sctransformer.errors import UserError
 from sctransformer.files import read_json
-from sctransformer.params import load_params
-from sctransformer.pipeline.overrides import expanded, from_mapping, override
+from sctransformer.params import PARAMS_VARIABLE, Params, load_params, parse_overrides, with_values
+from sctransformer.pipeline.overrides import expanded
+from sctransformer.pipeline.stage import TIMINGS_VARIABLE, read_timings
 from sctransformer.processes import run_interruptible
-from sctransformer.repository import in_git, prepare_dvc, require_commit
-from sctransformer.training.resume import NAME_VARIABLE, RESUME_VARIABLE, find_resumable_run
+from sctransformer.registry.lineage import commit_command
+from sctransformer.repository import prepare_dvc, require_commit
+from sctransformer.tracking.source import code_state
+from sctransformer.training.resume import NAME_VARIABLE, OVERRIDES_VARIABLE, RESUME_VARIABLE, find_resumable_run
 
 LAST_STAGE = "export"
-"""An experiment ends with a bundle that is measured but not registered."""
-PARAMS = "params.yaml"
+"""A training ends with a bundle that is measured but not registered."""
+TRAIN_STAGE, BEFORE_TRAINING = "train", "prior"
 _WITHOUT_GIT = (
-    "Note: this folder is not in a git repository. Models record a digest of the code in place of a commit, and "
-    "`dvc exp` has no list of experiments; `git init && git add -A && git commit -m start` changes that."
+    "Note: this folder is not in a git repository. Models record a digest of the code in place of a commit; "
+    "`git init && git add -A && git commit -m start` changes that."
 )
 
 
+@dataclass(frozen=True)
+class PipelineRun:
+    """What a run of the pipeline did."""
+
+    seconds: dict[str, float]
+    """Duration of each stage that was run; the others were up to date, or their results were in DVC's cache."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether a model was trained."""
+        return TRAIN_STAGE in self.seconds
+
+
 def train(
-    overrides: Mapping[str, object] | Sequence[str] | None = None, *, name: str | None = None, resume: str | None = None
+    overrides: Mapping[str, object] | Iterable[str] | None = None,
+    *,
+    name: str | None = None,
+    resume: str | None = None,
+    force: bool = False,
 ) -> str:
-    """Train, evaluate and export with the parameters of params.yaml, as a DVC experiment and an MLflow run.
+    """Train, evaluate and export with the parameters of params.yaml, as one MLflow run.
 
     Stages whose inputs have not changed are not run again. Call it in the project's folder.
 
     Args:
-        overrides: parameters to change, by dotted name; `data` takes the name of a dataset in the catalogue, `prior`
-            the name of a network. A sequence holds overrides in DVC's grammar.
+        overrides: parameters that differ from params.yaml in this run, by dotted name; `data` takes the name of a
+            dataset in the catalogue, `prior` the name of a network. `name=value` words are accepted too. params.yaml is
+            not changed.
         name: of the run, any text.
         resume: an interrupted run to resume from its last checkpoint, with the parameters it was started with: its
             ID, the start of its ID, or its name.
+        force: train also if the same training is in DVC's cache.
 
     Returns:
         The ID of the MLflow run that trained the model in outputs/bundle.
@@ -52,74 +76,49 @@ def train(
         >>> train({"train.lr": 3e-4, "data": "mine"}, name="small lr")  # doctest: +SKIP
     """
     require_project()
-    texts = from_mapping(overrides) if isinstance(overrides, Mapping) else list(overrides or [])
-    texts, environment = expanded(texts), {}
+    values = expanded(overrides if isinstance(overrides, Mapping) else parse_overrides(overrides or ()))
+    environment = {}
+    params = load_params()
     if resume is not None:
-        run_id, previous_name, before = _interrupted(resume)
+        run_id, previous_name, before = _interrupted(params, resume)
         environment[RESUME_VARIABLE] = run_id
-        name, texts = name or previous_name, [*before, *texts]
-    elif name:
+        name, values = name or previous_name, before | values
+    if name:
         environment[NAME_VARIABLE] = name
-    run_stages(texts, LAST_STAGE, name, environment)
-    return str(read_json(layout.LINEAGE)["run_id"])
+    note_uncommitted(with_values(params, values))
+    done = run_stages(values, LAST_STAGE, environment, force=force)
+    run_id = str(read_json(layout.LINEAGE)["run_id"])
+    _print_outcome(done, run_id)
+    return run_id
 
 
 def run_stages(
-    overrides: Iterable[str], last_stage: str, name: str | None = None, environment: Mapping[str, str] | None = None
-) -> None:
-    """Run the stages up to the last one as a DVC experiment.
+    overrides: Mapping[str, Any], last_stage: str, environment: Mapping[str, str] | None = None, force: bool = False
+) -> PipelineRun:
+    """Run the stages up to the last one with overrides that hold for this run only.
 
     Args:
-        overrides: of parameters, in DVC's grammar.
+        overrides: parameters that differ from params.yaml, by dotted name.
         last_stage: the stage to end with.
-        name: of the experiment, any text; DVC gets the characters that git allows.
         environment: variables for the stages, on top of those of this process.
+        force: run the stage `train` whether or not its result is known.
 
     Raises:
-        UserError: the experiment failed.
+        UserError: a parameter does not exist or is out of range, or a stage failed.
     """
-    texts = list(overrides)
-    if in_git(Path()):
-        arguments = ["exp", "run", *(f"--set-param={text}" for text in texts)]
-        if name and (allowed := experiment_name(name)):
-            arguments.append(f"--name={allowed}")
-    else:  # experiments of DVC are commits of git
-        set_params(texts)
-        arguments = ["repro"]
-    # The stages call `python`: make sure that it is this one.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    variables = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", **(environment or {})}
-    if run_interruptible([sys.executable, "-m", "dvc", *arguments, last_stage], variables):
-        raise UserError("the experiment failed; see the error above.")
-
-
-def set_params(overrides: Sequence[str]) -> None:
-    """Set parameters in params.yaml, as `dvc exp run --set-param` does.
-
-    Raises:
-        UserError: an override is not in DVC's grammar, or a parameter does not exist.
-    """
-    from dvc.exceptions import DvcException  # slow
-    from dvc.utils.hydra import apply_overrides
-
-    if not overrides:
-        return
-    try:
-        apply_overrides(PARAMS, list(overrides))
-    except DvcException as error:
-        raise UserError(f"{PARAMS}: {one_line(error)}.") from error
-
-
-def experiment_name(name: str, unique: bool = True) -> str:
-    """The name with the characters that git allows; with the time appended if it must be unique and is taken."""
-    allowed = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")
-    if not unique:
-        return allowed
-    taken = subprocess.run(
-        ["git", "for-each-ref", "--format=%(refname)", "refs/exps"], capture_output=True, text=True, check=False
-    )
-    names = {line.rsplit("/", maxsplit=1)[-1] for line in taken.stdout.splitlines()}
-    return f"{allowed}-{time.strftime('%Y%m%d-%H%M%S')}" if allowed in names else allowed
+    commands = [["repro", last_stage]]
+    if force:
+        commands = [["repro", BEFORE_TRAINING], ["repro", "--force", "--single-item", TRAIN_STAGE], *commands]
+    with _parameters(overrides) as variables, tempfile.TemporaryDirectory() as folder:
+        timings = Path(folder) / "timings.jsonl"
+        # The stages call `python`: make sure that it is this one.
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        variables |= {"PATH": path, "DVC_NO_ANALYTICS": "1", TIMINGS_VARIABLE: str(timings)}
+        for command in commands:
+            program = [sys.executable, "-m", "sctransformer.pipeline.dvc_process", *command]
+            if run_interruptible(program, {**os.environ, **variables, **(environment or {})}):
+                raise UserError("a stage of the pipeline failed; see the error above.")
+        return PipelineRun(read_timings(timings))
 
 
 def require_project() -> bool:
@@ -141,11 +140,45 @@ def require_project() -> bool:
     return tracked
 
 
-def _interrupted(wanted: str) -> tuple[str, str, list[str]]:
+def note_uncommitted(params: Params) -> None:
+    """Name the files that a model with these parameters would be made from and that are not committed."""
+    state = code_state(Path(), params.inputs())
+    if state.files:
+        command = commit_command(file.path for file in state.files)
+        print(
+            f"Note: not committed: {', '.join(map(str, state.files))}. A model made from these files passes the gate "
+            f"lineage_clean once they are committed unchanged: {command}"
+        )
+
+
+@contextmanager
+def _parameters(overrides: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """Variables that let DVC and the stages read params.yaml with the overrides, from a temporary file."""
+    if not overrides:
+        yield {}
+        return
+    content = with_values(load_params(), overrides).model_dump(mode="json")
+    with tempfile.TemporaryDirectory(prefix="sctransformer-") as folder:
+        file = Path(folder) / "params.yaml"
+        file.write_text(json.dumps(content))  # JSON is YAML
+        yield {PARAMS_VARIABLE: str(file), OVERRIDES_VARIABLE: json.dumps(overrides, default=str)}
+
+
+def _print_outcome(done: PipelineRun, run_id: str) -> None:
+    seconds = {stage: f"{duration:.0f} s" for stage, duration in done.seconds.items()}
+    if done.trained:
+        print(f"Trained by run {run_id[:8]}: " + ", ".join(f"{stage} {time}" for stage, time in seconds.items()) + ".")
+    else:
+        print(
+            f"Nothing was trained: run {run_id[:8]} has trained with the same cells, network, code and parameters; "
+            "`sctransformer train --force` trains again."
+        )
+
+
+def _interrupted(params: Params, wanted: str) -> tuple[str, str, dict[str, Any]]:
     """ID and name of an interrupted run, and overrides that restore the parameters it was started with."""
     from sctransformer.tracking.queries import finished_run  # MLflow takes seconds to import
 
-    params = load_params()
     try:
         _, run = find_resumable_run(params.train.storage, wanted)
     except UserError as error:
@@ -155,4 +188,4 @@ def _interrupted(wanted: str) -> tuple[str, str, list[str]]:
         raise
     now = flatten(params.model_dump(mode="json"), "dot")
     then = flatten(run.params, "dot")
-    return run.run_id, run.name, [override(name, value) for name, value in then.items() if now.get(name) != value]
+    return run.run_id, run.name, {name: value for name, value in then.items() if now.get(name) != value}

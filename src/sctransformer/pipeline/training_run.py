@@ -96,7 +96,8 @@ def start_run(params: Params) -> Iterator[TrainingRun]:
     with _closed(run_id):
         lineage = _logged_inputs(run_id, params, content)
         lock = layout.LOCK.read_bytes().decode() if lineage["dvc_lock_sha256"] else None
-        manifest = RunManifest(run_id, name, content, lineage, _input_digests(), lock)
+        overrides = json.loads(os.environ.get(resume.OVERRIDES_VARIABLE, "{}"))
+        manifest = RunManifest(run_id, name, content, lineage, _input_digests(), lock, overrides)
         folder = resume.run_folder(storage, run_id)
         resume.write_manifest(folder, manifest)
         yield TrainingRun(manifest, folder, _class_names())
@@ -169,8 +170,8 @@ def _tags(params: Params) -> dict[str, str]:
     """Tags that runs can be searched by."""
     tags = {"stage": "train", "data": params.data.name, "network": params.prior.network.stem, "mode": params.model.mode}
     tags[PROCESS_TAG] = process_tag()
-    if experiment := os.environ.get("DVC_EXP_NAME"):
-        tags["dvc.exp_name"] = experiment
+    if overrides := os.environ.get(resume.OVERRIDES_VARIABLE):
+        tags["overrides"] = overrides
     if commit := git_commit(Path()):
         tags["mlflow.source.git.commit"] = commit
     return tags
@@ -188,7 +189,7 @@ def _logged_inputs(run_id: str, params: Params, content: dict[str, Any]) -> dict
     md5 = dvc_md5(layout.CELLS)
     runs.log_dataset(run_id, cells.stem, data_sha256, str(cells), "training", counts, md5)
     runs.log_dataset(run_id, network.stem, prior_sha256, str(network), "prior", coverage, dvc_md5(network))
-    if patch := code_patch(Path()):
+    if patch := code_patch(Path(), params.inputs()):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "code.patch"
             file.write_bytes(patch)
@@ -199,7 +200,7 @@ def _logged_inputs(run_id: str, params: Params, content: dict[str, Any]) -> dict
             write_code_archive(Path(), file)
             outbox.log_artifact(run_id, file)
     validated = bool(read_json(layout.VALIDATION)["success"])
-    return collect_lineage(Path(), content, data_sha256, prior_sha256, validated, run_id)
+    return collect_lineage(Path(), content, data_sha256, prior_sha256, validated, run_id, params.inputs())
 
 
 def _input_digests() -> dict[str, str]:

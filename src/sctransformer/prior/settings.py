@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from sctransformer.settings import Settings
+from sctransformer.settings import Settings, require_file_name
 
+LEVELS = ("high", "medium", "low")
+"""Confidence levels of a network's table."""
 Control = Literal["shuffled", "random"]
 Weight = Annotated[float, Field(gt=0.0, le=1.0)]
 
@@ -24,3 +26,15 @@ class PriorSettings(Settings):
     the number of edges."""
     min_coverage: float = Field(default=0.05, ge=0.0, le=1.0)
     """Smallest fraction of the panel's genes that must have a regulator."""
+
+    @field_validator("network")
+    @classmethod
+    def _is_a_file(cls, value: Path) -> Path:
+        return require_file_name(value)
+
+    @field_validator("confidence")
+    @classmethod
+    def _has_known_levels(cls, value: dict[str, float]) -> dict[str, float]:
+        if unknown := [level for level in value if level not in LEVELS]:
+            raise ValueError(f"has the level {unknown[0]!r}; expected {', '.join(LEVELS)}")
+        return value

@@ -1,8 +1,11 @@
 """Evidence for the gates, from registered versions. A bundle that cannot be read counts as damaged."""
 
+from pathlib import Path
+
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle
 from sctransformer.registry.gate_checks import Comparison, Evidence
+from sctransformer.registry.lineage import committed_since
 from sctransformer.registry.rescoring import TestCells, rescored
 
 
@@ -14,6 +17,7 @@ def evidence_of(bundle: Bundle | str) -> Evidence:
         metrics=bundle.metrics,
         parity=bundle.parity,
         lineage=bundle.lineage,
+        committed=committed_since(Path(), bundle.lineage),
         config=bundle.config,
         labels=tuple(bundle.labels["name"]),
         megabytes=sum(path.stat().st_size for path in bundle.folder.iterdir()) / 1e6,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sctransformer.evaluation.paired import NEGLIGIBLE, PairedComparison
+from sctransformer.registry.lineage import commit_command, uncommitted_files
 from sctransformer.registry.policy import NoWorse
 
 Value = float | int | str | None
@@ -23,6 +24,8 @@ _LINEAGE_FIELDS = (
 )
 _CODE_DIGEST = ("git", "code_sha256")
 """Identifies the code of a project that is not in a git repository."""
+MOST_FILES = 10
+"""Number of files named in a reason."""
 TEST_F1 = ("test", "macro_f1")
 
 
@@ -38,6 +41,8 @@ class Evidence:
     """Cell types that the model predicts."""
     megabytes: float | None = None
     """Size of all files."""
+    committed: str | None = None
+    """The later commit that holds what the model was made from, where that was not committed at the training."""
     damage: str | None = None
     """Why the bundle cannot be trusted; its contents are then empty."""
 
@@ -69,7 +74,10 @@ def lineage_complete(candidate: Evidence) -> Outcome:
 
 
 def lineage_clean(candidate: Evidence, without_git: bool = False) -> Outcome:
-    """The code did not differ from the commit; or there was no git repository, and the policy accepts that."""
+    """Code and inputs did not differ from the commit, or were committed later, unchanged.
+
+    Without a git repository, the policy decides.
+    """
     if value_at(candidate.lineage, _CODE_DIGEST) is not None:
         if without_git:
             return (
@@ -83,7 +91,21 @@ def lineage_clean(candidate: Evidence, without_git: bool = False) -> Outcome:
     if dirty is False:
         return "clean", "clean", True, "made from the commit without changes"
     if dirty is True:
-        return "dirty", "clean", False, "made from files that differ from the commit; commit them and run again"
+        files = uncommitted_files(candidate.lineage["git"])
+        names = ", ".join(str(file) for file in files[:MOST_FILES])
+        names += f" and {len(files) - MOST_FILES} more" if len(files) > MOST_FILES else ""
+        if candidate.committed is not None:
+            return "clean", "clean", True, f"committed later, unchanged, in {candidate.committed[:8]}: {names}"
+        if not files:
+            return "dirty", "clean", False, "made from files that differ from the commit; commit them and run again"
+        command = commit_command(file.path for file in files)
+        return (
+            "dirty",
+            "clean",
+            False,
+            f"not committed when the model was made: {names}; commit them unchanged (`{command}`) and promote again, "
+            "or restore them and train again",
+        )
     return None, "clean", False, "not recorded: git.dirty"
 
 
@@ -149,17 +171,24 @@ def class_recall(candidate: Evidence, minimum: float, min_cells: int) -> Outcome
     """Recall of every cell type with enough test cells."""
     per_class = value_at(candidate.metrics, ("test", "per_class"))
     checked: list[tuple[float, str]] = []
+    not_judged: list[str] = []
     for name, scores in per_class.items() if isinstance(per_class, dict) else ():
         recall, cells = (_number(scores, (key,)) for key in ("recall", "cells"))
-        if recall is None or cells is None:
+        if cells is None or (recall is None and cells > 0):
             return None, minimum, False, f"not measured: recall of {name}"
-        if cells >= min_cells:
+        if recall is None or cells < min_cells:
+            not_judged.append(f"{name} ({cells:.0f})")
+        else:
             checked.append((recall, name))
     if not checked:
-        return None, minimum, False, f"not measured: no cell type has {min_cells} test cells"
+        return (
+            None,
+            minimum,
+            False,
+            f"not measured: no cell type has {min_cells} test cells; lower class_recall.min_cells in the policy",
+        )
     lowest, name = min(checked)
-    left_out = len(per_class) - len(checked)
-    note = f"; {left_out} with fewer than {min_cells} test cells not checked" if left_out else ""
+    note = f"; not judged, with fewer than {min_cells} test cells: {', '.join(not_judged)}" if not_judged else ""
     return lowest, minimum, lowest >= minimum, f"lowest: {name}{note}"
 
 

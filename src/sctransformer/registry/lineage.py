@@ -1,9 +1,12 @@
 """Lineage of a model: commit and code changes, data, network, parameters, packages, person. No MLflow."""
 
+import dataclasses
 import os
 import platform
 import re
+import shlex
 import subprocess
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 
 from sctransformer.files import sha256_file
 from sctransformer.repository import git
-from sctransformer.tracking.source import account, code_state
+from sctransformer.tracking.source import Uncommitted, account, code_state, commit_with
 
 _ELSEWHERE = re.compile(r"(?:https?|ssh|git)://\S+|[\w.-]+@[\w.-]+:\S+")
 _TRACKING_USER = "MLFLOW_TRACKING_USERNAME"
@@ -25,6 +28,7 @@ def collect_lineage(
     prior_sha256: str,
     validation_success: bool,
     run_id: str | None,
+    inputs: Iterable[Path] = (),
 ) -> dict[str, Any]:
     """Everything that is needed to make the same model again.
 
@@ -34,6 +38,7 @@ def collect_lineage(
         data_sha256, prior_sha256: of the cells and of the network.
         validation_success: whether the cells passed validation.
         run_id: the training run in MLflow.
+        inputs: files that the run reads.
 
     Returns:
         git (see `git_state`), code_url (None if the repository has no remote), dvc_lock_sha256 (None without the file),
@@ -42,7 +47,7 @@ def collect_lineage(
     """
     lock = root / "dvc.lock"
     return {
-        "git": git_state(root),
+        "git": git_state(root, inputs),
         "code_url": code_url(root),
         "dvc_lock_sha256": sha256_file(lock) if lock.is_file() else None,
         "data_sha256": data_sha256,
@@ -60,16 +65,41 @@ def collect_lineage(
     }
 
 
-def git_state(root: Path) -> dict[str, Any]:
-    """Commit, whether the code differs from it, and the SHA-256 of the patch that is kept with the run.
+def git_state(root: Path, inputs: Iterable[Path] = ()) -> dict[str, Any]:
+    """Commit, whether code or inputs differ from it, which files, and the SHA-256 of the patch kept with the run.
 
     If git reports nothing, all are None, `problem` gives the reason, and the gates for the lineage fail. Outside a git
     repository, `code_sha256` identifies the code, and the policy decides whether that is enough.
     """
-    state = code_state(root)
-    content = {"commit": state.commit, "dirty": state.dirty, "patch_sha256": state.patch_sha256}
+    state = code_state(root, inputs)
+    content: dict[str, Any] = {"commit": state.commit, "dirty": state.dirty, "patch_sha256": state.patch_sha256}
+    if state.files:
+        content |= {"files": [dataclasses.asdict(file) for file in state.files], "inputs": list(state.inputs)}
     more = {"problem": state.problem, "code_sha256": state.code_sha256}
     return content | {name: value for name, value in more.items() if value is not None}
+
+
+def uncommitted_files(git: Mapping[str, Any]) -> list[Uncommitted]:
+    """The files that differed from the commit, from `git_state`; empty in the lineage of earlier versions."""
+    return [Uncommitted(**file) for file in git.get("files") or []]
+
+
+def committed_since(root: Path, lineage: Mapping[str, Any]) -> str | None:
+    """The commit that holds all that a model was made from, if it was committed after the training.
+
+    Args:
+        root: the project's folder.
+        lineage: of the model, whose files differed from the commit.
+    """
+    git = lineage.get("git") or {}
+    if git.get("dirty") is not True or not git.get("commit"):
+        return None
+    return commit_with(root, str(git["commit"]), uncommitted_files(git), git.get("inputs") or [])
+
+
+def commit_command(paths: Iterable[str]) -> str:
+    """The command that commits files."""
+    return f"git add {shlex.join(paths)} && git commit -m 'Inputs of the model'"
 
 
 def code_url(root: Path) -> str | None:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from sctransformer import layout
 from sctransformer.errors import UserError
-from sctransformer.typed_yaml import first_problem, read_yaml
+from sctransformer.typed_yaml import first_problem, read_fields
 
 
 class _Section(BaseModel):
@@ -91,7 +91,7 @@ class Gates(_Section):
     """Commit (without git: digest of the code), dvc.lock digest, data and prior hashes, parameters, package versions,
     who and when are recorded."""
     lineage_clean: CleanCode = CleanCode()
-    """The code did not differ from the commit when the model was made."""
+    """Code and inputs did not differ from the commit when the model was made, or were committed later, unchanged."""
     validation: Gate = Gate()
     """The cells passed validation."""
     same_labels: Gate = Gate()
@@ -143,8 +143,8 @@ def load_policy(path: Path = layout.POLICY) -> Policy:
     Raises:
         UserError: the file does not exist, is not YAML, or a key is unknown, of the wrong type or out of its range.
     """
-    content = read_yaml(path, "run from the project's folder or give --policy")
+    content = read_fields(path, "run from the project's folder or give --policy")
     try:
-        return Policy.model_validate({} if content is None else content)
+        return Policy.model_validate(content)
     except ValidationError as error:
-        raise UserError(f"{path}: {first_problem(error)}.") from error
+        raise UserError(f"{path}: {first_problem(error, Policy)}.") from error

@@ -56,8 +56,8 @@ def register(
     trained_by = read_bundle(bundle).lineage.get("run_id")
     if run is not None and run != trained_by:
         raise UserError(
-            f"{bundle}: was trained by run {trained_by}, not by {run}; restore the experiment of that run with "
-            "`dvc exp apply`, or register the bundle without naming a run."
+            f"{bundle}: was trained by run {trained_by}, not by {run}; `sctransformer train` with the parameters of "
+            "that run restores its bundle from DVC's cache, or register the bundle without naming a run."
         )
     return register_bundle(bundle, name, trained_by)
 

@@ -14,6 +14,8 @@ RESUME_VARIABLE = "SCTRANSFORMER_RESUME"
 """Environment variable of the training stage: ID of the run to resume."""
 NAME_VARIABLE = "SCTRANSFORMER_RUN_NAME"
 """Environment variable of the training stage: name of the run."""
+OVERRIDES_VARIABLE = "SCTRANSFORMER_OVERRIDES"
+"""Environment variable of the training stage: what differs from params.yaml in this run, as JSON."""
 MANIFEST = "run.json"
 """File of the manifest in the folder of a run."""
 _PREFIX = "train-"
@@ -37,6 +39,8 @@ class RunManifest:
     """SHA-256 of each file that training reads."""
     dvc_lock: str | None = None
     """Content of dvc.lock, whose digest is in the lineage; None if the file did not exist."""
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """Parameters that differed from params.yaml, by dotted name; they are in `params` too."""
     process: dict[str, Any] = field(default_factory=_this_process)
     """The process that trains it; see `ProcessIdentity`."""
 

@@ -1,8 +1,8 @@
 """On which processes training runs, and where it keeps its files. These settings do not change the result."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sctransformer.settings import Settings
 
@@ -24,6 +24,12 @@ class Workers(Settings):
     """How Ray places workers on nodes; see Ray's placement strategies."""
     max_restarts: int = Field(default=3, ge=0)
     """How often lost workers are replaced before the run fails."""
+
+    @model_validator(mode="after")
+    def _require_no_more_than_all(self) -> Self:
+        if self.minimum is not None and self.minimum > self.count:
+            raise ValueError(f"min_workers is {self.minimum}; expected at most workers ({self.count})")
+        return self
 
 
 class Storage(Settings):

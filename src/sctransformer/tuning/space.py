@@ -11,7 +11,7 @@ from sctransformer.model.config import ModelSettings
 from sctransformer.params import Params
 from sctransformer.settings import Settings
 from sctransformer.training.config import Optimisation
-from sctransformer.typed_yaml import first_problem, read_yaml
+from sctransformer.typed_yaml import first_problem, read_fields
 
 DEFAULT_SPACE = Path(str(files("sctransformer.tuning") / "default_space.yaml"))
 """The search space that is used when no file is given."""
@@ -75,11 +75,11 @@ def load_space(path: Path, params: Params) -> SearchSpace:
     Raises:
         UserError: the file cannot be read, names an unknown parameter, or allows a value that is out of range.
     """
-    content = read_yaml(path, f"expected a search space (for example {DEFAULT_SPACE})") or {}
+    content = read_fields(path, f"expected a search space (for example {DEFAULT_SPACE})")
     try:
-        space = SearchSpace.model_validate(content)
+        space = SearchSpace.from_file(content)
     except ValidationError as error:
-        raise UserError(f"{path}: {first_problem(error)}.") from error
+        raise UserError(f"{path}: {first_problem(error, SearchSpace)}.") from error
     for name, values in space.parameters.items():
         _require_searchable(path, name)
         section, _, field = name.partition(".")

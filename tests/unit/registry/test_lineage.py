@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sctransformer.registry.lineage import code_url, collect_lineage, git_state, package_versions, who
+from sctransformer.registry.lineage import code_url, collect_lineage, committed_since, git_state, package_versions, who
 from sctransformer.tracking.source import write_code_archive
 
 
@@ -21,13 +21,14 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A committed project, below the root of its repository, with a tracked metrics file that DVC writes."""
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     root = tmp_path / "repository" / "project"
-    for folder in ("src", "registry", "notes", "outputs"):
+    for folder in ("src", "registry", "notes", "outputs", "data", "pipelines/jobs"):
         (root / folder).mkdir(parents=True)
     (root / "src" / "code.py").write_text("x = 1\n")
     (root / "params.yaml").write_text("seed: 0\n")
     (root / "outputs" / "metrics.json").write_text("{}\n")
     (root / "dvc.lock").write_text("stages: {evaluate: {outs: [{path: outputs/metrics.json}]}}\n")
     (root / ".gitignore").write_text("*.tmp\n")
+    (root / "notes" / "tracked.txt").write_text("notes\n")
     git(root.parent, "init", "-q")
     git(root, "config", "user.name", "Ada")
     git(root, "config", "user.email", "ada@example.org")
@@ -52,6 +53,11 @@ def test_a_clean_tree(repository: Path) -> None:
         ("outputs/metrics.json", '{"macro_f1": 1}\n'),
         ("notes/idea.txt", "untracked, and not code\n"),
         ("src/scratch.tmp", "ignored\n"),
+        ("notes/tracked.txt", "changed\n"),
+        ("pipelines/jobs/new.yaml", "a job\n"),
+        ("registry/new.yaml", "a policy\n"),
+        (".gitignore", "*.tmp\n*.swp\n"),
+        ("data/other.tsv", "not read by the run\n"),
     ],
 )
 def test_what_does_not_count(repository: Path, path: str, content: str) -> None:
@@ -60,15 +66,79 @@ def test_what_does_not_count(repository: Path, path: str, content: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["src/code.py", "src/new.py", "registry/new.yaml", "src/naïve name.py", "src/params.yaml", ".gitignore"]
+    "path",
+    ["src/code.py", "src/new.py", "dvc.yaml", "registry/model_card.md.j2", "src/naïve name.py", "data/net work.tsv"],
 )
 def test_what_makes_a_tree_dirty(repository: Path, path: str) -> None:
     (repository / path).write_text("y = 2\n")
-    first = git_state(repository)
+    first = git_state(repository, [Path("data/net work.tsv")])
     assert first["dirty"] is True
-    assert git_state(repository) == first
+    assert [file["path"] for file in first["files"]] == [path]
+    assert git_state(repository, [Path("data/net work.tsv")]) == first
     (repository / path).write_text("y = 3\n")
-    assert git_state(repository)["patch_sha256"] != first["patch_sha256"]
+    assert git_state(repository, [Path("data/net work.tsv")])["patch_sha256"] != first["patch_sha256"]
+
+
+def test_cells_are_judged_by_their_dvc_file(repository: Path) -> None:
+    """Neither their own file, which git ignores, nor the output of a stage, nor a file outside the project counts."""
+    (repository / ".gitignore").write_text("*.tmp\n*.h5ad\n")
+    (repository / "data" / "mine.h5ad").write_text("cells")
+    cells = [Path("data/mine.h5ad"), Path("outputs/metrics.json"), repository.parent / "elsewhere.tsv"]
+    (state,) = git_state(repository, cells)["files"]
+    assert (state["path"], state["state"]) == ("data/mine.h5ad", "new")
+    (repository / "data" / "mine.h5ad.dvc").write_text("outs: [{path: mine.h5ad, md5: abc}]\n")
+    (state,) = git_state(repository, cells)["files"]
+    assert (state["path"], state["state"]) == ("data/mine.h5ad.dvc", "new")
+    git(repository, "add", "data")
+    git(repository, "commit", "-qm", "cells")
+    assert git_state(repository, cells)["dirty"] is False
+
+
+def commit_all(root: Path) -> str:
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "later")
+    return str(git_state(root)["commit"])
+
+
+def test_files_committed_later_with_the_same_content_are_found(repository: Path) -> None:
+    inputs = [Path("data/net.tsv")]
+    (repository / "data" / "net.tsv").write_text("edges\n")
+    (repository / "src" / "code.py").write_text("x = 2\n")
+    lineage = {"git": git_state(repository, inputs)}
+    assert committed_since(repository, lineage) is None
+    (repository / "notes" / "more.txt").write_text("beside it\n")
+    commit = commit_all(repository)
+    assert committed_since(repository, lineage) == commit
+    (repository / "src" / "code.py").write_text("x = 3\n")
+    commit_all(repository)
+    assert committed_since(repository, lineage) == commit
+
+
+@pytest.mark.parametrize("change", ["other content", "more code", "left out"])
+def test_files_that_were_not_committed_as_they_were_are_not_clean(repository: Path, change: str) -> None:
+    (repository / "src" / "new.py").write_text("x = 2\n")
+    lineage = {"git": git_state(repository)}
+    if change == "other content":
+        (repository / "src" / "new.py").write_text("x = 3\n")
+    elif change == "more code":
+        (repository / "src" / "code.py").write_text("x = 4\n")
+    else:
+        (repository / "src" / "new.py").rename(repository / "notes" / "new.py")
+    commit_all(repository)
+    assert committed_since(repository, lineage) is None
+
+
+def test_a_deleted_file_and_cells_added_to_dvc_later(repository: Path) -> None:
+    (repository / "data" / "mine.h5ad").write_text("cells")
+    lock = "stages: {ingest: {deps: [{path: data/mine.h5ad, md5: abc}]}}\n"
+    (repository / "dvc.lock").write_text(lock)
+    (repository / "src" / "code.py").unlink()
+    lineage = {"git": git_state(repository, [Path("data/mine.h5ad")])}
+    (repository / ".gitignore").write_text("*.h5ad\n")
+    (repository / "data" / "mine.h5ad.dvc").write_text("outs: [{path: mine.h5ad, md5: abc}]\n")
+    assert committed_since(repository, lineage) is None
+    commit = commit_all(repository)
+    assert committed_since(repository, lineage) == commit
 
 
 def test_staged_deleted_and_neighbouring_files(repository: Path) -> None:

@@ -25,11 +25,11 @@ def test_the_shipped_policy_has_every_gate_and_all_are_on() -> None:
         ("gates: {macro_f1: {minimum: true}}", r"gates\.macro_f1\.minimum is True"),
         ("gates: {macro_f1: {minimum: .nan}}", r"gates\.macro_f1\.minimum is nan"),
         ("gates: {macro_f1: {}}", r"gates\.macro_f1\.minimum"),
-        ("gates: {macro_fl: {minimum: 0.5}}", r"gates\.macro_fl is"),
+        ("gates: {macro_fl: {minimum: 0.5}}", r"gates\.macro_fl is unknown; the most similar name is gates\.macro_f1"),
         ("gates: {validation: {enabled: 'no way'}}", r"gates\.validation\.enabled"),
         ("gates: {prior_edges: {minimum: 2.5}}", r"gates\.prior_edges\.minimum"),
         ("gate: {}", r"gate is"),
-        ("- gates", "the whole file is"),
+        ("- gates", "expected `name: value` lines at the top, found a list"),
         ("gates: {", "is not valid YAML"),
     ],
 )
