@@ -394,10 +394,7 @@ def test_job_files_that_are_none(project: Path, job_file: Path, call: Call) -> N
     job_file.write_text("model: [")
     assert "is not valid YAML" in call("batch", "status", "nightly").err
     job_file.write_text("- a\n")
-    assert (
-        "expected `name: value` lines at the top, found a list; a job file has fields such as model, input"
-        in call("batch", "run", "nightly").err
-    )
+    assert "found a list; a job file has fields such as model, input" in call("batch", "run", "nightly").err
     job_file.write_text("model: !!python/object/apply:os.system ['true']\ninput: new\noutput: out\n")
     assert call("batch", "run", "nightly").code == 1
 

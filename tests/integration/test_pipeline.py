@@ -201,9 +201,10 @@ def test_training_again_gives_the_same_weights(project: Path) -> None:
     assert sha256_file(weights) == before
 
 
-def test_an_interrupted_experiment_is_resumed(project: Path) -> None:
+def test_an_interrupted_training_is_resumed(project: Path) -> None:
     """Ctrl-C once there is a checkpoint; then the same run to its end, with each epoch once."""
     folder, epochs = project / "outputs/ray", 40
+    before = (project / "params.yaml").read_text()
     settings = ["-S", "train.lr=3e-4", "-S", f"train.epochs={epochs}", "-S", f"train.patience={epochs}"]
     with (project / "log").open("w+") as log:
         command = ["sctransformer", "train", *settings, "--name", "small lr"]
@@ -225,8 +226,9 @@ def test_an_interrupted_experiment_is_resumed(project: Path) -> None:
     assert (newest.info.run_name, newest.info.status) == ("small lr", "FINISHED")
     history = client_of(project).get_metric_history(newest.info.run_id, "val_macro_f1")
     assert sorted(point.step for point in history) == list(range(epochs))
-    assert yaml.safe_load((project / "params.yaml").read_text())["train"]["lr"] == 3e-4
-    assert "small-lr" in run(project, "dvc", "exp", "list").stdout
+    assert newest.data.params["train.lr"] == "0.0003"
+    assert json.loads(newest.data.tags["overrides"])["train.lr"] == 3e-4
+    assert (project / "params.yaml").read_text() == before
     assert not list(folder.iterdir())
 
 

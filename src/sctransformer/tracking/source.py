@@ -18,6 +18,8 @@ from sctransformer.repository import git, in_git
 
 CODE = ("src", "dvc.yaml", "registry/model_card.md.j2")
 """What a model is made from beside its inputs. params.yaml is recorded by content, with the overrides of the run."""
+ARCHIVED = ("src", "pipelines", "registry", "dvc.yaml", "pyproject.toml", "constraints.txt")
+"""What identifies the code of a project that is not in git."""
 MAX_PATCH_BYTES = 10_000_000
 """A larger difference is not a change of code; it is not kept with the run."""
 NO_REPOSITORY = "the project is not in a git repository"
@@ -106,7 +108,7 @@ def code_state(root: Path, inputs: Iterable[Path] = ()) -> CodeState:
         files += [_uncommitted(root, name, "new") for name in sorted(set(new))]
     except (OSError, subprocess.SubprocessError) as error:
         return CodeState(None, problem=_why(error))
-    return CodeState(commit, patch, None, tuple(files), known_by)
+    return CodeState(commit, patch, files=tuple(files), inputs=known_by)
 
 
 def commit_with(root: Path, commit: str, files: Iterable[Uncommitted], inputs: Iterable[str]) -> str | None:
@@ -145,9 +147,7 @@ def code_files(root: Path) -> list[Path]:
         found += part.rglob("*") if part.is_dir() else [part]
     kept = [path.relative_to(root) for path in found if path.is_file()]
     kept = [path for path in kept if not _GENERATED & {*path.suffixes, *path.parts}]
-    return sorted(path for path in kept if path.as_posix() not in ARCHIVED = ("src", "pipelines", "registry", "dvc.yaml", "pyproject.toml", "constraints.txt")
-"""What identifies the code of a project that is not in git."""
-RECORDED_BY_CONTENT)
+    return sorted(kept)
 
 
 def code_digest(root: Path) -> str:
