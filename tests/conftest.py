@@ -121,6 +121,12 @@ def opened(model: Module, seed: int = 0) -> Module:
     return model
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Set torch to one thread again: numba, which scanpy imports, sets the threads of the whole process."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def cells() -> AnnData:
     """90 simulated cells of three types."""

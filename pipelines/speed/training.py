@@ -20,9 +20,9 @@ from pipelines.speed.model import MATMUL_SIZE, Case, matrix_flops, matrix_produc
 from pipelines.speed.timing import seconds_of
 from pipelines.speed.training_cells import task_of, write_cells
 from sctransformer.training.checkpoint import Checkpoint, save_checkpoint
-from sctransformer.training.cluster import Task
 from sctransformer.training.execution import Execution
 from sctransformer.training.report import EpochReport
+from sctransformer.training.task import Task
 from sctransformer.training.trainer import Callbacks, Trainer
 
 FORWARD_AND_BACKWARD = 3

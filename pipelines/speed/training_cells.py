@@ -14,9 +14,9 @@ from sctransformer.data.arrays import TrainingCells
 from sctransformer.data.h5ad_writer import open_h5ad_writer
 from sctransformer.data.prepared import load_training_cells, open_training_cells
 from sctransformer.model import PriorBiasedTransformer
-from sctransformer.training.cluster import Task
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.execution import Execution
+from sctransformer.training.task import Task
 
 BLOCK = 5000
 """Cells simulated and written at a time."""

@@ -22,11 +22,12 @@ from pipelines.speed.model import Case
 from pipelines.speed.training import epochs_of
 from pipelines.speed.training_cells import task_of, write_cells
 from sctransformer.model import PriorBiasedTransformer
-from sctransformer.training.cluster import Files, Task, Workers, fit_on_ray
+from sctransformer.training.cluster import Workers, fit_on_ray
 from sctransformer.training.execution import Execution
 from sctransformer.training.ray_connection import connection
 from sctransformer.training.report import EpochReport
 from sctransformer.training.run_folder import RunFolder
+from sctransformer.training.task import Files, Task
 
 EPOCHS = 6
 """Epochs of each run; the first one is a warm-up and does not count."""

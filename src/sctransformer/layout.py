@@ -44,7 +44,7 @@ CALIBRATION = EVALUATION / "calibration.json"
 CONTROL = Path("outputs/control/metrics.json")
 CONFUSION_PLOT = EVALUATION / "confusion_matrix.png"
 RISK_COVERAGE_PLOT = EVALUATION / "risk_coverage.png"
-UMAP_PLOT = EVALUATION / "umap.png"
+EMBEDDING_PLOT = EVALUATION / "embedding.png"
 
 BUNDLE_FOLDER = Path("outputs/bundle")
 REGISTRATION = Path("outputs/registration.json")

@@ -168,7 +168,7 @@ def test_a_run_has_one_point_per_epoch_and_its_inputs(project: Path) -> None:
     }
     assert contexts == {"training", "prior"}
     kept = {item.path for item in client.list_artifacts(found.info.run_id)}
-    assert {"lineage.json", "curves.png", "confusion_matrix.png", "results.json", "umap.png"} <= kept
+    assert {"lineage.json", "curves.png", "confusion_matrix.png", "results.json", "embedding.png"} <= kept
 
 
 def test_new_cells_have_no_labels_and_are_not_used_elsewhere(project: Path) -> None:

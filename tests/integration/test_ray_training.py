@@ -19,12 +19,13 @@ from sctransformer.errors import UserError
 from sctransformer.model import PriorBiasedTransformer
 from sctransformer.model.transformer import ModelOutput
 from sctransformer.training.checkpoint import PROGRESS, Checkpoint, load_checkpoint, save_checkpoint
-from sctransformer.training.cluster import Task, Workers, fit_on_ray
+from sctransformer.training.cluster import Workers, fit_on_ray
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.execution import Execution
 from sctransformer.training.ray_connection import connection
 from sctransformer.training.report import EpochReport, NonFiniteLossError
 from sctransformer.training.run_folder import RunFolder
+from sctransformer.training.task import Task
 from sctransformer.training.trainer import Trainer
 from tests.conftest import arrays, simulated_cells, small_model
 from tests.unit.training.training_runs import assert_same_weights

@@ -8,7 +8,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sctransformer.annotation.fields import GROUPS, MAJORITY, categorical
-from sctransformer.umap_cache import cache_compiled_umap
 
 _NEIGHBOURS = 10
 _RESOLUTIONS = ((5_000, 5), (20_000, 10), (40_000, 15), (100_000, 20), (200_000, 25))
@@ -47,11 +46,23 @@ def leiden_groups(embedding_NE: NDArray[np.float32]) -> NDArray[np.int64]:
     from anndata import AnnData
 
     cells = AnnData(obs=pd.DataFrame(index=[str(cell) for cell in range(n_cells)]), obsm={"X": embedding_NE})
-    cache_compiled_umap()
+    _cache_compiled_umap()
     scanpy.pp.neighbors(cells, n_neighbors=_NEIGHBOURS, use_rep="X", random_state=0)
     resolution = next((value for limit, value in _RESOLUTIONS if n_cells < limit), _FINEST)
     scanpy.tl.leiden(cells, resolution=resolution, flavor="igraph", n_iterations=2, directed=False, random_state=0)
     return cells.obs["leiden"].astype(int).to_numpy(dtype=np.int64)
+
+
+def _cache_compiled_umap() -> None:
+    """Let numba store the two functions of umap-learn that scanpy's `pp.neighbors` calls, as it does the others.
+
+    Otherwise each process compiles for fifteen seconds. Results do not change. The files are in numba's cache
+    (https://numba.readthedocs.io/en/stable/developer/caching.html), beside umap-learn or in `NUMBA_CACHE_DIR`.
+    """
+    from umap import umap_  # slow to import
+
+    for function in (umap_.smooth_knn_dist, umap_.compute_membership_strengths):
+        function.enable_caching()
 
 
 def majority(group_N: NDArray[np.integer], label_N: NDArray[np.integer], n_labels: int) -> NDArray[np.int32]:

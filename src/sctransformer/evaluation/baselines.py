@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from sctransformer.data.arrays import CellArrays
 from sctransformer.data.normalise import log1p_cp10k
@@ -21,6 +22,9 @@ from sctransformer.data.normalise import log1p_cp10k
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 WIDE_PENALTIES = (1e-1, 1.0, 10.0, 100.0, 1000.0)
 """Wider grid, for few labelled cells, where the best C can be far above 10."""
+
+_FEW_VALUES = 10_000_000
+"""Size of a matrix of expression below which several threads of BLAS are slower than one."""
 
 Predictor = Callable[[CellArrays], NDArray[np.int64]]
 """Predicts the class index of each cell."""
@@ -63,7 +67,8 @@ def fit_logistic_regression(
         choices["logisticregression__class_weight"] = [None, "balanced"]
     folds = min(folds, int(np.bincount(training.labels_N)[np.unique(training.labels_N)].min()))
     expression_NG = log1p_cp10k(training.counts_NG, training.library_size_N)
-    with warnings.catch_warnings():
+    threads = 1 if expression_NG.size < _FEW_VALUES else None
+    with warnings.catch_warnings(), threadpool_limits(threads):
         warnings.simplefilter("ignore", ConvergenceWarning)
         if folds < 2:
             model.fit(expression_NG, training.labels_N)

@@ -108,7 +108,7 @@ def print_summary(
     console.print(f"gates      {outcome(decision)}")
     console.print(f"champion   {champion}")
     console.print(f"annotated  {annotation.output} ({annotation.cells} cells, {annotation.rejected} unknown)")
-    console.print(f"plots      {layout.CONFUSION_PLOT}, {layout.UMAP_PLOT}, {layout.CURVES}")
+    console.print(f"plots      {layout.CONFUSION_PLOT}, {layout.EMBEDDING_PLOT}, {layout.CURVES}")
     console.print(f"Data Docs  {layout.DATA_DOCS / 'index.html'}")
     console.print("\nNext, after `source .venv/bin/activate`:", style="bold")
     console.print("  sctransformer train -S train.lr=0.0005           train another model, tracked")

@@ -23,9 +23,9 @@ from sctransformer.files import read_json
 from sctransformer.model import ModelConfig, PriorBiasedTransformer
 from sctransformer.params import Params
 from sctransformer.training import build
-from sctransformer.training.cluster import Task
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.execution import Execution
+from sctransformer.training.task import Task
 from sctransformer.typed_yaml import first_problem
 
 FILES = {"cells": layout.PREPARED_CELLS, "bias": layout.BIAS, "panel": layout.PANEL}

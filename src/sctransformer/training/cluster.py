@@ -5,8 +5,7 @@ import functools
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,12 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sctransformer.data.arrays import TrainingCells
 from sctransformer.errors import UserError
-from sctransformer.model import PriorBiasedTransformer
 from sctransformer.training.checkpoint import Checkpoint, load_checkpoint, require_same_run, save_checkpoint
-from sctransformer.training.config import TrainConfig
-from sctransformer.training.execution import Execution
 from sctransformer.training.ray_connection import connection, on_cluster, require_resources  # before ray is imported
 from sctransformer.training.report import EpochReport, NonFiniteLossError
 from sctransformer.training.run_folder import RunFolder
-from sctransformer.training.trainer import Callbacks, Trainer
+from sctransformer.training.task import Task
 from sctransformer.training.workers import Workers
 
 FAILURE = "failure.json"
@@ -40,22 +35,6 @@ FAILURE = "failure.json"
 _END = None
 _WITHIN_EPOCH = {"midway": True}
 """Metrics that are reported with a checkpoint within an epoch."""
-
-Files = Mapping[str, Path]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What every worker needs. Shipped to the workers, so it holds recipes rather than cells."""
-
-    make_model: Callable[[Files], PriorBiasedTransformer]
-    """Builds the model with fresh weights; called after seeding, so that all workers build the same."""
-    load_cells: Callable[[Files], TrainingCells]
-    """Opens the cells."""
-    config: TrainConfig
-    execution: Execution = field(default_factory=Execution)
-    files: Files = field(default_factory=dict)
-    """What the recipes read, by the names under which they look for it."""
 
 
 def fit_on_ray(
@@ -159,6 +138,8 @@ def _trainer(task: Task, workers: Workers, folder: RunFolder, queue: Queue, star
 
 def _train_worker(settings: dict[str, Any]) -> None:
     """Runs in each worker."""
+    from sctransformer.training.trainer import Callbacks, Trainer  # here: driver and controller start without it
+
     task: Task = settings["task"]
     folder = RunFolder(*settings["folder"].rsplit("/", maxsplit=1))
     if folder.read_json(FAILURE) is not None:

@@ -66,4 +66,5 @@ def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Ten
     """Compare bit by bit."""
     assert one.keys() == other.keys()
     for name, tensor in one.items():
-        assert torch.equal(tensor, other[name]), name
+        largest = (tensor.double() - other[name].double()).abs().max().item()
+        assert torch.equal(tensor, other[name]), f"{name} differs by up to {largest:.3g}"

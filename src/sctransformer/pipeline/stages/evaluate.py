@@ -53,7 +53,7 @@ def write_plots(evaluation: Evaluation, seed: int) -> None:
         evaluation.labels_N, evaluation.predicted_N, evaluation.class_names, layout.CONFUSION_PLOT
     )
     labels = evaluation.predictions["cell_type"].tolist()
-    plots.plot_embedding(evaluation.embedding_NE, labels, seed, layout.UMAP_PLOT)
+    plots.plot_embedding(evaluation.embedding_NE, labels, seed, layout.EMBEDDING_PLOT)
 
 
 def log_results(evaluation: Evaluation, run_id: str) -> None:
@@ -61,7 +61,7 @@ def log_results(evaluation: Evaluation, run_id: str) -> None:
     test, baseline = evaluation.metrics["test"], evaluation.metrics["baseline"]
     outbox.log_metrics(run_id, {f"test_{name}": value for name, value in test.items()})
     outbox.log_metrics(run_id, {f"baseline_{name}": baseline[name] for name in ("accuracy", "macro_f1")})
-    for path in (layout.CONFUSION_PLOT, layout.UMAP_PLOT, layout.RISK_COVERAGE_PLOT, layout.CLASSES):
+    for path in (layout.CONFUSION_PLOT, layout.EMBEDDING_PLOT, layout.RISK_COVERAGE_PLOT, layout.CLASSES):
         outbox.log_artifact(run_id, path)
 
 

@@ -20,10 +20,11 @@ from sctransformer.pipeline.stage import run_stage
 from sctransformer.pipeline.training_run import LOG, TrainingRun, resume_run, start_run
 from sctransformer.pipeline.training_task import batch_names, in_memory, model_config, training_task
 from sctransformer.training.checkpoint import Checkpoint
-from sctransformer.training.cluster import Task, fit_on_ray
+from sctransformer.training.cluster import fit_on_ray
 from sctransformer.training.ray_connection import connection, require_resources
 from sctransformer.training.report import EpochReport, NonFiniteLossError
 from sctransformer.training.resume import RESUME_VARIABLE
+from sctransformer.training.task import Task
 from sctransformer.training.workers import Workers
 
 FEW_CELLS = 300
