@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 def doctor(
     name: Annotated[str | None, typer.Argument(help="Name of a registered model; default: all.")] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Finish or undo decisions of interrupted commands, and remove their locks.")
+        bool,
+        typer.Option(
+            "--repair",
+            help="Finish or undo decisions of interrupted commands, and remove their locks; after the project was "
+            "copied or moved, record the artifacts of this folder.",
+        ),
     ] = False,
 ) -> None:
     """Check programs, store, ledger, aliases and bundles. The exit code is 1 if there is a problem.

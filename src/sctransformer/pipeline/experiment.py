@@ -21,6 +21,7 @@ from sctransformer.pipeline.stage import TIMINGS_VARIABLE, read_timings
 from sctransformer.processes import run_interruptible
 from sctransformer.registry.lineage import commit_command
 from sctransformer.repository import prepare_dvc, require_commit
+from sctransformer.tracking.relocation import require_own_artifacts
 from sctransformer.tracking.source import code_state
 from sctransformer.training.resume import NAME_VARIABLE, OVERRIDES_VARIABLE, RESUME_VARIABLE, find_resumable_run
 
@@ -132,6 +133,11 @@ def require_project() -> bool:
     """
     if not Path("dvc.yaml").is_file():
         raise UserError("dvc.yaml: no such file here; run from the project's folder.")
+    from sctransformer.tracking.store import database_file, tracking_uri  # MLflow takes seconds to import
+
+    database = database_file(tracking_uri())
+    if database is not None and database.exists():
+        require_own_artifacts(database)
     tracked = prepare_dvc()
     if tracked:
         require_commit()

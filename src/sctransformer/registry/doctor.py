@@ -18,7 +18,8 @@ from sctransformer.registry.models import bundle_of, find_version, require_model
 from sctransformer.registry.names import ALIASES, LEDGER_EXPERIMENT, VERSION_TAGS
 from sctransformer.registry.recovery import settle
 from sctransformer.registry.references import Reference
-from sctransformer.tracking.store import connect, one_sentence, redact_credentials
+from sctransformer.tracking.relocation import former_folder, relocate
+from sctransformer.tracking.store import connect, database_file, one_sentence, redact_credentials, tracking_uri
 
 State = Literal["ok", "problem", "repaired"]
 
@@ -39,11 +40,13 @@ def examine_registry(name: str | None = None, repair: bool = False) -> list[Find
 
     Args:
         name: of a model; None for all.
-        repair: finish or undo open decisions, and remove locks of dead commands.
+        repair: finish or undo open decisions, remove locks of dead commands, and record artifacts where they are now if
+            the project was copied or moved.
 
     Raises:
         UserError: the store or the model does not exist, or the store cannot be used.
     """
+    moved = list(_relocation(repair))
     client = connect(must_exist=True)
     if name is not None:
         require_model(client, name)
@@ -53,10 +56,29 @@ def examine_registry(name: str | None = None, repair: bool = False) -> list[Find
             "store", "ok", f"{redact_credentials(client.tracking_uri)} responds; models: {', '.join(names) or 'none'}"
         )
     ]
-    findings += _ledger_experiment(client)
+    findings += [*moved, *_ledger_experiment(client)]
     for one in names:
         findings += _of_model(client, one, repair)
     return findings
+
+
+def _relocation(repair: bool) -> Iterator[Finding]:
+    """Whether a SQLite store records its artifacts in the folder that the project was copied or moved from."""
+    database = database_file(tracking_uri())
+    if database is None or not database.exists():
+        return
+    former = relocate(database) if repair else former_folder(database)
+    if former is None:
+        return
+    if repair:
+        yield Finding("store", "repaired", f"recorded artifacts in {former}; now those in {database.parent}.")
+    else:
+        yield Finding(
+            "store",
+            "problem",
+            f"records its artifacts in {former}, because the project was copied or moved from there; --repair records "
+            f"those in {database.parent}.",
+        )
 
 
 def _models(client: MlflowClient) -> list[str]:

@@ -25,7 +25,8 @@ from sctransformer.registry.names import VERSION_TAGS
 from sctransformer.registry.opened_model import OpenedModel
 from sctransformer.registry.packaging import BUNDLE_IN_MODEL
 from sctransformer.registry.references import Reference, parse_reference, require_model_name
-from sctransformer.tracking.store import connect, one_sentence, redact_credentials
+from sctransformer.tracking.relocation import own_location
+from sctransformer.tracking.store import connect, database_file, one_sentence, redact_credentials
 
 _ABSENT = "RESOURCE_DOES_NOT_EXIST"
 _GONE = (_ABSENT, "NOT_FOUND", "INVALID_PARAMETER_VALUE")
@@ -158,6 +159,8 @@ def _fetch(client: MlflowClient, version: ModelVersion, refetch: bool = False) -
     location = client.get_model_version_download_uri(name, str(number))
     if urlparse(location).scheme in ("", "file"):
         folder = Path(local_file_uri_to_path(location)) / BUNDLE_IN_MODEL
+        database = database_file(client.tracking_uri)
+        folder = folder if database is None else own_location(database, folder)
     else:
         folder = _cache_folder(location)
         if refetch or not _is_valid(folder, version):

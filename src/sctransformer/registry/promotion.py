@@ -27,7 +27,7 @@ from sctransformer.registry.names import ALIASES
 from sctransformer.registry.policy import Policy, load_policy
 from sctransformer.registry.references import Reference, parse_reference
 from sctransformer.registry.rescoring import TestCells, read_test_cells
-from sctransformer.tracking.store import connect, one_sentence
+from sctransformer.tracking.store import connect, connect_to_write, one_sentence
 
 
 @one_sentence
@@ -66,7 +66,7 @@ def promote(
     """
     policy_file = policy if isinstance(policy, Path) else None
     thresholds = load_policy(policy) if isinstance(policy, Path) else policy
-    client = connect(must_exist=True)
+    client = connect(must_exist=True) if dry_run else connect_to_write(must_exist=True)
     candidate = find_version(client, parse_reference(reference))
     name, version = candidate.name, int(candidate.version)
     if overrides and not reason.strip():

@@ -21,7 +21,7 @@ from sctransformer.registry.names import ALIASES, LONGEST_DESCRIPTION, MODELS_EX
 from sctransformer.registry.packaging import save_model
 from sctransformer.registry.references import require_model_name
 from sctransformer.tracking.runs import require_run
-from sctransformer.tracking.store import connect, database_file, experiment_id, one_sentence
+from sctransformer.tracking.store import connect_to_write, database_file, experiment_id, one_sentence
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def register_bundle(bundle_folder: Path, name: str, run_id: str | None = None) -
     """
     require_model_name(name)
     identity, digest = read_bundle(bundle_folder).identity, bundle_digest(bundle_folder)
-    client = connect()
+    client = connect_to_write()
     version = _version_with(client, name, identity, digest)
     created = version is None
     if version is None:

@@ -18,7 +18,7 @@ from sctransformer.registry.ledger import Decision
 from sctransformer.registry.models import bundle_of, find_version, require_model
 from sctransformer.registry.names import ALIASES
 from sctransformer.registry.references import Reference
-from sctransformer.tracking.store import connect, one_sentence
+from sctransformer.tracking.store import connect_to_write, one_sentence
 
 
 @one_sentence
@@ -40,7 +40,7 @@ def rollback(name: str, *, reason: str, to: int | None = None) -> Decision:
     """
     if not reason.strip():
         raise UserError("a rollback needs a reason; give --reason, it is kept in the history.")
-    client = connect(must_exist=True)
+    client = connect_to_write(must_exist=True)
     require_model(client, name)
     settle_leftovers(client, name)
     for _ in range(MAX_ATTEMPTS):

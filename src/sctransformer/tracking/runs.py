@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from sctransformer.errors import UserError
 from sctransformer.tracking.source import account
-from sctransformer.tracking.store import connect, experiment_id, one_sentence, redact_credentials, tracking_uri
+from sctransformer.tracking.store import connect_to_write, experiment_id, one_sentence, redact_credentials, tracking_uri
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 PARENT_TAG = "mlflow.parentRunId"
@@ -45,7 +45,7 @@ def start_run(experiment: str, name: str, params: Mapping[str, Any], tags: Mappi
     Raises:
         UserError: the store cannot be used.
     """
-    client = connect()
+    client = connect_to_write()
     tags = {"mlflow.user": account(), **tags}
     run = client.create_run(experiment_id(client, experiment), run_name=name, tags=tags)
     flat = [
@@ -110,7 +110,7 @@ def log_epoch(run_id: str, epoch: int, metrics: Mapping[str, float], at: int | N
     Raises:
         UserError: the run is not in the store.
     """
-    client = connect(must_exist=True)
+    client = connect_to_write(must_exist=True)
     if any(point.step == epoch for point in client.get_metric_history(run_id, _EPOCH)):
         return
     now = milliseconds() if at is None else at
@@ -201,7 +201,7 @@ def require_run(run_id: str) -> None:
 
 def _client_of(run_id: str) -> MlflowClient:
     """A client of the store, which must have the run."""
-    client = connect(must_exist=True)
+    client = connect_to_write(must_exist=True)
     store = redact_credentials(tracking_uri())
     try:
         run = client.get_run(run_id)

@@ -13,14 +13,13 @@ from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
 
 from sctransformer.errors import UserError
+from sctransformer.tracking.relocation import ARTIFACTS, require_own_artifacts
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 DATABASE = "mlflow.db"
 """File of the default store, in the current folder."""
-ARTIFACTS = "mlartifacts"
-"""Folder for artifacts beside a SQLite database."""
 _SQLITE = "sqlite:///"
 _SQLITE_MAGIC = b"SQLite format 3\0"
 _RESTORE = "restore or rename it in MLflow"
@@ -61,6 +60,18 @@ def connect(must_exist: bool = False) -> MlflowClient:
     if file is not None:
         _require_usable(file, must_exist)
     return _client(uri)
+
+
+def connect_to_write(must_exist: bool = False) -> MlflowClient:
+    """A client of the store for a command that changes it; see `connect`.
+
+    Raises:
+        UserError: as `connect`; or the project was copied or moved, so that artifacts would go to its former folder.
+    """
+    file = database_file(tracking_uri())
+    if file is not None and file.exists():
+        require_own_artifacts(file)
+    return connect(must_exist)
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
