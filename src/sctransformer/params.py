@@ -34,7 +34,8 @@ class ControlParams(Settings):
     """The same training with a shuffled network, for the gate `shuffled_network`."""
 
     enabled: bool = True
-    """Whether to train the control; if false, the gate fails unless registry/policy.yaml disables it."""
+    """Whether to train the same model again with a shuffled network, from fresh weights and for the same steps, which
+    takes about as long as the training itself; if false, the gate fails unless registry/policy.yaml disables it."""
 
 
 class Params(Seeded):

@@ -394,3 +394,16 @@ def test_a_failing_command_exits_with_an_error_and_no_traceback(tmp_path: Path) 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("Error: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_donors_and_names_of_types_that_training_could_not_use_are_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = good_cells()
+    cells.obs[OBS.donor] = [f"d{index % 2}" for index in range(90)]
+    cells.obs["code"] = cells.obs[OBS.cell_type].cat.codes
+    check_cells(write(cells, tmp_path), label_column="code")
+    err = capsys.readouterr().err
+    assert "cells.h5ad: 3 of 3 cell types are numbers (0, 1, 2)" in err
+    assert "there are 2 donors; train, validation and test need one each" in err
+    assert "`train -S prepare.shared_donors=true`" in err

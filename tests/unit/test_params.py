@@ -44,7 +44,7 @@ def test_params_yaml_shows_every_parameter() -> None:
         ("data: {cells: .}", r"data\.cells: is '\.'; expected the path of a file"),
         ("train: {storage: ''}", r"train\.storage is ''"),
         ("prior: {confidence: {hgh: 1}}", "has the level 'hgh'; expected high, medium, low"),
-        ("[" * 400, "is nested too deeply"),
+        ("[" * 1000, "is nested too deeply"),
     ],
 )
 def test_a_wrong_parameter_is_named(tmp_path: Path, content: str, message: str) -> None:

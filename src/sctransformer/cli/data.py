@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sctransformer.data.check import InspectedCells
     from sctransformer.data.validation.report import Report
     from sctransformer.export.bundle import Bundle
+    from sctransformer.params import Params
 
 
 def check(
@@ -82,6 +83,7 @@ def check_cells(
     if bundle is not None:
         _judge(_as_batch(found, bundle, data_docs), file, width, data_docs)
     elif OBS.cell_type in found.obs:
+        _warn_of_labels_and_donors(found, file)
         _judge(_as_training(found, network, data_docs), file, width, data_docs, network)
     else:
         typer.echo("no labels: not checked as training data; give the column with --label-column, or a --model")
@@ -113,14 +115,32 @@ def _require_columns(
 
 def _as_training(found: InspectedCells, network: Path | None, data_docs: Path | None) -> Report:
     from sctransformer.data.check import run_training_suites
-    from sctransformer.params import Params, load_params
     from sctransformer.prior.network import read_network_table
 
-    params = load_params() if Path("params.yaml").is_file() else Params()
+    params = _params()
     if network is None:
         return run_training_suites(found, params.validation, data_docs=data_docs)
     edges = read_network_table(network, params.prior.confidence)
     return run_training_suites(found, params.validation, edges.edges, edges.repairs.counts(), data_docs, network)
+
+
+def _warn_of_labels_and_donors(found: InspectedCells, file: Path) -> None:
+    """Warn of what training would refuse, or would learn but nobody means."""
+    from sctransformer._constants import OBS
+    from sctransformer.data.label_names import label_warnings
+    from sctransformer.data.split_choice import split_problem
+
+    params = _params()
+    for sentence in label_warnings(found.obs[OBS.cell_type].dropna().astype(str).unique()):
+        typer.echo(f"Warning: {file}: {sentence}.", err=True)
+    if problem := split_problem(found.obs, params.prepare, params.seed):
+        typer.echo(f"Warning: {file}: cannot be split for training: {problem}", err=True)
+
+
+def _params() -> Params:
+    from sctransformer.params import PARAMS, Params, load_params
+
+    return load_params() if PARAMS.is_file() else Params()
 
 
 def _bundle(model: str) -> Bundle:

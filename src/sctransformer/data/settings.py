@@ -75,7 +75,8 @@ class PrepareSettings(Settings):
     """Largest number of genes in the panel."""
     split: Literal["auto", "stratified", "donor", "table"] = "auto"
     """How to split the cells: within each cell type (`stratified`), by donor, or as in `split_table`. auto: the table
-    if there is one, else by donor if the cells have donors, else stratified."""
+    if there is one, else by donor if the cells have donors, else stratified. With `shared_donors`, stratified where the
+    donors allow no split."""
     split_table: Path | None = None
     """Parquet, CSV or TSV file in data/splits with the split of each cell; see `sctransformer.data.split_table`."""
     shared_donors: bool = False

@@ -54,8 +54,13 @@ def choose_splits(obs: pd.DataFrame, settings: PrepareSettings, seed: int) -> tu
             raise UserError(
                 "params.yaml: prepare.split is 'donor', but the cells have no donors; set data.donor_column."
             )
-        split = donor_splits(labels, donors, settings.validation_fraction, settings.test_fraction, seed)
-    else:
+        try:
+            split = donor_splits(labels, donors, settings.validation_fraction, settings.test_fraction, seed)
+        except UserError:
+            if not settings.shared_donors:
+                raise
+            way = "stratified"
+    if way == "stratified":
         split = stratified_splits(labels, settings.validation_fraction, settings.test_fraction, seed)
     if not chosen:
         split = hide_labels(split, labels, settings.label_fraction, seed)
@@ -65,3 +70,20 @@ def choose_splits(obs: pd.DataFrame, settings: PrepareSettings, seed: int) -> tu
         require_no_leakage(split, donors)
     require_every_type_in_training(split, labels)
     return way, split
+
+
+def split_problem(obs: pd.DataFrame, settings: PrepareSettings, seed: int) -> str | None:
+    """Why the donors of cells allow no split with these settings, and what to do, as a sentence; None if they do.
+
+    Args:
+        obs: table of cells under the data contract.
+        settings: see `PrepareSettings`; a split by a table is not checked, because a table belongs to other cells.
+        seed: random seed.
+    """
+    if OBS.donor not in obs or settings.split == "table" or settings.split_table is not None:
+        return None
+    try:
+        choose_splits(obs, settings, seed)
+    except UserError as error:
+        return str(error)
+    return None

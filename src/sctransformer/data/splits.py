@@ -12,6 +12,10 @@ from sctransformer.errors import UserError
 TRAIN, VALIDATION, TEST = SPLITS
 ALL_SPLITS = [*SPLITS, UNLABELLED]
 TRAINED_ON = (TRAIN, VALIDATION, UNLABELLED)
+_WITHIN_TYPES = (
+    "set prepare.shared_donors to true (`train -S prepare.shared_donors=true`) to split within each cell type; test "
+    "scores then do not hold for new donors"
+)
 LEAST_LABELLED = 2
 """Smallest number of cells per type that keep their label."""
 
@@ -77,7 +81,8 @@ def donor_splits(
     names = sorted(name_of)
     if len(names) < len(SPLITS):
         raise UserError(
-            f"there are {len(names)} donors; train, validation and test need one each: set prepare.split to stratified."
+            f"there {'is 1 donor' if len(names) == 1 else f'are {len(names)} donors'}; train, validation and test need "
+            f"one each: {_WITHIN_TYPES}."
         )
     names_N = _names(labels)
     cells_of = dict(zip(name_of, np.bincount(donor_N).tolist(), strict=True))
@@ -93,7 +98,7 @@ def donor_splits(
     rare = min(donors_of, key=lambda name: donors_of[name])
     raise UserError(
         f"no choice of test and validation donors leaves every cell type some training cells; {rare!r} occurs in "
-        f"{donors_of[rare]} of {len(names)} donors: merge it, or set prepare.split to stratified."
+        f"{donors_of[rare]} of {len(names)} donors: merge it with another type, or {_WITHIN_TYPES}."
     )
 
 

@@ -12,7 +12,7 @@ from sctransformer._constants import OBS
 from sctransformer.data import split_choice
 from sctransformer.data.cells import CellFile
 from sctransformer.data.settings import PrepareSettings
-from sctransformer.data.split_choice import choose_splits
+from sctransformer.data.split_choice import choose_splits, split_problem
 from sctransformer.data.split_table import read_split_table, table_splits
 from sctransformer.data.splits import (
     donor_splits,
@@ -243,3 +243,21 @@ def test_published_splits_are_reproduced(
     labelled = given_table[f"labelled_{percent}_s{seed}"].to_numpy()
     assert np.array_equal(np.asarray(split == "test"), test)
     assert np.array_equal(np.isin(np.asarray(split), ["train", "validation"]), labelled)
+
+
+def test_two_donors_are_split_within_types_once_that_is_asked_for() -> None:
+    obs = pd.DataFrame({OBS.cell_type: ["a", "b"] * 20, OBS.donor: ["d1"] * 20 + ["d2"] * 20}).astype("category")
+    with pytest.raises(UserError, match=r"there are 2 donors; .*`train -S prepare\.shared_donors=true`") as caught:
+        choose_splits(obs, PrepareSettings(), 0)
+    assert split_problem(obs, PrepareSettings(), 0) == str(caught.value)
+    for split in ("auto", "donor"):
+        settings = PrepareSettings(split=split, shared_donors=True)
+        assert choose_splits(obs, settings, 0)[0] == "stratified"
+        assert split_problem(obs, settings, 0) is None
+
+
+def test_cells_without_donors_or_with_a_table_have_no_problem_with_donors() -> None:
+    obs = pd.DataFrame({OBS.cell_type: ["a", "b"] * 20, OBS.donor: ["d1"] * 40}).astype("category")
+    assert split_problem(obs.drop(columns=OBS.donor), PrepareSettings(), 0) is None
+    assert split_problem(obs, PrepareSettings(split_table="x.csv"), 0) is None
+    assert "there is 1 donor;" in str(split_problem(obs, PrepareSettings(), 0))

@@ -90,6 +90,7 @@ def main() -> None:
         write_json(layout.CONTROL, {"kind": None, "reason": reason})
         print(f"no control was trained: {reason}")
         return
+    print("Training the same model with a shuffled network (control.enabled: false leaves this out).", flush=True)
     control, changed = train_control(params, config)
     predictions = pd.read_csv(layout.PREDICTIONS, dtype=str, keep_default_na=False)
     comparison = compare_with_control(control, read_cells(layout.PREPARED_CELLS), predictions, params.seed)

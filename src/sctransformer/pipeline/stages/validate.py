@@ -5,7 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from sctransformer import layout
+from sctransformer._constants import OBS
 from sctransformer.data.cells import CellFile
+from sctransformer.data.label_names import label_warnings
 from sctransformer.data.statistics import count_statistics
 from sctransformer.data.validation.tables import network_tables, training_tables
 from sctransformer.data.validation.validate import run_suites
@@ -23,6 +25,8 @@ def collect_tables(params: Params) -> dict[Path, dict[str, pd.DataFrame]]:
         total = cells.n_cells
         statistics = count_statistics(cells.chunks(), cells.genes, lambda done: on_progress(done, total))
         training = training_tables(cells.obs, cells.genes, statistics)
+        for sentence in label_warnings(cells.obs[OBS.cell_type].dropna().astype(str).unique()):
+            print(f"Warning: {params.data.cells}: {sentence}.")
         genes = cells.genes
     network = read_network_table(params.prior.network, params.prior.confidence)
     network_checks = network_tables(network.edges, genes, network.repairs.counts())

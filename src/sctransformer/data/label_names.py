@@ -1,0 +1,33 @@
+"""Names of cell types that are probably not what was meant: numbers, and one type under several names."""
+
+import re
+from collections.abc import Iterable
+
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
+_SHOWN = 3
+
+
+def label_warnings(names: Iterable[str]) -> list[str]:
+    """Sentences on names of cell types that look wrong, each with what to do; without a full stop.
+
+    Examples:
+        >>> label_warnings(["NK", "B cell", "B  Cell"])
+        ["cell types 'B  Cell' and 'B cell' differ only in case or spaces; give them one name if they are one type"]
+    """
+    names = sorted(set(names))
+    found = []
+    numbers = [name for name in names if _NUMBER.fullmatch(name)]
+    if len(numbers) > len(names) / 2:
+        shown = ", ".join(numbers[:_SHOWN]) + (", ..." if len(numbers) > _SHOWN else "")
+        found.append(
+            f"{len(numbers)} of {len(names)} cell types are numbers ({shown}), like codes of a factor or of clusters; "
+            "give the column with the names (--label-column), or replace the numbers by names"
+        )
+    same: dict[str, list[str]] = {}
+    for name in names:
+        same.setdefault(re.sub(r"[\s_]+", "", name).casefold(), []).append(name)
+    for group in same.values():
+        if len(group) > 1:
+            listed = ", ".join(map(repr, group[:-1])) + f" and {group[-1]!r}"
+            found.append(f"cell types {listed} differ only in case or spaces; give them one name if they are one type")
+    return found
