@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,14 @@ def add(
     source: Annotated[str, typer.Argument(help="An h5ad file or zarr folder, or its URL (s3://, https://, gs://).")],
     label_column: Annotated[str, option_for(CellColumns, "label_column", show_default=False)],
     donor_column: Annotated[str | None, option_for(CellColumns, "donor_column")] = None,
+    ontology: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN|TABLE",
+            help="Cell Ontology ids: a column of obs, or a CSV or TSV file with the columns cell_type and "
+            "cell_type_ontology_term_id. Types without an id get that of their name, if it is a common one.",
+        ),
+    ] = None,
     gene_column: Annotated[str | None, option_for(CellColumns, "gene_column")] = None,
     counts: Annotated[str | None, option_for(CellColumns, "counts")] = None,
     library_size_column: Annotated[str | None, option_for(CellColumns, "library_size_column")] = None,
@@ -45,6 +53,7 @@ def add(
     fields = {
         "label_column": label_column,
         "donor_column": donor_column,
+        **_ontology(ontology),
         "gene_column": gene_column,
         "counts": counts,
         "library_size_column": library_size_column,
@@ -141,9 +150,20 @@ def validate(file: Path, entry: Dataset, label: str) -> None:
             entry.gene_column,
             entry.counts,
             entry.library_size_column,
+            ontology_column=entry.ontology_column,
+            ontology_ids=entry.ontology_ids,
         )
     except UserError as error:
         raise UserError(str(error).replace(str(file), label)) from error
+
+
+def _ontology(source: str | None) -> dict[str, Any]:
+    """The fields of an entry that `--ontology` sets: a column, or the content of a table."""
+    if source is None or Path(source).suffix not in (".csv", ".tsv"):
+        return {"ontology_column": source}
+    from sctransformer.data.cell_ontology import read_ids
+
+    return {"ontology_ids": read_ids(Path(source))}
 
 
 def _contents(file: Path, entry: Dataset) -> Iterator[tuple[str, str]]:

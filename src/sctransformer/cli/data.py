@@ -55,6 +55,9 @@ def check_cells(
     network: Path | None = None,
     model: str | None = None,
     data_docs: Path | None = None,
+    *,
+    ontology_column: str | None = None,
+    ontology_ids: dict[str, str] | None = None,
 ) -> None:
     """Check cells and print the results; for arguments see `check`.
 
@@ -76,6 +79,8 @@ def check_cells(
         label_column=label_column or OBS.cell_type,
         donor_column=donor_column,
         library_size_column=library_size_column,
+        ontology_column=ontology_column,
+        ontology_ids=ontology_ids,
     )
     with cells_bar("Checking") as on_progress:
         found = inspect_cells(file, read_gene_map(), columns, on_progress)

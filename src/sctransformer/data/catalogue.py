@@ -93,6 +93,8 @@ class Dataset(Settings):
     label_column: Parameter = like(CellColumns, "label_column")
     donor_column: Parameter | None = like(CellColumns, "donor_column", default=None)
     gene_column: Parameter | None = like(CellColumns, "gene_column", default=None)
+    ontology_column: Parameter | None = like(CellColumns, "ontology_column", default=None)
+    ontology_ids: dict[str, Text] | None = like(CellColumns, "ontology_ids", default=None)
     counts: Parameter | None = like(CellColumns, "counts", default=None)
     library_size_column: Parameter | None = like(CellColumns, "library_size_column", default=None)
     organism: Annotated[str, AfterValidator(_known_organism)] = like(DatasetDescription, "organism", default="human")
@@ -100,7 +102,7 @@ class Dataset(Settings):
     citation: Text | None = like(DatasetDescription, "citation", default=None)
     description: Text | None = like(DatasetDescription, "description", default=None)
 
-    def parameters(self, fields: Mapping[str, Any]) -> dict[str, str | None]:
+    def parameters(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The entry's values of those `fields` that it has, in the order of the entry."""
         return {field: getattr(self, field) for field in type(self).model_fields if field in fields}
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sctransformer._constants import OBS
+from sctransformer.data.cell_ontology import ontology_ids
 from sctransformer.data.cells import CellFile, require_unique_names
 from sctransformer.data.genes import GeneIdentity, GeneMap, identify
 from sctransformer.data.ingest import contract_columns
@@ -51,8 +52,9 @@ class InspectedCells:
             return
         labels = obs[OBS.cell_type]
         yield "labels", f"{labels.nunique()} types; {int(labels.isna().sum()):,} cells without a label"
+        ids = ontology_ids(obs)
         for name, number in labels.value_counts().items():
-            yield f"  {name}", f"{number:,}"
+            yield f"  {name}", f"{number:,}" + (f"  {ids[str(name)]}" if str(name) in ids else "")
 
 
 def inspect_cells(

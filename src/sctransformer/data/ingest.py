@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sctransformer._constants import CELLXGENE_FIELDS, OBS
+from sctransformer.data.cell_ontology import known_ids
 from sctransformer.data.cells import CellFile, require_unique_names
 from sctransformer.data.genes import GeneIdentity
 from sctransformer.data.h5ad_writer import open_h5ad_writer
@@ -86,10 +87,18 @@ def contract_columns(obs: pd.DataFrame, columns: CellColumns, source: str) -> pd
     if donor is not None:
         _require_column(obs, donor, source, "data.donor_column")
         taken[OBS.donor] = donor
+    if columns.ontology_column is not None:
+        _require_column(obs, columns.ontology_column, source, "data.ontology_column")
+        taken[OBS.ontology_term] = columns.ontology_column
     taken |= {field: field for field in CELLXGENE_FIELDS if field in obs and field not in taken}
     # arrays, not series, which pandas would align by index, whose names may not be text yet
     contract = pd.DataFrame({field: _as_categories(obs[column], _missing(field)) for field, column in taken.items()})
     contract.index = pd.Index(obs.index.astype(str), name=None)
+    if OBS.ontology_term not in contract or columns.ontology_ids is not None:
+        labels = contract[OBS.cell_type]
+        ids = known_ids(labels.cat.categories, columns.ontology_ids)
+        if ids:
+            contract[OBS.ontology_term] = pd.Categorical(labels.astype(object).map(ids))
     return contract
 
 

@@ -35,6 +35,11 @@ class CellColumns(CountSource):
     """Column of obs with the cell type of each cell."""
     donor_column: str | None = None
     """Column of obs with the donor or batch of each cell; if not given, `donor_id` if the file has it."""
+    ontology_column: str | None = None
+    """Column of obs with the Cell Ontology id of each cell's type; if not given, `cell_type_ontology_term_id` if the
+    file has it, else ids of common names."""
+    ontology_ids: dict[str, str] | None = None
+    """Cell Ontology ids by cell type, in place of a column; types that are not listed get ids of common names."""
 
 
 class DataSettings(CellColumns):

@@ -5,9 +5,9 @@ import pytest
 from scipy import sparse
 
 from sctransformer._constants import OBS
+from sctransformer.data.cell_ontology import ontology_ids
 from sctransformer.data.counts import check_counts
 from sctransformer.data.example_data import CELL_ONTOLOGY, example_cells
-from sctransformer.data.prepared import ontology_ids
 from sctransformer.errors import UserError
 
 
@@ -21,7 +21,7 @@ def test_example_cells_follow_the_data_contract() -> None:
     assert (cells.obs[OBS.library_size] >= row_sums).all()
     assert 0.1 < row_sums.sum() / cells.obs[OBS.library_size].sum() < 0.3  # the panel has about a fifth of the counts
     assert set(cells.obs[OBS.cell_type].cat.categories) == set(CELL_ONTOLOGY)
-    assert ontology_ids(cells) == CELL_ONTOLOGY
+    assert ontology_ids(cells.obs) == CELL_ONTOLOGY
     # marker genes are expressed in their cell types: neither counts nor symbols were shuffled
     b_cells = (cells.obs[OBS.cell_type] == "CD19+ B").to_numpy()
     assert cells[b_cells, "CD79A"].X.mean() > 10 * cells[~b_cells, "CD79A"].X.mean()

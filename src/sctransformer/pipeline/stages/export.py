@@ -9,8 +9,9 @@ from sctransformer import layout
 from sctransformer._constants import BUNDLE, OBS
 from sctransformer.data.arrays import CellArrays
 from sctransformer.data.catalogue import read_catalogue
+from sctransformer.data.cell_ontology import ontology_ids
 from sctransformer.data.cells import read_cells
-from sctransformer.data.prepared import class_names, ontology_ids, select_split
+from sctransformer.data.prepared import class_names, select_split
 from sctransformer.evaluation.calibration import probabilities
 from sctransformer.evaluation.reference import reference_profile, reference_statistics
 from sctransformer.evaluation.scoring import score_cells
@@ -48,7 +49,7 @@ def bundle_contents(params: Params, cells: AnnData, model: PriorBiasedTransforme
     training, validation = (select_split(cells, split) for split in ("train", "validation"))
     training_cells = cells[(cells.obs[OBS.split] == "train").to_numpy()]
     calibration, lineage = read_json(layout.CALIBRATION), read_json(layout.LINEAGE)
-    labels, prior = label_table(class_names(cells), ontology_ids(cells)), pd.read_parquet(layout.EDGES)
+    labels, prior = label_table(class_names(cells), ontology_ids(cells.obs)), pd.read_parquet(layout.EDGES)
     metrics, config = collect_metrics(model), model.config.to_dict()
     card = render_card(
         layout.CARD_TEMPLATE,
