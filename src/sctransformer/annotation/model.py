@@ -17,6 +17,7 @@ from sctransformer.annotation.scorer import LocalScorer
 from sctransformer.annotation.settings import AbsentGenes, AnnotationSettings, Scoring
 from sctransformer.annotation.stream import label_all
 from sctransformer.data.anndata_cells import SOURCE, AnnDataCells
+from sctransformer.data.features import species_of
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle
 from sctransformer.typed_yaml import first_problem
@@ -138,7 +139,7 @@ class Model:
             UserError: as `sctransformer.annotate`.
         """
         vocabulary = self.bundle.vocabulary
-        cells = AnnDataCells(adata, settings.counts, coverage_of(vocabulary, SOURCE))
+        cells = AnnDataCells(adata, settings.counts, coverage_of(vocabulary, SOURCE), species_of(vocabulary["gene"]))
         read = check_cells(cells, vocabulary, settings.min_coverage, settings.library_size_column)
         scorer = self.scorer(settings.scoring)
         batch_cells = settings.batch_cells or scorer.batch_cells(cells.n_cells)

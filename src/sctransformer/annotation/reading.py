@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sctransformer.annotation.genes import GeneMatch, match_genes, match_table, named_by_symbol
 from sctransformer.annotation.settings import DEFAULTS
 from sctransformer.data.cells import CellFile, Cells
+from sctransformer.data.features import species_of
 from sctransformer.data.library_size import LibrarySizes, choose_library_sizes
 from sctransformer.errors import UserError
 
@@ -66,7 +67,7 @@ def open_cells(path: Path, vocabulary: pd.DataFrame, counts: str | None = None) 
     Raises:
         UserError: as `CellFile`.
     """
-    return CellFile(path, counts, coverage_of(vocabulary, str(path)))
+    return CellFile(path, counts, coverage_of(vocabulary, str(path)), species_of(vocabulary["gene"]))
 
 
 def check_cells(

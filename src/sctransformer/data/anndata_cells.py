@@ -5,6 +5,7 @@ from typing import Any
 from anndata import AnnData
 
 from sctransformer.data.cells import Cells, RateGenes
+from sctransformer.data.features import Species
 from sctransformer.errors import UserError
 
 SOURCE = "adata"
@@ -16,15 +17,21 @@ class AnnDataCells(Cells):
 
     Args:
         adata: in memory, or opened with `anndata.read_h5ad(file, backed="r")`.
-        counts, rate_genes: see `Cells`.
+        counts, rate_genes, species: see `Cells`.
 
     Raises:
         UserError: an element cannot be read, or no raw counts were found.
     """
 
-    def __init__(self, adata: AnnData, counts: str | None = None, rate_genes: RateGenes | None = None) -> None:
+    def __init__(
+        self,
+        adata: AnnData,
+        counts: str | None = None,
+        rate_genes: RateGenes | None = None,
+        species: Species = "human",
+    ) -> None:
         require_anndata(adata)
-        super().__init__(_Elements(adata), SOURCE, counts, rate_genes)
+        super().__init__(_Elements(adata), SOURCE, counts, rate_genes, species)
 
 
 class _Elements:

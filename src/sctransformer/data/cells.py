@@ -6,42 +6,43 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-import h5py
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from sctransformer.data.counts import check_counts, find_fault
-from sctransformer.data.matrix import RowMatrix, Starts, open_matrix
-from sctransformer.data.obs_table import limit_metadata_cache, read_table
-from sctransformer.errors import BusyError, UserError, one_line
+from sctransformer.data.count_search import RAW, CountSearch, Sample, X, shown
+from sctransformer.data.counts import check_counts
+from sctransformer.data.features import Features, Species, select_features
+from sctransformer.data.matrix import RowMatrix, Starts, open_matrix, open_sum
+from sctransformer.data.obs_table import read_table
+from sctransformer.data.opening import open_root, other_format
+from sctransformer.errors import UserError, one_line
 
 CHUNK_CELLS = 4096
 """Default number of cells per chunk: tens of megabytes."""
 
-X, RAW = "X", "raw.X"
-LAYERS_OF_COUNTS = ("counts", "raw_counts", "raw", "count", "umi", "umis")
-"""Layers that usually hold raw counts, tried before the other layers."""
 RateGenes = Callable[[pd.DataFrame], float]
 """Rates a table of genes (var); higher is better."""
-
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 class Cells:
     """Reads obs, var, and checked raw counts in chunks. Use `CellFile` or `AnnDataCells`.
 
-    Raw counts are read from `counts`: `X`, `raw.X` or the name of a layer. With None they are searched for in X, in the
-    layers that usually hold them, in `raw.X`, and in the other layers, by a sample of the values; every value is
-    checked when it is read. `raw.X` often has more genes than X: if `rate_genes` is given, `raw.X` is preferred to
-    X and the layers when it holds counts and its table of genes is rated higher.
+    Raw counts are read from `counts`: `X`, `raw.X`, the name of a layer, or several layers to add, as in
+    `spliced+unspliced`. With None they are searched for in X, in layers with usual names and in `raw.X`, see
+    `CountSearch`; every value is checked when it is read. `raw.X` often has more genes than X: if `rate_genes` is
+    given, `raw.X` is preferred to X and the layers when it holds counts and its table of genes is rated higher.
+
+    Only genes of the species are read, see `select_features`: `var`, `genes` and the chunks lack antibodies, peaks and
+    genes of other genomes.
 
     Args:
         root: elements of the AnnData object by name, as in an h5ad file.
         source: name of the cells in errors.
         counts: where the raw counts are; None searches for them.
         rate_genes: rates a table of genes.
+        species: the species whose genes are read.
 
     Raises:
         UserError: an element cannot be read, or no raw counts were found.
@@ -50,17 +51,27 @@ class Cells:
     _DAMAGED: ClassVar[str] = ""
     """Added to error messages about elements that cannot be read."""
 
-    def __init__(self, root: Any, source: str, counts: str | None = None, rate_genes: RateGenes | None = None) -> None:
-        self._root, self.source = root, source
+    def __init__(
+        self,
+        root: Any,
+        source: str,
+        counts: str | None = None,
+        rate_genes: RateGenes | None = None,
+        species: Species = "human",
+    ) -> None:
+        self._root, self.source, self._species = root, source, species
+        self._features_of: dict[str, Features] = {}
         self.obs: pd.DataFrame = self._table("obs")
-        self.counts_in: str = self._find(counts)
-        """Where the raw counts are: `X`, `raw.X` or a layer's name."""
-        if counts is None and rate_genes is not None and self._raw_is_better(rate_genes):
-            self.counts_in = RAW
-        self.var: pd.DataFrame = self._table("raw/var" if self.counts_in == RAW else "var")
-        """Table of the genes that the counts have."""
+        self.notes: list[str] = []
+        """What the user should know about how the cells are read, a sentence each."""
+        self.counts_in: str = self._find(counts, rate_genes)
+        """Where the raw counts are: `X`, `raw.X`, a layer's name or names of layers joined by `+`."""
+        self._features = self._select(self.counts_in)
+        self.notes += self._features.notes
+        self.var: pd.DataFrame = self._features.var
+        """Table of the genes that are read."""
         self.genes: pd.Index = self.var.index.astype(str)
-        self._matrix = self._checked_shape(self._open(self.counts_in))
+        self._matrix = self._open(self.counts_in)
 
     @property
     def n_cells(self) -> int:
@@ -77,96 +88,100 @@ class Cells:
         Raises:
             UserError: a value is not a raw count, or the file is damaged.
         """
-        source, done = f"{self.source}: {_shown(self.counts_in)}", 0
+        source, done = f"{self.source}: {shown(self.counts_in)}", 0
         chunks = self._matrix.row_chunks(rows, wanted)
         while True:
-            with self._damage_named(f"{_shown(self.counts_in)} cannot be read at cell {done}"):
+            with self._damage_named(f"{shown(self.counts_in)} cannot be read at cell {done}"):
                 following = next(chunks, None)
                 if following is None:
                     return
                 start, chunk = following
                 chunk.check_format(full_check=True)  # indices outside the matrix crash the process later
+                chunk = self._features.keep(chunk)
             check_counts(chunk, source, self.obs.index, self.genes, start)
             if chunk.dtype.kind == "f":
                 np.rint(chunk.data, out=chunk.data)  # float noise could make a sum exceed its library size
             done = start + chunk.shape[0]
             yield start, chunk
 
-    def _find(self, wanted: str | None) -> str:
-        candidates = self._candidates()
+    def _find(self, wanted: str | None, rate_genes: RateGenes | None) -> str:
+        layers = sorted(self._members("layers"))
+        other = [*([X] if X in self._root else []), *([RAW] if X in self._members("raw") else [])]
+        search = CountSearch(self.source, self.obs, layers, other, self._sample)
         if wanted is not None:
-            if wanted not in candidates:
+            parts = _parts(wanted, layers)
+            if any(part not in search.places for part in parts):
                 raise UserError(
-                    f"{self.source}: has no counts in {wanted!r} "
-                    f"(available: {', '.join(candidates) or 'none'}); choose one."
+                    f"{self.source}: has no counts in {wanted!r} (available: {', '.join(search.places) or 'none'}); "
+                    "choose one."
                 )
             return wanted
-        if not candidates:
-            raise UserError(f"{self.source}: has no X, raw.X or layer; expected raw counts in one of them.")
-        faults = {}
-        for place in candidates:
-            fault = self._fault(place)
-            if fault is None:
-                return place
-            faults[place] = fault
-        if len(candidates) == 1:
-            return candidates[0]  # the error on reading it names the cell and the gene
-        found = ", ".join(f"{_shown(place)} ({fault})" for place, fault in faults.items())
-        raise UserError(f"{self.source}: expected raw counts in X, raw.X or a layer, but none holds them: {found}.")
+        self._select(X)  # a table of genes that cannot be read is not a fault of the counts
+        found = search.find()
+        if rate_genes is not None and found != RAW and self._raw_is_better(search, rate_genes):
+            found = RAW
+        self.notes += search.notes if found != RAW else []
+        return found
 
-    def _fault(self, place: str) -> str | None:
-        """Why a sample of the values is not raw counts; None if it is."""
-        with self._damage_named(f"{_shown(place)} cannot be read"):
-            sample = self._open(place).sample()
-            fault = find_fault(sample)
-        if fault is not None:
-            return fault[1]
-        return None if sample.any() else "zeros only"
+    def _sample(self, place: str) -> Sample:
+        """Sample a place.
 
-    def _raw_is_better(self, rate_genes: RateGenes) -> bool:
-        if self.counts_in == RAW or RAW not in self._candidates():
+        Raises:
+            UserError: it cannot be read.
+        """
+        with self._damage_named(f"{shown(place)} cannot be read"):
+            matrix, features = self._open(place), self._select(place)
+            values_P, blocks = matrix.sample(), []
+            for start, block in matrix.sample_rows():
+                block.check_format(full_check=True)
+                blocks.append((start, features.keep(block)))
+            if features.kept_F is not None and blocks:
+                values_P = np.concatenate([block.data for _, block in blocks])
+        return Sample(values_P, blocks, features.var.index.astype(str))
+
+    def _raw_is_better(self, search: CountSearch, rate_genes: RateGenes) -> bool:
+        if RAW not in search.places:
             return False
         try:
-            genes = self._table("raw/var")
-            whole = self._fault(RAW) is None and self._open(RAW).shape == (len(self.obs), len(genes))
-            return whole and rate_genes(genes) > rate_genes(self._table("var"))
+            if search.fault(self._sample(RAW)) is not None:
+                return False
+            return rate_genes(self._select(RAW).var) > rate_genes(self._select(X).var)
         except UserError:  # other counts were found, so raw.X need not be readable
             return False
-
-    def _candidates(self) -> list[str]:
-        layers, raw = sorted(self._members("layers")), [RAW] if X in self._members("raw") else []
-        usual = [name for name in LAYERS_OF_COUNTS if name in layers]
-        first = [X] if X in self._root else []
-        return [*first, *usual, *raw, *(name for name in layers if name not in usual)]
 
     def _members(self, group: str) -> list[str]:
         node: Any = self._root.get(group, None)
         return list(node.keys()) if hasattr(node, "keys") else []  # an absent group may be stored as null
 
-    def _open(self, place: str) -> RowMatrix:
-        key = {X: "X", RAW: "raw/X"}.get(place, f"layers/{place}")
-        try:
-            return open_matrix(self._root[key])
-        except ValueError as error:
-            raise UserError(f"{self.source}: {_shown(place)} is not a matrix of counts: {error}.") from error
-        except Exception as error:
-            raise UserError(f"{self.source}: {_shown(place)} cannot be read ({one_line(error)}).") from error
+    def _select(self, place: str) -> Features:
+        """The features of a place that are read."""
+        name = "raw/var" if place == RAW else "var"
+        if name not in self._features_of:
+            self._features_of[name] = select_features(self._table(name), self.source, self._species)
+        return self._features_of[name]
 
-    def _checked_shape(self, matrix: RowMatrix) -> RowMatrix:
-        expected = (len(self.obs), len(self.genes))
+    def _open(self, place: str) -> RowMatrix:
+        """The matrix of a place; its columns are those of the file's table of features."""
+        parts = _parts(place, self._members("layers"))
+        try:
+            matrices = [open_matrix(self._root[_key(part)]) for part in parts]
+            matrix = matrices[0] if len(matrices) == 1 else open_sum(matrices)
+        except ValueError as error:
+            raise UserError(f"{self.source}: {shown(place)} is not a matrix of counts: {error}.") from error
+        except Exception as error:
+            raise UserError(f"{self.source}: {shown(place)} cannot be read ({one_line(error)}).") from error
+        expected = (len(self.obs), self._select(place).n_features)
         if tuple(matrix.shape) != expected:
             raise UserError(
-                f"{self.source}: {_shown(self.counts_in)} has shape {tuple(matrix.shape)}, but obs and var have "
-                f"{expected}."
+                f"{self.source}: {shown(place)} has shape {tuple(matrix.shape)}, but obs and var have {expected}."
             )
         return matrix
 
     def _table(self, name: str) -> pd.DataFrame:
         with self._damage_named(f"{name} cannot be read"):
             if name not in self._root:
-                hint = (
-                    "; this is a 10x file: read it with `scanpy.read_10x_h5`" if "matrix/barcodes" in self._root else ""
-                )
+                known = other_format(self._root)
+                hint = f"; {known}" if known else ""
                 raise UserError(f"{self.source}: has no {name!r}; expected an AnnData file with X, obs and var{hint}.")
             element = read_table(self._root[name])
         if isinstance(element, np.ndarray) and element.dtype.names:
@@ -176,6 +191,9 @@ class Cells:
             )
         if not isinstance(element, pd.DataFrame):
             raise UserError(f"{self.source}: {name} is not a table; expected an AnnData file.")
+        if not element.columns.is_unique:
+            twice = element.columns[element.columns.duplicated()][0]
+            raise UserError(f"{self.source}: {name} has more than one column {twice!r}; rename or drop one of them.")
         if element.index.dtype != object:
             element.index = element.index.astype(str)  # names may be stored as numbers
         return element
@@ -196,7 +214,7 @@ class CellFile(Cells):
 
     Args:
         path: the file or folder.
-        counts, rate_genes: see `Cells`.
+        counts, rate_genes, species: see `Cells`.
 
     Raises:
         UserError: the file is missing, cut short, neither HDF5 nor zarr, not AnnData, or has no raw counts.
@@ -205,11 +223,17 @@ class CellFile(Cells):
 
     _DAMAGED = "; the file is damaged"
 
-    def __init__(self, path: Path, counts: str | None = None, rate_genes: RateGenes | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        counts: str | None = None,
+        rate_genes: RateGenes | None = None,
+        species: Species = "human",
+    ) -> None:
         self.path = path
-        root, self._file = _open(path)
+        root, self._file = open_root(path)
         try:
-            super().__init__(root, str(path), counts, rate_genes)
+            super().__init__(root, str(path), counts, rate_genes, species)
         except BaseException:
             self.close()
             raise
@@ -228,42 +252,13 @@ class CellFile(Cells):
             self._file.close()
 
 
-def _open(path: Path) -> tuple[Any, h5py.File | None]:
-    """Root element, and the file to close (None for zarr)."""
-    if path.is_dir():
-        import zarr  # takes half a second
-
-        try:
-            return zarr.open_group(path, mode="r"), None
-        except Exception as error:
-            raise UserError(f"{path}: is a folder, but not a readable zarr group ({one_line(error)}).") from error
-    if not path.is_file():
-        raise UserError(f"{path}: no such file.")
-    try:
-        file = h5py.File(path, "r")
-    except BlockingIOError as error:  # HDF5 locks files while it writes them
-        raise BusyError(f"{path}: another process is writing it now; try again when it is done.") from error
-    except OSError as error:
-        raise UserError(f"{path}: is not a readable h5ad file; {_why_unreadable(path, error)}.") from error
-    limit_metadata_cache(file)
-    return file, file
+def _parts(place: str, layers: list[str]) -> list[str]:
+    """The layers that a place such as `spliced+unspliced` adds; else the place itself."""
+    return [place] if place in layers else [part.strip() for part in place.split("+")]
 
 
-def _why_unreadable(path: Path, error: OSError) -> str:
-    try:
-        with path.open("rb") as stream:
-            first_bytes = stream.read(len(_HDF5))
-    except OSError:
-        return one_line(error)
-    if not first_bytes:
-        return "it is empty"
-    if first_bytes != _HDF5:
-        return f"it is not HDF5 (it starts with {first_bytes!r}); expected a file written by `AnnData.write_h5ad`"
-    return f"it is cut short or damaged ({one_line(error)})"
-
-
-def _shown(place: str) -> str:
-    return place if place in (X, RAW) else f"layer {place!r}"
+def _key(place: str) -> str:
+    return {X: "X", RAW: "raw/X"}.get(place, f"layers/{place}")
 
 
 def require_unique_names(file: CellFile) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sctransformer.data.count_shape import find_odd_shape
 from sctransformer.errors import UserError
 
 INTEGER_TOLERANCE = 1e-3
@@ -26,6 +27,8 @@ def find_fault(values: NDArray[Any]) -> tuple[NDArray[np.bool_], str, str] | Non
     """
     if values.dtype.kind == "b":
         return None
+    if values.dtype == np.float16:  # it cannot hold LARGEST_COUNT
+        values = values.astype(np.float32)
     finite = np.isfinite(values)
     if not finite.all():
         return ~finite, "neither a number nor zero", "remove or repair the cell"
@@ -33,12 +36,26 @@ def find_fault(values: NDArray[Any]) -> tuple[NDArray[np.bool_], str, str] | Non
         return negative, "negative", "it looks scaled; give raw counts"
     if (huge := values > LARGEST_COUNT).any():
         return huge, "larger than any count", "give counts of molecules or reads"
-    if values.dtype.kind == "i":
+    if values.dtype.kind in "iu":
         return None
     if (fractional := np.abs(values - np.round(values)) > INTEGER_TOLERANCE).any():
         kind = "log-normalised" if float(values.max()) < LOG_CEILING else "normalised"
         return fractional, "not an integer", f"it looks {kind}; give raw counts"
     return None
+
+
+def describe_fault(values: NDArray[Any], rows_NF: sparse.csr_matrix) -> str | None:
+    """Why values, and some of their rows (cells x genes), do not look like raw counts; None if they do."""
+    fault = find_fault(values)
+    if fault is not None:
+        _, found, advice = fault
+        return f"{found}: {advice.partition(';')[0]}"
+    if not values.any():
+        return "zeros only"
+    whole_NF = rows_NF.copy()
+    if whole_NF.dtype.kind == "f":
+        np.rint(whole_NF.data, out=whole_NF.data)
+    return find_odd_shape(whole_NF)
 
 
 def check_counts(

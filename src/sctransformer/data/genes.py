@@ -11,14 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from sctransformer.data.gene_columns import ID_COLUMNS
 from sctransformer.errors import UserError
 
 VAR_NAMES = "var_names"
-ID_COLUMNS = (
-    "feature_name", "gene_symbols", "gene_symbol", "gene_names", "gene_name", "symbol", "SYMBOL", "features",
-    "ensembl_id", "ensembl", "gene_ids", "gene_id", "feature_id", "ENSEMBL",
-)  # fmt: skip
-"""Columns of var that usually have gene names, among them those of CELLxGENE, scanpy and muon."""
 HUMAN_ENSEMBL = re.compile(r"^(ENSG\d{11})(\.\d+)?(_PAR_Y)?$")
 FOREIGN_ENSEMBL = re.compile(r"^ENS(?!G\d)[A-Z]*G\d{6,}")
 MOSTLY = 0.5

@@ -10,8 +10,10 @@ from scipy import sparse
 from sctransformer._constants import OBS
 from sctransformer.errors import UserError
 
-_WHOLE_CELL = ("total_counts", "n_counts", "nCount_RNA")
+WHOLE_CELL = ("total_counts", "n_counts", "nCount_RNA")
 """Columns of scanpy, of older versions of scanpy, and of Seurat."""
+LARGEST = 1e9
+"""No cell or sample has this many molecules or reads."""
 _NOTEWORTHY = 1.05
 """Ratio of library size to row sum above which a column is suggested."""
 
@@ -41,7 +43,7 @@ class LibrarySizes:
         Raises:
             UserError: as `checked_library_size`.
         """
-        row_sums_N = np.asarray(counts_NF.sum(axis=1), dtype=np.float64).ravel()
+        row_sums_N = np.asarray(counts_NF.sum(axis=1, dtype=np.float64)).ravel()
         if self.column is None:
             return row_sums_N
         column = self.obs[self.column].iloc[start : start + len(row_sums_N)]
@@ -62,7 +64,7 @@ class LibrarySizes:
         """
         if self.column is not None:
             return None
-        for name in _WHOLE_CELL:
+        for name in WHOLE_CELL:
             if name in self.obs:
                 column_N = pd.to_numeric(self.obs[name], errors="coerce").to_numpy(dtype=np.float64)
                 if np.mean(column_N > _NOTEWORTHY * library_size_N) > 0.5:
@@ -74,7 +76,7 @@ def choose_library_sizes(obs: pd.DataFrame, column: str | None, source: str, cou
     """Choose the source of library sizes: `column`, or `obs["library_size"]` if it exists, or the sums of the counts.
 
     Raises:
-        UserError: the given column does not exist.
+        UserError: the given column does not exist, or holds dates or yes/no values.
     """
     if column is not None and column not in obs:
         present = ", ".join(map(str, obs.columns)) or "none"
@@ -83,7 +85,18 @@ def choose_library_sizes(obs: pd.DataFrame, column: str | None, source: str, cou
         )
     if column is None and OBS.library_size in obs:
         column = OBS.library_size
+    if column is not None:
+        _require_numbers(obs[column], source)
     return LibrarySizes(obs, column, source, counts_in)
+
+
+def _require_numbers(column: pd.Series, source: str) -> None:
+    """Refuse a column of dates or yes/no values, which pandas would turn into numbers."""
+    if column.dtype.kind in "mMb" or isinstance(column.dtype, pd.DatetimeTZDtype | pd.PeriodDtype):
+        raise UserError(
+            f"{source}: obs[{column.name!r}] holds values of type {column.dtype}, expected the counts of the whole "
+            "cell; choose another column with --library-size-column (library_size_column in Python and in a job file)."
+        )
 
 
 def checked_library_size(column: pd.Series, row_sums_N: NDArray[np.floating], source: str) -> NDArray[np.float64]:
@@ -98,11 +111,13 @@ def checked_library_size(column: pd.Series, row_sums_N: NDArray[np.floating], so
         Library sizes, float64.
 
     Raises:
-        UserError: a value is not a positive number, or is smaller than the sum of the cell's counts.
+        UserError: a value is not a positive number, is larger than any library, or is smaller than the sum of the
+            cell's counts.
     """
     values_N = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
     for bad_N, found in (
         (~(np.isfinite(values_N) & (values_N > 0)), "not a positive number"),
+        (values_N > LARGEST, f"larger than any library ({LARGEST:,.0f})"),
         (values_N < row_sums_N - 0.5, "smaller than the sum of the cell's counts in the file"),
     ):
         if bad_N.any():

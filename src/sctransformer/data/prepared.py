@@ -12,6 +12,7 @@ from sctransformer._constants import OBS, UNLABELLED
 from sctransformer.data.arrays import NO_LABEL, CellArrays, TrainingCells
 from sctransformer.data.backed_cells import BackedCells
 from sctransformer.data.cells import CellFile, read_cells
+from sctransformer.data.count_search import X
 from sctransformer.data.h5ad_writer import open_h5ad_writer
 from sctransformer.data.moments import GeneMoments
 
@@ -71,7 +72,7 @@ def class_names(cells: AnnData) -> list[str]:
 
 def read_class_names(path: Path) -> list[str]:
     """Names of the cell types of a prepared file, sorted; counts are not read."""
-    with CellFile(path) as file:
+    with CellFile(path, X) as file:
         return sorted(file.obs[OBS.cell_type].cat.categories)
 
 
@@ -92,7 +93,7 @@ def select_split(cells: AnnData, split: str) -> CellArrays:
 
 def load_training_cells(path: Path) -> TrainingCells:
     """The cells of a prepared file for training, in memory; see `open_training_cells`."""
-    cells = read_cells(path)
+    cells = read_cells(path, counts=X)
     return TrainingCells(*(select_split(cells, split) for split in TRAINING_SPLITS))
 
 
@@ -102,7 +103,7 @@ def open_training_cells(path: Path) -> TrainingCells:
     Raises:
         UserError: the file was not written by `write_prepared`.
     """
-    with CellFile(path) as file:
+    with CellFile(path, X) as file:
         obs, n_genes = file.obs, len(file.genes)
     position = {name: index for index, name in enumerate(sorted(obs[OBS.cell_type].cat.categories))}
     labels_N = np.array([position.get(label, NO_LABEL) for label in obs[OBS.cell_type]], dtype=np.int64)

@@ -11,6 +11,7 @@ from sctransformer import layout
 from sctransformer._constants import UNLABELLED
 from sctransformer.data.arrays import TrainingCells
 from sctransformer.data.cells import CellFile
+from sctransformer.data.count_search import X
 from sctransformer.data.prepared import (
     TRAINING_SPLITS,
     fits_in_memory,
@@ -77,7 +78,7 @@ def training_task(params: Params) -> Task:
 
 def batch_names(rows: list[int], pretraining: bool) -> list[str]:
     """Names of the cells of a batch, from their positions among the cells of its phase."""
-    with CellFile(layout.PREPARED_CELLS) as cells:
+    with CellFile(layout.PREPARED_CELLS, X) as cells:
         split, cell_names = cells.obs["split"].astype(str).to_numpy(), cells.obs.index
     names = cell_names[split == "train"].tolist()
     if pretraining:

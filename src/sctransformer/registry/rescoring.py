@@ -9,6 +9,7 @@ from sctransformer.annotation.reading import check_cells, open_cells
 from sctransformer.annotation.session import ScoringSession
 from sctransformer.annotation.stream import label_all
 from sctransformer.data.cells import CellFile
+from sctransformer.data.count_search import X
 from sctransformer.errors import UserError
 from sctransformer.evaluation.paired import PairedComparison, compare
 from sctransformer.export.bundle import Bundle
@@ -37,7 +38,7 @@ def read_test_cells(path: Path) -> TestCells:
     """
     if not path.exists():
         raise UserError(f"{path}: no such file; `dvc repro evaluate` writes it, `dvc pull evaluate` fetches it.")
-    with CellFile(path) as file:
+    with CellFile(path, X) as file:
         obs = file.obs
     if OBS.cell_type not in obs:
         raise UserError(f"{path}: obs has no column {OBS.cell_type!r}; give the test cells with their labels.")

@@ -94,3 +94,11 @@ def test_the_gene_table_with_the_higher_rating_is_read() -> None:
     assert AnnDataCells(adata).counts_in == "X"
     found = AnnDataCells(adata, rate_genes=len)
     assert (found.counts_in, len(found.genes)) == ("raw.X", 24)
+
+
+@pytest.mark.parametrize("table", ["obs", "var"])
+def test_column_names_that_occur_twice_are_refused(cells: AnnData, table: str) -> None:
+    columns = pd.DataFrame(np.zeros((len(getattr(cells, table)), 2)), getattr(cells, table).index, ["size", "size"])
+    setattr(cells, table, columns)
+    with pytest.raises(UserError, match=f"adata: {table} has more than one column 'size'; rename or drop one"):
+        AnnDataCells(cells)

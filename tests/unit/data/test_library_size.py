@@ -38,7 +38,7 @@ def test_a_column_of_larger_library_sizes_is_found(columns: dict[str, Any], foun
     assert str(sizes) == ("obs['library_size']" if "library_size" in columns else "sum of raw.X")
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 0.0, 2.0])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 0.0, 2.0, 1e30, 1e10])
 def test_the_error_names_the_cell_with_an_invalid_library_size(value: float) -> None:
     obs = pd.DataFrame({"library_size": [value, 5.0]}, index=["first", "second"])
     with pytest.raises(UserError, match=r"f: obs\['library_size'\] of cell 'first'"):
@@ -48,3 +48,13 @@ def test_the_error_names_the_cell_with_an_invalid_library_size(value: float) -> 
 def test_the_error_names_a_missing_column() -> None:
     with pytest.raises(UserError, match=r"f: obs has no column 'size' \(columns: a, b\)"):
         choose_library_sizes(pd.DataFrame({"a": [1], "b": [2]}), "size", "f")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [pd.to_datetime(["2024-01-01", "2024-01-02"]), pd.to_timedelta([1, 2], unit="D"), [True, False]],
+)
+def test_dates_and_truth_values_are_no_library_sizes(values: Any) -> None:
+    obs = pd.DataFrame({"library_size": values})
+    with pytest.raises(UserError, match=r"f: obs\['library_size'\] holds values of type .*--library-size-column"):
+        choose_library_sizes(obs, None, "f")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sctransformer import layout
 from sctransformer.data.cells import CellFile, read_cells
+from sctransformer.data.count_search import X
 from sctransformer.data.h5ad_writer import open_h5ad_writer
 from sctransformer.evaluation import plots
 from sctransformer.evaluation.evaluate import Evaluation, evaluate
@@ -38,7 +39,7 @@ def write_results(evaluation: Evaluation) -> None:
 
 def write_test_cells(names: Sequence[str]) -> None:
     """Write the test cells with all genes of the file, so that models with other panels can be compared on them."""
-    with CellFile(layout.CELLS) as file, open_h5ad_writer(layout.TEST_CELLS_FILE, file.genes.tolist()) as target:
+    with CellFile(layout.CELLS, X) as file, open_h5ad_writer(layout.TEST_CELLS_FILE, file.genes.tolist()) as target:
         is_test_N = file.obs.index.isin(names)
         for start, chunk in file.chunks():
             target.append(chunk[is_test_N[start : start + chunk.shape[0]]])

@@ -7,6 +7,7 @@ import pandas as pd
 from sctransformer import layout
 from sctransformer._constants import UNLABELLED
 from sctransformer.data.cells import CellFile
+from sctransformer.data.count_search import X
 from sctransformer.data.genes import ensembl_ids, read_gene_map
 from sctransformer.data.panel import choose_panel
 from sctransformer.data.prepared import training_moments, write_prepared
@@ -22,7 +23,7 @@ def main() -> None:
     """Run the stage."""
     params = load_params()
     network = read_network_table(params.prior.network, params.prior.confidence)
-    with CellFile(layout.CELLS) as cells, cells_bar("Preparing cells") as on_progress:
+    with CellFile(layout.CELLS, X) as cells, cells_bar("Preparing cells") as on_progress:
         method, split = choose_splits(cells.obs, params.prepare, params.seed)
         training_N = (split == "train") | (split == UNLABELLED)
         moments = training_moments(cells, training_N, on_progress)

@@ -8,6 +8,7 @@ from sctransformer import layout
 from sctransformer._constants import OBS
 from sctransformer.data.cells import CellFile
 from sctransformer.data.label_names import label_warnings
+from sctransformer.data.count_search import X
 from sctransformer.data.statistics import count_statistics
 from sctransformer.data.validation.tables import network_tables, training_tables
 from sctransformer.data.validation.validate import run_suites
@@ -21,7 +22,7 @@ from sctransformer.progress import cells_bar
 
 def collect_tables(params: Params) -> dict[Path, dict[str, pd.DataFrame]]:
     """The tables to check, by the file to fix if a check fails."""
-    with CellFile(layout.CELLS) as cells, cells_bar("Validating") as on_progress:
+    with CellFile(layout.CELLS, X) as cells, cells_bar("Validating") as on_progress:
         total = cells.n_cells
         statistics = count_statistics(cells.chunks(), cells.genes, lambda done: on_progress(done, total))
         training = training_tables(cells.obs, cells.genes, statistics)
