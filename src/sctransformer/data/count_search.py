@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse, stats
 
-from sctransformer.data.counts import LOG_CEILING, check_counts, describe_fault, find_fault
+from sctransformer.data.counts import LOG_CEILING, ZEROS, check_counts, describe_fault, find_fault
 from sctransformer.data.library_size import WHOLE_CELL
 from sctransformer.errors import UserError
 
@@ -92,6 +92,8 @@ class CountSearch:
                 sound[place] = sample
             elif fault is not None:
                 faults[place] = fault
+        if not sound and len(self.places) == 1 and faults.get(tried[0]) == ZEROS:
+            return tried[0]  # cells without counts are not a fault of the file
         if not sound:
             raise self._nothing_found(faults)
         chosen = self._best(sound, self._normalised)

@@ -19,6 +19,10 @@ LOG_CEILING = 30.0
 """log1p of any real count is smaller; larger fractional values are not logarithms."""
 
 
+ZEROS = "zeros only"
+"""What `describe_fault` says of a matrix without counts."""
+
+
 def find_fault(values: NDArray[Any]) -> tuple[NDArray[np.bool_], str, str] | None:
     """Find values that are not raw counts.
 
@@ -51,7 +55,7 @@ def describe_fault(values: NDArray[Any], rows_NF: sparse.csr_matrix) -> str | No
         _, found, advice = fault
         return f"{found}: {advice.partition(';')[0]}"
     if not values.any():
-        return "zeros only"
+        return ZEROS
     whole_NF = rows_NF.copy()
     if whole_NF.dtype.kind == "f":
         np.rint(whole_NF.data, out=whole_NF.data)

@@ -12,7 +12,8 @@ class CountSource(Settings):
     """Where the raw counts of a file are."""
 
     counts: str | None = None
-    """Where the raw counts are: `X`, `raw.X` or the name of a layer; if not given, found automatically."""
+    """Where the raw counts are: `X`, `raw.X`, the name of a layer, or layers to add, as in `spliced+unspliced`; if not
+    given, searched for in X, raw.X and layers with usual names such as `counts`."""
     library_size_column: str | None = None
     """Column of obs with the total counts of each whole cell; if not given, `library_size` if the file has it, else the
     sum of the file's counts, which is right only if the file has all genes."""
