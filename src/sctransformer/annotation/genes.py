@@ -1,6 +1,7 @@
 """Genes of a file and genes of the model: matching by name, coverage of the panel, gathering counts."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,13 +11,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sctransformer._constants import TARGET_SUM
+from sctransformer.data.features import genome_prefix
 from sctransformer.data.genes import GeneMap, choose_gene_names, read_aliases
 from sctransformer.errors import UserError
 
 _NAMED_IN_ERRORS = 10
 _UNDERSTOOD = 0.5
 """Coverage from which the names are taken to be of the kind that the model uses."""
-_GENOME = re.compile(r"(GRC[hm]|hg|mm)\d+_+")
 _ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}")
 
 
@@ -190,8 +191,11 @@ def _advice(match: GeneMatch, vocabulary: pd.DataFrame, genes: pd.Index, names: 
             return "genes are named by Ensembl ids, none of which the model knows: check the species"
     if _mostly_ensembl(wanted) and not _mostly_ensembl(genes):
         return f"the model uses Ensembl ids: set {names} to Ensembl ids"
-    if (genome := _genome_named(genes)) is not None:
-        return f"gene names start with {genome!r}, as Cell Ranger writes them for several genomes: remove this prefix"
+    if prefixes := _genomes_named(genes):
+        return (
+            f"gene names start with {' and '.join(map(repr, prefixes))}, as Cell Ranger writes for several genomes: "
+            "keep only the genes of the model's species and remove their prefix"
+        )
     folded = vocabulary.assign(gene=vocabulary["gene"].str.upper())
     if match_genes(folded, genes.str.upper()).coverage > match.coverage + 0.1:
         return "more names match when case is ignored, as mouse symbols match human ones: check the species"
@@ -204,10 +208,10 @@ def _mostly_ensembl(names: Sequence[str] | pd.Index) -> bool:
     return 2 * sum(_ENSEMBL.match(str(name)) is not None for name in names) > len(names) > 0
 
 
-def _genome_named(names: Sequence[str] | pd.Index) -> str | None:
-    """The genome prefix of most names, as in `GRCh38_CD3E`."""
-    named = [found[0] for name in names if (found := _GENOME.match(str(name))) is not None]
-    return named[0] if 2 * len(named) > len(names) else None
+def _genomes_named(names: Sequence[str] | pd.Index) -> list[str]:
+    """The genome prefixes of most names, as in `GRCh38_CD3E`; none where most have none."""
+    found = Counter(prefix for name in names if (prefix := genome_prefix(str(name))) is not None)
+    return [prefix for prefix, _ in found.most_common()] if 2 * found.total() > len(names) else []
 
 
 def _weights(vocabulary: pd.DataFrame) -> NDArray[np.float64]:

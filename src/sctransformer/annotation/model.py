@@ -141,6 +141,7 @@ class Model:
         vocabulary = self.bundle.vocabulary
         cells = AnnDataCells(adata, settings.counts, coverage_of(vocabulary, SOURCE), species_of(vocabulary["gene"]))
         read = check_cells(cells, vocabulary, settings.min_coverage, settings.library_size_column)
+        read.log_notes()
         scorer = self.scorer(settings.scoring)
         batch_cells = settings.batch_cells or scorer.batch_cells(cells.n_cells)
         return read, label_all(read, scorer.labeller(read.match), batch_cells)

@@ -28,6 +28,7 @@ from sctransformer.annotation.summary import AnnotationSummary
 from sctransformer.annotation.tables import write_csv, write_parquet
 from sctransformer.annotation.voting import voted_columns
 from sctransformer.annotation.writers import write_annotated
+from sctransformer.data.opening import require_self_contained
 from sctransformer.errors import OutputError, UserError
 from sctransformer.files import inside, read_json, write_json
 
@@ -95,6 +96,7 @@ class FileAnnotator:
             return summary
         with journal.locked(), _kept_if_useful(journal):
             with source.fetched(journal.folder / FETCHED) as path:
+                require_self_contained(path)
                 state_here = state_of(path)
                 digest = digest_of(path)
                 key = self._key(digest)
@@ -126,6 +128,7 @@ class FileAnnotator:
         settings, target, vocabulary = self.settings, journal.target, self.model.bundle.vocabulary
         with open_cells(path, vocabulary, settings.counts) as file:
             read = check_cells(file, vocabulary, settings.min_coverage, settings.library_size_column)
+            read.log_notes()
             folder = journal.work_folder(key)
             per_cell = self.model.bundle.config["embedding"] + self.model.bundle.config["n_classes"]
             require_space(path, target.parent, file.n_cells, per_cell, settings.format)
@@ -183,6 +186,7 @@ class FileAnnotator:
             counts_in=read.cells.counts_in,
             gene_names=match.names_in,
             library_size=str(read.library_sizes),
+            notes=read.cells.notes,
             larger_column=warn_of_larger_library_sizes(read, annotation.library_size_N),
             provider=self._scorer.provider,
             taken_over=scored.resumed,

@@ -1,5 +1,6 @@
 """Cells that are ready to be scored: opened, genes matched with the model's, library sizes found."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from sctransformer.data.features import species_of
 from sctransformer.data.library_size import LibrarySizes, choose_library_sizes
 from sctransformer.errors import UserError
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class CheckedCells:
@@ -28,6 +31,11 @@ class CheckedCells:
     def source(self) -> str:
         """What the cells are called in errors: the path of their file."""
         return self.cells.source
+
+    def log_notes(self) -> None:
+        """Log what the user should know about how the cells are read."""
+        for note in self.cells.notes:
+            logger.warning("%s: %s.", self.source, note)
 
     def chunks(
         self, rows: int, starts: Sequence[int] | None = None

@@ -38,6 +38,8 @@ class AnnotationSummary:
     """Where the library sizes come from."""
     provider: str
     """What onnxruntime ran on."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should know about how the cells were read, see `Cells.notes`."""
     larger_column: str | None = None
     """See `LibrarySizes.larger_column`."""
     taken_over: int = 0

@@ -172,6 +172,8 @@ def _show(console: "Console", summary: "AnnotationSummary") -> None:
         line(f"gene names    {_some(summary.repeated_genes)} occur more than once; their counts were summed")
     line(f"read from     counts in {summary.counts_in}, genes in {summary.gene_names}")
     line(f"library size  {summary.library_size}{_larger(summary.larger_column)}")
+    for note in summary.notes if summary.unchanged else []:  # otherwise they were logged
+        line(f"note          {note}")
     line(f"ran on        {summary.provider}")
     line(f"output        {summary.output}")
 

@@ -16,7 +16,7 @@ from sctransformer.data.counts import check_counts
 from sctransformer.data.features import Features, Species, select_features
 from sctransformer.data.matrix import RowMatrix, Starts, open_matrix, open_sum
 from sctransformer.data.obs_table import read_table
-from sctransformer.data.opening import open_root, other_format
+from sctransformer.data.opening import missing_filters, open_root, other_format
 from sctransformer.errors import UserError, one_line
 
 CHUNK_CELLS = 4096
@@ -129,7 +129,7 @@ class Cells:
         Raises:
             UserError: it cannot be read.
         """
-        with self._damage_named(f"{shown(place)} cannot be read"):
+        with self._damage_named(f"{shown(place)} cannot be read", *map(_key, _parts(place, self._members("layers")))):
             matrix, features = self._open(place), self._select(place)
             values_P, blocks = matrix.sample(), []
             for start, block in matrix.sample_rows():
@@ -178,7 +178,7 @@ class Cells:
         return matrix
 
     def _table(self, name: str) -> pd.DataFrame:
-        with self._damage_named(f"{name} cannot be read"):
+        with self._damage_named(f"{name} cannot be read", name):
             if name not in self._root:
                 known = other_format(self._root)
                 hint = f"; {known}" if known else ""
@@ -199,8 +199,22 @@ class Cells:
         return element
 
     @contextmanager
-    def _damage_named(self, what: str) -> Iterator[None]:
-        """Turn errors that h5py, anndata or scipy raise on a damaged file into one that names file and element."""
+    def _damage_named(self, what: str, *keys: str) -> Iterator[None]:
+        """Turn errors that h5py, anndata or scipy raise on a damaged file into one that names file and element.
+
+        Args:
+            what: start of the message.
+            keys: the elements that are read; their filters are loaded.
+
+        Raises:
+            UserError: an element cannot be read, or needs a filter that is not installed.
+        """
+        missing = sorted({name for key in keys for name in missing_filters(self._root, key)})
+        if missing:
+            raise UserError(
+                f"{self.source}: {what}: it is compressed with the HDF5 filter {' and '.join(missing)}, which is not "
+                "installed; `pip install hdf5plugin`, or write the file again with gzip."
+            )
         try:
             yield
         except UserError:

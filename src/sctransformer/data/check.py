@@ -34,6 +34,8 @@ class InspectedCells:
     statistics: CountStatistics
     """Statistics of the counts by gene."""
     library_size_source: str
+    notes: tuple[str, ...] = ()
+    """What the user should know about how the file is read, see `Cells.notes`."""
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Names and values that describe the file, for printing."""
@@ -45,6 +47,8 @@ class InspectedCells:
         yield "genes", self.identity.summary()
         yield "counts", f"raw, in {self.counts_in}; {zeros:.1%} zeros; {empty:,} cells without counts"
         yield "library size", f"{self.library_size_source}; median {median:,.0f}, from {low:,.0f} to {high:,.0f}"
+        for note in self.notes:
+            yield "note", note
         if OBS.donor in obs:
             yield "donors", f"{obs[OBS.donor].nunique():,}"
         if OBS.cell_type not in obs:
@@ -92,7 +96,7 @@ def inspect_cells(
         obs.insert(0, OBS.library_size, library_size_N)
         if not labelled:
             obs = obs.drop(columns=OBS.cell_type)
-        return InspectedCells(path, file.counts_in, identity, obs, statistics, str(sizes))
+        return InspectedCells(path, file.counts_in, identity, obs, statistics, str(sizes), tuple(file.notes))
 
 
 def run_training_suites(

@@ -29,6 +29,8 @@ def main() -> None:
         )
     write_json(layout.GENE_SUMMARY, identity.metrics() | {"counts_in": file.counts_in})
     print(f"counts in {file.counts_in}; {identity.summary()}")
+    for note in file.notes:
+        print(f"note: {note}")
     print(f"{kept:,} cells -> {layout.CELLS}; {new:,} new cells, without labels -> {layout.NEW_CELLS}")
 
 
