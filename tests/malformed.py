@@ -109,6 +109,20 @@ def _renamed(rename: Callable[[str], str]) -> Make:
     return _cells(change)
 
 
+def _some_logged_genes(cells: AnnData) -> AnnData:
+    cells.X = np.log1p(cells.X)
+    return cells[:, :6].copy()
+
+
+def _other_logged_genes(cells: AnnData) -> None:
+    cells.X = np.log1p(cells.X)
+    cells.var_names = [f"x{name}" for name in cells.var_names]
+
+
+def _ranks(counts: np.ndarray) -> np.ndarray:
+    return counts.argsort(axis=1).argsort(axis=1) + 1.0
+
+
 def _pickled(folder: Path) -> Path:
     path = folder / "cells.h5ad"
     path.write_bytes(pickle.dumps(Trap(folder / "sprung")))
@@ -171,6 +185,9 @@ MALFORMED: dict[str, tuple[Make, str]] = {
     "negative": (_counts(lambda counts: counts - 2.0), "negative"),
     "fractions": (_counts(lambda counts: counts / 2 + 100.25 * (counts > 8)), "raw counts"),
     "log-normalised": (_counts(lambda counts: np.log1p(counts / 7)), "looks log-normalised"),
+    "log-normalised, of some genes": (_cells(_some_logged_genes), "looks log-normalised"),
+    "log-normalised, of other genes": (_cells(_other_logged_genes), "looks log-normalised"),
+    "ranks": (_counts(_ranks), "looks like ranks"),
     "scaled": (_counts(lambda counts: (counts - counts.mean(0)) / counts.std(0), dense=True), "looks scaled"),
     "too large for an integer in float32": (_counts(lambda counts: counts * 2.0**23), "raw counts"),
     "no cells": (_cells(lambda cells: cells[:0].copy()), "has no cells"),

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import anndata
 import h5py
 import numpy as np
 import pandas as pd
@@ -16,9 +17,12 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from sctransformer._constants import OBS
+from sctransformer.annotation.pipeline import annotate_file
 from sctransformer.cli.data import check_cells
 from sctransformer.errors import UserError
+from sctransformer.registry.loading import load_model
 from tests.conftest import simulated_cells
+from tests.malformed import MALFORMED
 
 SYMBOLS = [
     "SPI1", "PAX5", "GATA3", "TBX21", "CD3D", "CD3E", "CD19", "CD79A", "MS4A1", "NKG7", "GNLY", "LYZ", "CD14", "FCGR3A",
@@ -162,8 +166,11 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "an impossible count": (with_value(1e18), "gene 'CD19' is 1e+18, larger than any count"),
     "labels that mean missing": (with_label("nan"), "30 of 90: 'cell2', cell_type None"),
     "cells of mice": (of_mice, "organism_ontology_term_id 'NCBITaxon:10090'"),
-    "an empty layer": (logged_beside_an_empty_layer, "X (not an integer), layer 'counts' (zeros only)"),
-    "no layer of counts": (without_layers_of_counts, "none holds them: X (not an integer), layer 'scaled' (negative)"),
+    "an empty layer": (
+        logged_beside_an_empty_layer,
+        "it looks log-normalised), layer 'counts' (zeros only)",
+    ),
+    "no layer of counts": (without_layers_of_counts, "log-normalised), layer 'scaled' (negative: it looks"),
     "one name for two cells": (repeated_cells, "names of cells must be unique, but 'cell0' occurs more than once"),
     "no cells": (lambda cells: cells[:0].copy(), "has no cells"),
     "no genes": (lambda cells: cells[:, :0].copy(), "has no genes"),
@@ -308,10 +315,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "text in place of counts": (text_values, "X is not a matrix of counts: its values are not numbers"),
     "another shape": (other_shape, "X has shape (80, 24), but obs and var have (90, 24)"),
     "no obs": (no_obs, "has no 'obs'"),
-    "an index outside": (wild_index, "X cannot be read at cell 0; the file is damaged"),
+    "an index outside": (wild_index, "X cannot be read; the file is damaged"),
     "a text file": (not_hdf5, "is not a readable h5ad file; it is not HDF5 (it starts with b'cell,CD3'"),
     "an empty file": (empty, "is not a readable h5ad file; it is empty"),
-    "a 10x file": (of_10x, "has no 'obs'; expected an AnnData file with X, obs and var; this is a 10x file: read"),
+    "a 10x file": (of_10x, "expected an AnnData file, but this is a 10x file: convert it with"),
     "no file": (lambda path: path.unlink(), "no such file"),
 }
 
@@ -379,6 +386,19 @@ def test_the_counts_that_the_model_would_read_are_checked(
     cells.raw = whole
     check_cells(write(cells, tmp_path), model=str(bundle_folder))
     assert "raw, in raw.X" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["log-normalised, of some genes", "log-normalised, of other genes"])
+def test_a_check_and_an_annotation_give_the_same_reason(name: str, bundle_folder: Path, tmp_path: Path) -> None:
+    path, model = MALFORMED[name][0](tmp_path), load_model(str(bundle_folder))
+    for attempt in (
+        lambda: check_cells(path),
+        lambda: check_cells(path, model=str(bundle_folder)),
+        lambda: annotate_file(model, path, tmp_path / "out"),
+        lambda: model.embed(anndata.read_h5ad(path)),
+    ):
+        with pytest.raises(UserError, match=r"X: expected raw counts, but cell 'cell0', gene .* looks log-normalised"):
+            attempt()
 
 
 def test_html_pages_are_written_on_request(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from sctransformer.data.counts import check_counts
 from sctransformer.data.features import Features, Species, select_features
 from sctransformer.data.matrix import RowMatrix, Starts, open_matrix, open_sum
 from sctransformer.data.obs_table import read_table
-from sctransformer.data.opening import missing_filters, open_root, other_format
+from sctransformer.data.opening import missing_filters, open_root
 from sctransformer.errors import UserError, one_line
 
 CHUNK_CELLS = 4096
@@ -119,8 +119,8 @@ class Cells:
         self._select(X)  # a table of genes that cannot be read is not a fault of the counts
         found = search.find()
         if rate_genes is not None and found != RAW and self._raw_is_better(search, rate_genes):
-            found = RAW
-        self.notes += search.notes if found != RAW else []
+            return RAW
+        self.notes += search.notes
         return found
 
     def _sample(self, place: str) -> Sample:
@@ -180,9 +180,7 @@ class Cells:
     def _table(self, name: str) -> pd.DataFrame:
         with self._damage_named(f"{name} cannot be read", name):
             if name not in self._root:
-                known = other_format(self._root)
-                hint = f"; {known}" if known else ""
-                raise UserError(f"{self.source}: has no {name!r}; expected an AnnData file with X, obs and var{hint}.")
+                raise UserError(f"{self.source}: has no {name!r}; expected an AnnData file with X, obs and var.")
             element = read_table(self._root[name])
         if isinstance(element, np.ndarray) and element.dtype.names:
             raise UserError(

@@ -177,9 +177,7 @@ class CountSearch:
         held = ", ".join(f"{shown(place)} ({faults[place]})" for place in self.places if place in faults)
         if {"spliced", "unspliced"} <= set(self.layers):
             advice = self._advice_on_parts()
-        elif all(
-            find_fault(self.read(place).values_P) is not None for place in faults if "cannot" not in faults[place]
-        ):
+        elif not any(self._has_whole_numbers(place) for place in faults):
             advice = "give the file from before it was normalised"
         else:
             advice = "if one of them does, name it with --counts (counts in Python and in a job file)"
@@ -187,6 +185,10 @@ class CountSearch:
             f"{self.source}: expected raw counts in X, raw.X or a layer named as counts, but none holds them for "
             f"certain: {held}; {advice}."
         )
+
+    def _has_whole_numbers(self, place: str) -> bool:
+        sample = self._sample(place, {})
+        return sample is not None and find_fault(sample.values_P) is None and bool(sample.values_P.any())
 
     def _content(self, layer: str, sample: Sample) -> str:
         fault = find_fault(sample.values_P)

@@ -168,7 +168,7 @@ def _without_prefix(var: pd.DataFrame, species: Species) -> pd.DataFrame:
     if prefixed:
         var = var.copy()
         for name, column in prefixed.items():
-            var[name] = column.astype(object).map(bare)
+            var[name] = column.astype(object).map(bare).to_numpy()
     return var
 
 

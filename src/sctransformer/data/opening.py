@@ -41,6 +41,9 @@ def open_root(path: Path) -> tuple[Any, h5py.File | None]:
     try:
         limit_metadata_cache(file)
         _check_elements(file, path)
+        with suppress(*_DAMAGE):
+            if known := _other_format(file):
+                raise UserError(f"{path}: expected an AnnData file, but {known}.")
     except BaseException:
         file.close()
         raise
@@ -130,8 +133,10 @@ def _reaches_out(path: Path, place: str, what: str) -> UserError:
     )
 
 
-def other_format(root: Any) -> str:
+def _other_format(root: h5py.File) -> str:
     """The format of a file that is not an AnnData, and how to convert it; empty if it is not known."""
+    if "X" in root:
+        return ""
     if "mod" in root:
         return (
             "this is a MuData file (h5mu): convert its genes with "

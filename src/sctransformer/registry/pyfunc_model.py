@@ -82,8 +82,8 @@ class CellTypeModel(PythonModel):
         genes = table.drop(columns=OBS.library_size, errors="ignore")
         vocabulary = self._bundle.vocabulary
         var = pd.DataFrame(index=genes.columns.astype(str))
-        match = match_table(vocabulary, var, _SOURCE, DEFAULTS.min_coverage, "the list of columns")
         counts_NF = _counts(genes)
+        match = match_table(vocabulary, var, _SOURCE, DEFAULTS.min_coverage, "the list of columns")
         labels = Labeller(self._session, vocabulary, match).label(counts_NF, _library_size(table, counts_NF))
         calls = labels.calls(float(self._bundle.calibration["rejection_threshold"]))
         names = np.array([*self._bundle.labels["name"], UNKNOWN_LABEL], dtype=object)
