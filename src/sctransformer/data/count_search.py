@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import sparse, stats
+from scipy import sparse
 
 from sctransformer.data.counts import LOG_CEILING, ZEROS, check_counts, describe_fault, find_fault
 from sctransformer.data.library_size import WHOLE_CELL
@@ -226,7 +226,7 @@ def _sizes_agree(obs: pd.DataFrame, sample: Sample) -> bool | None:
             return True
         varied = min(own_N.std() / own_N.mean(), other_N.std() / other_N.mean()) > 0.05
         if len(own_N) >= _FEWEST_CELLS and varied:
-            unrelated.append(float(stats.spearmanr(own_N, other_N).statistic) < _UNRELATED_SIZES)
+            unrelated.append(_rank_correlation(own_N, other_N) < _UNRELATED_SIZES)
     return False if unrelated and all(unrelated) else None
 
 
@@ -262,7 +262,7 @@ def _pairs(counts: Sample, x: Sample) -> list[tuple[NDArray[np.float64], NDArray
 def _unrelated(counts: Sample, x: Sample) -> bool:
     """Whether counts and normalised values rank the genes of a cell differently."""
     found = [
-        stats.spearmanr(own_P, other_P).statistic
+        _rank_correlation(own_P, other_P)
         for own_P, other_P in _pairs(counts, x)
         if own_P.min() < own_P.max() and other_P.min() < other_P.max()
     ]
@@ -281,6 +281,11 @@ def _is_source_of(counts: Sample, x: Sample) -> bool:
         factor_P = np.expm1(other_P) / own_P
         agree.append(bool(factor_P.max() < 1.01 * factor_P.min()))
     return len(agree) > 0 and float(np.mean(agree)) > 0.8
+
+
+def _rank_correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Spearman's correlation; scipy.stats takes a second to import."""
+    return float(np.corrcoef(pd.Series(one).rank(), pd.Series(other).rank())[0, 1])
 
 
 def _equal(one: Sample, other: Sample) -> bool:
