@@ -7,8 +7,8 @@ import pandas as pd
 from sctransformer import layout
 from sctransformer._constants import OBS
 from sctransformer.data.cells import CellFile
-from sctransformer.data.label_names import label_warnings
 from sctransformer.data.count_search import X
+from sctransformer.data.label_names import label_warnings
 from sctransformer.data.statistics import count_statistics
 from sctransformer.data.validation.tables import network_tables, training_tables
 from sctransformer.data.validation.validate import run_suites
