@@ -11,8 +11,6 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-import pandas as pd
-
 from sctransformer._constants import OBS
 from sctransformer.errors import UserError
 
@@ -62,15 +60,6 @@ def read_ids(path: Path) -> dict[str, str]:
         if not _ID.fullmatch(identifier):
             raise UserError(f"{path}: {cell_type!r} has the id {identifier!r}; expected one such as CL:0000236.")
     return found
-
-
-def ontology_ids(obs: pd.DataFrame) -> dict[str, str]:
-    """Cell Ontology id of each cell type whose cells all have the same id, from cells under the data contract."""
-    if OBS.ontology_term not in obs:
-        return {}
-    pairs = obs[[OBS.cell_type, OBS.ontology_term]].dropna().astype(str).drop_duplicates()
-    unique = pairs[~pairs[OBS.cell_type].duplicated(keep=False)]
-    return dict(zip(unique[OBS.cell_type], unique[OBS.ontology_term], strict=True))
 
 
 @cache

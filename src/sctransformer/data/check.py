@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from sctransformer._constants import OBS
-from sctransformer.data.cell_ontology import ontology_ids
 from sctransformer.data.cells import CellFile, require_unique_names
 from sctransformer.data.genes import GeneIdentity, GeneMap, identify
 from sctransformer.data.ingest import contract_columns
 from sctransformer.data.library_size import choose_library_sizes
+from sctransformer.data.prepared import ontology_ids
 from sctransformer.data.settings import CellColumns
 from sctransformer.data.statistics import CountStatistics, count_statistics
 from sctransformer.data.validation.limits import TrainingLimits

@@ -76,6 +76,15 @@ def read_class_names(path: Path) -> list[str]:
         return sorted(file.obs[OBS.cell_type].cat.categories)
 
 
+def ontology_ids(obs: pd.DataFrame) -> dict[str, str]:
+    """Cell Ontology id of each cell type whose cells all have the same id, from cells under the data contract."""
+    if OBS.ontology_term not in obs:
+        return {}
+    pairs = obs[[OBS.cell_type, OBS.ontology_term]].dropna().astype(str).drop_duplicates()
+    unique = pairs[~pairs[OBS.cell_type].duplicated(keep=False)]
+    return dict(zip(unique[OBS.cell_type], unique[OBS.ontology_term], strict=True))
+
+
 def select_split(cells: AnnData, split: str) -> CellArrays:
     """The cells of a split as arrays, in file order; cells of the split `unlabelled` get no label."""
     part = cells[(cells.obs[OBS.split] == split).to_numpy()]

@@ -5,9 +5,9 @@ import pytest
 from scipy import sparse
 
 from sctransformer._constants import OBS
-from sctransformer.data.cell_ontology import ontology_ids
 from sctransformer.data.counts import check_counts
 from sctransformer.data.example_data import CELL_ONTOLOGY, example_cells
+from sctransformer.data.prepared import ontology_ids
 from sctransformer.errors import UserError
 
 

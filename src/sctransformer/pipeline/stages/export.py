@@ -9,9 +9,8 @@ from sctransformer import layout
 from sctransformer._constants import BUNDLE, OBS
 from sctransformer.data.arrays import CellArrays
 from sctransformer.data.catalogue import read_catalogue
-from sctransformer.data.cell_ontology import ontology_ids
 from sctransformer.data.cells import read_cells
-from sctransformer.data.prepared import class_names, select_split
+from sctransformer.data.prepared import class_names, ontology_ids, select_split
 from sctransformer.evaluation.calibration import probabilities
 from sctransformer.evaluation.reference import reference_profile, reference_statistics
 from sctransformer.evaluation.scoring import score_cells
