@@ -5,6 +5,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +15,11 @@ from rich.table import Table
 
 from sctransformer import layout, registry
 from sctransformer.errors import UserError, run_reporting
-from sctransformer.files import read_json
+from sctransformer.files import atomic_write, read_json
 from sctransformer.params import load_params
 from sctransformer.pipeline.experiment import require_project
 from sctransformer.pipeline.stage import TIMINGS_VARIABLE, read_timings
+from sctransformer.repository import git
 
 if TYPE_CHECKING:
     from sctransformer.annotation.summary import AnnotationSummary
@@ -24,12 +27,15 @@ if TYPE_CHECKING:
     from sctransformer.registry.ledger import Decision
 
 OUTDIR = Path("annotated")
+DEMO_LOCK = Path(".dvc/tmp/demo.lock")
+"""dvc.lock of the last demo."""
 
 
 def main() -> None:
     """Run the workflow and print a summary."""
     started = time.perf_counter()
-    seconds = reproduce()
+    with lock_of_the_commit():
+        seconds = reproduce()
     name = load_params().registration.name
 
     # imported only now, so that the stages have the memory for themselves
@@ -70,6 +76,40 @@ def reproduce() -> dict[str, float]:
         if done.returncode:
             raise UserError(f"dvc repro failed with exit code {done.returncode}; see its message above.")
         return read_timings(timings)
+
+
+@contextmanager
+def lock_of_the_commit() -> Iterator[None]:
+    """Restore the committed dvc.lock afterwards, so that a demo leaves the git tree clean.
+
+    The demo's own dvc.lock is kept in .dvc/tmp and used by the next demo, which then has nothing to do; other commands
+    take the demo's results from DVC's cache. A dvc.lock that differs from the commit is not touched.
+    """
+    if not _lock_is_committed():
+        yield
+        return
+    before, own = layout.LOCK.read_bytes(), DEMO_LOCK.read_bytes() if DEMO_LOCK.is_file() else None
+    try:
+        if own is not None:
+            _write(layout.LOCK, own)
+        yield
+    finally:
+        _write(DEMO_LOCK, layout.LOCK.read_bytes())
+        _write(layout.LOCK, before)
+
+
+def _lock_is_committed() -> bool:
+    try:
+        git(Path(), "ls-files", "--error-unmatch", "--", str(layout.LOCK))
+        git(Path(), "diff", "--quiet", "HEAD", "--", str(layout.LOCK))
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
+
+
+def _write(path: Path, content: bytes) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def failed_gates(gates: "list[GateResult]") -> list[str]:

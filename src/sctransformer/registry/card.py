@@ -46,6 +46,17 @@ def described(obs: pd.DataFrame) -> dict[str, list[str]]:
     }
 
 
+def renamed(card: str, name: str) -> str:
+    """The card with the name under which the model is registered, in its title and in its code lines."""
+    title, _, rest = card.partition("\n")
+    old = title.removeprefix("# ").strip()
+    if not title.startswith("# ") or not old or old == name:
+        return card
+    for before in ("models:/", "-m "):
+        rest = rest.replace(f"{before}{old}@", f"{before}{name}@")
+    return f"# {name}\n{rest}"
+
+
 def shortened(card: str, longest: int) -> str:
     """Markdown cut after a complete section, with a note on where the rest is."""
     if len(card) <= longest:

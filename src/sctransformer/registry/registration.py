@@ -15,7 +15,7 @@ from sctransformer import layout
 from sctransformer._constants import BUNDLE
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle, read_bundle
-from sctransformer.registry.card import shortened
+from sctransformer.registry.card import renamed, shortened
 from sctransformer.registry.models import bundle_digest, bundle_of
 from sctransformer.registry.names import ALIASES, LONGEST_DESCRIPTION, MODELS_EXPERIMENT, VERSION_TAGS
 from sctransformer.registry.packaging import save_model
@@ -139,7 +139,7 @@ def _create_version(client: MlflowClient, source: Path, name: str, digest: str, 
         source=model.artifact_location,
         run_id=linked,
         tags=tags,
-        description=shortened(card, LONGEST_DESCRIPTION),
+        description=shortened(renamed(card, name), LONGEST_DESCRIPTION),
         model_id=model.model_id if known else None,
     )
 

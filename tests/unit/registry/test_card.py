@@ -8,7 +8,7 @@ import pytest
 
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import label_table
-from sctransformer.registry.card import card_page, described, render_card, shortened
+from sctransformer.registry.card import card_page, described, renamed, render_card, shortened
 
 TEMPLATE = Path(__file__).parents[3] / "registry" / "model_card.md.j2"
 
@@ -175,3 +175,13 @@ def test_the_page_has_tables_and_runs_nothing() -> None:
     assert "<td>2</td>" in page
     assert "<script>" not in page
     assert "<title>cell&lt;type&gt;: model card</title>" in page
+
+
+def test_a_card_names_the_model_under_which_it_is_registered() -> None:
+    card = '# celltype\n\nload_model("models:/celltype@champion")\n`annotate -i a -m celltype@champion`\nof celltype\n'
+    other = renamed(card, "blood")
+    assert other == (
+        '# blood\n\nload_model("models:/blood@champion")\n`annotate -i a -m blood@champion`\nof celltype\n'
+    )
+    assert renamed(card, "celltype") == card
+    assert renamed("no title", "blood") == "no title"
