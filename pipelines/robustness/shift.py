@@ -23,6 +23,7 @@ from scipy import sparse
 from sctransformer import layout
 from sctransformer.annotation.genes import match_genes
 from sctransformer.annotation.labelling import UNKNOWN, CellLabels, Labeller
+from sctransformer.annotation.limits import Limits, limits_for
 from sctransformer.annotation.session import ScoringSession
 from sctransformer.annotation.settings import AbsentGenes
 from sctransformer.data.arrays import CellArrays
@@ -90,7 +91,7 @@ class ShiftedCells:
 
     def __init__(self, bundle: Bundle, cells: CellArrays) -> None:
         self._cells, self._vocabulary = cells, bundle.vocabulary
-        self._session, self._threshold = ScoringSession(bundle), float(bundle.calibration["rejection_threshold"])
+        self._session, self._calibration = ScoringSession(bundle), bundle.calibration
 
     def shifted(self, shift: Shift, rng: np.random.Generator) -> dict[str, float]:
         """Metrics under a shift of counts and library sizes."""
@@ -106,13 +107,14 @@ class ShiftedCells:
     ) -> dict[str, float]:
         match = match_genes(self._vocabulary, pd.Index(self._vocabulary["gene"][~absent_G]))
         labeller = Labeller(self._session, self._vocabulary, match, absent_genes)
+        limits = limits_for(self._calibration, 1.0 if absent_genes == "zero" else float(1.0 - absent_G.mean()))
         labels = labeller.label(sparse.csr_matrix(counts_NG[:, ~absent_G]), size_N)
-        return label_metrics(labels, self._cells.labels_N, self._threshold)
+        return label_metrics(labels, self._cells.labels_N, limits)
 
 
-def label_metrics(labels: CellLabels, truth_N: NDArray[np.int64], threshold: float) -> dict[str, float]:
+def label_metrics(labels: CellLabels, truth_N: NDArray[np.int64], limits: Limits) -> dict[str, float]:
     """Accuracy, macro-F1, fraction of rejected cells, and of wrong labels among the others."""
-    accepted_N, wrong_N = labels.calls(threshold).label_N != UNKNOWN, labels.best_N != truth_N
+    accepted_N, wrong_N = labels.calls(limits).label_N != UNKNOWN, labels.best_N != truth_N
     return {
         "accuracy": round(float(1 - wrong_N.mean()), 4),
         "macro_f1": round(macro_f1(truth_N, labels.best_N.astype(np.int64)), 4),

@@ -3,10 +3,10 @@
     python -m pipelines.robustness.unknown_class                  every type, with the parameters of params.yaml
     python -m pipelines.robustness.unknown_class --types "NK cells" --types "B cells" -S train.epochs=3
 
-Run it where `dvc repro` has prepared cells. As in the pipeline, temperature and threshold are chosen on the validation
+Run it where `dvc repro` has prepared cells. As in the pipeline, temperature and thresholds are chosen on the validation
 cells of the known types. The cells of the type that was left out are scored together with the validation cells of the
-other types; test cells are not used. Prints one JSON line per type, then a table: AUROC of 1 - confidence, and the
-shares of unknown and of known cells that are rejected.
+other types; test cells are not used. Prints one JSON line per type, then a table: AUROC of 1 - confidence and of
+novelty, and the shares of unknown and of known cells that are rejected for either reason.
 """
 
 import argparse
@@ -36,9 +36,19 @@ class Detection(NamedTuple):
     known_cells: int
     auroc: float
     """AUROC of 1 - confidence for unknown against known cells; 0.5 is chance."""
+    auroc_novelty: float
+    """AUROC of novelty for unknown against known cells."""
     threshold: float
+    novelty_threshold: float
     rejected_unknown: float
     rejected_known: float
+
+
+class Scored(NamedTuple):
+    """Scores of cells."""
+
+    confidence_N: NDArray[np.floating]
+    novelty_N: NDArray[np.floating]
 
 
 def without(cells: CellArrays, label: int) -> CellArrays:
@@ -65,6 +75,8 @@ def leave_out(
         params: all parameters.
     """
     from sctransformer.evaluation import calibration
+    from sctransformer.evaluation.evaluate import calibrated
+    from sctransformer.evaluation.novelty import fit_novelty, novelty_of
     from sctransformer.evaluation.scoring import score_cells
     from sctransformer.prior.network import read_network_table
     from sctransformer.training.build import build_from_params
@@ -87,23 +99,33 @@ def leave_out(
     known_NC = calibration.probabilities(logits_NC, temperature)
     rules = params.evaluate
     threshold = calibration.rejection_threshold(known_NC, known.labels_N, rules.rejection_error, rules.withheld_share)
-    unknown_NC = calibration.probabilities(score_cells(model, unknown)[0], temperature)
-    return detection(name, unknown_NC.max(axis=1), known_NC.max(axis=1), threshold)
+    given = calibrated(model, temperature)
+    novelty = fit_novelty(known_training, known, given, rules.novel_share, params.seed)
+
+    def scored(part: CellArrays) -> Scored:
+        part_NC = given(part)
+        return Scored(part_NC.max(axis=1), novelty_of(novelty.score, part, part_NC))
+
+    return detection(name, scored(unknown), scored(known), threshold, novelty.threshold)
 
 
-def detection(name: str, unknown_N: NDArray[np.floating], known_N: NDArray[np.floating], threshold: float) -> Detection:
-    """Detection of unknown cells from the confidences of unknown and known cells."""
+def detection(name: str, unknown: Scored, known: Scored, threshold: float, novelty_threshold: float) -> Detection:
+    """Detection of unknown cells from the scores of unknown and known cells."""
     from sklearn.metrics import roc_auc_score
 
-    is_unknown_N = np.repeat([1, 0], [len(unknown_N), len(known_N)])
+    is_unknown_N = np.repeat([1, 0], [len(unknown.confidence_N), len(known.confidence_N)])
+    confidence_N, novelty_N = (np.concatenate(pair) for pair in zip(unknown, known, strict=True))
+    rejected_N = (confidence_N < threshold) | (novelty_N > novelty_threshold)
     return Detection(
         name,
-        len(unknown_N),
-        len(known_N),
-        float(roc_auc_score(is_unknown_N, -np.concatenate([unknown_N, known_N]))),
+        len(unknown.confidence_N),
+        len(known.confidence_N),
+        float(roc_auc_score(is_unknown_N, -confidence_N)),
+        float(roc_auc_score(is_unknown_N, novelty_N)),
         threshold,
-        float((unknown_N < threshold).mean()),
-        float((known_N < threshold).mean()),
+        novelty_threshold,
+        float(rejected_N[is_unknown_N == 1].mean()),
+        float(rejected_N[is_unknown_N == 0].mean()),
     )
 
 
@@ -130,12 +152,13 @@ def main() -> None:
         found.append(leave_out(label, name, training, validation, panel, params))
         print(json.dumps(found[-1]._asdict()))
         sys.stdout.flush()
-    print(f"{'left out':<24}{'cells':>7}{'AUROC':>8}{'rejected unknown':>18}{'known':>8}")
+    print(f"{'left out':<24}{'cells':>7}{'AUROC':>8}{'novelty':>9}{'rejected unknown':>18}{'known':>8}")
     for one in found:
         shares = f"{one.rejected_unknown:>18.1%}{one.rejected_known:>8.1%}"
-        print(f"{one.cell_type:<24}{one.unknown_cells:>7}{one.auroc:>8.3f}{shares}")
-    mean = np.mean([[one.auroc, one.rejected_unknown, one.rejected_known] for one in found], axis=0)
-    print(f"{'mean':<24}{'':>7}{mean[0]:>8.3f}{mean[1]:>18.1%}{mean[2]:>8.1%}")
+        print(f"{one.cell_type:<24}{one.unknown_cells:>7}{one.auroc:>8.3f}{one.auroc_novelty:>9.3f}{shares}")
+    values = [[one.auroc, one.auroc_novelty, one.rejected_unknown, one.rejected_known] for one in found]
+    mean = np.mean(values, axis=0)
+    print(f"{'mean':<24}{'':>7}{mean[0]:>8.3f}{mean[1]:>9.3f}{mean[2]:>18.1%}{mean[3]:>8.1%}")
 
 
 if __name__ == "__main__":

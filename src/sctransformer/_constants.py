@@ -24,6 +24,8 @@ class _ObsNames(NamedTuple):
     """Second most likely label (categorical)."""
     second_score: str = "conf_score_second"
     """Calibrated probability of the second most likely label (float32)."""
+    novelty: str = "novelty"
+    """How unlike the training cells a cell is; 0 for the median validation cell (float32)."""
     reason: str = "unknown_reason"
     """Why `predicted_labels` is `unknown`; missing where it is not (categorical)."""
     ontology_term: str = "cell_type_ontology_term_id"

@@ -71,6 +71,7 @@ def annotate(
     majority_voting: bool = False,
     probabilities: bool = False,
     threshold: float | None = None,
+    reject_novel: bool = DEFAULTS.reject_novel,
     min_coverage: float = DEFAULTS.min_coverage,
     counts: str | None = None,
     library_size_column: str | None = None,
@@ -90,6 +91,7 @@ def annotate(
         majority_voting: whether to cluster the cells and give each cluster its most frequent label.
         probabilities: whether to keep the probability of each cell type.
         threshold: cells under this confidence are labelled `unknown`; None takes the model's threshold.
+        reject_novel: whether cells that are unlike all training cells are labelled `unknown`.
         min_coverage: smallest fraction, 0 to 1, of the model's expression in genes that `adata` has.
         counts: where the raw counts are: `X`, `raw.X` or a layer's name; None looks for them.
         library_size_column: column of `obs` with the total counts of each cell; None takes `library_size` if it exists,
@@ -108,6 +110,8 @@ def annotate(
         - `obs["predicted_labels_second"]`, `obs["conf_score_second"]`: the second most likely cell type (categorical)
           and its calibrated probability (float32).
         - `obs["unknown_reason"]`: why the label is `unknown`, missing where it is not (categorical).
+        - `obs["novelty"]`: how unlike the training cells the cell is, 0 for the median validation cell (float32); only
+          if the model has a novelty score.
         - `obs["cell_type_ontology_term_id"]`: its Cell Ontology id (categorical); only if the model has ids and `adata`
           has no such column of its own.
         - `obs["over_clustering"]`, `obs["majority_voting"]`: clusters and their labels (categorical); only with
@@ -128,6 +132,7 @@ def annotate(
     """
     settings = checked_settings(
         threshold=threshold,
+        reject_novel=reject_novel,
         min_coverage=min_coverage,
         counts=counts,
         library_size_column=library_size_column,

@@ -41,6 +41,7 @@ PREDICTIONS = EVALUATION / "predictions.csv"
 TEST_CELLS_FILE = EVALUATION / "test_cells.h5ad"
 """The test cells over all genes, with labels and donors: candidate and champion are compared on them."""
 CALIBRATION = EVALUATION / "calibration.json"
+NOVELTY = EVALUATION / "novelty.safetensors"
 CONTROL = Path("outputs/control/metrics.json")
 CONFUSION_PLOT = EVALUATION / "confusion_matrix.png"
 RISK_COVERAGE_PLOT = EVALUATION / "risk_coverage.png"

@@ -38,7 +38,7 @@ def test_labels_are_unchanged(folder: Path) -> None:
     require_coverage(match, bundle.vocabulary, pd.Index(expected["genes"]), "cells", 0.8)
     counts = sparse.csr_matrix(np.array(expected["counts"], dtype=np.float32))
     sizes = np.array(expected["library_size"], dtype=np.float32)
-    probabilities, _ = ScoringSession(bundle).score(match.gather(counts), sizes)
+    probabilities = ScoringSession(bundle).score(match.gather(counts), sizes).probabilities_NC
     names = bundle.labels["name"].to_numpy()
     assert names[probabilities.argmax(axis=1)].tolist() == expected["labels"]
     np.testing.assert_allclose(probabilities, expected["probabilities"], atol=1e-5)

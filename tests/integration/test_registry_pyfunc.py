@@ -56,7 +56,8 @@ def test_the_order_of_columns_does_not_matter(
 ) -> None:
     bundle = read_bundle(bundle_folder)
     counts_NG = table[GENES].to_numpy(dtype=np.float32)
-    expected, _ = ScoringSession(bundle).score(counts_NG, table[OBS.library_size].to_numpy(dtype=np.float32))
+    sizes_N = table[OBS.library_size].to_numpy(dtype=np.float32)
+    expected = ScoringSession(bundle).score(counts_NG, sizes_N).probabilities_NC
     shuffled = table.sample(frac=1.0, axis="columns", random_state=3)
     result = model.predict(shuffled)
     assert list(result.columns) == [OBS.predicted_labels, OBS.conf_score, "rejected"]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sctransformer import __version__
 from sctransformer._constants import OBS, UNKNOWN_LABEL
 from sctransformer.annotation.labelling import REASONS, UNKNOWN, Calls
+from sctransformer.annotation.limits import Limits
 from sctransformer.annotation.model import Model
 from sctransformer.annotation.reading import CheckedCells
 from sctransformer.annotation.settings import Scoring
@@ -21,7 +22,7 @@ GROUPS, MAJORITY = "over_clustering", "majority_voting"
 """Columns of obs with CellTypist's names, see `voting`."""
 _WRITTEN = {
     *(OBS.predicted_labels, OBS.conf_score, OBS.raw_labels, OBS.second_labels, OBS.second_score, OBS.reason),
-    *(OBS.ontology_term, GROUPS, MAJORITY),
+    *(OBS.novelty, OBS.ontology_term, GROUPS, MAJORITY),
 }
 """Columns of obs that an annotation may write, of at most four bytes per cell."""
 CELL_TYPES = "cell_types"
@@ -35,7 +36,7 @@ def label_columns(calls: Calls, labels: pd.DataFrame) -> dict[str, Any]:
     """Columns of obs for each cell.
 
     These are its label and confidence, both also before rejection, the second most likely label, the reason of a
-    rejection and, where the model has any, the Cell Ontology id of the label.
+    rejection and, where the model has them, novelty and the Cell Ontology id of the label.
 
     Args:
         calls: the labels of the cells.
@@ -50,6 +51,8 @@ def label_columns(calls: Calls, labels: pd.DataFrame) -> dict[str, Any]:
         OBS.second_score: calls.second_confidence_N,
         OBS.reason: pd.Categorical.from_codes(calls.reason_N.tolist(), categories=pd.Index(REASONS)),
     }
+    if not np.isnan(calls.novelty_N).all():
+        columns[OBS.novelty] = calls.novelty_N
     ids = labels[OBS.ontology_term].replace("", UNKNOWN_LABEL).tolist()
     if set(ids) != {UNKNOWN_LABEL}:
         columns[OBS.ontology_term] = categorical(label_N, ids)
@@ -73,7 +76,7 @@ def provenance(
     model: Model,
     read: CheckedCells,
     *,
-    threshold: float,
+    limits: Limits,
     calls: Calls,
     scoring: Scoring,
     more: dict[str, Any],
@@ -83,11 +86,15 @@ def provenance(
     Args:
         model: that labelled the cells.
         read: the cells.
-        threshold: cells under this confidence were rejected.
+        limits: cells beyond these were rejected.
         calls: the labels of the cells.
         scoring: settings of the graph.
         more: further members.
     """
+    novelty: dict[str, Any] = {}
+    if limits.novelty_note is not None:
+        limit = float("nan") if limits.novelty is None else limits.novelty
+        novelty = {"novelty_threshold": limit, "novelty_note": limits.novelty_note}
     return {
         "model": model.name,
         "model_version": model.version,
@@ -98,7 +105,8 @@ def provenance(
         "gene_coverage": read.match.coverage,
         "genes_missing": len(read.match.missing),
         "genes_missing_shown_as": scoring.absent_genes,
-        "threshold": threshold,
+        "threshold": limits.confidence,
+        **novelty,
         "rejected": calls.rejected,
         "rejected_by": calls.rejected_by,
         "library_size": str(read.library_sizes),

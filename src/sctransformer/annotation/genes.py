@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from sctransformer._constants import TARGET_SUM
 from sctransformer.data.features import genome_prefix
 from sctransformer.data.genes import GeneMap, choose_gene_names, read_aliases
+from sctransformer.data.normalise import average_counts
 from sctransformer.errors import UserError
 
 _NAMED_IN_ERRORS = 10
@@ -58,6 +58,11 @@ class GeneMatch:
         return counts_NG
 
 
+def measured_genes(match: GeneMatch, absent_as_mean: bool) -> NDArray[np.bool_]:
+    """Genes of the vocabulary that count as measured: those that the file has, or all if absent genes count as zero."""
+    return match.column_G >= 0 if absent_as_mean else np.ones(len(match.column_G), dtype=bool)
+
+
 def fill_absent(
     counts_NG: NDArray[np.float32],
     library_size_N: NDArray[np.floating],
@@ -81,9 +86,9 @@ def fill_absent(
     absent_A = np.flatnonzero(match.column_G < 0)
     if not len(absent_A):
         return counts_NG
-    share_A = np.expm1(vocabulary["mean"].to_numpy(dtype=np.float64)[absent_A].clip(min=0.0)) / TARGET_SUM
     filled_NG = counts_NG.copy()
-    filled_NG[:, absent_A] = np.maximum(library_size_N, 1.0)[:, None] * share_A
+    mean_A = vocabulary["mean"].to_numpy(dtype=np.float64)[absent_A]
+    filled_NG[:, absent_A] = average_counts(mean_A, library_size_N)
     return filled_NG
 
 

@@ -39,14 +39,14 @@ def annotate_adata(adata: AnnData, model: Model, settings: AnnotationSettings) -
     if adata.isbacked and adata.is_view:
         raise UserError(f"{SOURCE}: is a view of a backed object; give `adata.to_memory()`.")
     read, labels = model.label(adata, settings)
-    threshold = model.threshold if settings.threshold is None else float(settings.threshold)
-    calls, table = labels.calls(threshold), model.bundle.labels
+    limits, table = model.limits(read.match, settings), model.bundle.labels
+    calls = labels.calls(limits)
     columns = label_columns(calls, table)
     if settings.majority_voting:
         columns |= voted_columns(labels.embedding_NE, calls.label_N, table)
     warn_of_larger_library_sizes(read, labels.library_size_N)
     more = {CELL_TYPES: model.labels} if settings.probabilities else {}
-    described = provenance(model, read, threshold=threshold, calls=calls, scoring=settings.scoring, more=more)
+    described = provenance(model, read, limits=limits, calls=calls, scoring=settings.scoring, more=more)
     _set_fields(adata, columns, labels.embedding_NE, described)
     if settings.probabilities:
         adata.obsm[OBSM.probabilities] = labels.probabilities_NC

@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from sctransformer.annotation.genes import GeneMatch, fill_absent
+from sctransformer.annotation.genes import GeneMatch, fill_absent, measured_genes
+from sctransformer.annotation.limits import Limits
 from sctransformer.annotation.session import ScoringSession
 from sctransformer.annotation.settings import AbsentGenes
 
@@ -22,7 +23,7 @@ Attention needs cells x heads x genes x regulators floats per layer, so larger b
 """
 UNKNOWN = -1
 """Label index of a rejected cell."""
-REASONS = ("low confidence", "no counts")
+REASONS = ("low confidence", "novel", "no counts")
 """Why a cell is rejected; `Calls.reason_N` holds positions in this tuple."""
 ACCEPTED = -1
 """Reason index of a cell that is not rejected."""
@@ -44,6 +45,8 @@ class Calls:
     """Calibrated probability of the second most likely cell type; 0 if the model has only one."""
     reason_N: NDArray[np.int8]
     """Position in REASONS; ACCEPTED where not rejected."""
+    novelty_N: NDArray[np.float32]
+    """Novelty; NaN if the model has no novelty score."""
 
     def __len__(self) -> int:
         return len(self.label_N)
@@ -71,6 +74,8 @@ class CellLabels:
     """Total counts of each cell, as the graph saw them."""
     counted_N: NDArray[np.bool_]
     """Whether any gene of the vocabulary has a count."""
+    novelty_N: NDArray[np.float32]
+    """Novelty; NaN if the model has no novelty score."""
 
     def __len__(self) -> int:
         return len(self.counted_N)
@@ -80,9 +85,9 @@ class CellLabels:
         """Index of the most likely cell type, also where the cell is rejected."""
         return self.probabilities_NC.argmax(axis=1).astype(np.int32)
 
-    def calls(self, threshold: float) -> "Calls":
+    def calls(self, limits: Limits) -> Calls:
         """The label of each cell, see `call_cells`."""
-        return call_cells(self.probabilities_NC, self.counted_N, threshold)
+        return call_cells(self.probabilities_NC, self.counted_N, self.novelty_N, limits)
 
 
 class Labeller:
@@ -100,6 +105,7 @@ class Labeller:
     ) -> None:
         self.match = match
         self._session, self._vocabulary, self._fill = session, vocabulary, absent_genes == "mean"
+        self._measured_G = measured_genes(match, self._fill)
 
     def score(self, counts_NG: NDArray[np.float32], library_size_N: NDArray[np.float32]) -> CellLabels:
         """Label cells in one run of the graph; memory grows with their number.
@@ -109,8 +115,9 @@ class Labeller:
             library_size_N: total counts of each cell.
         """
         shown_NG = fill_absent(counts_NG, library_size_N, self.match, self._vocabulary) if self._fill else counts_NG
-        probabilities_NC, embedding_NE = self._session.score(shown_NG, library_size_N)
-        return CellLabels(probabilities_NC, embedding_NE, library_size_N, np.asarray(counts_NG.any(axis=1)))
+        scores = self._session.score(shown_NG, library_size_N, self._measured_G)
+        counted_N = np.asarray(counts_NG.any(axis=1))
+        return CellLabels(scores.probabilities_NC, scores.embedding_NE, library_size_N, counted_N, scores.novelty_N)
 
     def label(self, counts_NF: sparse.csr_matrix, library_size_N: NDArray[np.float32]) -> CellLabels:
         """Label any number of cells, `BATCH_CELLS` at a time.
@@ -129,25 +136,31 @@ class Labeller:
         no_values = np.empty(0, dtype=np.float32)
         sizes = (self._session.n_labels, self._session.embedding_size)
         probabilities_NC, embedding_NE = (np.empty((0, size), dtype=np.float32) for size in sizes)
-        return CellLabels(probabilities_NC, embedding_NE, no_values, no_values.astype(bool))
+        return CellLabels(probabilities_NC, embedding_NE, no_values, no_values.astype(bool), no_values)
 
 
 def join_labels(parts: Sequence[CellLabels]) -> CellLabels:
     """Labels of all cells of several parts, of which there is at least one."""
-    names = ("probabilities_NC", "embedding_NE", "library_size_N", "counted_N")
+    names = [field.name for field in fields(CellLabels)]
     return CellLabels(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def call_cells(probabilities_NC: NDArray[np.floating], counted_N: NDArray[np.bool_], threshold: float) -> Calls:
+def call_cells(
+    probabilities_NC: NDArray[np.floating],
+    counted_N: NDArray[np.bool_],
+    novelty_N: NDArray[np.float32],
+    limits: Limits,
+) -> Calls:
     """Choose the label of each cell: the most likely cell type, or UNKNOWN.
 
-    A cell is rejected if no gene of the vocabulary has a count, however confident the model is, or if its confidence is
-    under the threshold. The first reason that applies, in this order, is given.
+    A cell is rejected if no gene of the vocabulary has a count, however confident the model is, if its novelty is above
+    the limit, or if its confidence is under the limit. The first reason that applies, in this order, is given.
 
     Args:
-        probabilities_NC: calibrated probabilities; NaN is under any threshold.
+        probabilities_NC: calibrated probabilities; NaN is under any limit.
         counted_N: whether any gene of the vocabulary has a count.
-        threshold: see `Bundle.calibration`.
+        novelty_N: novelty; NaN is not above any limit.
+        limits: see `limits_for`.
     """
     every_N = np.arange(len(probabilities_NC))
     best_N = probabilities_NC.argmax(axis=1).astype(np.int32)
@@ -158,11 +171,12 @@ def call_cells(probabilities_NC: NDArray[np.floating], counted_N: NDArray[np.boo
         others_NC[every_N, best_N] = -1.0
         second_N = others_NC.argmax(axis=1).astype(np.int32)
         second_confidence_N = probabilities_NC[every_N, second_N].astype(np.float32)
-    low_N = ~(confidence_N >= threshold)
-    reasons = [REASONS.index("no counts"), REASONS.index("low confidence")]
-    reason_N = np.select([~counted_N, low_N], reasons, ACCEPTED).astype(np.int8)
+    is_low_N = ~(confidence_N >= limits.confidence)
+    is_novel_N = novelty_N > (np.inf if limits.novelty is None else limits.novelty)
+    reasons = [REASONS.index(name) for name in ("no counts", "novel", "low confidence")]
+    reason_N = np.select([~counted_N, is_novel_N, is_low_N], reasons, ACCEPTED).astype(np.int8)
     label_N = np.where(reason_N == ACCEPTED, best_N, np.int32(UNKNOWN))
-    return Calls(label_N, best_N, confidence_N, second_N, second_confidence_N, reason_N)
+    return Calls(label_N, best_N, confidence_N, second_N, second_confidence_N, reason_N, novelty_N)
 
 
 def join_calls(parts: Sequence[Calls]) -> Calls:

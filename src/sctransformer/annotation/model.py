@@ -11,7 +11,9 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from sctransformer.annotation.genes import GeneMatch, measured_genes
 from sctransformer.annotation.labelling import CellLabels
+from sctransformer.annotation.limits import Limits, limits_for
 from sctransformer.annotation.reading import CheckedCells, check_cells, coverage_of
 from sctransformer.annotation.scorer import LocalScorer
 from sctransformer.annotation.settings import AbsentGenes, AnnotationSettings, Scoring
@@ -87,6 +89,16 @@ class Model:
     def threshold(self) -> float:
         """Confidence under which cells are labelled `unknown` unless another threshold is given."""
         return float(self.bundle.calibration["rejection_threshold"])
+
+    def limits(self, match: GeneMatch, settings: AnnotationSettings) -> Limits:
+        """The limits beyond which a cell of a file is `unknown`.
+
+        Args:
+            match: of the file's genes with those of the model.
+            settings: with `threshold`, `reject_novel` and `absent_genes`.
+        """
+        measured = float(measured_genes(match, settings.absent_genes == "mean").mean())
+        return limits_for(self.bundle.calibration, measured, settings.threshold, settings.reject_novel)
 
     def scorer(self, scoring: Scoring) -> LocalScorer:
         """The scorer with these settings; its graph is loaded once per model.

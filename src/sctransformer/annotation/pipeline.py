@@ -15,6 +15,7 @@ import pandas as pd
 from sctransformer.annotation.fields import CELL_TYPES, label_columns, provenance, warn_of_larger_library_sizes
 from sctransformer.annotation.hooks import NO_HOOKS, Hooks
 from sctransformer.annotation.journal import FETCHED, FOLDER, Journal, digest_of, state_of
+from sctransformer.annotation.limits import Limits
 from sctransformer.annotation.model import Model
 from sctransformer.annotation.output import require_space, temporary_output
 from sctransformer.annotation.reading import CheckedCells, check_cells, open_cells
@@ -49,6 +50,7 @@ def annotate_file(
 
 class _Scored(NamedTuple):
     annotation: Annotation
+    limits: Limits
     seconds: float
     resumed: int
     """Cells that a stopped run had scored."""
@@ -137,7 +139,7 @@ class FileAnnotator:
             _require_unchanged(path, state)
             summary = self._summary(target, key, read, scored, validation)
             temporary = folder / "output" / target.name
-            self._write(path, temporary, read, scored.annotation, summary)
+            self._write(path, temporary, read, scored, summary)
             _require_unchanged(path, state)  # it was copied meanwhile
         journal.finish(key, temporary, summary.to_json())
         return summary
@@ -151,7 +153,8 @@ class FileAnnotator:
         self._scorer(read, store, wanted, self.on_progress)
         seconds = time.perf_counter() - started
         resumed = n_cells - sum(len(store.plan.rows(shard)) for shard in wanted)
-        return _Scored(assemble(store, self._threshold), seconds, resumed)
+        limits = self.model.limits(read.match, self.settings)
+        return _Scored(assemble(store, limits), limits, seconds, resumed)
 
     def _plan(self, path: Path, n_cells: int) -> ShardPlan:
         """The plan of the run that is resumed, else a new one, which is saved."""
@@ -179,7 +182,9 @@ class FileAnnotator:
             rejected_by=annotation.calls.rejected_by,
             without_counts=annotation.without_counts,
             mean_confidence=float(annotation.calls.confidence_N.mean(dtype=np.float64)),
-            threshold=self._threshold,
+            threshold=scored.limits.confidence,
+            novelty_threshold=scored.limits.novelty,
+            novelty_note=scored.limits.novelty_note,
             coverage=match.coverage,
             missing_genes=match.missing,
             repeated_genes=match.repeated,
@@ -196,8 +201,9 @@ class FileAnnotator:
         )
 
     def _write(
-        self, source: Path, temporary: Path, read: CheckedCells, annotation: Annotation, summary: AnnotationSummary
+        self, source: Path, temporary: Path, read: CheckedCells, scored: _Scored, summary: AnnotationSummary
     ) -> None:
+        annotation = scored.annotation
         settings, cells = self.settings, read.cells.obs.index
         with temporary_output(temporary, summary.output):
             columns = self._columns(annotation)
@@ -205,7 +211,7 @@ class FileAnnotator:
             described = provenance(
                 self.model,
                 read,
-                threshold=summary.threshold,
+                limits=scored.limits,
                 calls=annotation.calls,
                 scoring=settings.scoring,
                 more={"job_id": summary.job_id, **summary.flags} | ({CELL_TYPES: cell_types} if cell_types else {}),

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from sctransformer._constants import UNKNOWN_LABEL
 from sctransformer.annotation.labelling import Calls, call_cells, join_calls
+from sctransformer.annotation.limits import Limits
 from sctransformer.annotation.shards import ShardStore
 from sctransformer.evaluation.profile import Profile, confidence_bins, library_size_bins
 
@@ -82,12 +83,12 @@ def profile_of(annotation: Annotation, names: list[str], present_G: NDArray[np.b
     )
 
 
-def assemble(store: ShardStore, threshold: float) -> Annotation:
+def assemble(store: ShardStore, limits: Limits) -> Annotation:
     """Assemble shards and reject cells.
 
     Args:
         store: with all shards of its plan.
-        threshold: cells under this confidence are rejected.
+        limits: cells beyond these are rejected.
 
     Raises:
         UserError: a shard was changed after it was written.
@@ -100,7 +101,7 @@ def assemble(store: ShardStore, threshold: float) -> Annotation:
     for shard, content in enumerate(store):
         rows = store.plan.rows(shard)
         part = slice(rows.start, rows.stop)
-        parts.append(call_cells(content.probabilities_NC, content.counted_N, threshold))
+        parts.append(call_cells(content.probabilities_NC, content.counted_N, content.novelty_N, limits))
         library_size_N[part], counted_N[part] = content.library_size_N, content.counted_N
         embedding_NE = content.embedding_NE.astype(np.float64)
         found = [content.detected_G, content.expression_G, embedding_NE.sum(axis=0), (embedding_NE**2).sum(axis=0)]

@@ -29,12 +29,14 @@ _HINT = "install exactly one of sctransformer[cpu] and sctransformer[gpu]"
 
 
 class Scores(NamedTuple):
-    """Outputs of the graph. N: cells, C: cell types, E: embedding."""
+    """Outputs of the graph. N: cells, C: cell types, E: embedding, G: genes of the vocabulary."""
 
     probabilities_NC: NDArray[np.float32]
     """Calibrated probabilities."""
     embedding_NE: NDArray[np.float32]
     """Cell embeddings."""
+    novelty_N: NDArray[np.float32]
+    """Novelty; NaN if the model has no novelty score."""
 
 
 class ScoringSession:
@@ -67,7 +69,9 @@ class ScoringSession:
             ) from error
         ports = (self._session.get_inputs(), self._session.get_outputs())
         inputs, outputs = ({port.name: port.shape for port in group} for group in ports)
-        require_ports(path, bundle.config, inputs, outputs)
+        self.has_novelty: bool = "novelty" in bundle.calibration
+        """Whether the model has a novelty score; bundles of 0.1.0 have none."""
+        require_ports(path, bundle.config, inputs, outputs, self.has_novelty)
         self.provider: str = self._session.get_providers()[0]
         """What the graph runs on: onnxruntime falls back to the CPU when CUDA is installed but does not start."""
         self.n_labels: int = bundle.config["n_classes"]
@@ -75,16 +79,26 @@ class ScoringSession:
         if self.provider != wanted[0]:
             logger.warning("%s did not start; scoring with %s.", wanted[0], self.provider)
 
-    def score(self, counts_NG: NDArray[np.float32], library_size_N: NDArray[np.float32]) -> Scores:
+    def score(
+        self,
+        counts_NG: NDArray[np.float32],
+        library_size_N: NDArray[np.float32],
+        measured_G: NDArray[np.bool_] | None = None,
+    ) -> Scores:
         """Score cells in one run of the graph; memory grows with their number.
 
         Args:
             counts_NG: raw counts, cells x genes of the vocabulary.
             library_size_N: total counts of each cell; values under 1 count as 1.
+            measured_G: genes that novelty looks at; None: all.
         """
         feeds = {"counts": counts_NG, "library_size": library_size_N}
-        probabilities_NC, embedding_NE = self._session.run(["probabilities", "embedding"], feeds)
-        return Scores(probabilities_NC, embedding_NE)
+        if not self.has_novelty:
+            probabilities_NC, embedding_NE = self._session.run(["probabilities", "embedding"], feeds)
+            return Scores(probabilities_NC, embedding_NE, np.full(len(counts_NG), np.nan, dtype=np.float32))
+        given_G = np.ones(counts_NG.shape[1]) if measured_G is None else measured_G
+        feeds["measured"] = given_G.astype(np.float32)
+        return Scores(*self._session.run(["probabilities", "embedding", "novelty"], feeds))
 
 
 def require_scorable(bundle: Bundle) -> None:

@@ -38,6 +38,8 @@ class LabelSettings(GraphSettings, CoverageLimit, CountSource):
 
     threshold: float | None = Field(default=None, ge=0.0, le=1.0)
     """Cells with a lower confidence are labelled `unknown`; if not given, the model's own threshold."""
+    reject_novel: bool = True
+    """Label cells `unknown` that are unlike all training cells (novelty above the model's threshold)."""
     majority_voting: bool = False
     """Also label groups of similar cells (Leiden clusters) with the label of their majority, in a column of its own."""
     probabilities: bool = False

@@ -66,6 +66,8 @@ class Shard:
     """Total counts of each cell, as the graph saw them."""
     counted_N: NDArray[np.bool_]
     """Whether any gene of the vocabulary has a count."""
+    novelty_N: NDArray[np.float32]
+    """Novelty; NaN if the model has no novelty score."""
     detected_G: NDArray[np.int64]
     """Number of cells of the shard that express the gene."""
     expression_G: NDArray[np.float64]

@@ -119,6 +119,7 @@ def _shard(
         embedding_NE=labels.embedding_NE,
         library_size_N=labels.library_size_N,
         counted_N=labels.counted_N,
+        novelty_N=labels.novelty_N,
         detected_G=np.sum(detected, axis=0),
         expression_G=np.sum(expression, axis=0),
     )

@@ -24,6 +24,11 @@ class AnnotationSummary:
     """Number of cells rejected because no gene of the panel has a count."""
     mean_confidence: float
     threshold: float
+    """Cells under this confidence are rejected."""
+    novelty_threshold: float | None
+    """Cells above this novelty are rejected; None: novelty rejects no cell."""
+    novelty_note: str | None
+    """How this threshold was chosen, or why there is none; None if the model has no novelty score."""
     coverage: float
     """Fraction of the panel's mean expression in genes that the file has, 0 to 1."""
     missing_genes: list[str]

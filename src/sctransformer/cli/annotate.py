@@ -31,6 +31,9 @@ def annotate(
     model: Annotated[str, typer.Option("--model", "-m", help="A bundle's folder, NAME@ALIAS or NAME/VERSION.")],
     outdir: Annotated[Path, typer.Option("--outdir", "-o", help="Folder for the results.")],
     threshold: Annotated[float | None, option_for(AnnotationSettings, "threshold")] = DEFAULTS.threshold,
+    reject_novel: Annotated[
+        bool, option_for(AnnotationSettings, "reject_novel", "--reject-novel/--label-novel")
+    ] = DEFAULTS.reject_novel,
     min_coverage: Annotated[float, option_for(AnnotationSettings, "min_coverage")] = DEFAULTS.min_coverage,
     counts: Annotated[str | None, option_for(AnnotationSettings, "counts")] = DEFAULTS.counts,
     library_size_column: Annotated[
@@ -96,6 +99,7 @@ def annotate(
     logging.basicConfig(format="Note: %(message)s", level=logging.WARNING)
     settings = AnnotationSettings(
         threshold=threshold,
+        reject_novel=reject_novel,
         min_coverage=min_coverage,
         counts=counts,
         library_size_column=library_size_column,
@@ -167,6 +171,8 @@ def _show(console: "Console", summary: "AnnotationSummary") -> None:
     console.print(table, markup=False)
     line(f"cells         {summary.cells:,}{_pace(summary)}")
     line(f"rejected      {_rejected(summary)}")
+    if summary.novelty_note is not None:
+        line(f"novelty       {summary.novelty_note}")
     line(f"gene coverage {summary.coverage:.1%}{_missing(summary.missing_genes)}")
     if summary.repeated_genes:
         line(f"gene names    {_some(summary.repeated_genes)} occur more than once; their counts were summed")

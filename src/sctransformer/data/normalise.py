@@ -32,3 +32,14 @@ def log1p_cp10k(counts_NG: Any, library_size_N: NDArray[np.floating]) -> Any:
     return sparse.csr_matrix(
         (np.log1p(values_P, out=values_P), counts_NG.indices.copy(), counts_NG.indptr.copy()), counts_NG.shape
     )
+
+
+def average_counts(mean_A: NDArray[np.floating], library_size_N: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Counts of genes that are not measured, if they have their average expression, cells x genes; not integers.
+
+    Args:
+        mean_A: mean log1p of counts per 10,000 of each gene.
+        library_size_N: total counts of each cell. Values under 1 count as 1.
+    """
+    share_A = np.expm1(np.maximum(mean_A, 0.0)) / TARGET_SUM
+    return np.maximum(library_size_N, 1.0)[:, None] * share_A

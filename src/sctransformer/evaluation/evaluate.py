@@ -1,5 +1,6 @@
 """Evaluate a trained model: calibrate it on validation cells, score it on test cells beside logistic regression."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ from sctransformer.evaluation.calibration import (
 )
 from sctransformer.evaluation.donors import metrics_by_donor, with_recall_intervals
 from sctransformer.evaluation.metrics import classification_metrics
+from sctransformer.evaluation.novelty import fit_novelty, novelty_of
+from sctransformer.evaluation.novelty_score import NoveltyScore
 from sctransformer.evaluation.paired import compare
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.evaluation.settings import EvaluationSettings
@@ -35,7 +38,10 @@ class Evaluation:
     class_names: list[str]
     """Class i of the model is the i-th name."""
     calibration: dict[str, Any]
-    """temperature, rejection_threshold and how it was chosen, risk_coverage on validation cells."""
+    """temperature, rejection_threshold and how it was chosen, risk_coverage on validation cells; `novelty`, see
+    `novelty.Novelty.content`."""
+    novelty: NoveltyScore
+    """The fitted novelty score."""
     metrics: dict[str, Any]
     """`test` and `baseline` (accuracy, macro-F1, ...), and `versus_baseline`, the paired difference of macro-F1."""
     classes: dict[str, Any]
@@ -67,13 +73,17 @@ def evaluate(model: PriorBiasedTransformer, cells: AnnData, params: EvaluationSe
     training, validation, test = (select_split(cells, split) for split in ("train", "validation", "test"))
     calibration = calibrate(model, validation, params)
     temperature, threshold = calibration["temperature"], calibration["rejection_threshold"]
+    novelty = fit_novelty(training, validation, calibrated(model, temperature), params.novel_share, seed)
+    calibration["novelty"] = novelty.content
 
     logits_NC, embedding_NE = score_cells(model, test)
     probabilities_NC = probabilities(logits_NC, temperature)
+    is_novel_N = novelty_of(novelty.score, test, probabilities_NC) > novelty.threshold
     predicted_N = probabilities_NC.argmax(axis=1)
     ours = classification_metrics(test.labels_N, predicted_N, names, seed)
     ours["calibration_error"] = expected_calibration_error(probabilities_NC, test.labels_N)
-    ours["rejected_share"] = float((probabilities_NC.max(axis=1) < threshold).mean())
+    ours["rejected_share"] = float((is_novel_N | (probabilities_NC.max(axis=1) < threshold)).mean())
+    ours["novel_share"] = float(is_novel_N.mean())
     baseline_N, chosen = logistic_regression(training, test, params.baseline_folds, seed)
     baseline = classification_metrics(test.labels_N, baseline_N, names, seed)
     per_class = {"test": with_recall_intervals(ours.pop("per_class")), "baseline": baseline.pop("per_class")}
@@ -89,6 +99,7 @@ def evaluate(model: PriorBiasedTransformer, cells: AnnData, params: EvaluationSe
     return Evaluation(
         class_names=names,
         calibration=calibration,
+        novelty=novelty.score,
         metrics={
             "test": ours,
             "baseline": baseline | chosen,
@@ -113,6 +124,11 @@ def evaluate(model: PriorBiasedTransformer, cells: AnnData, params: EvaluationSe
             "test cells": risk_coverage(probabilities_NC, test.labels_N),
         },
     )
+
+
+def calibrated(model: PriorBiasedTransformer, temperature: float) -> Callable[[CellArrays], NDArray[np.float64]]:
+    """A function that gives the calibrated probabilities of cells."""
+    return lambda cells: probabilities(score_cells(model, cells)[0], temperature)
 
 
 def calibrate(model: PriorBiasedTransformer, validation: CellArrays, params: EvaluationSettings) -> dict[str, Any]:

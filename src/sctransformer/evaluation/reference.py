@@ -39,6 +39,7 @@ def reference_profile(
     names: Sequence[str],
     validation_confidence_N: NDArray[np.floating],
     threshold: float,
+    is_novel_N: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
     """Profile of the training cells. Confidences are those of validation cells: on training cells a model is too sure.
 
@@ -48,12 +49,16 @@ def reference_profile(
         names: class names.
         validation_confidence_N: calibrated confidence of each validation cell.
         threshold: confidence below which a cell is rejected.
+        is_novel_N: validation cells that are rejected because of their novelty; None: no cell.
 
     Returns:
         A JSON object, see `Profile.to_json`, with `judged_cells`, the number of validation cells; `rejected` is the
         number of rejected validation cells.
     """
     labels_C = np.bincount(training.labels_N, minlength=len(names))
+    rejected_N = validation_confidence_N < threshold
+    if is_novel_N is not None:
+        rejected_N |= is_novel_N
     profile = Profile(
         cells=len(training),
         detection_G=(training.counts_NG > 0).mean(axis=0),
@@ -61,7 +66,7 @@ def reference_profile(
         library_size_B=library_size_bins(training.library_size_N),
         confidence_B=confidence_bins(validation_confidence_N),
         labels=dict(zip(names, labels_C.tolist(), strict=True)),
-        rejected=int((validation_confidence_N < threshold).sum()),
+        rejected=int(rejected_N.sum()),
         embedding_mean_E=embedding_NE.mean(axis=0, dtype=np.float64),
         embedding_std_E=embedding_NE.std(axis=0, dtype=np.float64),
     )

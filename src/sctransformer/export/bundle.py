@@ -46,7 +46,8 @@ class Bundle:
     """One row per class in the order of the graph's output: name, cell_type_ontology_term_id ('' if unknown)."""
     calibration: dict[str, Any]
     """temperature (already part of the graph), rejection_threshold, and how it was chosen on validation cells:
-    rejection_error, withheld_share, rejected_share, risk_coverage (a curve, see `evaluation.calibration`)."""
+    rejection_error, withheld_share, rejected_share, risk_coverage (a curve, see `evaluation.calibration`); `novelty`,
+    see `evaluation.novelty.Novelty.content`, if the graph has this output: bundles of 0.1.0 have none."""
     reference: dict[str, Any]
     """Statistics of the training cells, see `evaluation.reference`; drift reports compare batches with `profile`."""
     metrics: dict[str, Any]

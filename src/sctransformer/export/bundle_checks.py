@@ -72,6 +72,22 @@ def require_consistent(
         raise UserError(
             f"{folder / BUNDLE.calibration}: rejection_threshold is {threshold!r}, expected a number; {_AGAIN}."
         )
+    if "novelty" in calibration:
+        _require_novelty(folder, calibration["novelty"])
+
+
+def _require_novelty(folder: Path, novelty: Any) -> None:
+    rows = novelty.get("thresholds") if isinstance(novelty, Mapping) else None
+    numbers = [
+        row.get(name) if isinstance(row, Mapping) else None
+        for row in (rows if isinstance(rows, list) else [])
+        for name in ("measured", "threshold")
+    ]
+    if not numbers or any(isinstance(one, bool) or not isinstance(one, int | float) for one in numbers):
+        raise UserError(
+            f"{folder / BUNDLE.calibration}: novelty.thresholds is {str(rows)[:80]}, expected a list of measured and "
+            f"threshold, both numbers; {_AGAIN}."
+        )
 
 
 def require_lock(path: Path, lineage: Mapping[str, Any]) -> None:
@@ -89,7 +105,11 @@ def require_lock(path: Path, lineage: Mapping[str, Any]) -> None:
 
 
 def require_ports(
-    path: Path, config: Mapping[str, Any], inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Sequence[Any]]
+    path: Path,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, Sequence[Any]],
+    outputs: Mapping[str, Sequence[Any]],
+    novelty: bool = False,
 ) -> None:
     """Check names and shapes of the graph's inputs and outputs against the sizes in config.json.
 
@@ -97,15 +117,19 @@ def require_ports(
         path: file of the graph, for error messages.
         config: content of config.json.
         inputs, outputs: shape by name; a dynamic size is not an int, and is not checked.
+        novelty: whether the graph should compute novelty.
 
     Raises:
         UserError: a name or a size is not the expected one.
     """
-    expected: tuple[tuple[str, Mapping[str, Sequence[Any]], dict[str, tuple[int | None, ...]]], ...] = (
-        ("inputs", inputs, {"counts": (None, config["n_genes"]), "library_size": (None,)}),
-        ("outputs", outputs, {"probabilities": (None, config["n_classes"]), "embedding": (None, config["embedding"])}),
-    )
-    for kind, found, wanted in expected:
+    wanted_in: dict[str, tuple[int | None, ...]] = {"counts": (None, config["n_genes"]), "library_size": (None,)}
+    wanted_out: dict[str, tuple[int | None, ...]] = {
+        "probabilities": (None, config["n_classes"]),
+        "embedding": (None, config["embedding"]),
+    }
+    if novelty:
+        wanted_in["measured"], wanted_out["novelty"] = (config["n_genes"],), (None,)
+    for kind, found, wanted in (("inputs", inputs, wanted_in), ("outputs", outputs, wanted_out)):
         if set(found) != set(wanted):
             raise UserError(f"{path}: has the {kind} {_listed(found)}, expected {_listed(wanted)}; {_AGAIN}.")
         for name, shape in wanted.items():

@@ -1,4 +1,4 @@
-"""One ONNX graph from raw counts and library size to probabilities and embedding, with the prior bias inside."""
+"""One ONNX graph from raw counts and library size to probabilities, embedding and novelty, with the prior bias."""
 
 import contextlib
 import copy
@@ -12,25 +12,53 @@ import torch
 from torch import Tensor, nn
 
 from sctransformer.errors import UserError
+from sctransformer.evaluation.novelty_score import NoveltyScore
 from sctransformer.files import atomic_write
 from sctransformer.model import PriorBiasedTransformer
+from sctransformer.model.tokens import log_normalise
 
-INPUTS = ("counts", "library_size")
-OUTPUTS = ("probabilities", "embedding")
+INPUTS = ("counts", "library_size", "measured")
+OUTPUTS = ("probabilities", "embedding", "novelty")
+"""A graph without novelty lacks the last input and the last output."""
 
 
 class ScoringGraph(nn.Module):
-    """The exported computation: the model (with normalisation), calibration and softmax."""
+    """The exported computation: the model (with normalisation), calibration, softmax and the novelty score."""
 
-    def __init__(self, model: PriorBiasedTransformer, temperature: float) -> None:
+    def __init__(self, model: PriorBiasedTransformer, temperature: float, novelty: NoveltyScore | None = None) -> None:
         super().__init__()
         self.model = model
         self.temperature = temperature
+        self.novelty = novelty
 
-    def forward(self, counts_NG: Tensor, library_size_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Calibrated probabilities (cells x classes) and embedding (cells x E) from raw counts and library sizes."""
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs."""
+        return INPUTS if self.novelty is not None else INPUTS[:-1]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return OUTPUTS if self.novelty is not None else OUTPUTS[:-1]
+
+    def forward(
+        self, counts_NG: Tensor, library_size_N: Tensor, measured_G: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Calibrated probabilities (cells x classes), embedding (cells x E) and novelty of each cell.
+
+        Args:
+            counts_NG: raw counts.
+            library_size_N: total counts of each cell.
+            measured_G: 1 for a measured gene, 0 for a gene whose counts are filled in, which novelty ignores; None if
+                there is no novelty score.
+        """
         output = self.model(counts_NG, library_size_N)
-        return torch.softmax(output.logits_NC / self.temperature, dim=-1), output.embedding_NE
+        probabilities_NC = torch.softmax(output.logits_NC / self.temperature, dim=-1)
+        if self.novelty is None:
+            return probabilities_NC, output.embedding_NE
+        assert measured_G is not None
+        expression_NG = log_normalise(counts_NG, library_size_N)
+        return probabilities_NC, output.embedding_NE, self.novelty(expression_NG, probabilities_NC, measured_G)
 
 
 def export_onnx(graph: ScoringGraph, target: Path, opset: int) -> None:
@@ -45,7 +73,7 @@ def export_onnx(graph: ScoringGraph, target: Path, opset: int) -> None:
     graph.model.fold_scales()
     config = graph.model.config
     n_genes = config.n_genes
-    example = (torch.ones(3, n_genes), torch.full((3,), float(n_genes)))
+    example = (torch.ones(3, n_genes), torch.full((3,), float(n_genes)), torch.ones(n_genes))[: len(graph.inputs)]
     cells = torch.export.Dim("cells", min=1)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
@@ -55,9 +83,9 @@ def export_onnx(graph: ScoringGraph, target: Path, opset: int) -> None:
             example,
             dynamo=True,
             opset_version=opset,
-            input_names=list(INPUTS),
-            output_names=list(OUTPUTS),
-            dynamic_shapes=({0: cells}, {0: cells}),
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            dynamic_shapes=({0: cells}, {0: cells}, None)[: len(graph.inputs)],
             optimize=True,
             verbose=False,
         )

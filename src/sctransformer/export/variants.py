@@ -4,6 +4,7 @@ Each variant is made from the float32 graph, and is kept only if its predictions
 """
 
 import logging
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ from onnx import helper, numpy_helper
 from sctransformer._constants import VARIANTS
 from sctransformer.data.arrays import CellArrays
 from sctransformer.errors import one_line
+from sctransformer.export.novelty_nodes import with_novelty, without_novelty
+from sctransformer.export.parity import feeds_of
 from sctransformer.files import atomic_write
 from sctransformer.model import ModelConfig
 
@@ -39,7 +42,7 @@ TOLERANCES = {
 
 
 def make_variant(kind: str, source: Path, target: Path, config: ModelConfig) -> None:
-    """Write a variant of the graph.
+    """Write a variant of the graph; novelty is computed in float32 in all variants.
 
     Args:
         kind: one of VARIANTS.
@@ -50,12 +53,11 @@ def make_variant(kind: str, source: Path, target: Path, config: ModelConfig) -> 
     makers: dict[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
         "mha": lambda proto: with_multi_head_attention(proto, config),
         "float16": _half_precision,
+        "int8": _eight_bits,
     }
+    proto = onnx.load(source)
     with atomic_write(target) as temporary:
-        if kind == "int8":
-            _eight_bits(source, temporary)
-        else:
-            onnx.save(makers[kind](onnx.load(source)), temporary)
+        onnx.save(with_novelty(makers[kind](without_novelty(proto)), proto), temporary)
 
 
 def with_multi_head_attention(proto: onnx.ModelProto, config: ModelConfig) -> onnx.ModelProto:
@@ -127,17 +129,21 @@ def _own_constants(proto: onnx.ModelProto, names: set[str]) -> None:
                 node.input[index] = own.name
 
 
-def _eight_bits(source: Path, target: Path) -> None:
+def _eight_bits(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Weights of matrix products as 8-bit integers, activations quantised dynamically."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    proto = onnx.load(source)
     del proto.graph.value_info[:]  # shapes are inferred again, with other names of dimensions
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # its advice on the root logger does not apply here
     try:
-        quantize_dynamic(proto, target, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul"])
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "int8.onnx"
+            quantize_dynamic(
+                proto, target, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul"]
+            )
+            return onnx.load(target)
     finally:
         root.setLevel(level)
 
@@ -146,27 +152,31 @@ def measure_variant(reference: Path, variant: Path, cells: CellArrays, tolerance
     """Compare a variant with the float32 graph, both in onnxruntime on the CPU.
 
     Returns:
-        cells, labels_equal (share), max_probability_difference, the tolerances, and `passed`; `error` if onnxruntime
-        cannot run the variant.
+        cells, labels_equal (share), max_probability_difference, max_novelty_difference if the graph has novelty, the
+        tolerances, and `passed`; `error` if onnxruntime cannot run the variant.
     """
     import onnxruntime
 
-    feeds = {"counts": cells.counts_NG, "library_size": cells.library_size_N}
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     summary = {"labels_equal_minimum": tolerance.labels_equal, "tolerance": tolerance.probability, "cells": len(cells)}
 
-    def probabilities(path: Path) -> np.ndarray:
+    def outputs(path: Path) -> dict[str, np.ndarray]:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        return np.asarray(session.run(["probabilities"], feeds)[0], dtype=np.float64)
+        names = [port.name for port in session.get_outputs()]
+        values = session.run(names, feeds_of(session, cells))
+        return {name: np.asarray(value, dtype=np.float64) for name, value in zip(names, values, strict=True)}
 
     try:
-        expected_NC, found_NC = probabilities(reference), probabilities(variant)
+        expected, found = outputs(reference), outputs(variant)
     except Exception as error:  # onnxruntime has no public base class for its errors
         return {**summary, "error": one_line(error), "passed": False}
+    expected_NC, found_NC = expected["probabilities"], found["probabilities"]
     equal = float((expected_NC.argmax(axis=1) == found_NC.argmax(axis=1)).mean())
     difference = float(np.abs(expected_NC - found_NC).max())
     passed = equal >= tolerance.labels_equal and difference <= tolerance.probability
+    if "novelty" in expected:
+        summary["max_novelty_difference"] = float(np.abs(expected["novelty"] - found["novelty"]).max())
     return {**summary, "labels_equal": equal, "max_probability_difference": difference, "passed": bool(passed)}
 
 

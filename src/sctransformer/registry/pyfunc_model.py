@@ -16,6 +16,7 @@ from scipy import sparse
 from sctransformer._constants import OBS, REJECTED, UNKNOWN_LABEL
 from sctransformer.annotation.genes import match_table
 from sctransformer.annotation.labelling import UNKNOWN, Labeller
+from sctransformer.annotation.limits import limits_for
 from sctransformer.annotation.session import ScoringSession
 from sctransformer.annotation.settings import DEFAULTS
 from sctransformer.data.counts import check_counts
@@ -60,8 +61,8 @@ class CellTypeModel(PythonModel):
         Returns:
             predicted_labels (the most likely cell type, or `unknown` where the cell is rejected, as `annotate` writes
             it), conf_score (calibrated probability of the most likely cell type, also where rejected) and rejected
-            (under the bundle's threshold, or without a count in any gene that the model knows); the index is that of
-            the input.
+            (under the bundle's threshold, unlike the training cells, or without a count in any gene that the model
+            knows); the index is that of the input.
 
         Raises:
             MlflowException: the input is not a table of raw counts, a library size is smaller than the sum of its row
@@ -85,7 +86,7 @@ class CellTypeModel(PythonModel):
         counts_NF = _counts(genes)
         match = match_table(vocabulary, var, _SOURCE, DEFAULTS.min_coverage, "the list of columns")
         labels = Labeller(self._session, vocabulary, match).label(counts_NF, _library_size(table, counts_NF))
-        calls = labels.calls(float(self._bundle.calibration["rejection_threshold"]))
+        calls = labels.calls(limits_for(self._bundle.calibration, float((match.column_G >= 0).mean())))
         names = np.array([*self._bundle.labels["name"], UNKNOWN_LABEL], dtype=object)
         assert UNKNOWN == -1  # the last name
         return pd.DataFrame(

@@ -253,7 +253,7 @@ def test_a_run_stopped_by_a_full_disk_is_resumed(annotate: Callable[..., Annotat
 def test_shards_are_complete_or_missing(tmp_path: Path) -> None:
     store = ShardStore(tmp_path / "shards", ShardPlan(10, 5, 5))
     values = np.arange(10, dtype=np.float32)
-    content = Shard(values[:, None], values[:, None], values, values > 3, values, values)
+    content = Shard(values[:, None], values[:, None], values, values > 3, values, values, values)
     assert store.missing() == [0]
     store.write(0, content)
     assert ShardStore(store.folder, store.plan).missing() == [0][1:]

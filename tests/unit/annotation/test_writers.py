@@ -18,6 +18,7 @@ from sctransformer._constants import OBS, OBSM, UNS
 from sctransformer.annotation import scorer, writers
 from sctransformer.annotation.fields import label_columns
 from sctransformer.annotation.journal import FOLDER
+from sctransformer.annotation.limits import Limits
 from sctransformer.annotation.model import Model
 from sctransformer.annotation.pipeline import annotate_file
 from sctransformer.annotation.results import Annotation, assemble
@@ -214,10 +215,16 @@ def nothing_sure(folder: Path, n_cells: int) -> Annotation:
     store.write(
         0,
         Shard(
-            np.zeros((n_cells, 1), np.float32), np.zeros((n_cells, 2), np.float32), zeros_N, zeros_N > 0, none_G, none_G
+            probabilities_NC=np.zeros((n_cells, 1), np.float32),
+            embedding_NE=np.zeros((n_cells, 2), np.float32),
+            library_size_N=zeros_N,
+            counted_N=zeros_N > 0,
+            novelty_N=np.full(n_cells, np.nan, np.float32),
+            detected_G=none_G,
+            expression_G=none_G,
         ),
     )
-    return assemble(store, 0.5)
+    return assemble(store, Limits(0.5))
 
 
 def nothing_left(outdir: Path) -> bool:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pipelines.robustness.shift import ABSENT, SHIFTS, measure
-from pipelines.robustness.unknown_class import detection, leave_out, without
+from pipelines.robustness.unknown_class import Scored, detection, leave_out, without
 from sctransformer.annotation.genes import fill_absent, match_genes
 from sctransformer.data.arrays import CellArrays
 from sctransformer.export.bundle import read_bundle
@@ -28,11 +28,15 @@ def test_an_absent_gene_is_filled_with_the_average_cell() -> None:
 
 
 def test_detection_from_known_confidences() -> None:
-    found = detection("x", np.array([0.1, 0.2, 0.9]), np.array([0.5, 0.6, 0.7, 0.8]), 0.55)
+    unknown = Scored(np.array([0.1, 0.2, 0.9]), np.array([0.0, 0.0, 2.0]))
+    known = Scored(np.array([0.5, 0.6, 0.7, 0.8]), np.array([0.0, 0.0, 0.0, 0.0]))
+    found = detection("x", unknown, known, 0.55, 3.0)
     assert (found.unknown_cells, found.known_cells) == (3, 4)
     assert found.auroc == pytest.approx(8 / 12)
     assert found.rejected_unknown == pytest.approx(2 / 3)
     assert found.rejected_known == pytest.approx(1 / 4)
+    assert found.auroc_novelty == pytest.approx(2 / 3)
+    assert detection("x", unknown, known, 0.55, 1.0).rejected_unknown == 1.0
 
 
 def test_labels_are_renumbered_without_the_type_that_is_left_out() -> None:

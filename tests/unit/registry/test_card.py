@@ -17,6 +17,7 @@ def card(
     template: Path = TEMPLATE,
     metrics: dict[str, Any] | None = None,
     lineage: dict[str, Any] | None = None,
+    calibration: dict[str, Any] | None = None,
     **more: Any,
 ) -> str:
     return render_card(
@@ -25,12 +26,23 @@ def card(
         config={"n_genes": 24, "n_regulators": 4, "mode": "mask"},
         labels=label_table(["B cell", "T|cell"], {"B cell": "CL:0000236"}),
         metrics=metrics or {},
-        calibration={"temperature": 1.2, "rejection_threshold": 0.3, "rejection_error": 0.05},
+        calibration=calibration or {"temperature": 1.2, "rejection_threshold": 0.3, "rejection_error": 0.05},
         lineage=lineage or {},
         prior_edges=20,
         training_cells=90,
         **more,
     )
+
+
+def test_novelty_and_the_limit_of_a_small_panel_are_stated() -> None:
+    novelty = {"withheld_share": 0.01, "auroc_left_out": {"mean": 0.875, "lowest": 0.75}, "thresholds": []}
+    calibration = {"temperature": 1.2, "rejection_threshold": 0.3, "rejection_error": 0.05, "novelty": novelty}
+    text = card(metrics={"test": {"novel_share": 0.02, "rejected_share": 0.1}}, calibration=calibration)
+    assert "Test cells under the threshold or too novel: 10.0 %" in text
+    assert "the AUROC of\n  novelty was 0.875 on average and 0.750 for the hardest type" in text
+    assert "This panel of 24 genes is small for novelty" in text
+    assert "not recognised as new" not in text
+    assert "not recognised as new" in card()
 
 
 def test_a_full_card() -> None:

@@ -8,7 +8,8 @@ from sctransformer.data.count_search import X
 from sctransformer.data.h5ad_writer import open_h5ad_writer
 from sctransformer.evaluation import plots
 from sctransformer.evaluation.evaluate import Evaluation, evaluate
-from sctransformer.files import atomic_write, read_json, write_json
+from sctransformer.evaluation.novelty import save_novelty
+from sctransformer.files import atomic_write, read_json, sha256_file, write_json
 from sctransformer.params import load_params
 from sctransformer.pipeline.stage import run_stage
 from sctransformer.tracking import outbox
@@ -29,7 +30,9 @@ def main() -> None:
 
 def write_results(evaluation: Evaluation) -> None:
     """Write the metrics and the predictions."""
-    write_json(layout.CALIBRATION, evaluation.calibration)
+    save_novelty(evaluation.novelty, layout.NOVELTY)
+    digest = {"score_sha256": sha256_file(layout.NOVELTY)}
+    write_json(layout.CALIBRATION, {**evaluation.calibration, "novelty": evaluation.calibration["novelty"] | digest})
     write_json(layout.CLASSES, evaluation.classes)
     write_json(layout.TEST_CELLS, evaluation.test_cells)
     write_json(layout.METRICS, evaluation.metrics)

@@ -12,6 +12,7 @@ from sctransformer.data.catalogue import read_catalogue
 from sctransformer.data.cells import read_cells
 from sctransformer.data.prepared import class_names, ontology_ids, select_split
 from sctransformer.evaluation.calibration import probabilities
+from sctransformer.evaluation.novelty import Novelty, load_novelty, novelty_of
 from sctransformer.evaluation.reference import reference_profile, reference_statistics
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.export.bundle import BundleContents, label_table, read_bundle, write_bundle
@@ -63,7 +64,8 @@ def bundle_contents(params: Params, cells: AnnData, model: PriorBiasedTransforme
         dataset=catalogue_entry(params),
         described=described(training_cells.obs),
     )
-    graph = ScoringGraph(model, calibration["temperature"])
+    novelty = load_novelty(layout.NOVELTY)
+    graph = ScoringGraph(model, calibration["temperature"], novelty)
     return BundleContents(
         config=config,
         vocabulary=pd.read_parquet(layout.PANEL),
@@ -72,7 +74,14 @@ def bundle_contents(params: Params, cells: AnnData, model: PriorBiasedTransforme
         calibration=calibration,
         reference={
             **reference_statistics(training, training_cells),
-            "profile": training_profile(model, training, validation, labels["name"].tolist(), calibration),
+            "profile": training_profile(
+                model,
+                training,
+                validation,
+                labels["name"].tolist(),
+                Novelty(novelty, calibration["novelty"]),
+                calibration,
+            ),
         },
         metrics=metrics,
         lineage=lineage,
@@ -111,13 +120,15 @@ def training_profile(
     training: CellArrays,
     validation: CellArrays,
     names: list[str],
+    novelty: Novelty,
     calibration: dict[str, Any],
 ) -> dict[str, Any]:
     """Profile of the training cells, with which drift reports compare later batches."""
     validation_NC = probabilities(score_cells(model, validation)[0], calibration["temperature"])
     _, embedding_NE = score_cells(model, training)
     threshold = calibration["rejection_threshold"]
-    return reference_profile(training, embedding_NE, names, validation_NC.max(axis=1), threshold)
+    is_novel_N = novelty_of(novelty.score, validation, validation_NC) > novelty.threshold
+    return reference_profile(training, embedding_NE, names, validation_NC.max(axis=1), threshold, is_novel_N)
 
 
 def catalogue_entry(params: Params) -> dict[str, str | None]:

@@ -1,0 +1,290 @@
+"""Fitting of the novelty score: statistics of training cells, weights, scales and thresholds on validation cells."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.extmath import randomized_svd
+
+from sctransformer.data.arrays import CellArrays
+from sctransformer.data.normalise import average_counts, log1p_cp10k
+from sctransformer.errors import UserError
+from sctransformer.evaluation.novelty_score import PARTS, NoveltyScore, NoveltyStatistics
+from sctransformer.files import atomic_write
+
+Probabilities = Callable[[CellArrays], NDArray[np.floating]]
+"""Calibrated probabilities of cells, cells x classes."""
+
+COMPONENTS = 50
+RARE = 0.02
+"""A gene is unexpected in a class if it is seen in a smaller fraction of its cells."""
+PRIOR_CELLS = 2.0
+"""The fraction in a class is shrunk to the fraction in all cells, with the weight of this number of cells."""
+DIAGONAL = 0.1
+"""Weight of the diagonal in the pooled covariance within classes."""
+LEAST_DEVIATION = 1e-2
+"""Smallest standard deviation by which a gene is divided."""
+MEASURED = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
+"""Fractions of the panel's genes for which a threshold is fitted."""
+MASKS = 3
+"""Random choices of the measured genes for each fraction."""
+MOST_CELLS, MOST_FOR_WEIGHTS = 16_384, 1024
+"""Training cells for statistics and for the choice of weights, sampled by seed: it bounds time and memory."""
+MASKED_CELLS = 512
+"""Validation cells that are scored for each choice of genes."""
+DEFAULT_WEIGHTS = (1.0, 1.0, 0.3)
+CANDIDATES = tuple(
+    (unexpected, distance, unsure)
+    for unexpected in (0.0, 0.5, 1.0)
+    for distance in (0.5, 1.0)
+    for unsure in (0.0, 0.1, 0.3, 1.0)
+)
+"""Weights of the parts that are compared on training cells."""
+FEWEST_CELLS, FEWEST_TYPES = 20, 3
+"""Types with fewer cells are not left out; with fewer types the weights are the default ones."""
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """The fitted score and its threshold."""
+
+    score: NoveltyScore
+    content: dict[str, Any]
+    """`novelty` in calibration.json: share, weights, thresholds by fraction of measured genes, AUROC of types that were
+    left out of the training cells."""
+
+    @property
+    def threshold(self) -> float:
+        """Novelty above which a cell is `unknown`, if all genes are measured."""
+        return float(self.content["thresholds"][0]["threshold"])
+
+
+def fit_novelty(
+    training: CellArrays, validation: CellArrays, probabilities: Probabilities, withheld: float, seed: int
+) -> Novelty:
+    """Fit the score on training cells, and its scales and thresholds on validation cells.
+
+    Args:
+        training, validation: labelled cells; class indices of both are 0 to C - 1.
+        probabilities: of the model.
+        withheld: fraction of the validation cells above the threshold.
+        seed: random seed for samples of cells and genes.
+    """
+    rng = np.random.default_rng((seed, len(training)))
+    weights, left_out = choose_weights(training, rng)
+    statistics = novelty_statistics(training, rng)
+    score = scaled(statistics, weights, validation, probabilities(validation))
+    content = {
+        "withheld_share": withheld,
+        "weights": dict(zip(PARTS, weights, strict=True)),
+        "auroc_left_out": left_out,
+        "thresholds": fit_thresholds(score, validation, probabilities, withheld, rng),
+    }
+    return Novelty(score, content)
+
+
+def novelty_statistics(training: CellArrays, rng: np.random.Generator) -> NoveltyStatistics:
+    """Statistics of labelled training cells for the parts of the score."""
+    cells = sample_of(training, MOST_CELLS, rng)
+    labels_N, n_classes = cells.labels_N, int(cells.labels_N.max()) + 1
+    expression_NG = log1p_cp10k(cells.counts_NG, cells.library_size_N).astype(np.float32)
+    cells_C = np.maximum(np.bincount(labels_N, minlength=n_classes), 1)
+    member_CN = np.zeros((n_classes, len(labels_N)), dtype=np.float32)
+    member_CN[labels_N, np.arange(len(labels_N))] = 1.0
+    seen_NG = cells.counts_NG > 0
+    share_CG = (member_CN @ seen_NG.astype(np.float32) + PRIOR_CELLS * seen_NG.mean(axis=0)) / (
+        cells_C[:, None] + PRIOR_CELLS
+    )
+    mean_CG, mean_G = member_CN @ expression_NG / cells_C[:, None], expression_NG.mean(axis=0)
+
+    scale_G = 1.0 / np.maximum(expression_NG.std(axis=0), LEAST_DEVIATION)
+    standard_NG = (expression_NG - mean_G) * scale_G
+    n_components = max(1, min(COMPONENTS, *(size - 1 for size in standard_NG.shape)))
+    _, _, loading_MG = randomized_svd(standard_NG, n_components, random_state=0)
+    within_NM = ((expression_NG - mean_CG[labels_N]) * scale_G) @ loading_MG.T
+    covariance_MM = within_NM.T @ within_NM / max(len(labels_N) - n_classes, 1)
+    shrunk_MM = (1 - DIAGONAL) * covariance_MM + np.diag(DIAGONAL * np.diag(covariance_MM) + 1e-8)
+    projection_GM = np.linalg.solve(np.linalg.cholesky(shrunk_MM), loading_MG * scale_G).T
+    found = (share_CG.T < RARE, projection_GM, mean_G, mean_CG - mean_G)
+    return NoveltyStatistics(*(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)) for values in found))
+
+
+def sample_of(cells: CellArrays, most: int, rng: np.random.Generator) -> CellArrays:
+    """At most `most` of the cells, those of rare types first: each type has an equal share of the places."""
+    if len(cells) <= most:
+        return cells
+    order_N = rng.permutation(len(cells))
+    places = max(most // len(np.unique(cells.labels_N)), 1)
+    kept = [order_N[cells.labels_N[order_N] == label][:places] for label in np.unique(cells.labels_N)]
+    return cells.take(np.sort(np.concatenate(kept)))
+
+
+def scaled(
+    statistics: NoveltyStatistics,
+    weights: tuple[float, float, float],
+    cells: CellArrays,
+    probabilities_NC: NDArray[np.floating],
+) -> NoveltyScore:
+    """The score with scales from these cells."""
+    unscaled = NoveltyScore(statistics, torch.zeros(3), torch.ones(3), torch.ones(3))
+    centre_3, high_3 = np.quantile(parts_of(unscaled, cells, probabilities_NC), [0.5, 0.99], axis=0)
+    scale_3 = np.maximum(high_3 - centre_3, 1e-3)
+    return NoveltyScore(statistics, *(torch.tensor(np.asarray(values)) for values in (centre_3, scale_3, weights)))
+
+
+@torch.no_grad()
+def parts_of(
+    score: NoveltyScore,
+    cells: CellArrays,
+    probabilities_NC: NDArray[np.floating],
+    measured_G: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float64]:
+    """The parts before scaling, cells x 3, see `NoveltyScore.parts`."""
+    return score.parts(*_inputs(cells, probabilities_NC, measured_G)).numpy().astype(np.float64)
+
+
+@torch.no_grad()
+def novelty_of(
+    score: NoveltyScore,
+    cells: CellArrays,
+    probabilities_NC: NDArray[np.floating],
+    measured_G: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float32]:
+    """Novelty of each cell; None: all genes are measured."""
+    return score(*_inputs(cells, probabilities_NC, measured_G)).numpy()
+
+
+def fit_thresholds(
+    score: NoveltyScore,
+    validation: CellArrays,
+    probabilities: Probabilities,
+    withheld: float,
+    rng: np.random.Generator,
+) -> list[dict[str, float]]:
+    """Threshold by fraction of measured genes, from validation cells with randomly chosen genes hidden.
+
+    Returns:
+        `measured` and `threshold`, from all genes to few.
+    """
+    sample = validation.take(np.sort(rng.permutation(len(validation))[:MASKED_CELLS]))
+    mean_G, found = score.mean_G.numpy().astype(np.float64), []
+    for fraction in MEASURED:
+        if fraction == 1.0:
+            values = [novelty_of(score, validation, probabilities(validation))]
+        else:
+            values = []
+            for _ in range(MASKS):
+                measured_G = rng.random(validation.n_genes) < fraction
+                shown = without_genes(sample, measured_G, mean_G)
+                values.append(novelty_of(score, shown, probabilities(shown), measured_G))
+        limits = [float(np.quantile(values_N, 1.0 - withheld, method="higher")) for values_N in values]
+        found.append({"measured": fraction, "threshold": float(np.mean(limits))})
+    return found
+
+
+def without_genes(cells: CellArrays, measured_G: NDArray[np.bool_], mean_G: NDArray[np.float64]) -> CellArrays:
+    """Cells as the model sees them if only some genes are measured: the others have their average."""
+    counts_NG = cells.counts_NG.copy()
+    counts_NG[:, ~measured_G] = average_counts(mean_G[~measured_G], cells.library_size_N)
+    return CellArrays(counts_NG, cells.library_size_N, cells.labels_N)
+
+
+def choose_weights(
+    training: CellArrays, rng: np.random.Generator
+) -> tuple[tuple[float, float, float], dict[str, float]]:
+    """Choose the weights of the parts with each type left out of the training cells in turn.
+
+    Half of the other cells are fitted, the other half are the known cells. Logistic regression on the components takes
+    the place of the model.
+
+    Returns:
+        The weights with the highest AUROC, averaging the mean over types and the lowest; and both for these weights.
+        The default weights and nothing if there are too few types.
+    """
+    cells = sample_of(training, MOST_FOR_WEIGHTS, rng)
+    sizes_C = np.bincount(cells.labels_N)
+    types = [int(label) for label in np.flatnonzero(sizes_C >= FEWEST_CELLS)]
+    if len(types) < FEWEST_TYPES:
+        return DEFAULT_WEIGHTS, {}
+    half_N = rng.random(len(cells)) < 0.5
+    auroc_TW = np.array([_auroc_by_weights(cells, half_N, label, rng) for label in types])
+    mean_W, lowest_W = auroc_TW.mean(axis=0), auroc_TW.min(axis=0)
+    best = int((mean_W + lowest_W).argmax())
+    return CANDIDATES[best], {"mean": float(mean_W[best]), "lowest": float(lowest_W[best])}
+
+
+def stand_in(statistics: NoveltyStatistics, training: CellArrays) -> Probabilities:
+    """Probabilities of a logistic regression on the components, in the place of the model."""
+    projection_GM, mean_G = statistics.projection_GM.numpy(), statistics.mean_G.numpy()
+
+    def components(cells: CellArrays) -> NDArray[np.float64]:
+        return np.asarray((log1p_cp10k(cells.counts_NG, cells.library_size_N) - mean_G) @ projection_GM)
+
+    classifier = LogisticRegression(C=0.1, max_iter=200).fit(components(training), training.labels_N)
+    return lambda cells: np.asarray(classifier.predict_proba(components(cells)))
+
+
+def _auroc_by_weights(
+    cells: CellArrays, half_N: NDArray[np.bool_], label: int, rng: np.random.Generator
+) -> list[float]:
+    """AUROC of a type that was left out against the other types, for each of CANDIDATES."""
+    is_left_out_N = cells.labels_N == label
+    fitted = renumbered(cells.take(np.flatnonzero(half_N & ~is_left_out_N)))
+    known = cells.take(np.flatnonzero(~half_N & ~is_left_out_N))
+    left_out = cells.take(np.flatnonzero(is_left_out_N))
+    statistics = novelty_statistics(fitted, rng)
+    probabilities = stand_in(statistics, fitted)
+    score = scaled(statistics, DEFAULT_WEIGHTS, known, probabilities(known))
+    parts_N3 = np.concatenate([parts_of(score, part, probabilities(part)) for part in (left_out, known)])
+    parts_N3 = (parts_N3 - score.centre_3.numpy()) / score.scale_3.numpy()
+    score_NW = parts_N3 @ np.array(CANDIDATES).T
+    return [auroc(score_N[: len(left_out)], score_N[len(left_out) :]) for score_N in score_NW.T]
+
+
+def auroc(high_N: NDArray[np.floating], low_N: NDArray[np.floating]) -> float:
+    """Area under the ROC curve: the probability that a value of the first is above one of the second, ties half."""
+    ordered_N = np.sort(low_N)
+    below_N = np.searchsorted(ordered_N, high_N, "left") + np.searchsorted(ordered_N, high_N, "right")
+    return float(below_N.mean() / (2 * len(low_N)))
+
+
+def renumbered(cells: CellArrays) -> CellArrays:
+    """The cells with class indices without gaps, in the same order."""
+    return CellArrays(cells.counts_NG, cells.library_size_N, np.unique(cells.labels_N, return_inverse=True)[1])
+
+
+def _inputs(
+    cells: CellArrays, probabilities_NC: NDArray[np.floating], measured_G: NDArray[np.bool_] | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    expression_NG = log1p_cp10k(cells.counts_NG, cells.library_size_N).astype(np.float32)
+    given_G = np.ones(cells.n_genes) if measured_G is None else measured_G
+    arrays = (expression_NG, probabilities_NC, given_G)
+    expression, probability, measured = (torch.as_tensor(np.asarray(values, dtype=np.float32)) for values in arrays)
+    return expression, probability, measured
+
+
+def save_novelty(score: NoveltyScore, path: Path) -> None:
+    """Write the score to a safetensors file, atomically."""
+    with atomic_write(path) as temporary:
+        save_file({name: values.contiguous() for name, values in score.state_dict().items()}, temporary)
+
+
+def load_novelty(path: Path) -> NoveltyScore:
+    """Read a score that `save_novelty` wrote.
+
+    Raises:
+        UserError: the file does not exist or is damaged.
+    """
+    try:
+        found = load_file(path)
+        statistics = NoveltyStatistics(*(found[name] for name in NoveltyStatistics._fields))
+        return NoveltyScore(statistics, *(found[name] for name in ("centre_3", "scale_3", "weight_3")))
+    except (OSError, KeyError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); run `dvc repro evaluate`.") from error
