@@ -123,6 +123,10 @@ def _ranks(counts: np.ndarray) -> np.ndarray:
     return counts.argsort(axis=1).argsort(axis=1) + 1.0
 
 
+def _linked(file: h5py.File) -> None:
+    file["layers/counts"] = h5py.ExternalLink("/etc/passwd", "/X")
+
+
 def _pickled(folder: Path) -> Path:
     path = folder / "cells.h5ad"
     path.write_bytes(pickle.dumps(Trap(folder / "sprung")))
@@ -198,6 +202,9 @@ MALFORMED: dict[str, tuple[Make, str]] = {
     "half of the genes": (_cells(lambda cells: cells[:, :12].copy()), "under the minimum of 80.0%"),
     "library size too small": (_library_size(3.0), "smaller than the sum"),
     "library size missing": (_library_size(np.nan), "not a positive number"),
+    "library size beyond any cell": (_library_size(1e30), "larger than any library"),
+    "library size infinite": (_library_size(np.inf), "not a positive number"),
+    "link to another file": (_hdf5(_linked), "'layers/counts' is a link to the file '/etc/passwd'"),
     "library size negative": (_library_size(-5.0), "not a positive number"),
     "folder without zarr": (_plain_folder, "not a readable zarr group"),
     "zarr with broken metadata": (_zarr(_broken_metadata), "zarr"),
