@@ -75,9 +75,10 @@ def require_self_contained(path: Path) -> None:
 
 
 def missing_filters(root: Any, key: str) -> list[str]:
-    """Names of the HDF5 filters that an element needs and that are not installed; filters of hdf5plugin are loaded."""
-    if not isinstance(root, h5py.Group) or not isinstance(element := root.get(key), h5py.Group | h5py.Dataset):
-        return []
+    """Names of the HDF5 filters that an element needs and that are not installed; filters of hdf5plugin are loaded.
+
+    Damaged elements are left to those who read them.
+    """
     needed: dict[int, str] = {}
 
     def visit(_: str, found: object) -> None:
@@ -87,9 +88,11 @@ def missing_filters(root: Any, key: str) -> list[str]:
                 code, _, _, name = plist.get_filter(index)
                 needed[code] = _FILTERS.get(code) or name.decode(errors="replace") or str(code)
 
-    visit("", element)
-    if isinstance(element, h5py.Group):
-        element.visititems(visit)
+    with suppress(*_DAMAGE):
+        element = root.get(key) if isinstance(root, h5py.Group) else None
+        visit("", element)
+        if isinstance(element, h5py.Group):
+            element.visititems(visit)
     if all(h5z.filter_avail(code) for code in needed):
         return []
     with suppress(ImportError):

@@ -74,12 +74,12 @@ def compressed(path: Path, place: str, code: Any) -> None:
         file.create_dataset(place, data=values, chunks=True, compression=code)
 
 
-@pytest.mark.parametrize("name", FILTERS)
-@pytest.mark.parametrize("place", ["X/data", "obs/_index", "var/_index"])
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [*((name, "X/data") for name in FILTERS), ("lzf", "obs/_index"), ("lzf", "var/_index")],
+)
 def test_files_with_other_filters_are_read(name: str, place: str, tmp_path: Path) -> None:
     cells = simulated_cells()
-    if place != "X/data" and name != "lzf":
-        pytest.skip("texts of variable length are not compressed")
     compressed(written(tmp_path, cells), place, FILTERS[name])
     with CellFile(tmp_path / "cells.h5ad") as file:
         ((_, chunk),) = file.chunks()
