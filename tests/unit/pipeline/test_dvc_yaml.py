@@ -11,7 +11,15 @@ ROOT = Path(__file__).parents[3]
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 COMPUTING = ("data", "prior", "model", "training", "evaluation", "export")
 """Packages whose code decides what a stage writes; the others read parameters, track and report."""
-EXEMPT = ("data.arrays", "data.cells", "data.catalogue", "data.h5ad_writer", "data.prepared", "evaluation.plots")
+EXEMPT = (
+    "data.arrays",
+    "data.cells",
+    "data.catalogue",
+    "data.count_search",
+    "data.h5ad_writer",
+    "data.prepared",
+    "evaluation.plots",
+)
 """Modules that only read and write cells, or plot: a change there does not retrain the model."""
 
 
