@@ -62,6 +62,7 @@ def test_a_full_card() -> None:
         lineage={"git": {"commit": "c0ffee", "dirty": True, "patch_sha256": "abc"}, "packages": {"torch": "2.13.0"}},
     )
     assert "| macro-F1 | 0.900 (0.850 to 0.940) | 0.880 |" in text
+    assert "\n\nNot judged, with fewer than 10 test cells: B cell.\n\n" in text
     assert "| B cell | CL:0000236 | 8 | 0.500 | 0.250 | 0.333 | 0.250 |" in text
     assert "| T\\|cell | not known | not measured |" in text
     assert "80.0 %" in text
