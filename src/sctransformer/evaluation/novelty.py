@@ -35,7 +35,7 @@ MEASURED = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
 """Fractions of the panel's genes for which a threshold is fitted."""
 MASKS = 3
 """Random choices of the measured genes for each fraction."""
-MOST_CELLS, MOST_FOR_WEIGHTS = 16_384, 1024
+MOST_CELLS, MOST_FOR_WEIGHTS = 16_384, 4096
 """Training cells for statistics and for the choice of weights, sampled by seed: it bounds time and memory."""
 MASKED_CELLS = 512
 """Validation cells that are scored for each choice of genes."""

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
+from pipelines.robustness import novelty
 from pipelines.robustness.shift import ABSENT, SHIFTS, measure
 from pipelines.robustness.unknown_class import Scored, detection, leave_out, without
 from sctransformer.annotation.genes import fill_absent, match_genes
@@ -89,3 +91,32 @@ def test_cells_of_a_type_that_was_left_out_have_lower_confidence(tmp_path: Path)
     assert (found.unknown_cells, found.known_cells) == (40, 80)
     assert found.auroc > 0.8
     assert found.rejected_unknown > found.rejected_known
+
+
+def public_cells(types: list[str], n_cells: int, seed: int) -> novelty.Public:
+    """Cells of types with ten marker genes each, the genes of type t from 10 t on, and ten genes of all types."""
+    rng, types_N = np.random.default_rng(seed), np.resize(np.array(types, dtype=object), n_cells)
+    rate_NF = np.full((n_cells, 60), 0.02)
+    rate_NF[:, 50:] = 2.0
+    for cell, name in enumerate(types_N):
+        start = 10 * "abcde".index(name)
+        rate_NF[cell, start : start + 10] = 3.0
+    counts_NF = rng.poisson(rate_NF).astype(np.float32)
+    names = pd.Index([f"G{gene:02}" for gene in range(60)])
+    return novelty.Public(sparse.csr_matrix(counts_NF), counts_NF.sum(axis=1), names, types_N)
+
+
+def test_novelty_of_a_type_that_is_left_out() -> None:
+    cells = public_cells(list("abcd"), 400, seed=0)
+    split_N = np.resize(np.repeat(np.array(["train", "validation", "test"], dtype=object), [8, 4, 4]), 400)
+    found = novelty.leave_out(cells, split_N, "d", genes=50, seed=0)
+    assert found["cells"] == 100
+    assert found["auroc"] > 0.95
+    assert found["known_withheld"] < 0.1
+
+
+def test_genes_that_a_public_file_lacks_are_told_from_genes_with_a_count_of_zero() -> None:
+    cells, there_G = public_cells(["a"], 5, seed=0).on(pd.Index(["G01", "other", "G00"]))
+    assert there_G.tolist() == [True, False, True]
+    assert not cells.counts_NG[:, 1].any()
+    assert len(novelty.variable_genes(public_cells(["a", "b"], 50, seed=1), 20)) == 20

@@ -40,7 +40,7 @@ def test_novelty_and_the_limit_of_a_small_panel_are_stated() -> None:
     text = card(metrics={"test": {"novel_share": 0.02, "rejected_share": 0.1}}, calibration=calibration)
     assert "Test cells under the threshold or too novel: 10.0 %" in text
     assert "the AUROC of\n  novelty was 0.875 on average and 0.750 for the hardest type" in text
-    assert "This panel of 24 genes is small for novelty" in text
+    assert "This panel of 24 genes is too small for novelty" in text
     assert "not recognised as new" not in text
     assert "not recognised as new" in card()
 
