@@ -222,10 +222,7 @@ def _listed(listing: Path) -> dict[str, str]:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        content = read_json(path)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 text; export the bundle again.") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds a {type(content).__name__}, expected a JSON object; export the bundle again.")
     return content

@@ -102,7 +102,7 @@ def text(name: str, content: bytes) -> Callable[[Path], object]:
         ),
         (text(BUNDLE.metrics, b"[1, 2]"), r"metrics\.json: holds a list, expected a JSON object"),
         (text(BUNDLE.lock, b"stages: {}\n"), r"dvc\.lock: its SHA-256 is .*, but dvc_lock_sha256 in lineage\.json is"),
-        (text(BUNDLE.lineage, b"\xff\xfe"), r"lineage\.json: is not UTF-8 text"),
+        (text(BUNDLE.lineage, b"\xff\xfe"), r"lineage\.json: is not valid JSON \(it is not UTF-8 text\)"),
     ],
 )
 def test_files_that_do_not_match_are_refused(
