@@ -121,6 +121,9 @@ def annotate(
           `uns["sctransformer"]["cell_types"]` (float32); only with `probabilities`.
         - `uns["sctransformer"]`: which model labelled the cells, and how. Files have a member `job_id` as well.
 
+        Columns of an earlier annotation are replaced; a column whose name differs from one of these by letter case
+        alone is renamed to `<name>_input`.
+
     Raises:
         UserError: there are no cells or no raw counts, too many genes are missing, or the model cannot be loaded.
 

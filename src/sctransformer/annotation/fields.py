@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -125,22 +125,27 @@ def written_before(names: Any) -> set[str]:
     return set() if names is None else {str(name) for name in np.atleast_1d(names)} & _WRITTEN
 
 
-def replace_columns(
-    columns: dict[str, Any], existing: Collection[str], before: set[str], source: str
-) -> tuple[dict[str, Any], list[str]]:
-    """Decide which columns of obs to write and which existing ones to remove.
+class ColumnChanges(NamedTuple):
+    """What an annotation does to the columns of obs."""
+
+    written: dict[str, Any]
+    removed: list[str]
+    renamed: dict[str, str]
+    """New names of columns of the input."""
+
+
+def replace_columns(columns: dict[str, Any], existing: Collection[str], before: set[str], source: str) -> ColumnChanges:
+    """Decide which columns of obs to write, and which existing ones to remove or rename.
 
     Labels and confidences of an earlier annotation are replaced, also those of CellTypist, which have the same names.
-    A column of Cell Ontology ids that no annotation wrote is kept.
+    A column of Cell Ontology ids that no annotation wrote is kept. A column whose name differs from one of ours by
+    letter case alone is renamed to `<name>_input`: zarr, R and SQL do not tell the two apart.
 
     Args:
         columns: of the new annotation.
         existing: names of the columns in obs.
         before: those that an earlier annotation wrote, see `written_before`.
         source: what to call the cells in warnings.
-
-    Returns:
-        The columns to write, and the names of the columns to remove.
     """
     columns = dict(columns)
     if (
@@ -153,7 +158,26 @@ def replace_columns(
     if earlier:
         names = ", ".join(sorted(earlier))
         logger.warning("%s: obs columns of an earlier annotation are replaced: %s.", source, names)
-    return columns, sorted(earlier - set(columns))
+    renamed = {name: _input_name(name, existing) for name in sorted(set(existing) - earlier) if is_alike(name, columns)}
+    for name, new in renamed.items():
+        logger.warning(
+            "%s: obs[%r] differs from a column of the annotation by letter case alone; it is now obs[%r].",
+            *(source, name, new),
+        )
+    return ColumnChanges(columns, sorted(earlier - set(columns)), renamed)
+
+
+def is_alike(name: str, columns: Collection[str]) -> bool:
+    """Whether a name differs from one of the columns by letter case alone."""
+    return name not in columns and name.lower() in {column.lower() for column in columns}
+
+
+def _input_name(name: str, existing: Collection[str]) -> str:
+    taken = {one.lower() for one in existing}
+    new = f"{name}_input"
+    while new.lower() in taken:
+        new += "_"
+    return new
 
 
 def warn_of_larger_library_sizes(read: CheckedCells, library_size_N: NDArray[np.floating]) -> str | None:

@@ -11,6 +11,7 @@ from sctransformer._constants import OBSM, UNS
 from sctransformer.annotation.fields import (
     CELL_TYPES,
     COLUMNS_WRITTEN,
+    is_alike,
     label_columns,
     provenance,
     replace_columns,
@@ -58,10 +59,14 @@ def _set_fields(
 ) -> None:
     earlier = adata.uns.get(UNS.annotation)
     before = written_before(earlier.get(COLUMNS_WRITTEN) if isinstance(earlier, Mapping) else None)
-    columns, removed = replace_columns(columns, set(adata.obs), before, SOURCE)
-    obs = adata.obs.drop(columns=removed).assign(**columns)
+    columns, removed, renamed = replace_columns(columns, set(adata.obs), before, SOURCE)
+    obs = adata.obs.drop(columns=removed).rename(columns=renamed).assign(**columns)
     # a file could not hold an index and a column of one name
-    adata.obs = obs.rename_axis(index=None) if obs.index.name in columns else obs
+    adata.obs = obs.rename_axis(index=None) if _is_taken(obs.index.name, columns) else obs
     adata.obsm[OBSM.embedding] = embedding_NE
     adata.obsm.pop(OBSM.probabilities, None)  # those of an earlier annotation
     adata.uns[UNS.annotation] = {**described, COLUMNS_WRITTEN: np.array(list(columns), dtype=object)}
+
+
+def _is_taken(index_name: Any, columns: dict[str, Any]) -> bool:
+    return index_name in columns or is_alike(str(index_name), columns)

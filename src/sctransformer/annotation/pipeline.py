@@ -27,6 +27,7 @@ from sctransformer.annotation.sources import LocalSource, Source, source_output
 from sctransformer.annotation.stream import Progress, no_progress, plan_shards
 from sctransformer.annotation.summary import AnnotationSummary
 from sctransformer.annotation.tables import write_csv, write_parquet
+from sctransformer.annotation.verification import require_written
 from sctransformer.annotation.voting import voted_columns
 from sctransformer.annotation.writers import write_annotated
 from sctransformer.data.opening import require_self_contained
@@ -222,6 +223,7 @@ class FileAnnotator:
                 write_csv(temporary, cells, annotation, columns, cell_types)
             else:
                 write_annotated(source, temporary, annotation, columns, described)
+            require_written(temporary, settings.format, cells, columns, annotation)
 
     def _columns(self, annotation: Annotation) -> dict[str, Any]:
         labels: pd.DataFrame = self.model.bundle.labels

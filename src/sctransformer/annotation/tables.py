@@ -1,9 +1,10 @@
 """Annotations as tables: Parquet with embeddings, or CSV with labels only; written one shard at a time."""
 
+import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ from sctransformer.annotation.results import Annotation
 
 CELL = "cell"
 """Column with the names of the cells."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""First characters that make a spreadsheet read a field as a formula."""
 
 
 def write_parquet(
@@ -65,6 +68,8 @@ def write_csv(
 ) -> None:
     """Write one row per cell: its name, the columns and probabilities, as CellTypist does.
 
+    Names of cells and labels that a spreadsheet would run as a formula get an apostrophe, see `without_formula`.
+
     Args:
         target, cells, annotation, columns, cell_types: see `write_parquet`.
 
@@ -72,14 +77,28 @@ def write_csv(
         OSError: the file cannot be written.
     """
     table = pd.DataFrame(columns)
+    for name in table.select_dtypes("category"):
+        table[name] = table[name].cat.rename_categories(without_formula)
     names = [probability_column(name) for name in cell_types]
+    # the writer quotes line feeds, but a carriage return only if it quotes every text
+    returns = cells.astype(str).str.contains("\r", regex=False).any()
+    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
     with target.open("w", newline="") as stream:
         for start, probabilities_NC in annotation.probabilities():
             part = slice(start, start + len(probabilities_NC))
-            rows = table.iloc[part].set_axis(cells[part])
+            rows = table.iloc[part].set_axis(cells[part].map(without_formula))
             if names:
                 rows = rows.join(pd.DataFrame(probabilities_NC, index=rows.index, columns=names))
-            rows.to_csv(stream, header=start == 0, index_label=CELL)
+            rows.to_csv(stream, header=start == 0, index_label=CELL, quoting=quoting)
+
+
+def without_formula(name: object) -> str:
+    """A name as text in a spreadsheet: with an apostrophe before it if it would be read as a formula.
+
+    https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    text = str(name)
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def probability_column(cell_type: str) -> str:

@@ -12,7 +12,15 @@ from anndata.io import read_elem, write_elem
 from numpy.typing import NDArray
 
 from sctransformer._constants import OBSM, UNS
-from sctransformer.annotation.fields import CELL_TYPES, COLUMNS_WRITTEN, MOST_COLUMNS, replace_columns, written_before
+from sctransformer.annotation.fields import (
+    CELL_TYPES,
+    COLUMNS_WRITTEN,
+    MOST_COLUMNS,
+    ColumnChanges,
+    is_alike,
+    replace_columns,
+    written_before,
+)
 from sctransformer.annotation.results import Annotation
 
 _INDEX = "_index"
@@ -73,9 +81,10 @@ def _add_elements(
 ) -> None:
     written = root.get(f"uns/{UNS.annotation}/{COLUMNS_WRITTEN}")
     before = written_before(None if written is None else read_elem(written))
-    columns, removed = replace_columns(columns, set(_column_order(root["obs"])), before, str(source))
+    changes = replace_columns(columns, set(_column_order(root["obs"])), before, str(source))
+    columns = changes.written
     _require_free_index(root["obs"], columns)
-    _write_columns(root["obs"], columns, removed)
+    _change_columns(root["obs"], changes)
     for group, kind in (("obsm", "dict"), ("uns", "dict")):
         if group not in root:
             root.create_group(group).attrs.update({"encoding-type": kind, "encoding-version": "0.1.0"})
@@ -123,23 +132,28 @@ def _require_free_index(obs: Any, columns: dict[str, Any]) -> None:
     """Rename the index if it is called like a column to be written: both are members of the group `obs`."""
     name = obs.attrs["_index"]
     name = name.decode() if isinstance(name, bytes) else str(name)
-    if name not in columns:
-        return
+    if name in columns or is_alike(name, columns):
+        _rename(obs, name, _INDEX)
+        obs.attrs["_index"] = _INDEX
+
+
+def _rename(obs: Any, name: str, new: str) -> None:
     if isinstance(obs, h5py.Group):
-        obs.move(name, _INDEX)
+        obs.move(name, new)
     else:  # zarr cannot move
-        write_elem(obs, _INDEX, read_elem(obs[name]))
+        write_elem(obs, new, read_elem(obs[name]))
         del obs[name]
-    obs.attrs["_index"] = _INDEX
 
 
-def _write_columns(obs: Any, columns: dict[str, Any], removed: list[str]) -> None:
+def _change_columns(obs: Any, changes: ColumnChanges) -> None:
     order = _column_order(obs)
-    for name in removed:
+    for name in changes.removed:
         del obs[name]
-    order = [name for name in order if name in obs or name in columns]
-    for name, values in columns.items():
+    for name, new in changes.renamed.items():
+        _rename(obs, name, new)
+    order = [changes.renamed.get(name, name) for name in order if name not in changes.removed]
+    for name, values in changes.written.items():
         write_elem(obs, name, values)
-    order += [name for name in columns if name not in order]
+    order += [name for name in changes.written if name not in order]
     text = isinstance(obs, h5py.Group)
     obs.attrs["column-order"] = np.array(order, dtype=h5py.string_dtype()) if text else order
