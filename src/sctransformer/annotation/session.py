@@ -157,6 +157,7 @@ def usable_runtime() -> ModuleType:
     Raises:
         UserError: the module is absent or empty.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
     try:
         import onnxruntime
     except ImportError as error:

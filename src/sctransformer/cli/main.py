@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from sctransformer import __version__
+from sctransformer.caches import use_writable_caches
 from sctransformer.cli.stopping import stoppable
 from sctransformer.errors import DEBUG_VARIABLE, INTERRUPTED, UserError, debugging
 
@@ -66,6 +67,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     if "--debug" in options:  # accepted anywhere, not only before the command
         os.environ[DEBUG_VARIABLE] = "1"
         words.remove("--debug")
+    use_writable_caches()
     with stoppable():
         _application(words)(words)
 

@@ -1,5 +1,7 @@
 """The MLflow run of a job's run: metrics, and a report that is sent later if MLflow is unreachable."""
 
+import sys
+
 from sctransformer.annotation.files import FileOutcome
 from sctransformer.errors import UserError
 from sctransformer.jobs.history import History, RunRecord
@@ -58,7 +60,8 @@ def _store_exists() -> bool:
     return True
 
 
-def _opened(job: Job, record: RunRecord) -> bool:
+def _opened(job: Job, record: RunRecord, warn: bool = False) -> bool:
+    """Start the MLflow run; False, with the reason on standard error if wanted, if the store cannot be used."""
     from sctransformer.tracking import runs
 
     params = {"job": job.model_dump(mode="json"), "model_version": record.version}
@@ -71,7 +74,9 @@ def _opened(job: Job, record: RunRecord) -> bool:
     }
     try:
         record.mlflow_run = runs.start_run(job.experiment, f"{job.name} {record.started}", params, tags)
-    except UserError:
+    except UserError as error:
+        if warn:
+            print(f"Warning: {error}", file=sys.stderr)
         return False
     return True
 
@@ -80,7 +85,7 @@ def end(job: Job, record: RunRecord, history: History) -> bool:
     """Report the end of the run; False if MLflow is unreachable: the next run sends the report."""
     from sctransformer.tracking import outbox
 
-    if record.mlflow_run is None and not _opened(job, record):
+    if record.mlflow_run is None and not _opened(job, record, warn=True):
         return False
     _send(record)
     run_id = record.mlflow_run

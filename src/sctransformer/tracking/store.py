@@ -66,11 +66,16 @@ def connect_to_write(must_exist: bool = False) -> MlflowClient:
     """A client of the store for a command that changes it; see `connect`.
 
     Raises:
-        UserError: as `connect`; or the project was copied or moved, so that artifacts would go to its former folder.
+        UserError: as `connect`; the database is read-only; or the project was copied or moved, so that artifacts would
+            go to its former folder.
     """
     file = database_file(tracking_uri())
     if file is not None and file.exists():
         require_own_artifacts(file)
+        if not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
+            raise UserError(
+                f"{file}: cannot be written by this user, so nothing can be recorded in it; set MLFLOW_TRACKING_URI."
+            )
     return connect(must_exist)
 
 
