@@ -1,10 +1,13 @@
 """The public API: light to import, and without the libraries that it does not need."""
 
+import copy
 import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
 import sctransformer as sct
@@ -67,6 +70,19 @@ def test_models_that_do_not_exist_are_refused(tmp_path: Path) -> None:
         sct.load_model(tmp_path / "nowhere")
     with pytest.raises(sct.UserError, match="model bundle"):
         sct.annotate(simulated_cells(), tmp_path)
+
+
+@pytest.mark.parametrize("reference", [None, 3, ["a"], "x" * 5000, "a\0b"])
+def test_what_is_no_reference_is_refused(reference: Any) -> None:
+    with pytest.raises(sct.UserError, match="NAME/VERSION"):
+        sct.load_model(reference)
+
+
+def test_a_model_that_has_labelled_cells_can_be_copied(bundle_folder: Path) -> None:
+    """Joblib and Dask send such copies to other processes."""
+    model, cells = sct.load_model(bundle_folder), simulated_cells()
+    expected = model.predict_proba(cells)
+    pd.testing.assert_frame_equal(copy.deepcopy(model).predict_proba(cells), expected)
 
 
 def test_labelling_needs_no_training_library(bundle_folder: Path, tmp_path: Path) -> None:

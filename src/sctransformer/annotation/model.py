@@ -65,6 +65,10 @@ class Model:
     version: str
     _scorers: dict[Scoring, LocalScorer] = field(default_factory=dict)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the loaded graphs: a copy in another process loads its own."""
+        return {**self.__dict__, "_scorers": {}}
+
     @cached_property
     def identity(self) -> str:
         """SHA-256 that is the same for bundles which label every cell alike, see `Bundle.identity`."""

@@ -217,6 +217,8 @@ def _listed(listing: Path) -> dict[str, str]:
                 f"{listing}: line {number} is {line[:80]!r}, expected a SHA-256, two spaces and the name of a file; "
                 "the bundle is damaged or was changed."
             )
+        if found["name"] in expected:
+            raise UserError(f"{listing}: lists {found['name']} twice; the bundle is damaged or was changed.")
         expected[found["name"]] = found["digest"]
     return expected
 

@@ -1,6 +1,5 @@
 """Check that the files of a bundle match each other; checksums only show that each file is unchanged."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,13 +66,22 @@ def require_consistent(
             f"{folder / BUNDLE.prior}: {len(unknown)} of its genes are not in {BUNDLE.vocabulary} "
             f"({', '.join(unknown[:3])}{', ...' if len(unknown) > 3 else ''}); {_AGAIN}."
         )
+    _require_labels(folder / BUNDLE.labels, [str(name) for name in tables[BUNDLE.labels]["name"]])
     threshold = calibration.get("rejection_threshold")
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or math.isnan(threshold):
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0.0 <= threshold <= 1.0:
         raise UserError(
-            f"{folder / BUNDLE.calibration}: rejection_threshold is {threshold!r}, expected a number; {_AGAIN}."
+            f"{folder / BUNDLE.calibration}: rejection_threshold is {threshold!r}, expected a number from 0 to 1; "
+            f"{_AGAIN}."
         )
     if "novelty" in calibration:
         _require_novelty(folder, calibration["novelty"])
+
+
+def _require_labels(path: Path, names: Sequence[str]) -> None:
+    """Each cell type has a name of its own."""
+    name, times = Counter(names).most_common(1)[0]
+    if times > 1:
+        raise UserError(f"{path}: holds the label {name!r} {times} times, expected once; {_AGAIN}.")
 
 
 def _require_novelty(folder: Path, novelty: Any) -> None:

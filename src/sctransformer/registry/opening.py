@@ -1,5 +1,6 @@
 """From what a person calls a model to its verified bundle: a bundle's folder, NAME@ALIAS or NAME/VERSION."""
 
+import os
 from pathlib import Path
 
 from sctransformer.errors import UserError
@@ -22,7 +23,11 @@ def open_model(reference: str | Path, *, refetch: bool = False) -> OpenedModel:
         >>> open_model("celltype@champion").version  # doctest: +SKIP
         7
     """
-    if Path(reference).is_dir():
+    if not isinstance(reference, str | os.PathLike):
+        raise UserError(
+            f"a model is given by a bundle's folder, NAME@ALIAS or NAME/VERSION, not by a {type(reference).__name__}."
+        )
+    if _is_folder(reference):
         return OpenedModel(read_bundle(Path(reference)))
     if isinstance(reference, Path) or not is_reference(reference):
         raise UserError(
@@ -32,3 +37,10 @@ def open_model(reference: str | Path, *, refetch: bool = False) -> OpenedModel:
     from sctransformer.registry.models import resolve  # MLflow takes seconds to import
 
     return resolve(reference, refetch=refetch)
+
+
+def _is_folder(reference: str | Path) -> bool:
+    try:
+        return Path(reference).is_dir()
+    except (OSError, ValueError):  # a name that is too long, or holds a null character
+        return False

@@ -76,6 +76,17 @@ def text(name: str, content: bytes) -> Callable[[Path], object]:
             r"labels\.tsv: holds 2 labels, but n_classes in config\.json is 3",
         ),
         (text(BUNDLE.labels, b"label\nalpha\n"), r"labels\.tsv: has no column 'name', 'cell_type_ontology_term_id'"),
+        (
+            text(BUNDLE.labels, b"name\tcell_type_ontology_term_id\nalpha\t\nbeta\t\nalpha\t\n"),
+            r"labels\.tsv: holds the label 'alpha' 2 times, expected once",
+        ),
+        *(
+            (
+                member(BUNDLE.calibration, rejection_threshold=value),
+                r"rejection_threshold is .*, expected a number from 0",
+            )
+            for value in (-0.1, 1.5, float("nan"), float("inf"), True)
+        ),
         (text(BUNDLE.labels, b""), r"labels\.tsv: cannot be read as a table"),
         (
             table(BUNDLE.vocabulary, lambda rows: rows.iloc[:-5]),
@@ -129,4 +140,12 @@ def test_invalid_checksums_are_refused(bundle_folder: Path, tmp_path: Path, cont
     copy = shutil.copytree(bundle_folder, tmp_path / "bundle")
     (copy / BUNDLE.checksums).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError, match=r"checksums\.txt: line 1 is .*, expected a SHA-256"):
+        read_bundle(copy)
+
+
+def test_a_file_that_is_listed_twice_is_refused(bundle_folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(bundle_folder, tmp_path / "bundle")
+    lines = (copy / BUNDLE.checksums).read_text()
+    (copy / BUNDLE.checksums).write_text(lines + lines.splitlines()[0] + "\n")
+    with pytest.raises(UserError, match=r"checksums\.txt: lists .* twice"):
         read_bundle(copy)
