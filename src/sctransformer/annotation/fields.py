@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sctransformer import __version__
 from sctransformer._constants import OBS, UNKNOWN_LABEL
-from sctransformer.annotation.labelling import REASONS, UNKNOWN, Calls
+from sctransformer.annotation.labelling import NOVEL, REASONS, UNKNOWN, Calls
 from sctransformer.annotation.limits import Limits
 from sctransformer.annotation.model import Model
 from sctransformer.annotation.reading import CheckedCells
@@ -30,6 +30,8 @@ CELL_TYPES = "cell_types"
 COLUMNS_WRITTEN = "obs_columns"
 """Member of `uns["sctransformer"]`: the columns that an annotation wrote, which a later one may replace."""
 MOST_COLUMNS = len(_WRITTEN)
+_MANY_NOVEL = 0.2
+"""Fraction of novel cells above which a warning says what that can mean."""
 
 
 def label_columns(calls: Calls, labels: pd.DataFrame) -> dict[str, Any]:
@@ -178,6 +180,18 @@ def _input_name(name: str, existing: Collection[str]) -> str:
     while new.lower() in taken:
         new += "_"
     return new
+
+
+def warn_of_many_novel_cells(source: str, calls: Calls) -> None:
+    """Warn if many cells are novel: known types that were measured in another way can look new."""
+    novel = calls.rejected_by[NOVEL]
+    if novel > _MANY_NOVEL * len(calls):
+        logger.warning(
+            "%s: %.0f %% of the cells are unlike the training cells (novel). Known types can look new if they were "
+            "measured by another method or laboratory: compare obs[%r], or run again with --label-novel "
+            "(reject_novel=False in Python).",
+            *(source, 100 * novel / len(calls), OBS.raw_labels),
+        )
 
 
 def warn_of_larger_library_sizes(read: CheckedCells, library_size_N: NDArray[np.floating]) -> str | None:

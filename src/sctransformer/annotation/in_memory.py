@@ -16,6 +16,7 @@ from sctransformer.annotation.fields import (
     provenance,
     replace_columns,
     warn_of_larger_library_sizes,
+    warn_of_many_novel_cells,
     written_before,
 )
 from sctransformer.annotation.model import Model
@@ -46,6 +47,7 @@ def annotate_adata(adata: AnnData, model: Model, settings: AnnotationSettings) -
     if settings.majority_voting:
         columns |= voted_columns(labels.embedding_NE, calls.label_N, table)
     warn_of_larger_library_sizes(read, labels.library_size_N)
+    warn_of_many_novel_cells(read.source, calls)
     more = {CELL_TYPES: model.labels} if settings.probabilities else {}
     described = provenance(model, read, limits=limits, calls=calls, scoring=settings.scoring, more=more)
     _set_fields(adata, columns, labels.embedding_NE, described)

@@ -23,7 +23,8 @@ Attention needs cells x heads x genes x regulators floats per layer, so larger b
 """
 UNKNOWN = -1
 """Label index of a rejected cell."""
-REASONS = ("low confidence", "novel", "no counts")
+NOVEL = "novel"
+REASONS = ("low confidence", NOVEL, "no counts")
 """Why a cell is rejected; `Calls.reason_N` holds positions in this tuple."""
 ACCEPTED = -1
 """Reason index of a cell that is not rejected."""

@@ -12,7 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sctransformer.annotation.fields import CELL_TYPES, label_columns, provenance, warn_of_larger_library_sizes
+from sctransformer.annotation.fields import (
+    CELL_TYPES,
+    label_columns,
+    provenance,
+    warn_of_larger_library_sizes,
+    warn_of_many_novel_cells,
+)
 from sctransformer.annotation.hooks import NO_HOOKS, Hooks
 from sctransformer.annotation.journal import FETCHED, FOLDER, Journal, digest_of, state_of
 from sctransformer.annotation.limits import Limits
@@ -172,6 +178,7 @@ class FileAnnotator:
         self, target: Path, key: str, read: CheckedCells, scored: _Scored, validation: dict[str, Any]
     ) -> AnnotationSummary:
         annotation, match, names = scored.annotation, read.match, self.model.labels
+        warn_of_many_novel_cells(read.source, annotation.calls)
         profile = profile_of(annotation, names, match.column_G >= 0).to_json()
         return AnnotationSummary(
             output=target,

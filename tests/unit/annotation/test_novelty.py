@@ -89,10 +89,13 @@ def test_variants_keep_novelty_in_float32(graph: ScoringGraph, folder: Path, tmp
     assert found["max_novelty_difference"] < 0.3  # the probabilities differ a little
 
 
-def test_new_cells_are_unknown_with_the_reason_and_keep_their_best_label(bundle: Bundle, tmp_path: Path) -> None:
+def test_new_cells_are_unknown_with_the_reason_and_keep_their_best_label(
+    bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     cells = cells_with_new()
     cells.write_h5ad(tmp_path / "cells.h5ad")
     summary = annotate_file(Model(bundle, "m", "1"), tmp_path / "cells.h5ad", tmp_path / "out")
+    assert "of the cells are unlike the training cells (novel)" in caplog.text
     result = anndata.read_h5ad(summary.output)
     is_new_N = np.arange(80) >= 60
     assert (result.obs[OBS.reason][is_new_N] == "novel").mean() > 0.9
@@ -107,6 +110,11 @@ def test_new_cells_are_unknown_with_the_reason_and_keep_their_best_label(bundle:
     in_memory = annotate(cells, Model(bundle, "m", "1"))
     for name in (OBS.predicted_labels, OBS.reason, OBS.novelty):
         assert in_memory.obs[name].astype(str).tolist() == result.obs[name].astype(str).tolist()
+
+
+def test_few_new_cells_give_no_warning(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
+    annotate(simulated_cells(60, seed=5), Model(bundle, "m", "1"))
+    assert "unlike the training cells" not in caplog.text
 
 
 def test_new_cells_are_labelled_on_demand(bundle: Bundle) -> None:
