@@ -30,7 +30,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from sctransformer import layout
 from sctransformer.annotation.labelling import BATCH_CELLS
 from sctransformer.data.cells import CellFile
-from sctransformer.data.genes import identify, read_gene_map
+from sctransformer.data.gene_map import read_gene_map
+from sctransformer.data.genes import identify
 from sctransformer.data.library_size import choose_library_sizes
 from sctransformer.data.moments import GeneMoments
 from sctransformer.data.panel import choose_panel

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import yaml
 
-from sctransformer.data.genes import VAR_NAMES, packaged_gene_map
+from sctransformer.data.gene_map import packaged_gene_map
+from sctransformer.data.genes import VAR_NAMES
 from sctransformer.errors import UserError, run_reporting
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,8 @@ from pipelines.study.config import DatasetSection, NetworkSection, StudyConfig
 from sctransformer._constants import OBS, UNLABELLED
 from sctransformer.data.arrays import NO_LABEL, CellArrays
 from sctransformer.data.cells import CellFile, read_cells, require_unique_names
-from sctransformer.data.genes import GeneMap, identify, read_gene_map
+from sctransformer.data.gene_map import GeneMap, read_gene_map
+from sctransformer.data.genes import identify
 from sctransformer.data.h5ad_writer import open_h5ad_writer
 from sctransformer.data.ingest import ingest
 from sctransformer.data.library_size import choose_library_sizes

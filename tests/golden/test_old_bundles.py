@@ -33,7 +33,7 @@ def test_labels_are_unchanged(folder: Path) -> None:
     expected = json.loads((HERE / f"cells-{folder.name.removeprefix('bundle-')}.json").read_text())
     bundle = read_bundle(folder)
     assert bundle.identity == expected["identity"]
-    genes, _ = named_by_symbol(bundle.vocabulary, pd.DataFrame(index=expected["genes"]), "cells")
+    genes, _, _ = named_by_symbol(bundle.vocabulary, pd.DataFrame(index=expected["genes"]), "cells")
     match = match_genes(bundle.vocabulary, genes)
     require_coverage(match, bundle.vocabulary, pd.Index(expected["genes"]), "cells", 0.8)
     counts = sparse.csr_matrix(np.array(expected["counts"], dtype=np.float32))

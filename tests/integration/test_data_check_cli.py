@@ -77,6 +77,15 @@ def test_recognised_genes_and_labels_are_reported(tmp_path: Path, capsys: pytest
     assert "24 columns from var['gene_symbols']" in out
 
 
+def test_repaired_gene_names_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = good_cells()
+    cells.var_names = [name.replace("-", ".") for name in SYMBOLS]
+    check_cells(write(cells, tmp_path))
+    out = capsys.readouterr().out
+    assert "3 names repaired" in out
+    assert "3 gene names were repaired: 3 with replaced characters (MT.CO1 -> MT-CO1," in out
+
+
 Change = Callable[[AnnData], AnnData | None]
 
 
@@ -347,7 +356,7 @@ def test_a_file_with_changed_bytes_gives_a_result_or_an_error(data: st.DataObjec
     other = tmp_path / "changed.h5ad"
     other.write_bytes(content)
     from sctransformer.data.check import inspect_cells
-    from sctransformer.data.genes import GeneMap
+    from sctransformer.data.gene_map import GeneMap
     from sctransformer.data.settings import CellColumns
 
     try:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sctransformer.data.cells import CellFile
-from sctransformer.data.genes import identify, read_gene_map
+from sctransformer.data.gene_map import read_gene_map
+from sctransformer.data.genes import identify
 from sctransformer.data.ingest import ingest
 from sctransformer.data.panel import choose_panel
 from sctransformer.data.prepared import training_moments

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,15 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sctransformer.data.features import genome_prefix
-from sctransformer.data.genes import GeneMap, choose_gene_names, read_aliases
+from sctransformer.data.gene_map import GeneMap, read_aliases
+from sctransformer.data.gene_repairs import NameRepairs
+from sctransformer.data.genes import choose_gene_names
 from sctransformer.data.normalise import average_counts
 from sctransformer.errors import UserError
 
 _NAMED_IN_ERRORS = 10
+_COMPARED = 3
+"""Unknown names of the file, and expected names, that an error shows side by side."""
 _UNDERSTOOD = 0.5
 """Coverage from which the names are taken to be of the kind that the model uses."""
 _ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}")
@@ -37,6 +42,8 @@ class GeneMatch:
     """Genes of the vocabulary that name more than one column; their counts are summed."""
     names_in: str = "var_names"
     """Where the names of the columns come from: `var_names` or a column of var."""
+    notes: tuple[str, ...] = ()
+    """What the user should know about how the names were read, a sentence each."""
 
     def gather(self, counts_NF: sparse.csr_matrix) -> NDArray[np.float32]:
         """Counts in the order of the vocabulary, cells x genes; zero for genes that the file lacks (see `fill_absent`).
@@ -92,7 +99,18 @@ def fill_absent(
     return filled_NG
 
 
-def named_by_symbol(vocabulary: pd.DataFrame, var: pd.DataFrame, source: str) -> tuple[pd.Index, str]:
+class SymbolNames(NamedTuple):
+    """The columns of a file by the symbols that the model uses."""
+
+    genes: pd.Index
+    """A symbol for each column; its own name where no symbol is known."""
+    place: str
+    """Where the names come from: `var_names` or a column of var."""
+    repairs: NameRepairs
+    """Names that are written differently from symbols and ids."""
+
+
+def named_by_symbol(vocabulary: pd.DataFrame, var: pd.DataFrame, source: str) -> SymbolNames:
     """Translate the gene names of a file (symbols, former symbols or Ensembl ids) to the symbols that the model uses.
 
     Args:
@@ -100,9 +118,6 @@ def named_by_symbol(vocabulary: pd.DataFrame, var: pd.DataFrame, source: str) ->
         var: the file's table of genes. Names are taken from its index or from a column that usually holds gene ids,
             whichever names most genes of the vocabulary.
         source: what to call the file in errors.
-
-    Returns:
-        A symbol for each column (its own name where no symbol is known), and where the names come from.
     """
     ids = vocabulary["ensembl_id"] if "ensembl_id" in vocabulary else [""] * len(vocabulary)
     genes = vocabulary["gene"].tolist()
@@ -110,8 +125,10 @@ def named_by_symbol(vocabulary: pd.DataFrame, var: pd.DataFrame, source: str) ->
     present = set(genes)
     aliases = {former: now for former, now in read_aliases().items() if now in present and former not in present}
     known = GeneMap(symbol_of, aliases, frozenset(genes))
-    place, names, _ = choose_gene_names(var, known, source)
-    return pd.Index([known.symbol(name) or name for name in names], dtype=object), place
+    found = choose_gene_names(var, known, source)
+    repaired = found.repairs.symbol_of
+    symbols = [repaired.get(name) or known.symbol(name) or name for name in found.names]
+    return SymbolNames(pd.Index(symbols, dtype=object), found.place, found.repairs)
 
 
 def match_genes(vocabulary: pd.DataFrame, genes: pd.Index) -> GeneMatch:
@@ -154,8 +171,8 @@ def match_table(
     Raises:
         UserError: as `require_coverage`.
     """
-    genes, names_in = named_by_symbol(vocabulary, var, source)
-    match = replace(match_genes(vocabulary, genes), names_in=names_in)
+    genes, names_in, repairs = named_by_symbol(vocabulary, var, source)
+    match = replace(match_genes(vocabulary, genes), names_in=names_in, notes=repairs.notes())
     require_coverage(match, vocabulary, genes, source, min_coverage, names or "var_names")
     return match
 
@@ -180,10 +197,17 @@ def require_coverage(
         return
     named = ", ".join(match.missing[:_NAMED_IN_ERRORS])
     more = len(match.missing) - _NAMED_IN_ERRORS
+    unknown = genes[match.gene_of_column_F < 0]
+    compared = (
+        f" (names in the file: {', '.join(map(str, unknown[:_COMPARED]))}; expected: "
+        f"{', '.join(match.missing[:_COMPARED])})"
+        if len(unknown)
+        else ""
+    )
     raise UserError(
         f"{source}: its genes cover {match.coverage:.1%} of the expression that the model reads, under the minimum of "
         f"{minimum:.1%}; most expressed missing genes: {named}{f' and {more} more' if more > 0 else ''}; "
-        f"{_advice(match, vocabulary, genes, names)}."
+        f"{_advice(match, vocabulary, genes, names)}{compared}."
     )
 
 

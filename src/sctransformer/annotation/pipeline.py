@@ -199,7 +199,7 @@ class FileAnnotator:
             counts_in=read.cells.counts_in,
             gene_names=match.names_in,
             library_size=str(read.library_sizes),
-            notes=read.cells.notes,
+            notes=read.notes,
             larger_column=warn_of_larger_library_sizes(read, annotation.library_size_N),
             provider=self._scorer.provider,
             taken_over=scored.resumed,

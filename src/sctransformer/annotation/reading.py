@@ -32,9 +32,14 @@ class CheckedCells:
         """What the cells are called in errors: the path of their file."""
         return self.cells.source
 
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about how the cells and their genes are read, a sentence each."""
+        return [*self.cells.notes, *self.match.notes]
+
     def log_notes(self) -> None:
-        """Log what the user should know about how the cells are read."""
-        for note in self.cells.notes:
+        """Log the notes."""
+        for note in self.notes:
             logger.warning("%s: %s.", self.source, note)
 
     def chunks(
@@ -58,8 +63,7 @@ def coverage_of(vocabulary: pd.DataFrame, source: str) -> Callable[[pd.DataFrame
     """A function that rates a table of genes by how much of the model's panel it covers."""
 
     def coverage(var: pd.DataFrame) -> float:
-        genes, _ = named_by_symbol(vocabulary, var, source)
-        return match_genes(vocabulary, genes).coverage
+        return match_genes(vocabulary, named_by_symbol(vocabulary, var, source).genes).coverage
 
     return coverage
 

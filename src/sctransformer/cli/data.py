@@ -66,7 +66,7 @@ def check_cells(
     """
     from sctransformer._constants import OBS
     from sctransformer.data.check import inspect_cells
-    from sctransformer.data.genes import read_gene_map
+    from sctransformer.data.gene_map import read_gene_map
     from sctransformer.progress import cells_bar
 
     _require_columns(file, counts, label_column, donor_column, library_size_column, gene_column)

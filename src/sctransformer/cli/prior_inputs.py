@@ -112,7 +112,8 @@ def read_genes(path: Path, gene_column: str | None) -> tuple[list[str], str | No
         names = list(table.column("gene"))
     else:
         from sctransformer.data.cells import CellFile
-        from sctransformer.data.genes import identify, read_gene_map
+        from sctransformer.data.gene_map import read_gene_map
+        from sctransformer.data.genes import identify
 
         with CellFile(path) as cells:
             identity = identify(cells.var, read_gene_map(), str(path), gene_column)
@@ -132,6 +133,6 @@ def read_renamed(path: Path, **options: Any) -> Network:
 @cache
 def gene_aliases() -> Mapping[str, str]:
     """Former symbol -> present symbol."""
-    from sctransformer.data.genes import read_gene_map
+    from sctransformer.data.gene_map import read_gene_map
 
     return read_gene_map().alias_of

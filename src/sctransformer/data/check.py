@@ -10,7 +10,8 @@ import pandas as pd
 
 from sctransformer._constants import OBS
 from sctransformer.data.cells import CellFile, require_unique_names
-from sctransformer.data.genes import GeneIdentity, GeneMap, identify
+from sctransformer.data.gene_map import GeneMap
+from sctransformer.data.genes import GeneIdentity, identify
 from sctransformer.data.ingest import contract_columns
 from sctransformer.data.library_size import choose_library_sizes
 from sctransformer.data.prepared import ontology_ids
@@ -96,7 +97,8 @@ def inspect_cells(
         obs.insert(0, OBS.library_size, library_size_N)
         if not labelled:
             obs = obs.drop(columns=OBS.cell_type)
-        return InspectedCells(path, file.counts_in, identity, obs, statistics, str(sizes), tuple(file.notes))
+        notes = (*file.notes, *identity.repairs.notes())
+        return InspectedCells(path, file.counts_in, identity, obs, statistics, str(sizes), notes)
 
 
 def run_training_suites(

@@ -1,21 +1,20 @@
 """Gene identity: the human gene of each column of a file, named by symbol or by Ensembl id."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from importlib.util import find_spec
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from sctransformer.data.gene_columns import ID_COLUMNS
+from sctransformer.data.gene_map import HUMAN_ENSEMBL, GeneMap
+from sctransformer.data.gene_repairs import NO_REPAIRS, NameRepairs, repair_names
 from sctransformer.errors import UserError
 
 VAR_NAMES = "var_names"
-HUMAN_ENSEMBL = re.compile(r"^(ENSG\d{11})(\.\d+)?(_PAR_Y)?$")
 FOREIGN_ENSEMBL = re.compile(r"^ENS(?!G\d)[A-Z]*G\d{6,}")
 MOSTLY = 0.5
 """Fraction of foreign names above which a file is treated as of another species."""
@@ -23,41 +22,6 @@ NAMED = 5
 """Number of genes listed in a message."""
 LONGEST = 60
 """Number of characters of a name shown in a message."""
-
-ALIASES = Path(str(files("sctransformer.data") / "symbol_aliases.tsv"))
-"""Former and present symbols of genes that blood cells express and that have been renamed."""
-
-
-@dataclass(frozen=True)
-class GeneMap:
-    """Human gene names: symbols of Ensembl ids, and former symbols."""
-
-    symbol_of: Mapping[str, str]
-    """Ensembl id, without version -> symbol."""
-    alias_of: Mapping[str, str]
-    """Former symbol -> present symbol."""
-    without_id: frozenset[str] = frozenset()
-    """Present symbols without a known Ensembl id."""
-
-    @property
-    def symbols(self) -> frozenset[str]:
-        """All present symbols."""
-        return frozenset(self.symbol_of.values()) | self.without_id
-
-    def symbol(self, name: str) -> str | None:
-        """Present symbol of a name; None for an unknown Ensembl id, the name itself for another unknown name."""
-        identifier = HUMAN_ENSEMBL.match(name)
-        return self.symbol_of.get(identifier[1]) if identifier else self.alias_of.get(name, name)
-
-    def knows(self, name: str, symbols: Collection[str]) -> bool:
-        """Whether a name is an Ensembl id with a symbol, a present symbol, or a former symbol.
-
-        Args:
-            name: the name.
-            symbols: `self.symbols`, which takes time to collect.
-        """
-        identifier = HUMAN_ENSEMBL.match(name)
-        return identifier[1] in self.symbol_of if identifier else name in symbols or name in self.alias_of
 
 
 @dataclass(frozen=True)
@@ -82,6 +46,8 @@ class GeneIdentity:
     """Ids without a symbol; their counts contribute to the library size only."""
     merged: tuple[str, ...]
     """Symbols of more than one column; their counts are summed."""
+    repairs: NameRepairs = NO_REPAIRS
+    """Names that were read although they are written differently."""
 
     def summary(self) -> str:
         """One line: genes found, mapped and lost."""
@@ -92,6 +58,8 @@ class GeneIdentity:
             parts.append(f"{self.by_ensembl:,} Ensembl ids mapped to symbols")
         if self.renamed:
             parts.append(f"{self.renamed:,} former symbols renamed")
+        if self.repairs.symbol_of:
+            parts.append(f"{len(self.repairs.symbol_of):,} names repaired")
         if self.merged:
             parts.append(f"{len(self.merged):,} symbols named more than once, summed ({_some(self.merged)})")
         parts.append(f"{len(self.lost):,} lost{f' ({_some(self.lost)})' if self.lost else ''}")
@@ -106,6 +74,7 @@ class GeneIdentity:
             "by_symbol": self.by_symbol,
             "by_ensembl": self.by_ensembl,
             "renamed": self.renamed,
+            "repaired": len(self.repairs.symbol_of),
             "unknown_symbols": self.unknown_symbols,
             "merged": len(self.merged),
             "lost": len(self.lost),
@@ -129,51 +98,12 @@ class GeneIdentity:
         return sparse.csr_matrix((np.ones(len(kept), dtype=dtype), where), shape=shape)
 
 
-def read_gene_map(path: Path | None = None) -> GeneMap:
-    """Read a table of Ensembl ids and symbols; by default GENCODE v44 from the CellTypist package.
-
-    Args:
-        path: two columns, Ensembl id and symbol, separated by a comma or a tab, with or without a header.
-
-    Raises:
-        UserError: the file is missing, or has no line with an Ensembl id and a symbol.
-    """
-    path = path or packaged_gene_map()
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; expected a table of Ensembl ids and symbols.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not text; expected a table of Ensembl ids and symbols.") from error
-    symbol_of: dict[str, str] = {}
-    for line in text.splitlines():
-        identifier, _, symbol = line.replace("\t", ",").partition(",")
-        match, symbol = HUMAN_ENSEMBL.match(identifier.strip()), symbol.split(",")[0].strip()
-        if match and symbol:
-            symbol_of.setdefault(match[1], symbol)
-    if not symbol_of:
-        raise UserError(
-            f"{path}: has no line with an Ensembl id (ENSG...) and a symbol; expected two columns, "
-            "separated by a comma or a tab."
-        )
-    present = set(symbol_of.values())
-    aliases = {former: now for former, now in read_aliases().items() if former not in present and now in present}
-    return GeneMap(symbol_of, aliases)
-
-
-def packaged_gene_map() -> Path:
-    """Path of the table in the CellTypist package (MIT licence), without importing the package."""
-    spec = find_spec("celltypist")
-    if spec is None or spec.origin is None:
-        raise UserError("the package celltypist is not installed; install it or set data.gene_map to your own table.")
-    return Path(spec.origin).parent / "data" / "samples" / "GENCODEv44_Gene_id2name.csv"
-
-
 def identify(var: pd.DataFrame, known: GeneMap, source: str, column: str | None = None) -> GeneIdentity:
     """Identify the gene of each column of a file.
 
     Names are taken from the index of var or from a column that usually has gene names, whichever has the most known
-    names (the index if they tie). Versions of Ensembl ids are removed and former symbols are replaced.
+    names (the index if they tie). Versions of Ensembl ids are removed, former symbols are replaced, and names that R
+    or a spreadsheet changed are repaired, see `repair_names`.
 
     Args:
         var: the file's table of genes.
@@ -186,9 +116,10 @@ def identify(var: pd.DataFrame, known: GeneMap, source: str, column: str | None 
             no column was given.
     """
     symbols = known.symbols
-    chosen, names, recognised = choose_gene_names(var, known, source, column)
+    found = choose_gene_names(var, known, source, column)
+    names = found.names
     _refuse_other_species(names, symbols, source)
-    if recognised == 0 and column is None:
+    if found.recognised == 0 and column is None:
         places = _listed(list(_candidates(var, column, source)))
         raise UserError(
             f"{source}: no gene name in {places} is a human symbol or Ensembl id (found {_some(names)}); "
@@ -197,49 +128,49 @@ def identify(var: pd.DataFrame, known: GeneMap, source: str, column: str | None 
     empty = [index for index, name in enumerate(names) if not name]
     if empty:
         raise UserError(
-            f"{source}: {len(empty)} of {len(names)} gene names in {chosen} are empty, the first in column "
+            f"{source}: {len(empty)} of {len(names)} gene names in {found.place} are empty, the first in column "
             f"{empty[0]}; name every gene, or set data.gene_column to another column of var."
         )
-    return _identity(names, chosen, known, symbols)
+    return _identity(found, known, symbols)
 
 
-def choose_gene_names(
-    var: pd.DataFrame, known: GeneMap, source: str, column: str | None = None
-) -> tuple[str, list[str], int]:
+class ChosenNames(NamedTuple):
+    """The gene names of a file."""
+
+    place: str
+    """`var_names` or a column of var."""
+    names: list[str]
+    repairs: NameRepairs
+    recognised: int
+    """Number of known names, repaired ones included."""
+
+
+def choose_gene_names(var: pd.DataFrame, known: GeneMap, source: str, column: str | None = None) -> ChosenNames:
     """Choose where to take the gene names of a file from.
 
     Args and errors as for `identify`.
-
-    Returns:
-        The column of var (or `var_names`), its names, and the number of known names.
     """
-    candidates, symbols = _candidates(var, column, source), known.symbols
-    recognised = {place: sum(known.knows(name, symbols) for name in names) for place, names in candidates.items()}
-    chosen = max(candidates, key=lambda place: recognised[place])  # the first of equals: the index
-    return chosen, candidates[chosen], recognised[chosen]
+    symbols = known.symbols
+    chosen: ChosenNames | None = None
+    most = (-1, -1)
+    for place, names in _candidates(var, column, source).items():
+        repairs = repair_names(names, known, symbols)
+        exact = sum(known.knows(name, symbols) for name in names)
+        total = exact + sum(name in repairs.symbol_of for name in names)
+        if (total, exact) > most:  # the first of equals: the index
+            chosen, most = ChosenNames(place, names, repairs, total), (total, exact)
+    assert chosen is not None
+    return chosen
 
 
-def ensembl_ids(genes: Sequence[str], known: GeneMap) -> list[str]:
-    """Ensembl ids of symbols, several of one gene joined by `;`; empty if none is known."""
-    ids_of: dict[str, list[str]] = {}
-    for identifier, symbol in known.symbol_of.items():
-        ids_of.setdefault(symbol, []).append(identifier)
-    return [";".join(sorted(ids_of.get(gene, []))) for gene in genes]
-
-
-def read_aliases() -> dict[str, str]:
-    """Former symbol -> present symbol, from the table of the package."""
-    table = pd.read_csv(ALIASES, sep="\t", dtype=str, comment="#")
-    return dict(zip(table["former"], table["present"], strict=True))
-
-
-def _identity(names: Sequence[str], chosen: str, known: GeneMap, symbols: frozenset[str]) -> GeneIdentity:
+def _identity(found: ChosenNames, known: GeneMap, symbols: frozenset[str]) -> GeneIdentity:
+    names, chosen, repaired = found.names, found.place, found.repairs.symbol_of
     position: dict[str, int] = {}
     gene_of_column_F = np.full(len(names), -1, dtype=np.int64)
     by_symbol = by_ensembl = renamed = unknown = 0
     lost, merged = [], dict[str, None]()
     for index, name in enumerate(names):
-        symbol = known.symbol(name)
+        symbol = repaired.get(name) or known.symbol(name)
         if symbol is None:
             lost.append(name)
             continue
@@ -247,7 +178,7 @@ def _identity(names: Sequence[str], chosen: str, known: GeneMap, symbols: frozen
             by_ensembl += 1
         else:
             by_symbol += 1
-            renamed += symbol != name
+            renamed += symbol != name and name not in repaired
             unknown += symbol not in symbols
         if symbol in position:
             merged[symbol] = None
@@ -262,6 +193,7 @@ def _identity(names: Sequence[str], chosen: str, known: GeneMap, symbols: frozen
         unknown_symbols=unknown,
         lost=tuple(lost),
         merged=tuple(merged),
+        repairs=found.repairs,
     )
 
 

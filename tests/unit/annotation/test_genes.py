@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from sctransformer.annotation.genes import match_genes, named_by_symbol, require_coverage
+from sctransformer.annotation.genes import match_genes, match_table, named_by_symbol, require_coverage
 from sctransformer.errors import UserError
 
 VOCABULARY = pd.DataFrame({"gene": ["A", "B", "C", "D"], "mean": [1.0, 2.0, 3.0, 4.0]})
@@ -122,18 +122,18 @@ WITH_IDS = pd.DataFrame(
     ],
 )
 def test_a_file_is_read_by_symbol_former_symbol_or_id(names: list[str], symbols: list[str]) -> None:
-    translated, place = named_by_symbol(WITH_IDS, pd.DataFrame(index=names), "f")
+    translated, place, _ = named_by_symbol(WITH_IDS, pd.DataFrame(index=names), "f")
     assert (translated.tolist(), place) == (symbols, "var_names")
 
 
 def test_a_column_of_var_is_used_where_it_names_more_genes() -> None:
     var = pd.DataFrame({"feature_name": ["JCHAIN", "CD4"]}, index=["0", "1"])
-    translated, place = named_by_symbol(WITH_IDS, var, "f")
+    translated, place, _ = named_by_symbol(WITH_IDS, var, "f")
     assert (translated.tolist(), place) == (["JCHAIN", "CD4"], "feature_name")
 
 
 def test_a_model_that_knows_no_ids_matches_by_symbol() -> None:
-    translated, _ = named_by_symbol(VOCABULARY, pd.DataFrame(index=["B", "ENSG00000132465"]), "f")
+    translated, _, _ = named_by_symbol(VOCABULARY, pd.DataFrame(index=["B", "ENSG00000132465"]), "f")
     assert translated.tolist() == ["B", "ENSG00000132465"]
 
 
@@ -149,6 +149,21 @@ def test_a_model_that_knows_no_ids_matches_by_symbol() -> None:
     ],
 )
 def test_the_error_does_not_blame_ids_that_the_model_knows(found: list[str], advice: str) -> None:
-    genes, _ = named_by_symbol(WITH_IDS, pd.DataFrame(index=found), "f")
+    genes, _, _ = named_by_symbol(WITH_IDS, pd.DataFrame(index=found), "f")
     with pytest.raises(UserError, match=advice):
         require_coverage(match_genes(WITH_IDS, genes), WITH_IDS, genes, "cells.h5ad", 0.8)
+
+
+def test_names_that_r_changed_are_read_with_a_note() -> None:
+    vocabulary = pd.DataFrame({"gene": ["HLA-DRA", "HLA-A", "CD3D"], "mean": 1.0})
+    match = match_table(vocabulary, pd.DataFrame(index=["HLA.DRA", "HLA.A", "CD3D", "X.1"]), "f", 0.9)
+    assert match.gene_of_column_F.tolist() == [0, 1, 2, -1]
+    assert match.notes == (
+        "2 gene names were repaired: 2 with replaced characters (HLA.DRA -> HLA-DRA, HLA.A -> HLA-A)",
+    )
+
+
+def test_low_coverage_shows_the_names_of_the_file_beside_those_expected() -> None:
+    genes = pd.Index(["A", "g1", "g2", "g3", "g4"])
+    with pytest.raises(UserError, match=r"\(names in the file: g1, g2, g3; expected: D, C, B\)\."):
+        require_coverage(match_genes(VOCABULARY, genes), VOCABULARY, genes, "cells.h5ad", 0.8)

@@ -13,7 +13,7 @@ from sctransformer.data.anndata_cells import AnnDataCells
 from sctransformer.data.cells import CellFile
 from sctransformer.data.check import inspect_cells
 from sctransformer.data.features import genome_prefix, select_features, species_of
-from sctransformer.data.genes import GeneMap
+from sctransformer.data.gene_map import GeneMap
 from sctransformer.data.library_size import choose_library_sizes
 from sctransformer.data.settings import CellColumns
 from sctransformer.errors import UserError

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from sctransformer.data.genes import ALIASES, GeneMap, identify, read_gene_map
+from sctransformer.data.gene_map import ALIASES, GeneMap, read_gene_map
+from sctransformer.data.genes import identify
 from sctransformer.errors import UserError
 from tests.conftest import reference_folder
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from sctransformer._constants import OBS
 from sctransformer.data.cells import CellFile, read_cells
-from sctransformer.data.genes import GeneMap, identify
+from sctransformer.data.gene_map import GeneMap
+from sctransformer.data.genes import identify
 from sctransformer.data.ingest import choose_held_out, contract_columns, ingest
 from sctransformer.data.settings import CellColumns
 from sctransformer.errors import UserError

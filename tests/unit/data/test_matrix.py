@@ -10,7 +10,8 @@ from scipy import sparse
 
 from sctransformer.data import matrix
 from sctransformer.data.cells import CellFile
-from sctransformer.data.genes import GeneMap, identify
+from sctransformer.data.gene_map import GeneMap
+from sctransformer.data.genes import identify
 from sctransformer.data.library_size import choose_library_sizes
 from sctransformer.data.statistics import count_statistics
 

@@ -4,7 +4,7 @@ import shutil
 
 from sctransformer import layout
 from sctransformer.data.example_data import example_cells
-from sctransformer.data.genes import packaged_gene_map
+from sctransformer.data.gene_map import packaged_gene_map
 from sctransformer.data.h5ad_writer import open_h5ad_writer
 from sctransformer.files import atomic_write
 from sctransformer.pipeline.stage import run_stage

@@ -2,7 +2,8 @@
 
 from sctransformer import layout
 from sctransformer.data.cells import CellFile
-from sctransformer.data.genes import identify, read_gene_map
+from sctransformer.data.gene_map import read_gene_map
+from sctransformer.data.genes import identify
 from sctransformer.data.ingest import ingest
 from sctransformer.files import write_json
 from sctransformer.params import load_params
@@ -29,7 +30,7 @@ def main() -> None:
         )
     write_json(layout.GENE_SUMMARY, identity.metrics() | {"counts_in": file.counts_in})
     print(f"counts in {file.counts_in}; {identity.summary()}")
-    for note in file.notes:
+    for note in (*file.notes, *identity.repairs.notes()):
         print(f"note: {note}")
     print(f"{kept:,} cells -> {layout.CELLS}; {new:,} new cells, without labels -> {layout.NEW_CELLS}")
 

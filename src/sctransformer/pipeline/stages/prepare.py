@@ -8,7 +8,7 @@ from sctransformer import layout
 from sctransformer._constants import UNLABELLED
 from sctransformer.data.cells import CellFile
 from sctransformer.data.count_search import X
-from sctransformer.data.genes import ensembl_ids, read_gene_map
+from sctransformer.data.gene_map import ensembl_ids, read_gene_map
 from sctransformer.data.panel import choose_panel
 from sctransformer.data.prepared import training_moments, write_prepared
 from sctransformer.data.split_choice import choose_splits
