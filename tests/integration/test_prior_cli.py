@@ -58,6 +58,15 @@ def test_build_merges_networks_and_reports_repairs(call: Call) -> None:
     assert found["A", "C"] == (-1, 1.0, "collectri")
 
 
+def test_build_reports_genes_in_another_letter_case(call: Call) -> None:
+    Path("lower.tsv").write_text("tf\ttarget\nspi1\tCD14\nSPI1(+)\tCD68\n")
+    done = call("prior build -i lower=lower.tsv -o mine.tsv")
+    assert done.code == 0, done.err
+    assert "1 regulon name read as regulator" in done.out
+    assert "Warning: lower.tsv: 1 of 2 regulators are human symbols only when letter case is ignored" in done.err
+    assert "correct the letter case" in done.err
+
+
 def test_build_can_merge_by_intersection_or_vote(call: Call) -> None:
     inputs = "-i one=collectri.tsv -i two=dorothea.tsv -i three=collectri.tsv"
     assert call(f"prior build {inputs} --merge intersection -o both.tsv").code == 0

@@ -64,12 +64,21 @@ def build(
     """Convert and merge published networks into the project's own table, and report what was changed.
 
     Reads CollecTRI, DoRothEA, TRRUST, ChIP tables, files of pySCENIC and CellOracle, gene sets (GMT), and any table
-    with a column for the regulator and one for the target.
+    with a column for the regulator and one for the target. Names of regulons, such as SPI1(+) or SPI1_+_+, give the
+    sign of their edges; a target of both SPI1(+) and SPI1(-) takes the sign with the greater summed confidence, or 0.
 
     Example: sctransformer prior build -i collectri=collectri.tsv.gz -i dorothea=dorothea.tsv.gz:A,B,C
     --merge union --weight dorothea=0.5 -o data/networks/mine.tsv
     """
-    from sctransformer.cli.prior_inputs import check_output, parse_inputs, parse_named, parse_weights, read_renamed
+    from sctransformer.cli.prior_inputs import (
+        check_output,
+        human_symbols,
+        parse_inputs,
+        parse_named,
+        parse_weights,
+        read_renamed,
+    )
+    from sctransformer.prior.letter_case import letter_case_warning
     from sctransformer.prior.merging import vote, votes_needed
     from sctransformer.prior.network import write_network
     from sctransformer.prior.readers import FORMATS
@@ -88,6 +97,8 @@ def build(
         with status_line(f"Reading {path}"):
             networks[name] = read_renamed(path, name=name, file_format=format_of.get(name, "auto"), levels=levels)
         _report(name, networks[name])
+        if warning := letter_case_warning(networks[name], human_symbols()):
+            typer.echo(f"Warning: {path}: {warning}.", err=True)
     merged = vote(networks, needed, weight_of)
     if len(merged) == 0:
         raise UserError(f"no edge is in {needed} of {len(networks)} networks; {output} was not written.")

@@ -4,10 +4,13 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sctransformer.errors import UserError
 from sctransformer.prior.network import Network
+
+if TYPE_CHECKING:
+    from sctransformer.data.gene_map import GeneMap
 
 _INPUT = re.compile(r"(?P<name>[A-Za-z0-9_.-]+)=(?P<path>.+?)(?::(?P<levels>[A-Z](?:,[A-Z])*))?", re.DOTALL)
 _NAMED = re.compile(r"(?P<name>[A-Za-z0-9_.-]+)=(?P<value>.+)")
@@ -130,9 +133,19 @@ def read_renamed(path: Path, **options: Any) -> Network:
     return read_network(path, aliases=gene_aliases(), **options)
 
 
-@cache
 def gene_aliases() -> Mapping[str, str]:
     """Former symbol -> present symbol."""
+    return _human_genes().alias_of
+
+
+def human_symbols() -> frozenset[str]:
+    """Present and former human symbols."""
+    known = _human_genes()
+    return known.symbols | known.alias_of.keys()
+
+
+@cache
+def _human_genes() -> "GeneMap":
     from sctransformer.data.gene_map import read_gene_map
 
-    return read_gene_map().alias_of
+    return read_gene_map()

@@ -7,14 +7,13 @@ import pandas as pd
 
 from sctransformer.errors import UserError
 from sctransformer.prior.network import Network, repaired
+from sctransformer.prior.regulon_names import regulon_name
 from sctransformer.prior.repairs import Repairs
 from sctransformer.prior.tables import is_symbol, truncated
 
-_COUNT = re.compile(r"[ _]?\(\d+g\)$")  # SCENIC's number of genes: `Irf1_extended (108g)`
-_EXTENDED = re.compile(r"_extended$")
 _SIGNS = (
-    (re.compile(r"[ _]?\(\+\)$|[ _](?:up|activated|activating)$", re.IGNORECASE), 1),
-    (re.compile(r"[ _]?\(-\)$|[ _](?:dn|down|repressed|repressing)$", re.IGNORECASE), -1),
+    (re.compile(r"[ _](?:up|activated|activating)$", re.IGNORECASE), 1),
+    (re.compile(r"[ _](?:dn|down|repressed|repressing)$", re.IGNORECASE), -1),
 )
 
 
@@ -22,12 +21,14 @@ def regulator_and_sign(name: str) -> tuple[str, int]:
     """Regulator and sign from the name of a gene set.
 
     `Irf1(+)` and `IRF1_up` activate, `Irf1(-)` and `IRF1_dn` repress; without such an ending the sign is 0 (unknown).
-    SCENIC's endings `_extended` and `(104g)` are removed.
+    Other endings of SCENIC are removed, see `regulon_name`.
     """
-    name = _EXTENDED.sub("", _COUNT.sub("", name.strip()))
+    name, named = regulon_name(name)
+    if named:
+        return name, named
     for pattern, sign in _SIGNS:
         if pattern.search(name):
-            return _EXTENDED.sub("", pattern.sub("", name)), sign
+            return regulon_name(pattern.sub("", name))[0], sign
     return name, 0
 
 

@@ -11,6 +11,7 @@ from sctransformer.errors import UserError
 from sctransformer.files import atomic_write
 from sctransformer.prior.complexes import expanded
 from sctransformer.prior.pairs import EDGE_COLUMNS, SOURCE_SEPARATOR, merge_pairs
+from sctransformer.prior.regulon_names import read_regulators
 from sctransformer.prior.repairs import NAMED, Repairs, counted
 from sctransformer.prior.tables import Table, header_of, is_parquet, parquet_table, read_text, text_table
 
@@ -162,8 +163,8 @@ def read_network_table(path: Path, confidence: Mapping[str, float], name: str | 
         UserError: columns are missing or unknown, or a value is not allowed; the message names the line.
     """
     table = _own_table(path)
-    regulator, target = table.symbols("regulator"), table.symbols("target")
-    signs = table.column("sign")
+    regulators, target = read_regulators(table, "regulator"), table.symbols("target")
+    regulator, signs = regulators.genes, table.column("sign")
     sign = signs.map(SIGNS)
     table.refuse(sign.isna(), "sign", signs, f"1, -1, or 0 if it is unknown{_edge(regulator, target, sign)}")
     weights = table.column("confidence")
@@ -172,16 +173,17 @@ def read_network_table(path: Path, confidence: Mapping[str, float], name: str | 
     allowed = f"{', '.join(confidence)} or a number above 0 and up to 1"
     table.refuse(bad, "confidence", weights, f"{allowed}{_edge(regulator, target, weight.mask(bad))}")
     sources = table.column("sources") if "sources" in table.names else pd.Series("", index=regulator.index)
+    signed, notes = regulators.signs(sign.to_numpy(dtype="int8"))
     lines = pd.DataFrame(
         {
             "regulator": regulator,
             "target": target,
-            "sign": sign.astype("int8"),
+            "sign": signed,
             "confidence": weight,
             "sources": sources.where(sources.str.strip("; ") != "", name or name_of(path)),
         }
     )
-    return repaired(lines, str(path), Repairs(format="table"))
+    return repaired(lines, str(path), Repairs(format="table", notes=notes))
 
 
 def write_network(network: Network, path: Path) -> None:

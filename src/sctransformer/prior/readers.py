@@ -18,6 +18,7 @@ from sctransformer.prior.network import (
     repaired,
     with_approved_symbols,
 )
+from sctransformer.prior.regulon_names import read_regulators
 from sctransformer.prior.regulons import TARGETS, regulon_network, regulon_table
 from sctransformer.prior.repairs import NAMED, Repairs, counted
 from sctransformer.prior.settings import PriorSettings
@@ -66,6 +67,8 @@ def read_network(
         confidence: weight of each confidence level; None takes the defaults of prior.confidence.
         aliases: former symbol -> present symbol, see `with_approved_symbols`; None renames no gene. Not used for the
             project's own table, which the pipeline reads without renaming.
+
+    Regulators may be named as regulons are: the edges of `SPI1(+)` or `SPI1_+_+` activate, those of `SPI1(-)` repress.
 
     Returns:
         The network: edges with sign, confidence and sources, and what was changed.
@@ -133,17 +136,18 @@ def network_from_table(
     }
     if kind in needs and needs[kind][0] is None:
         raise UserError(f"{table.label}: has no column {needs[kind][1]}, which is expected in the format {kind}.")
-    regulator, target = table.symbols(columns.regulator), table.symbols(columns.target)
+    regulators, target = read_regulators(table, columns.regulator), table.symbols(columns.target)
+    sign, notes = regulators.signs(signs(table, columns))
     lines = pd.DataFrame(
         {
-            "regulator": regulator,
+            "regulator": regulators.genes,
             "target": target,
-            "sign": signs(table, columns),
+            "sign": sign,
             "confidence": confidences(table, columns, words),
             "sources": source,
         }
     )
-    notes = _unused(table, columns.used)
+    notes = (*notes, *_unused(table, columns.used))
     if levels:
         level = letters(table, columns)
         if level is None:

@@ -10,6 +10,7 @@ import pandas as pd
 from sctransformer.errors import UserError
 from sctransformer.prior.columns import rank_share
 from sctransformer.prior.network import Network, repaired
+from sctransformer.prior.regulon_names import read_regulators
 from sctransformer.prior.repairs import Repairs, counted
 from sctransformer.prior.tables import Table, header_of, is_symbol, text_table, truncated
 
@@ -45,7 +46,8 @@ def regulon_table(path: Path, text: str, separator: str) -> Table:
 def regulon_network(table: Table, source: str) -> Network:
     """Network from the table of `regulon_table`.
 
-    The sign is that of the module (`activating` or `repressing` in the column Context). The number of a target is its
+    The sign is that of the factor's name (`Irf1(+)`) or else of the module (`activating` or `repressing` in the column
+    Context). The number of a target is its
     importance by GRNBoost2; the confidence of a pair is the rank of its highest importance, as for adjacencies.
 
     Raises:
@@ -53,12 +55,13 @@ def regulon_network(table: Table, source: str) -> Network:
     """
     if len(table) == 0:
         raise UserError(f"{table.label}: has no edges.")
-    factors = table.symbols(FACTOR)
-    contexts = table.column(CONTEXT) if CONTEXT in table.names else pd.Series("", index=factors.index)
+    factors = read_regulators(table, FACTOR)
+    contexts = table.column(CONTEXT) if CONTEXT in table.names else pd.Series([""] * len(table), dtype=object)
+    by_context = [("activating" in context) - ("repressing" in context) for context in contexts]
+    signs, notes = factors.signs(by_context)
     targets = table.column(TARGETS)
     rows: list[tuple[str, str, int, float]] = []
-    for index, (factor, context, text) in enumerate(zip(factors, contexts, targets, strict=True)):
-        sign = ("activating" in context) - ("repressing" in context)
+    for index, (factor, sign, text) in enumerate(zip(factors.genes, signs.tolist(), targets, strict=True)):
         pairs = _pairs(text)
         if pairs is None:
             raise UserError(
@@ -74,7 +77,7 @@ def regulon_network(table: Table, source: str) -> Network:
     note = (
         f"{counted(len(rows), 'target')} of {counted(len(table), 'motif')} give {counted(len(lines), 'signed pair')}."
     )
-    return repaired(lines.drop(columns="importance"), table.label, Repairs(format="regulons", notes=(note,)))
+    return repaired(lines.drop(columns="importance"), table.label, Repairs(format="regulons", notes=(*notes, note)))
 
 
 def _pairs(text: str) -> list[tuple[str, float]] | None:
