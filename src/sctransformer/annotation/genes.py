@@ -16,6 +16,7 @@ from sctransformer.data.gene_map import GeneMap, read_aliases
 from sctransformer.data.gene_repairs import NameRepairs
 from sctransformer.data.genes import choose_gene_names
 from sctransformer.data.normalise import average_counts
+from sctransformer.data.species import species_of
 from sctransformer.errors import UserError
 
 _NAMED_IN_ERRORS = 10
@@ -213,6 +214,9 @@ def require_coverage(
 
 def _advice(match: GeneMatch, vocabulary: pd.DataFrame, genes: pd.Index, names: str) -> str:
     wanted: Sequence[str] = vocabulary["gene"].tolist()
+    found, own = species_of(genes), species_of(wanted)
+    if found != own and match.coverage < _UNDERSTOOD:
+        return f"genes are named as {found} genes, but the model is for {own} cells: use a model of the file's species"
     if _mostly_ensembl(genes) and not _mostly_ensembl(wanted):
         if "ensembl_id" not in vocabulary or not vocabulary["ensembl_id"].astype(bool).any():
             return f"genes are named by Ensembl ids, but the model uses symbols: set {names} to symbols"

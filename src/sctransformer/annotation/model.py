@@ -19,7 +19,7 @@ from sctransformer.annotation.scorer import LocalScorer
 from sctransformer.annotation.settings import AbsentGenes, AnnotationSettings, Scoring
 from sctransformer.annotation.stream import label_all
 from sctransformer.data.anndata_cells import SOURCE, AnnDataCells
-from sctransformer.data.features import species_of
+from sctransformer.data.species import species_of
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle
 from sctransformer.typed_yaml import first_problem

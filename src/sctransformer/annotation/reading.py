@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sctransformer.annotation.genes import GeneMatch, match_genes, match_table, named_by_symbol
 from sctransformer.annotation.settings import DEFAULTS
 from sctransformer.data.cells import CellFile, Cells
-from sctransformer.data.features import species_of
 from sctransformer.data.library_size import LibrarySizes, choose_library_sizes
+from sctransformer.data.species import species_of
 from sctransformer.errors import UserError
 
 logger = logging.getLogger(__name__)

@@ -13,10 +13,11 @@ from scipy import sparse
 
 from sctransformer.data.count_search import RAW, CountSearch, Sample, X, shown
 from sctransformer.data.counts import check_counts
-from sctransformer.data.features import Features, Species, select_features
+from sctransformer.data.features import Features, select_features
 from sctransformer.data.matrix import RowMatrix, Starts, open_matrix, open_sum
 from sctransformer.data.obs_table import read_table
 from sctransformer.data.opening import missing_filters, open_root
+from sctransformer.data.species import Species
 from sctransformer.errors import UserError, one_line
 
 CHUNK_CELLS = 4096
@@ -97,7 +98,7 @@ class Cells:
                     return
                 start, chunk = following
                 chunk.check_format(full_check=True)  # indices outside the matrix crash the process later
-                chunk = self._features.keep(chunk)
+                chunk = self._features.keep_own_cells(chunk)
             check_counts(chunk, source, self.obs.index, self.genes, start)
             if chunk.dtype.kind == "f":
                 np.rint(chunk.data, out=chunk.data)  # float noise could make a sum exceed its library size

@@ -2,9 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,9 +10,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sctransformer.data.gene_columns import ID_COLUMNS
+from sctransformer.data.species import Species, mixed_species
 from sctransformer.errors import UserError
-
-Species = Literal["human", "mouse"]
 
 TYPE_COLUMNS = ("feature_types", "feature_type", "modality")
 """Columns of var with the kind of each feature: those of Cell Ranger and scanpy, and of concatenated modalities."""
@@ -50,23 +47,33 @@ class Features:
     notes: tuple[str, ...] = ()
     """What was left out or renamed, a sentence each."""
 
+    other_genome_F: NDArray[np.int64] | None = None
+    """Columns of the genome of another species; None: there are none."""
+
     def keep(self, counts_NF: sparse.csr_matrix) -> sparse.csr_matrix:
         """The columns that are read."""
         return counts_NF if self.kept_F is None else sparse.csr_matrix(counts_NF[:, self.kept_F])
 
-
-def species_of(genes: Iterable[str]) -> Species:
-    """The species that gene symbols are written for: human ones are in capitals, mouse ones start with a capital."""
-    names = [name for name in map(str, genes) if any(letter.isalpha() for letter in name)]
-    mouse = sum(name.startswith("ENSMUSG") or name == name.capitalize() != name.upper() for name in names)
-    return "mouse" if 2 * mouse > len(names) else "human"
+    def keep_own_cells(self, counts_NF: sparse.csr_matrix) -> sparse.csr_matrix:
+        """The columns that are read; cells with most of their counts in another species' genes get no counts."""
+        kept_NF = self.keep(counts_NF)
+        if self.other_genome_F is None:
+            return kept_NF
+        own_N = np.asarray(kept_NF.sum(axis=1, dtype=np.float64)).ravel()
+        other_N = np.asarray(counts_NF[:, self.other_genome_F].sum(axis=1, dtype=np.float64)).ravel()
+        foreign_P = np.repeat(other_N > own_N, np.diff(kept_NF.indptr))
+        if foreign_P.any():
+            kept_NF.data[foreign_P] = 0
+            kept_NF.eliminate_zeros()
+        return kept_NF
 
 
 def select_features(var: pd.DataFrame, source: str, species: Species = "human") -> Features:
     """Select the genes of a species, and remove the prefix of its genome from their names.
 
     A feature is left out if a column such as `feature_types` says that it is not gene expression, or if the column
-    `genome` or the prefix of its name says that it belongs to the genome of another species.
+    `genome` or the prefix of its name says that it belongs to the genome of another species, or if the file has genes
+    of human and mouse and its name is written as one of the other species, see `mixed_species`.
 
     Args:
         var: the file's table of features.
@@ -99,12 +106,14 @@ def select_features(var: pd.DataFrame, source: str, species: Species = "human") 
         genomes = Counter(genome for genome, other in zip(genome_F, other_genome_F, strict=True) if other)
         notes.append(
             f"{int(other_genome_F.sum()):,} of {len(var):,} features belong to another genome ({_counted(genomes)}) "
-            "and are left out of genes and library sizes; cells of that genome cannot be labelled rightly: remove them"
+            "and are left out of genes and library sizes; cells with most of their counts in them are read as cells "
+            "without counts (label `unknown`, reason `no counts`): annotate them with a model of their species"
         )
     kept_F = np.flatnonzero(~(other_type_F | other_genome_F)).astype(np.int64)
     whole = len(kept_F) == len(var)
     table = _without_prefix(var if whole else var.iloc[kept_F], species)
-    return Features(table, len(var), None if whole else kept_F, tuple(notes))
+    others = np.flatnonzero(other_genome_F).astype(np.int64) if other_genome_F.any() else None
+    return Features(table, len(var), None if whole else kept_F, tuple(notes), others)
 
 
 def genome_prefix(name: str) -> str | None:
@@ -134,7 +143,10 @@ def _not_genes(var: pd.DataFrame) -> tuple[NDArray[np.bool_], Counter[str]]:
 
 
 def _genomes(var: pd.DataFrame) -> list[str]:
-    """The genome of each feature: the prefix of one of its names, else the column `genome`; empty if unknown."""
+    """The genome of each feature: the prefix of one of its names, else the column `genome`; empty if unknown.
+
+    Where no feature has either, and the names are those of two species, the species.
+    """
     genomes = [""] * len(var)
     if GENOME_COLUMN in var:
         genomes = var[GENOME_COLUMN].astype("string").fillna("").str.strip().tolist()
@@ -142,6 +154,9 @@ def _genomes(var: pd.DataFrame) -> list[str]:
         for index, name in enumerate(names):
             if (found := _PREFIX.match(name)) is not None:
                 genomes[index] = found[1]
+    if all(_species(genome) is None for genome in set(genomes)):
+        written = mixed_species(_name_columns(var))
+        return written if any(written) else genomes
     return genomes
 
 

@@ -80,7 +80,7 @@ def test_at_most_ten_genes_are_named() -> None:
     [
         (["CD3E", "MS4A1"], ["ENSG00000198851", "ENSG00000156738.18"], "genes are named by Ensembl ids"),
         (["ENSG00000198851", "ENSG00000156738"], ["CD3E", "MS4A1"], "the model uses Ensembl ids"),
-        (["CD3E", "MS4A1"], ["Cd3e", "Ms4a1"], "check the species"),
+        (["CD3E", "MS4A1"], ["Cd3e", "Ms4a1"], "genes are named as mouse genes, but the model is for human cells"),
         (
             ["CD3E", "MS4A1"],
             ["GRCh38_CD3E", "GRCh38_MS4A1"],
@@ -145,7 +145,7 @@ def test_a_model_that_knows_no_ids_matches_by_symbol() -> None:
             "from before genes",
         ),
         (["ENSG00000132465", "ENSG00000010610"], "from before genes were filtered"),
-        (["ENSMUSG00000067149", "ENSMUSG00000023274"], "none of which the model knows: check the species"),
+        (["ENSMUSG00000067149", "ENSMUSG00000023274"], "named as mouse genes, but the model is for human cells"),
     ],
 )
 def test_the_error_does_not_blame_ids_that_the_model_knows(found: list[str], advice: str) -> None:

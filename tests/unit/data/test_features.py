@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from sctransformer.data.anndata_cells import AnnDataCells
 from sctransformer.data.cells import CellFile
 from sctransformer.data.check import inspect_cells
-from sctransformer.data.features import genome_prefix, select_features, species_of
+from sctransformer.data.features import genome_prefix, select_features
 from sctransformer.data.gene_map import GeneMap
 from sctransformer.data.library_size import choose_library_sizes
 from sctransformer.data.settings import CellColumns
+from sctransformer.data.species import mixed_species, species_of
 from sctransformer.errors import UserError
 
 
@@ -98,6 +99,34 @@ def test_the_species_of_a_panel_follows_from_its_symbols() -> None:
     assert species_of(["Cd3e", "Ms4a1", "H2-K1"]) == "mouse"
     assert species_of(["ENSMUSG00000000001"]) == "mouse"
     assert species_of([]) == "human"
+
+
+HUMAN = ["CD3D", "CD3E", "MS4A1", "LYZ", "C1orf112"]
+MOUSE = ["Cd3d", "Cd3e", "Ms4a1", "Gm1992", "mt-Nd1"]
+
+
+def test_genes_of_two_species_are_told_apart_by_how_they_are_written() -> None:
+    assert mixed_species([[*HUMAN, *MOUSE]]) == ["human"] * 5 + ["mouse"] * 5
+    assert mixed_species([["x", "y"], ["ENSG00000167286", "ENSMUSG00000032094"]]) == ["human", "mouse"]
+    assert not any(mixed_species([HUMAN]) + mixed_species([MOUSE]) + mixed_species([]))
+    assert not any(mixed_species([[*HUMAN, "Tumor", "Stroma"]]))  # capitalised, but no orthologues
+
+
+@pytest.mark.parametrize(
+    "names", [[*HUMAN, *MOUSE], [f"GRCh38_{name}" for name in HUMAN] + [f"mm10_{n}" for n in MOUSE]]
+)
+def test_cells_of_another_species_have_no_counts(names: list[str]) -> None:
+    counts = np.zeros((3, 10), dtype=np.float32)
+    counts[0, :5], counts[0, 5] = 4, 3  # human
+    counts[1, 5:], counts[1, 0] = 4, 3  # mouse
+    counts[2, :5], counts[2, 5:] = 1, 1  # as many of each: kept
+    cells = AnnDataCells(AnnData(counts, var=pd.DataFrame(index=names)), "X")
+    ((_, read),) = cells.chunks()
+    assert cells.genes.tolist() == HUMAN
+    assert read.sum(axis=1).ravel().tolist() == [[20, 0, 5]]
+    (note,) = cells.notes
+    assert note.startswith("5 of 10 features belong to another genome (m")
+    assert "read as cells without counts (label `unknown`, reason `no counts`)" in note
 
 
 def cite_seq() -> AnnData:
