@@ -160,7 +160,9 @@ class Model:
         read.log_notes()
         scorer = self.scorer(settings.scoring)
         batch_cells = settings.batch_cells or scorer.batch_cells(cells.n_cells)
-        return read, label_all(read, scorer.labeller(read.match), batch_cells)
+        labels = label_all(read, scorer.labeller(read.match), batch_cells)
+        read.log_notes(after=True)
+        return read, labels
 
     def __repr__(self) -> str:
         bundle = self.bundle

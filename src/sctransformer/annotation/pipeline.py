@@ -143,6 +143,7 @@ class FileAnnotator:
             require_space(path, target.parent, file.n_cells, per_cell, settings.format)
             validation = self.hooks.check(read)
             scored = self._score(read, folder)
+            read.log_notes(after=True)
             _require_unchanged(path, state)
             summary = self._summary(target, key, read, scored, validation)
             temporary = folder / "output" / target.name

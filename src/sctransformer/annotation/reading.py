@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from sctransformer.annotation.settings import DEFAULTS
 from sctransformer.data.cells import CellFile, Cells
 from sctransformer.data.library_size import LibrarySizes, choose_library_sizes
 from sctransformer.data.species import species_of
+from sctransformer.data.zero_blocks import ZeroBlocks
 from sctransformer.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -35,11 +37,20 @@ class CheckedCells:
     @property
     def notes(self) -> list[str]:
         """What the user should know about how the cells and their genes are read, a sentence each."""
-        return [*self.cells.notes, *self.match.notes]
+        return [*self.cells.notes, *self.match.notes, *self._zero_blocks.notes(self._genes)]
 
-    def log_notes(self) -> None:
-        """Log the notes."""
-        for note in self.notes:
+    @cached_property
+    def _zero_blocks(self) -> ZeroBlocks:
+        return ZeroBlocks.of(self.cells.obs, len(self._genes))
+
+    @cached_property
+    def _genes(self) -> list[str]:
+        """The names of the vocabulary's genes in the file; other genes keep a place."""
+        return [str(self.cells.genes[column]) if column >= 0 else "" for column in self.match.column_G]
+
+    def log_notes(self, after: bool = False) -> None:
+        """Log the notes: before the cells are read, or those that are known only afterwards."""
+        for note in self._zero_blocks.notes(self._genes) if after else self.notes:
             logger.warning("%s: %s.", self.source, note)
 
     def chunks(
@@ -56,7 +67,9 @@ class CheckedCells:
         """
         for start, counts_NF in self.cells.chunks(rows, starts):
             library_size_N = self.library_sizes.of_chunk(start, counts_NF).astype(np.float32)
-            yield self.match.gather(counts_NF), library_size_N
+            counts_NG = self.match.gather(counts_NF)
+            self._zero_blocks.add(start, counts_NG)
+            yield counts_NG, library_size_N
 
 
 def coverage_of(vocabulary: pd.DataFrame, source: str) -> Callable[[pd.DataFrame], float]:

@@ -21,6 +21,7 @@ from sctransformer.data.validation.limits import TrainingLimits
 from sctransformer.data.validation.report import Report
 from sctransformer.data.validation.tables import network_tables, training_tables
 from sctransformer.data.validation.validate import run_suites
+from sctransformer.data.zero_blocks import ZeroBlocks
 
 
 @dataclass(frozen=True)
@@ -88,16 +89,20 @@ def inspect_cells(
         obs = contract_columns(source, columns, str(path))
         library_size_N = np.zeros(file.n_cells)
 
+        blocks = ZeroBlocks.of(file.obs, len(identity.genes))
+
         def by_gene() -> Any:
             for start, chunk in file.chunks():
                 library_size_N[start : start + chunk.shape[0]] = sizes.of_chunk(start, chunk)
-                yield start, identity.gather(chunk)
+                counts_NG = identity.gather(chunk)
+                blocks.add(start, counts_NG)
+                yield start, counts_NG
 
         statistics = count_statistics(by_gene(), identity.genes, lambda done: on_progress(done, len(library_size_N)))
         obs.insert(0, OBS.library_size, library_size_N)
         if not labelled:
             obs = obs.drop(columns=OBS.cell_type)
-        notes = (*file.notes, *identity.repairs.notes())
+        notes = (*file.notes, *identity.repairs.notes(), *blocks.notes(identity.genes.tolist()))
         return InspectedCells(path, file.counts_in, identity, obs, statistics, str(sizes), notes)
 
 
