@@ -197,7 +197,7 @@ MALFORMED: dict[str, tuple[Make, str]] = {
     "no cells": (_cells(lambda cells: cells[:0].copy()), "has no cells"),
     "no genes": (_cells(lambda cells: cells[:, :0].copy()), "cover 0.0%"),
     "other genes": (_renamed(lambda name: f"x{name}"), "most expressed missing genes: GENE"),
-    "mouse genes": (_renamed(str.capitalize), "check the species"),
+    "mouse genes": (_renamed(str.capitalize), "use a model of the file"),
     "unknown ids": (_renamed(lambda name: f"ENSG{int(name[4:]):011d}"), "Ensembl ids"),
     "half of the genes": (_cells(lambda cells: cells[:, :12].copy()), "under the minimum of 80.0%"),
     "library size too small": (_library_size(3.0), "smaller than the sum"),

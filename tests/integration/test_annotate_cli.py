@@ -106,7 +106,7 @@ def test_files_without_cells_are_refused(annotate: Call, tmp_path: Path) -> None
     [
         (lambda gene: f"x{gene}", "most expressed missing genes: GENE"),
         (lambda gene: f"ENSG{int(gene[4:]):011d}", "Ensembl ids"),
-        (lambda gene: gene.capitalize(), "check the species"),
+        (lambda gene: gene.capitalize(), "use a model of the file"),
     ],
     ids=["other", "ensembl", "mouse"],
 )

@@ -16,6 +16,7 @@ from sctransformer.registry.models import resolve
 from sctransformer.registry.names import LOCK_TAG
 from sctransformer.registry.policy import Policy
 from sctransformer.registry.registration import register_bundle
+from sctransformer.tracking.relocation import ARTIFACTS, relocate
 from sctransformer.tracking.store import DATABASE, connect
 from tests.children import ended, forked
 from tests.conftest import labelled_test_cells
@@ -31,7 +32,7 @@ STRICT = Policy.model_validate({"gates": {"prior_edges": {"minimum": 1000}}})
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory, _empty_database: Path, bundle_folder: Path) -> Path:
-    """A store with four versions that differ in their threshold; their artifacts are shared by all tests here."""
+    """A folder with a store and artifacts of four versions that differ in their threshold; tests here copy it."""
     folder = tmp_path_factory.mktemp("four")
     shutil.copyfile(_empty_database, folder / DATABASE)
     with pytest.MonkeyPatch.context() as patch:
@@ -43,13 +44,15 @@ def template(tmp_path_factory: pytest.TempPathFactory, _empty_database: Path, bu
                 bundle_folder, folder / f"b{number}", calibration={"rejection_threshold": 0.5 + number / 100}
             )
             register_bundle(other, "celltype")
-    return folder / DATABASE
+    return folder
 
 
 @pytest.fixture
 def versions(project: Path, template: Path) -> MlflowClient:
     """A store of its own with the four versions."""
-    shutil.copyfile(template, project / DATABASE)
+    shutil.copyfile(template / DATABASE, project / DATABASE)
+    shutil.copytree(template / ARTIFACTS, project / ARTIFACTS)
+    relocate(project / DATABASE)
     labelled_test_cells().write_h5ad(project / CELLS)
     return connect(must_exist=True)
 
@@ -86,7 +89,7 @@ def test_an_override_needs_a_reason_and_stays_visible(versions: MlflowClient) ->
     assert "small panel" in version.tags["decision"]
     assert version.description.startswith("## Decision")
     assert "Gate `prior_edges` failed and was overridden" in version.description
-    assert version.description.endswith("# Model card\n")
+    assert version.description.endswith("# celltype\n")
     # the next time, all gates pass and nothing is overridden
     promoted(2, 1)
     version = versions.get_model_version("celltype", "1")
