@@ -5,6 +5,7 @@ The one way in which cells are labelled: in files, in AnnData objects, by the se
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -142,8 +143,7 @@ class Labeller:
 
 def join_labels(parts: Sequence[CellLabels]) -> CellLabels:
     """Labels of all cells of several parts, of which there is at least one."""
-    names = [field.name for field in fields(CellLabels)]
-    return CellLabels(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    return CellLabels(**_joined(parts, CellLabels))
 
 
 def call_cells(
@@ -174,7 +174,7 @@ def call_cells(
         second_confidence_N = probabilities_NC[every_N, second_N].astype(np.float32)
     is_low_N = ~(confidence_N >= limits.confidence)
     is_novel_N = novelty_N > (np.inf if limits.novelty is None else limits.novelty)
-    reasons = [REASONS.index(name) for name in ("no counts", "novel", "low confidence")]
+    reasons = [REASONS.index(name) for name in ("no counts", NOVEL, "low confidence")]
     reason_N = np.select([~counted_N, is_novel_N, is_low_N], reasons, ACCEPTED).astype(np.int8)
     label_N = np.where(reason_N == ACCEPTED, best_N, np.int32(UNKNOWN))
     return Calls(label_N, best_N, confidence_N, second_N, second_confidence_N, reason_N, novelty_N)
@@ -182,4 +182,9 @@ def call_cells(
 
 def join_calls(parts: Sequence[Calls]) -> Calls:
     """Calls of all cells of several parts, of which there is at least one."""
-    return Calls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Calls)))
+    return Calls(**_joined(parts, Calls))
+
+
+def _joined(parts: Sequence[CellLabels] | Sequence[Calls], kind: type[CellLabels | Calls]) -> dict[str, NDArray[Any]]:
+    """The arrays of all parts, one after another, by field."""
+    return {one.name: np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(kind)}

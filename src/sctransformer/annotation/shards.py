@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from sctransformer.annotation.labelling import CellLabels
 from sctransformer.errors import OutputError, UserError
 
 SHARD_CELLS = 4096
@@ -52,29 +53,13 @@ class ShardPlan:
 
 
 @dataclass(frozen=True)
-class Shard:
-    """Predictions for consecutive cells of a file.
+class Shard(CellLabels):
+    """Predictions for consecutive cells of a file, before labels are chosen. G: genes of the vocabulary."""
 
-    N: cells, C: cell types, E: embedding, G: genes of the vocabulary.
-    """
-
-    probabilities_NC: NDArray[np.float32]
-    """Calibrated probabilities; labels are chosen later."""
-    embedding_NE: NDArray[np.float32]
-    """Cell embeddings."""
-    library_size_N: NDArray[np.float32]
-    """Total counts of each cell, as the graph saw them."""
-    counted_N: NDArray[np.bool_]
-    """Whether any gene of the vocabulary has a count."""
-    novelty_N: NDArray[np.float32]
-    """Novelty; NaN if the model has no novelty score."""
     detected_G: NDArray[np.int64]
     """Number of cells of the shard that express the gene."""
     expression_G: NDArray[np.float64]
     """Sum over the shard of log1p of counts per 10,000."""
-
-    def __len__(self) -> int:
-        return len(self.counted_N)
 
 
 class ShardStore:

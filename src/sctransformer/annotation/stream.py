@@ -113,13 +113,5 @@ def _gene_sums(
 def _shard(
     parts: Sequence[CellLabels], detected: Sequence[NDArray[np.int64]], expression: Sequence[NDArray[np.float64]]
 ) -> Shard:
-    labels = join_labels(parts)
-    return Shard(
-        probabilities_NC=labels.probabilities_NC,
-        embedding_NE=labels.embedding_NE,
-        library_size_N=labels.library_size_N,
-        counted_N=labels.counted_N,
-        novelty_N=labels.novelty_N,
-        detected_G=np.sum(detected, axis=0),
-        expression_G=np.sum(expression, axis=0),
-    )
+    labels = vars(join_labels(parts))
+    return Shard(**labels, detected_G=np.sum(detected, axis=0), expression_G=np.sum(expression, axis=0))

@@ -1,11 +1,11 @@
 """Outputs are read back before they are reported as written."""
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import read_elem
@@ -17,7 +17,8 @@ from sctransformer.annotation.fields import COLUMNS_WRITTEN
 from sctransformer.annotation.results import Annotation
 from sctransformer.annotation.settings import Format
 from sctransformer.annotation.tables import CELL, without_formula
-from sctransformer.errors import OutputError, one_line
+from sctransformer.data.opening import open_root
+from sctransformer.errors import OutputError, UserError, one_line
 
 
 def require_written(
@@ -44,7 +45,7 @@ def require_written(
             _compare_anndata(written, cells, columns, annotation)
     except OutputError:
         raise
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, IndexError, csv.Error) as error:
+    except (UserError, OSError, RuntimeError, ValueError, TypeError, KeyError, IndexError, csv.Error) as error:
         raise OutputError(
             f"{written.name}: was written but cannot be read again ({one_line(error)}); check the disk and run again."
         ) from error
@@ -74,14 +75,11 @@ def _compare_parquet(written: Path, cells: pd.Index, columns: Mapping[str, Any])
 
 
 def _compare_anndata(written: Path, cells: pd.Index, columns: Mapping[str, Any], annotation: Annotation) -> None:
-    for root in _opened(written):
+    root, file = open_root(written)
+    with file or nullcontext():
         obs = root["obs"]
         names = read_elem(obs[obs.attrs["_index"]])
-        _require(
-            written,
-            "the names of the cells",
-            np.array_equal(_text(names), _text(cells)),
-        )
+        _require(written, "the names of the cells", np.array_equal(_text(names), _text(cells)))
         listed = {name.decode() if isinstance(name, bytes) else str(name) for name in obs.attrs["column-order"]}
         ours = {str(name) for name in np.atleast_1d(read_elem(root[f"uns/{UNS.annotation}"])[COLUMNS_WRITTEN])}
         for name in ours:
@@ -91,16 +89,6 @@ def _compare_anndata(written: Path, cells: pd.Index, columns: Mapping[str, Any],
         for start, rows_NE in annotation.embeddings():
             found_NE = embedding[start : start + len(rows_NE)]
             _require(written, f"obsm[{OBSM.embedding!r}]", np.array_equal(found_NE, rows_NE, equal_nan=True))
-
-
-def _opened(written: Path) -> Iterator[Any]:
-    if written.is_dir():
-        import zarr  # half a second
-
-        yield zarr.open_group(written, mode="r")
-        return
-    with h5py.File(written) as file:
-        yield file
 
 
 def _text(names: Any) -> NDArray[np.object_]:

@@ -1,6 +1,7 @@
 """Reading a matrix (CSR, CSC or dense, in HDF5 or zarr) in chunks of rows, to limit memory."""
 
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -114,7 +115,7 @@ def _require_all_stored(node: Any) -> None:
             raise ValueError(f"{missing} of {array.nchunks} chunks of its {name} are missing")
 
 
-class _Rows:
+class _Rows(ABC):
     """A matrix of which any rows can be read."""
 
     shape: tuple[int, int]
@@ -126,8 +127,9 @@ class _Rows:
     def sample_rows(self) -> list[tuple[int, sparse.csr_matrix]]:
         return [(start, self._rows(start, stop)) for start, stop in sampled_ranges(self.shape[0])]
 
+    @abstractmethod
     def _rows(self, start: int, stop: int) -> sparse.csr_matrix:
-        raise NotImplementedError
+        """Some rows, as CSR."""
 
 
 class _Csr(_Rows):
