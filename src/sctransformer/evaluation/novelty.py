@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.utils.extmath import randomized_svd
 
 from sctransformer.data.arrays import CellArrays
@@ -80,12 +81,17 @@ def fit_novelty(
     rng = np.random.default_rng((seed, len(training)))
     weights, left_out = choose_weights(training, rng)
     statistics = novelty_statistics(training, rng)
-    score = scaled(statistics, weights, validation, probabilities(validation))
+    validation_NC = probabilities(validation)
+    score = scaled(statistics, weights, validation, validation_NC)
+    novelty_N = novelty_of(score, validation, validation_NC)
     content = {
         "withheld_share": withheld,
         "weights": dict(zip(PARTS, weights, strict=True)),
         "auroc_left_out": left_out,
-        "thresholds": fit_thresholds(score, validation, probabilities, withheld, rng),
+        "thresholds": [
+            {"measured": MEASURED[0], "threshold": quantile_above(novelty_N, withheld)},
+            *fit_thresholds(score, validation, probabilities, withheld, rng),
+        ],
     }
     return Novelty(score, content)
 
@@ -168,25 +174,26 @@ def fit_thresholds(
     withheld: float,
     rng: np.random.Generator,
 ) -> list[dict[str, float]]:
-    """Threshold by fraction of measured genes, from validation cells with randomly chosen genes hidden.
+    """Threshold by fraction of measured genes below all, from validation cells with randomly chosen genes hidden.
 
     Returns:
-        `measured` and `threshold`, from all genes to few.
+        `measured` and `threshold`, from most genes to few.
     """
     sample = validation.take(np.sort(rng.permutation(len(validation))[:MASKED_CELLS]))
     mean_G, found = score.mean_G.numpy().astype(np.float64), []
-    for fraction in MEASURED:
-        if fraction == 1.0:
-            values = [novelty_of(score, validation, probabilities(validation))]
-        else:
-            values = []
-            for _ in range(MASKS):
-                measured_G = rng.random(validation.n_genes) < fraction
-                shown = without_genes(sample, measured_G, mean_G)
-                values.append(novelty_of(score, shown, probabilities(shown), measured_G))
-        limits = [float(np.quantile(values_N, 1.0 - withheld, method="higher")) for values_N in values]
+    for fraction in MEASURED[1:]:
+        limits = []
+        for _ in range(MASKS):
+            measured_G = rng.random(validation.n_genes) < fraction
+            shown = without_genes(sample, measured_G, mean_G)
+            limits.append(quantile_above(novelty_of(score, shown, probabilities(shown), measured_G), withheld))
         found.append({"measured": fraction, "threshold": float(np.mean(limits))})
     return found
+
+
+def quantile_above(values_N: NDArray[np.floating], share: float) -> float:
+    """The value above which a share of the values is."""
+    return float(np.quantile(values_N, 1.0 - share, method="higher"))
 
 
 def without_genes(cells: CellArrays, measured_G: NDArray[np.bool_], mean_G: NDArray[np.float64]) -> CellArrays:
@@ -250,9 +257,8 @@ def _auroc_by_weights(
 
 def auroc(high_N: NDArray[np.floating], low_N: NDArray[np.floating]) -> float:
     """Area under the ROC curve: the probability that a value of the first is above one of the second, ties half."""
-    ordered_N = np.sort(low_N)
-    below_N = np.searchsorted(ordered_N, high_N, "left") + np.searchsorted(ordered_N, high_N, "right")
-    return float(below_N.mean() / (2 * len(low_N)))
+    is_high_N = np.repeat([1, 0], [len(high_N), len(low_N)])
+    return float(roc_auc_score(is_high_N, np.concatenate([high_N, low_N])))
 
 
 def renumbered(cells: CellArrays) -> CellArrays:
