@@ -69,6 +69,8 @@ class CountSearch:
     """Samples a place; raises a UserError if it cannot be read."""
     notes: list[str] = field(default_factory=list)
     """What the user should know about the choice, a sentence each."""
+    _samples: dict[str, Sample] = field(default_factory=dict)
+    """Samples by place: those of a large CSC matrix take a pass over it."""
 
     @property
     def places(self) -> list[str]:
@@ -119,7 +121,9 @@ class CountSearch:
 
     def _sample(self, place: str, faults: dict[str, str], alone: bool = False) -> Sample | None:
         try:
-            return self.read(place)
+            if place not in self._samples:
+                self._samples[place] = self.read(place)
+            return self._samples[place]
         except UserError as error:
             if alone:
                 raise
@@ -162,7 +166,7 @@ class CountSearch:
         """The error that says what each place holds."""
         if faults and len(self.places) == 1:
             place = self.places[0]
-            sample = self.read(place)
+            sample = self._samples[place]
             for start, block in sample.blocks:
                 check_counts(block, f"{self.source}: {shown(place)}", self.obs.index, sample.genes, start)
             return UserError(

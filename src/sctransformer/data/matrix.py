@@ -246,7 +246,7 @@ class _Csc:
         wanted_N = np.zeros(self.shape[0], dtype=bool)
         for start, stop in ranges:
             wanted_N[start:stop] = True
-        found = [self._entries(first, last) for first, last in _blocks_of(self._starts(), IN_MEMORY_VALUES)]
+        found = [self._entries(first, last) for first, last in _blocks_of(self._starts, IN_MEMORY_VALUES)]
         found = [entries[wanted_N[entries["row"]]] for entries in found]
         entries = np.concatenate(found) if found else np.empty(0, dtype=self._entry)
         return [
@@ -258,12 +258,13 @@ class _Csc:
     def _entry(self) -> np.dtype[Any]:
         return np.dtype([("row", np.int64), ("column", np.int32), ("value", self._node["data"].dtype)])
 
+    @cached_property
     def _starts(self) -> NDArray[np.int64]:
         return np.asarray(self._node["indptr"][:]).astype(np.int64)
 
     def _entries(self, first: int, last: int) -> NDArray[Any]:
         """The stored values of a block of columns, with their rows and columns."""
-        starts = self._starts()
+        starts = self._starts
         begin, end = int(starts[first]), int(starts[last])
         entries = np.empty(end - begin, dtype=self._entry)
         entries["row"] = self._node["indices"][begin:end]
@@ -274,7 +275,7 @@ class _Csc:
         return entries
 
     def _sort_into(self, buckets: list[Path], rows: int) -> None:
-        for first, last in _blocks_of(self._starts(), IN_MEMORY_VALUES):
+        for first, last in _blocks_of(self._starts, IN_MEMORY_VALUES):
             entries = self._entries(first, last)
             bucket_of = entries["row"] // rows
             order = np.argsort(bucket_of, kind="stable")
