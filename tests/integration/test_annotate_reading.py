@@ -39,7 +39,9 @@ def with_antibodies(cells: AnnData) -> AnnData:
 def with_two_genomes(cells: AnnData) -> AnnData:
     cells.var_names = [f"GRCh38_{name}" for name in cells.var_names]
     mouse = [f"mm10___{name.capitalize()}" for name in cells.var_names[:20]]
-    return joined(cells, RNG.poisson(30, (60, 20)).astype(np.float32), mouse)
+    return joined(
+        cells, RNG.poisson(1, (60, 20)).astype(np.float32), mouse
+    )  # cells with most counts there are mouse cells
 
 
 def with_parts(cells: AnnData) -> AnnData:
