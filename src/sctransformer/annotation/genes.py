@@ -18,6 +18,7 @@ from sctransformer.data.genes import choose_gene_names
 from sctransformer.data.normalise import average_counts
 from sctransformer.data.species import species_of
 from sctransformer.errors import UserError
+from sctransformer.wording import some
 
 _NAMED_IN_ERRORS = 10
 _COMPARED = 3
@@ -196,8 +197,6 @@ def require_coverage(
     """
     if match.coverage >= minimum:
         return
-    named = ", ".join(match.missing[:_NAMED_IN_ERRORS])
-    more = len(match.missing) - _NAMED_IN_ERRORS
     unknown = genes[match.gene_of_column_F < 0]
     compared = (
         f" (names in the file: {', '.join(map(str, unknown[:_COMPARED]))}; expected: "
@@ -207,7 +206,7 @@ def require_coverage(
     )
     raise UserError(
         f"{source}: its genes cover {match.coverage:.1%} of the expression that the model reads, under the minimum of "
-        f"{minimum:.1%}; most expressed missing genes: {named}{f' and {more} more' if more > 0 else ''}; "
+        f"{minimum:.1%}; most expressed missing genes: {some(match.missing, _NAMED_IN_ERRORS)}; "
         f"{_advice(match, vocabulary, genes, names)}{compared}."
     )
 

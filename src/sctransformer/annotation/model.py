@@ -1,6 +1,6 @@
 """A model that labels cells: a verified bundle under the name by which it was asked for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypedDict, Unpack
@@ -23,6 +23,7 @@ from sctransformer.data.species import species_of
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle
 from sctransformer.typed_yaml import first_problem
+from sctransformer.wording import some
 
 _NAMES_SHOWN = 3
 """First names that `repr` shows of a list, before the last one."""
@@ -170,8 +171,8 @@ class Model:
         lines = [
             f"sctransformer model {self.name} with {len(self.labels)} cell types and {len(self.genes):,} genes",
             f"version: {self.version}",
-            f"cell types: {_some(self.labels)}",
-            f"genes: {_some(self.genes)}",
+            f"cell types: {some(self.labels, _NAMES_SHOWN)}",
+            f"genes: {some(self.genes, _NAMES_SHOWN)}",
             f"network: {len(bundle.prior):,} edges, {regulators:,} regulators",
             f"metrics: {_metrics(self.metrics)}",
             f"threshold: {self.threshold:.3g}",
@@ -188,9 +189,3 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
     found = [f"{name} {test[key]:.3f}" for key, name in names.items() if isinstance(test.get(key), int | float)]
     cells = f" on {test['cells']:,} test cells" if isinstance(test.get("cells"), int) else ""
     return f"{', '.join(found)}{cells}" if found else "none"
-
-
-def _some(names: Sequence[str]) -> str:
-    if len(names) <= _NAMES_SHOWN + 1:
-        return ", ".join(names)
-    return f"{', '.join(names[:_NAMES_SHOWN])}, ..., {names[-1]}"

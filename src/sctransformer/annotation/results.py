@@ -80,6 +80,7 @@ def profile_of(annotation: Annotation, names: list[str], present_G: NDArray[np.b
         rejected=annotation.calls.rejected,
         embedding_mean_E=annotation.embedding_mean_E,
         embedding_std_E=annotation.embedding_std_E,
+        best_labels=dict(zip(names, np.bincount(annotation.calls.best_N, minlength=len(names)).tolist(), strict=True)),
     )
 
 

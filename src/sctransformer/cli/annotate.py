@@ -9,6 +9,7 @@ from sctransformer._constants import GraphForm
 from sctransformer.annotation.settings import DEFAULTS, AbsentGenes, AnnotationSettings, ClusterSettings, Format
 from sctransformer.cli.options import option_for
 from sctransformer.errors import exit_code_of
+from sctransformer.wording import some
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -175,7 +176,9 @@ def _show(console: "Console", summary: "AnnotationSummary") -> None:
         line(f"novelty       {summary.novelty_note}")
     line(f"gene coverage {summary.coverage:.1%}{_missing(summary.missing_genes)}")
     if summary.repeated_genes:
-        line(f"gene names    {_some(summary.repeated_genes)} occur more than once; their counts were summed")
+        line(
+            f"gene names    {some(summary.repeated_genes, _GENES_SHOWN)} occur more than once; their counts were summed"
+        )
     line(f"read from     counts in {summary.counts_in}, genes in {summary.gene_names}")
     line(f"library size  {summary.library_size}{_larger(summary.larger_column)}")
     for note in summary.notes if summary.unchanged else []:  # otherwise they were logged
@@ -203,9 +206,4 @@ def _larger(column: str | None) -> str:
 
 
 def _missing(genes: list[str]) -> str:
-    return f"; missing: {_some(genes)}" if genes else ""
-
-
-def _some(genes: list[str]) -> str:
-    more = len(genes) - _GENES_SHOWN
-    return ", ".join(genes[:_GENES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return f"; missing: {some(genes, _GENES_SHOWN)}" if genes else ""

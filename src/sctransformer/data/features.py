@@ -12,6 +12,7 @@ from scipy import sparse
 from sctransformer.data.gene_columns import ID_COLUMNS
 from sctransformer.data.species import Species, mixed_species
 from sctransformer.errors import UserError
+from sctransformer.wording import some
 
 TYPE_COLUMNS = ("feature_types", "feature_type", "modality")
 """Columns of var with the kind of each feature: those of Cell Ranger and scanpy, and of concatenated modalities."""
@@ -192,5 +193,4 @@ def _species(genome: str) -> str | None:
 
 
 def _counted(numbers: Counter[str]) -> str:
-    shown = [f"{name or 'unnamed'} {number:,}" for name, number in numbers.most_common(_SHOWN)]
-    return ", ".join(shown) + (f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else "")
+    return some([f"{name or 'unnamed'} {number:,}" for name, number in numbers.most_common()], _SHOWN)

@@ -13,15 +13,12 @@ from sctransformer.data.gene_columns import ID_COLUMNS
 from sctransformer.data.gene_map import HUMAN_ENSEMBL, GeneMap
 from sctransformer.data.gene_repairs import NO_REPAIRS, NameRepairs, repair_names
 from sctransformer.errors import UserError
+from sctransformer.wording import some
 
 VAR_NAMES = "var_names"
 FOREIGN_ENSEMBL = re.compile(r"^ENS(?!G\d)[A-Z]*G\d{6,}")
 MOSTLY = 0.5
 """Fraction of foreign names above which a file is treated as of another species."""
-NAMED = 5
-"""Number of genes listed in a message."""
-LONGEST = 60
-"""Number of characters of a name shown in a message."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +58,8 @@ class GeneIdentity:
         if self.repairs.symbol_of:
             parts.append(f"{len(self.repairs.symbol_of):,} names repaired")
         if self.merged:
-            parts.append(f"{len(self.merged):,} symbols named more than once, summed ({_some(self.merged)})")
-        parts.append(f"{len(self.lost):,} lost{f' ({_some(self.lost)})' if self.lost else ''}")
+            parts.append(f"{len(self.merged):,} symbols named more than once, summed ({some(self.merged)})")
+        parts.append(f"{len(self.lost):,} lost{f' ({some(self.lost)})' if self.lost else ''}")
         return f"{len(self.genes):,} genes found: " + "; ".join(parts)
 
     def metrics(self) -> dict[str, int | str]:
@@ -122,7 +119,7 @@ def identify(var: pd.DataFrame, known: GeneMap, source: str, column: str | None 
     if found.recognised == 0 and column is None:
         places = _listed(list(_candidates(var, column, source)))
         raise UserError(
-            f"{source}: no gene name in {places} is a human symbol or Ensembl id (found {_some(names)}); "
+            f"{source}: no gene name in {places} is a human symbol or Ensembl id (found {some(names)}); "
             "set data.gene_column to the column of var with gene names."
         )
     empty = [index for index, name in enumerate(names) if not name]
@@ -214,22 +211,16 @@ def _refuse_other_species(names: Sequence[str], symbols: frozenset[str], source:
     if len(foreign) > MOSTLY * len(names):
         species = "mouse genes" if foreign[0].startswith("ENSMUSG") else "genes of another species"
         raise UserError(
-            f"{source}: {len(foreign):,} of {len(names):,} gene ids are Ensembl ids of {species} ({_some(foreign)}); "
+            f"{source}: {len(foreign):,} of {len(names):,} gene ids are Ensembl ids of {species} ({some(foreign)}); "
             "the prior network is human: map them to human orthologues first."
         )
     other_case = [name for name in names if name not in symbols and name.upper() in symbols]
     if len(other_case) > MOSTLY * len(names):
         raise UserError(
             f"{source}: {len(other_case):,} of {len(names):,} gene names are human symbols only when capitals are "
-            f"ignored ({_some(other_case)}), as mouse symbols are; the prior network is human: map them to human "
+            f"ignored ({some(other_case)}), as mouse symbols are; the prior network is human: map them to human "
             "orthologues first."
         )
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - NAMED
-    shown = [f"{name[:LONGEST]}..." if len(name) > LONGEST else name for name in names[:NAMED]]
-    return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _listed(names: Sequence[str]) -> str:

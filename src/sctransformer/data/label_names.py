@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable
 
+from sctransformer.wording import some
+
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
 _SHOWN = 3
 
@@ -18,10 +20,9 @@ def label_warnings(names: Iterable[str]) -> list[str]:
     found = []
     numbers = [name for name in names if _NUMBER.fullmatch(name)]
     if len(numbers) > len(names) / 2:
-        shown = ", ".join(numbers[:_SHOWN]) + (", ..." if len(numbers) > _SHOWN else "")
         found.append(
-            f"{len(numbers)} of {len(names)} cell types are numbers ({shown}), like codes of a factor or of clusters; "
-            "give the column with the names (--label-column), or replace the numbers by names"
+            f"{len(numbers)} of {len(names)} cell types are numbers ({some(numbers, _SHOWN)}), like codes of a factor "
+            "or of clusters; give the column with the names (--label-column), or replace the numbers by names"
         )
     same: dict[str, list[str]] = {}
     for name in names:

@@ -4,7 +4,7 @@ The bundle holds the profile of the training cells, and every annotation writes 
 only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,19 +36,22 @@ class Profile:
     """Number of rejected cells (`unknown`)."""
     embedding_mean_E: NDArray[np.float64]
     embedding_std_E: NDArray[np.float64]
+    best_labels: dict[str, int] = field(default_factory=dict)
+    """Number of cells by most likely label, rejected cells included; empty in profiles of earlier versions."""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; NaN becomes null."""
         return {
             "cells": self.cells,
-            "detection": _listed(self.detection_G),
-            "expression": _listed(self.expression_G),
+            "detection": listed(self.detection_G),
+            "expression": listed(self.expression_G),
             "library_size": self.library_size_B.tolist(),
             "confidence": self.confidence_B.tolist(),
             "labels": self.labels,
             "rejected": self.rejected,
-            "embedding_mean": _listed(self.embedding_mean_E),
-            "embedding_std": _listed(self.embedding_std_E),
+            "embedding_mean": listed(self.embedding_mean_E),
+            "embedding_std": listed(self.embedding_std_E),
+            "best_labels": self.best_labels,
         }
 
     @classmethod
@@ -60,14 +63,15 @@ class Profile:
         """
         return cls(
             cells=int(content["cells"]),
-            detection_G=_array(content["detection"]),
-            expression_G=_array(content["expression"]),
+            detection_G=array(content["detection"]),
+            expression_G=array(content["expression"]),
             library_size_B=np.asarray(content["library_size"], dtype=np.int64),
             confidence_B=np.asarray(content["confidence"], dtype=np.int64),
-            labels={str(name): int(cells) for name, cells in content["labels"].items()},
+            labels=_counts(content["labels"]),
             rejected=int(content["rejected"]),
-            embedding_mean_E=_array(content["embedding_mean"]),
-            embedding_std_E=_array(content["embedding_std"]),
+            embedding_mean_E=array(content["embedding_mean"]),
+            embedding_std_E=array(content["embedding_std"]),
+            best_labels=_counts(content.get("best_labels", {})),
         )
 
 
@@ -82,9 +86,15 @@ def confidence_bins(confidence_N: NDArray[np.floating]) -> NDArray[np.int64]:
     return np.histogram(np.clip(confidence_N, 0.0, 1.0), CONFIDENCE_EDGES)[0].astype(np.int64)
 
 
-def _listed(values: NDArray[np.float64]) -> list[float | None]:
+def listed(values: NDArray[np.float64]) -> list[float | None]:
+    """Rounded values for JSON; NaN becomes None."""
     return [None if np.isnan(value) else round(float(value), _DIGITS) for value in values]
 
 
-def _array(values: list[float | None]) -> NDArray[np.float64]:
+def array(values: list[float | None]) -> NDArray[np.float64]:
+    """The inverse of `listed`, up to rounding."""
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _counts(cells: dict[str, Any]) -> dict[str, int]:
+    return {str(name): int(number) for name, number in cells.items()}

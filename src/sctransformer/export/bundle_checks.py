@@ -10,6 +10,7 @@ import pandas as pd
 from sctransformer._constants import BUNDLE, OBS
 from sctransformer.errors import UserError
 from sctransformer.files import sha256_file
+from sctransformer.wording import some
 
 _AGAIN = "export the bundle again"
 _SIZES = ("n_genes", "n_regulators", "n_classes", "embedding")
@@ -64,7 +65,7 @@ def require_consistent(
     if unknown:
         raise UserError(
             f"{folder / BUNDLE.prior}: {len(unknown)} of its genes are not in {BUNDLE.vocabulary} "
-            f"({', '.join(unknown[:3])}{', ...' if len(unknown) > 3 else ''}); {_AGAIN}."
+            f"({some(unknown)}); {_AGAIN}."
         )
     _require_labels(folder / BUNDLE.labels, [str(name) for name in tables[BUNDLE.labels]["name"]])
     threshold = calibration.get("rejection_threshold")

@@ -18,7 +18,7 @@ def hooks_of(job: Job, bundle: Bundle) -> Hooks:
     """The checks that a job file sets."""
 
     def flag(profile: dict[str, Any]) -> dict[str, Any]:
-        verdict = judge(bundle.reference, profile, job.drift)
+        verdict = verdict_of(job, bundle, profile)
         return {"drift": verdict.sentence(), "drifted": verdict.drifted}
 
     def check(read: CheckedCells) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def hooks_of(job: Job, bundle: Bundle) -> Hooks:
 
 def verdict_of(job: Job, bundle: Bundle, profile: dict[str, Any]) -> Verdict:
     """Compare a batch with the training cells."""
-    return judge(bundle.reference, profile, job.drift)
+    return judge(bundle.reference, bundle.vocabulary, profile, job.drift)
 
 
 def validated(read: CheckedCells, bundle: Bundle, limits: BatchLimits) -> dict[str, Any]:

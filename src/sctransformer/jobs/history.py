@@ -85,6 +85,17 @@ class History:
         """All runs, oldest first."""
         return [RunRecord(**read_json(path)) for path in sorted(self._runs.glob("*.json"))]
 
+    def failed_files(self) -> list[dict[str, str]]:
+        """The files whose last try failed, the latest first: time, source, error."""
+        last: dict[str, dict[str, str]] = {}
+        for record in self.runs():
+            for file in record.files:
+                if file["status"] == "failed":
+                    last[file["source"]] = {"time": record.started, "source": file["source"], "error": file["error"]}
+                elif file["status"] != "waiting":
+                    last.pop(file["source"], None)
+        return sorted(last.values(), key=lambda one: one["time"], reverse=True)
+
     def add_batch(self, batch: dict[str, Any]) -> bool:
         """Add a labelled batch; it is on disk when this returns. False if it was there already."""
         if self._known is None:

@@ -89,7 +89,7 @@ def end(job: Job, record: RunRecord, history: History) -> bool:
         return False
     _send(record)
     run_id = record.mlflow_run
-    if history.report.exists() and record.count("labelled") and run_id is not None:
+    if history.report.exists() and record.count("labelled") + record.count("failed") and run_id is not None:
         outbox.log_artifact(run_id, history.report)
     return run_id is not None and outbox.unsent(run_id) == 0
 

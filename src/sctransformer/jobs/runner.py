@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +19,7 @@ from sctransformer.jobs.checks import hooks_of, verdict_of
 from sctransformer.jobs.history import History, RunRecord
 from sctransformer.jobs.spec import Job
 from sctransformer.monitor.drift import alarm
+from sctransformer.monitor.report import JobState, write_report
 
 ALARM, METRICS_KEPT = 4, 5
 """Exit codes in addition to those of `sctransformer.errors`; see `exit_code`."""
@@ -86,13 +88,17 @@ def _label(
     batches = history.batches()
     record.alarm = raised(job, batches)
     record.metrics = mlflow_run.metrics_of(outcomes, record)
-    if record.count("labelled"):
-        from sctransformer.monitor.report import write_report  # matplotlib takes a second
-
-        write_report(history.report, job.name, batches, model.bundle, job.drift.model_dump(), record.alarm)
+    if record.count("labelled") or record.count("failed"):
+        write_report(history.report, state_of(job, history), model.bundle)
     sent = mlflow_run.end(job, record, history)
     record.exit_code = exit_code(job, outcomes, record, sent)
     history.write_run(record)
+
+
+def state_of(job: Job, history: History) -> JobState:
+    """What the drift report shows of a job."""
+    batches = history.batches()
+    return JobState(job.name, batches, history.failed_files(), job.drift.model_dump(), raised(job, batches))
 
 
 def raised(job: Job, batches: list[dict[str, Any]]) -> bool:
@@ -162,6 +168,7 @@ def _batch(job: Job, model: Model, source: Source, summary: AnnotationSummary) -
         "drift": verdict.sentence(),
         "figures": verdict.values,
         "limits": verdict.limits,
+        "genes": [asdict(gene) for gene in verdict.genes],
         "profile": summary.profile,
     }
 

@@ -1,19 +1,27 @@
 """Comparison of a batch with the training cells, and the rule that turns drifted batches into an alarm."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from sctransformer.evaluation.profile import Profile
+from sctransformer.monitor.genes import GeneChange, changed_genes
 from sctransformer.monitor.settings import AlarmRule, Limits
 
 _SMALLEST_BIN = 0.1
 """Neighbouring bins are merged until each holds at least this fraction of the reference."""
 _SMOOTHING = 0.5
 """Pseudocount per bin: a bin that is empty in a small batch would otherwise outweigh all others."""
+_GENES_NAMED = 5
+"""Number of changed genes in the sentence."""
+_GENES_KEPT = 30
+"""Number of changed genes that a verdict lists."""
+_ALWAYS_ALLOWED = 3
+"""Number of genes that may change in any batch: a few, as XIST, RPS26 or HLA genes, differ between any two donors."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,8 @@ class Verdict:
     """Limit of each value."""
     why_not: str = ""
     """Why the batch was not judged."""
+    genes: list[GeneChange] = field(default_factory=list)
+    """Genes whose mean expression changed, the most changed first."""
 
     @property
     def exceeded(self) -> list[str]:
@@ -43,15 +53,20 @@ class Verdict:
         """The result in one line."""
         if not self.judged:
             return f"not judged: {self.why_not}"
-        found = [f"{name} {self.values[name]:.2f} (limit {self.limits[name]:.2f})" for name in self.exceeded]
-        return "drifted: " + ", ".join(found) if found else "like the training cells"
+        if not self.drifted:
+            return "like the training cells"
+        found = [f"{name} {self.values[name]:.2g} (limit {self.limits[name]:.2g})" for name in self.exceeded]
+        named = [f"{one.gene} {one.difference:+.1f}" for one in self.genes[:_GENES_NAMED]]
+        genes = f"; most changed genes, in standard deviations: {', '.join(named)}" if "genes" in self.exceeded else ""
+        return f"drifted: {', '.join(found)}{genes}"
 
 
-def judge(reference: dict[str, Any], batch: dict[str, Any], limits: Limits) -> Verdict:
+def judge(reference: dict[str, Any], vocabulary: pd.DataFrame, batch: dict[str, Any], limits: Limits) -> Verdict:
     """Compare a batch with the training cells.
 
     Args:
         reference: content of the bundle's reference.json.
+        vocabulary: genes of the bundle, with the standard deviation of each in the training cells.
         batch: JSON of the batch's profile.
         limits: how far the batch may be from the training cells.
     """
@@ -80,7 +95,10 @@ def judge(reference: dict[str, Any], batch: dict[str, Any], limits: Limits) -> V
     usual = expected.rejected / max(judged_cells, 1)
     values["rejected"], allowed["rejected"] = found.rejected / found.cells, usual + limits.rejected
     values["embedding"], allowed["embedding"] = embedding_distance(expected, found), limits.embedding
-    return Verdict(True, values, allowed)
+    changed, measured = changed_genes(reference["profile"], vocabulary, found, limits.gene_shift)
+    if measured:
+        values["genes"], allowed["genes"] = len(changed) / measured, limits.genes + _ALWAYS_ALLOWED / measured
+    return Verdict(True, values, allowed, genes=changed[:_GENES_KEPT])
 
 
 def stability_index(

@@ -20,6 +20,11 @@ class Limits(Settings):
     embedding: float = Field(default=0.4, gt=0.0)
     """Largest distance of the mean embedding from that of the training cells: root mean square over dimensions, in
     standard deviations of the training cells."""
+    gene_shift: float = Field(default=0.5, gt=0.0)
+    """A gene has changed if its mean expression differs by more than this number of standard deviations of the training
+    cells from the mean that the batch's cell types have in training, beyond chance and the spread between donors."""
+    genes: float = Field(default=0.005, gt=0.0, le=1.0)
+    """Largest share of the panel's genes that may have changed; three genes always may."""
     min_cells: int = Field(default=50, ge=1)
     """Smaller batches are not judged: their fractions are noise."""
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from sctransformer.errors import UserError
 from sctransformer.prior.network import Network
 from sctransformer.prior.pairs import EDGE_COLUMNS
-from sctransformer.prior.repairs import Repairs, counted
+from sctransformer.prior.repairs import Repairs
 from sctransformer.prior.settings import Control
+from sctransformer.wording import counted
 
 SWAPS_PER_EDGE = 20
 """Swaps tried per edge. On CollecTRI the fraction of changed edges no longer grows beyond 5 per edge."""

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from sctransformer.prior.network import Network
-from sctransformer.prior.repairs import NAMED
+from sctransformer.wording import NAMED
 
 
 def letter_case_warning(network: Network, known: Collection[str]) -> str | None:

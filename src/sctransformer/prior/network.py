@@ -12,8 +12,9 @@ from sctransformer.files import atomic_write
 from sctransformer.prior.complexes import expanded
 from sctransformer.prior.pairs import EDGE_COLUMNS, SOURCE_SEPARATOR, merge_pairs
 from sctransformer.prior.regulon_names import read_regulators
-from sctransformer.prior.repairs import NAMED, Repairs, counted
+from sctransformer.prior.repairs import Repairs
 from sctransformer.prior.tables import Table, header_of, is_parquet, parquet_table, read_text, text_table
+from sctransformer.wording import NAMED, counted, some
 
 REQUIRED_COLUMNS = ("regulator", "target", "sign", "confidence")
 OPTIONAL_COLUMNS = ("sources", "evidence", "reference")
@@ -104,8 +105,7 @@ def repaired(lines: pd.DataFrame, label: str, repairs: Repairs) -> Network:
         raise UserError(f"{label}: has no edge between two different genes.")
     notes = repairs.notes
     if kept_names:
-        some = ", ".join(kept_names[:NAMED]) + (", ..." if len(kept_names) > NAMED else "")
-        notes += (f"{counted(len(kept_names), 'name')} that may be complexes, kept as written ({some}).",)
+        notes += (f"{counted(len(kept_names), 'name')} that may be complexes, kept as written ({some(kept_names)}).",)
     record = replace(
         repairs,
         lines=len(lines),

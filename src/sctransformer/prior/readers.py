@@ -20,9 +20,10 @@ from sctransformer.prior.network import (
 )
 from sctransformer.prior.regulon_names import read_regulators
 from sctransformer.prior.regulons import TARGETS, regulon_network, regulon_table
-from sctransformer.prior.repairs import NAMED, Repairs, counted
+from sctransformer.prior.repairs import Repairs
 from sctransformer.prior.settings import PriorSettings
 from sctransformer.prior.tables import Table, frame_table, header_of, is_parquet, parquet_table, read_text, text_table
+from sctransformer.wording import NAMED, counted, some
 
 FORMATS: Mapping[str, str] = {
     "auto": "by the file's columns",
@@ -200,5 +201,4 @@ def _unused(table: Table, used: set[str]) -> tuple[str, ...]:
     unused = [name for name in table.names if name not in used and not name.startswith(("row", "__index", "Unnamed:"))]
     if not unused:
         return ()
-    some = ", ".join(unused[: 2 * NAMED]) + (", ..." if len(unused) > 2 * NAMED else "")
-    return (f"{counted(len(unused), 'column')} not used: {some}.",)
+    return (f"{counted(len(unused), 'column')} not used: {some(unused, 2 * NAMED)}.",)

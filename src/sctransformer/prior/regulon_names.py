@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sctransformer.prior.repairs import NAMED, counted
 from sctransformer.prior.tables import Table, is_symbol
+from sctransformer.wording import counted, some
 
 _COUNT = re.compile(r"[ _]?\(\d+[gr]\)$")
 """Number of genes or regions: `Irf1_extended (108g)` of SCENIC, `SPI1_+_+_(120g)` of SCENIC+."""
@@ -57,8 +57,10 @@ class Regulators(NamedTuple):
         named, own = self.sign_of_name, np.asarray(given, dtype=np.int8)
         if not self.changed:
             return own, ()
-        some = ", ".join(self.changed[:NAMED]) + (", ..." if len(self.changed) > NAMED else "")
-        notes = [f"{counted(len(self.changed), 'regulon name')} read as regulator and sign of its edges ({some})."]
+        notes = [
+            f"{counted(len(self.changed), 'regulon name')} read as regulator and sign of its edges "
+            f"({some(self.changed)})."
+        ]
         against = int(((named != 0) & (own != 0) & (named != own)).sum())
         if against:
             notes.append(

@@ -11,8 +11,9 @@ from sctransformer.errors import UserError
 from sctransformer.prior.columns import rank_share
 from sctransformer.prior.network import Network, repaired
 from sctransformer.prior.regulon_names import read_regulators
-from sctransformer.prior.repairs import Repairs, counted
+from sctransformer.prior.repairs import Repairs
 from sctransformer.prior.tables import Table, header_of, is_symbol, text_table, truncated
+from sctransformer.wording import counted
 
 FACTOR, TARGETS, CONTEXT = "TF", "TargetGenes", "Context"
 _NUMPY = re.compile(r"np\.float\d+\(([^()]*)\)")  # numbers as numpy 2 prints them

@@ -2,8 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-NAMED = 5
-"""Complexes, or other names, listed in a sentence."""
+from sctransformer.wording import NAMED, counted
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,3 @@ class Repairs:
                 f"{counted(self.sign_ties, 'pair')} with both signs of equal confidence took the sign 0 (unknown)."
             )
         return sentences
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun: `1 edge`, `43,178 edges`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

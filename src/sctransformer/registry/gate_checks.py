@@ -7,6 +7,7 @@ from typing import Any
 from sctransformer.evaluation.paired import NEGLIGIBLE, PairedComparison
 from sctransformer.registry.lineage import commit_command, uncommitted_files
 from sctransformer.registry.policy import NoWorse
+from sctransformer.wording import some
 
 Value = float | int | str | None
 Outcome = tuple[Value, Value, bool, str]
@@ -92,8 +93,7 @@ def lineage_clean(candidate: Evidence, without_git: bool = False) -> Outcome:
         return "clean", "clean", True, "made from the commit without changes"
     if dirty is True:
         files = uncommitted_files(candidate.lineage["git"])
-        names = ", ".join(str(file) for file in files[:MOST_FILES])
-        names += f" and {len(files) - MOST_FILES} more" if len(files) > MOST_FILES else ""
+        names = some([str(file) for file in files], MOST_FILES)
         if candidate.committed is not None:
             return "clean", "clean", True, f"committed later, unchanged, in {candidate.committed[:8]}: {names}"
         if not files:

@@ -81,6 +81,7 @@ def bundle_contents(params: Params, cells: AnnData, model: PriorBiasedTransforme
                 labels["name"].tolist(),
                 Novelty(novelty, calibration["novelty"]),
                 calibration,
+                training_cells.obs.get(OBS.donor),
             ),
         },
         metrics=metrics,
@@ -122,13 +123,16 @@ def training_profile(
     names: list[str],
     novelty: Novelty,
     calibration: dict[str, Any],
+    donors: pd.Series | None = None,
 ) -> dict[str, Any]:
     """Profile of the training cells, with which drift reports compare later batches."""
     validation_NC = probabilities(score_cells(model, validation)[0], calibration["temperature"])
     _, embedding_NE = score_cells(model, training)
     threshold = calibration["rejection_threshold"]
     is_novel_N = novelty_of(novelty.score, validation, validation_NC) > novelty.threshold
-    return reference_profile(training, embedding_NE, names, validation_NC.max(axis=1), threshold, is_novel_N)
+    donor_N = None if donors is None else donors.astype(str).to_numpy(dtype=object)
+    confidence_N = validation_NC.max(axis=1)
+    return reference_profile(training, embedding_NE, names, confidence_N, threshold, is_novel_N, donor_N)
 
 
 def catalogue_entry(params: Params) -> dict[str, str | None]:
