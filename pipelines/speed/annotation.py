@@ -6,9 +6,8 @@
 
 Model and cells are random, as in `pipelines.speed.scoring`. The methods are timed in turns, and the median counts:
 
-- session: onnxruntime on raw counts in memory, with the calibrated batch size;
-- annotate: `annotate_file` from an h5ad file to an annotated h5ad file with the same batch size, including hashing,
-  reading and writing;
+- session: onnxruntime on raw counts in memory, one batch per core at a time;
+- annotate: `annotate_file` from an h5ad file to an annotated h5ad file, including hashing, reading and writing;
 - torch: the same model in eager mode, on a part of the cells;
 - dense torch: the standard Transformer of the same width, in which every gene attends to every gene, on few cells.
 
@@ -40,7 +39,6 @@ from sctransformer.params import Params, load_params, with_overrides
 
 BUNDLE = "bundle"
 TORCH_CELLS, DENSE_CELLS = 256, 16
-MEMORY_BATCH = 128
 SIMULATED = 4000
 """Number of simulated cells; larger files repeat them under other names."""
 
@@ -57,33 +55,31 @@ def write_cells(cells: AnnData, n_cells: int, target: Path) -> None:
 def methods(folder: Path, cells: AnnData, n_cells: int, params: Params) -> dict[str, tuple[int, Work]]:
     """Each method with the number of cells that it scores."""
     from sctransformer.annotation.model import Model
+    from sctransformer.annotation.parallel import in_order
     from sctransformer.annotation.pipeline import annotate_file
     from sctransformer.annotation.scorer import LocalScorer
-    from sctransformer.annotation.session import fastest_batch
-    from sctransformer.annotation.settings import AnnotationSettings
 
     bundle = read_bundle(folder / BUNDLE)
     scorer = LocalScorer(bundle)
-    batch = fastest_batch(scorer.session, len(bundle.genes))
-    settings = AnnotationSettings(batch_cells=batch)
+    session, batch = scorer.session, scorer.batch_cells(None)
     counts, sizes_N = panel_counts(cells, bundle)
     rows = np.arange(n_cells) % cells.n_obs
 
-    def session() -> None:
-        for start in range(0, n_cells, batch):
-            part = rows[start : start + batch]
-            scorer.session.score(counts[part].toarray(), sizes_N[part])
+    def score(part: NDArray[np.int64]) -> None:
+        session.score(counts[part].toarray(), sizes_N[part])
+
+    def bare() -> None:
+        for _ in in_order(score, (rows[start : start + batch] for start in range(0, n_cells, batch)), session.threads):
+            pass
 
     def annotate() -> None:
         with tempfile.TemporaryDirectory(dir=folder) as out:
-            annotate_file(
-                Model(bundle, "speed", "speed"), folder / f"{n_cells}.h5ad", Path(out), settings, scorer=scorer
-            )
+            annotate_file(Model(bundle, "speed", "speed"), folder / f"{n_cells}.h5ad", Path(out), scorer=scorer)
 
     own = {name: value for name, value in bundle.config.items() if name != "format"}
     dense = own | {"mode": "dense", "n_regulators": own["n_regulators"]}
     return {
-        "session": (n_cells, session),
+        "session": (n_cells, bare),
         "annotate": (n_cells, annotate),
         "torch": (TORCH_CELLS, with_torch(own, bundle, counts, sizes_N, TORCH_CELLS, 64)),
         "dense torch": (DENSE_CELLS, with_torch(dense, bundle, counts, sizes_N, DENSE_CELLS, 8)),
@@ -131,7 +127,6 @@ def annotate_once(folder: Path, n_cells: int, started: float) -> float:
     """Annotate a file; return the seconds from `started` to the first scored cells."""
     from sctransformer.annotation.model import Model
     from sctransformer.annotation.pipeline import annotate_file
-    from sctransformer.annotation.settings import AnnotationSettings
 
     first: list[float] = []
 
@@ -140,11 +135,8 @@ def annotate_once(folder: Path, n_cells: int, started: float) -> float:
             first.append(time.time() - started)
 
     with tempfile.TemporaryDirectory(dir=folder) as out:
-        source = folder / f"{n_cells}.h5ad"
-        settings = AnnotationSettings(batch_cells=MEMORY_BATCH)  # memory depends on it, and calibration varies
-        annotate_file(
-            Model(read_bundle(folder / BUNDLE), "speed", "speed"), source, Path(out), settings, on_progress=on_progress
-        )
+        source, model = folder / f"{n_cells}.h5ad", Model(read_bundle(folder / BUNDLE), "speed", "speed")
+        annotate_file(model, source, Path(out), on_progress=on_progress)
     return first[0]
 
 

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from sctransformer import layout
-from sctransformer.annotation.labelling import BATCH_CELLS
+from sctransformer.annotation.session import BATCH_CELLS
 from sctransformer.data.cells import CellFile
 from sctransformer.data.gene_map import read_gene_map
 from sctransformer.data.genes import identify

@@ -36,10 +36,10 @@ from pipelines.speed.isolated import run_isolated
 from pipelines.speed.synthetic import draw_bundle, draw_cells, make_model
 from pipelines.speed.timing import Work, time_in_turns
 from sctransformer._constants import OBS
-from sctransformer.annotation.labelling import BATCH_CELLS
 from sctransformer.annotation.model import Model
+from sctransformer.annotation.parallel import in_order
 from sctransformer.annotation.pipeline import annotate_file
-from sctransformer.annotation.session import ScoringSession
+from sctransformer.annotation.session import BATCH_CELLS, ScoringSession
 from sctransformer.annotation.summary import AnnotationSummary
 from sctransformer.data.normalise import log1p_cp10k
 from sctransformer.export.bundle import Bundle, read_bundle
@@ -51,7 +51,10 @@ TRAINING_CELLS = 300
 
 
 def in_batches(
-    folder: Path, score: Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]], bundle: Bundle
+    folder: Path,
+    score: Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]],
+    bundle: Bundle,
+    threads: int = 1,
 ) -> Work:
     """Label all cells in memory, batch by batch.
 
@@ -59,18 +62,20 @@ def in_batches(
         folder: folder with the cells.
         score: scores of a batch from counts over the panel and library sizes.
         bundle: the bundle, for its panel.
+        threads: number of batches that are scored at once.
     """
     cells = read_h5ad(folder / CELLS)
     counts = sparse.csr_matrix(cells.X)
     columns = cells.var_names.get_indexer(pd.Index(bundle.genes))
     sizes_N = cells.obs[OBS.library_size].to_numpy(dtype=np.float32)
 
+    def label_part(start: int) -> NDArray[np.int64]:
+        part = slice(start, start + BATCH_CELLS)
+        scores_NC = score(np.ascontiguousarray(counts[part].toarray()[:, columns]), sizes_N[part])
+        return scores_NC.argmax(axis=1)
+
     def label() -> NDArray[np.int64]:
-        labels = []
-        for start in range(0, len(sizes_N), BATCH_CELLS):
-            part = slice(start, start + BATCH_CELLS)
-            labels.append(score(np.ascontiguousarray(counts[part].toarray()[:, columns]), sizes_N[part]).argmax(axis=1))
-        return np.concatenate(labels)
+        return np.concatenate(list(in_order(label_part, range(0, len(sizes_N), BATCH_CELLS), threads)))
 
     return label
 
@@ -79,7 +84,9 @@ def with_onnxruntime(folder: Path) -> Work:
     """Score with the graph of the bundle."""
     bundle = read_bundle(folder / BUNDLE)
     session = ScoringSession(bundle)
-    return in_batches(folder, lambda counts, sizes: session.score(counts, sizes).probabilities_NC, bundle)
+    return in_batches(
+        folder, lambda counts, sizes: session.score(counts, sizes).probabilities_NC, bundle, session.threads
+    )
 
 
 def with_torch(folder: Path) -> Work:

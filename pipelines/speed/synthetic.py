@@ -9,7 +9,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from sctransformer._constants import OBS
-from sctransformer.annotation.labelling import BATCH_CELLS
+from sctransformer.annotation.session import BATCH_CELLS
 from sctransformer.data.normalise import log1p_cp10k
 from sctransformer.export.bundle import BundleContents, label_table, write_bundle
 from sctransformer.params import Params

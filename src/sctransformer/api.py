@@ -98,8 +98,8 @@ def annotate(
             else the sums of the counts.
         absent_genes: what genes that `adata` lacks count as: `mean`, as in the average training cell, or `zero`.
         variant: form of the graph: `float32`, `mha`, `float16` or `int8`, if the model has it.
-        batch_size: cells scored at a time; sets memory and speed, not labels. None chooses.
-        threads: CPU threads; None takes one per core.
+        batch_size: cells that a thread scores at a time; sets memory and speed, not results. None chooses.
+        threads: threads that score cells; sets memory and speed, not results. None takes one per core, at most 16.
 
     Returns:
         The AnnData with the following fields set:

@@ -15,9 +15,9 @@ os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")  # read when ray.da
 import ray
 import ray.data
 
-from sctransformer.annotation.labelling import BATCH_CELLS
 from sctransformer.annotation.reading import CheckedCells, check_cells, open_cells
 from sctransformer.annotation.scorer import LocalScorer
+from sctransformer.annotation.session import batch_cells_on
 from sctransformer.annotation.settings import Scoring
 from sctransformer.annotation.shards import ShardStore
 from sctransformer.annotation.stream import Progress, no_progress
@@ -48,9 +48,9 @@ class ClusterScorer:
         """What the actors run on, once one has scored cells."""
         return f"{self._provider}, {self._workers} sessions on Ray"
 
-    def batch_cells(self, n_cells: int) -> int:
+    def batch_cells(self, wanted: int | None) -> int:
         """See `Scorer`."""
-        return BATCH_CELLS
+        return batch_cells_on(self._gpus > 0, wanted)
 
     def __call__(self, read: CheckedCells, store: ShardStore, wanted: list[int], on_progress: Progress) -> None:
         """See `Scorer`.

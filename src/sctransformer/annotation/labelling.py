@@ -3,6 +3,7 @@
 The one way in which cells are labelled: in files, in AnnData objects, by the served model and in registry comparisons.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -14,14 +15,10 @@ from scipy import sparse
 
 from sctransformer.annotation.genes import GeneMatch, fill_absent, measured_genes
 from sctransformer.annotation.limits import Limits
-from sctransformer.annotation.session import ScoringSession
+from sctransformer.annotation.parallel import in_order
+from sctransformer.annotation.session import Scores, ScoringSession
 from sctransformer.annotation.settings import AbsentGenes
 
-BATCH_CELLS = 64
-"""Cells per run of the graph.
-
-Attention needs cells x heads x genes x regulators floats per layer, so larger batches are not faster.
-"""
 UNKNOWN = -1
 """Label index of a rejected cell."""
 NOVEL = "novel"
@@ -93,7 +90,7 @@ class CellLabels:
 
 
 class Labeller:
-    """Labels cells whose genes are matched with those of the model.
+    """Labels cells whose genes are matched with those of the model. May be used by several threads at once.
 
     Args:
         session: the model's graph.
@@ -108,31 +105,59 @@ class Labeller:
         self.match = match
         self._session, self._vocabulary, self._fill = session, vocabulary, absent_genes == "mean"
         self._measured_G = measured_genes(match, self._fill)
+        self._of_thread = threading.local()
 
-    def score(self, counts_NG: NDArray[np.float32], library_size_N: NDArray[np.float32]) -> CellLabels:
-        """Label cells in one run of the graph; memory grows with their number.
+    @property
+    def threads(self) -> int:
+        """Number of threads that should label cells at once."""
+        return self._session.threads
+
+    def score(self, counts_NG: sparse.csr_matrix, library_size_N: NDArray[np.float32]) -> CellLabels:
+        """Label cells in this thread.
 
         Args:
-            counts_NG: raw counts, cells x genes of the vocabulary, see `GeneMatch.gather`.
+            counts_NG: raw counts, cells x genes of the vocabulary, see `GeneMatch.select`.
             library_size_N: total counts of each cell.
         """
-        shown_NG = fill_absent(counts_NG, library_size_N, self.match, self._vocabulary) if self._fill else counts_NG
-        scores = self._session.score(shown_NG, library_size_N, self._measured_G)
-        counted_N = np.asarray(counts_NG.any(axis=1))
+        n_cells = len(library_size_N)
+        step = self._session.run_cells or n_cells
+        parts = [
+            self._run(counts_NG[start : start + step], library_size_N[start : start + step])
+            for start in range(0, n_cells, step)
+        ]
+        scores = Scores(*map(np.concatenate, zip(*parts, strict=True))) if len(parts) > 1 else parts[0]
+        counted_N = np.diff(counts_NG.indptr) > 0
         return CellLabels(scores.probabilities_NC, scores.embedding_NE, library_size_N, counted_N, scores.novelty_N)
 
     def label(self, counts_NF: sparse.csr_matrix, library_size_N: NDArray[np.float32]) -> CellLabels:
-        """Label any number of cells, `BATCH_CELLS` at a time.
+        """Label any number of cells in several threads.
 
         Args:
             counts_NF: raw counts, cells x columns that were matched.
             library_size_N: total counts of each cell.
         """
-        parts = []
-        for start in range(0, counts_NF.shape[0], BATCH_CELLS):
-            rows = slice(start, start + BATCH_CELLS)
-            parts.append(self.score(self.match.gather(counts_NF[rows]), library_size_N[rows]))
+        counts_NG, step = self.match.select(counts_NF), self._session.batch_cells(None)
+        batches = (
+            (counts_NG[start : start + step], library_size_N[start : start + step])
+            for start in range(0, counts_NG.shape[0], step)
+        )
+        parts = list(in_order(lambda batch: self.score(*batch), batches, self.threads))
         return join_labels(parts) if parts else self._none()
+
+    def _run(self, counts_NG: sparse.csr_matrix, library_size_N: NDArray[np.float32]) -> Scores:
+        """Score cells in one run of the graph."""
+        dense_NG = self._buffer(counts_NG.shape)
+        counts_NG.toarray(out=dense_NG)
+        if self._fill:
+            fill_absent(dense_NG, library_size_N, self.match, self._vocabulary)
+        return self._session.score(dense_NG, library_size_N, self._measured_G)
+
+    def _buffer(self, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Memory for the dense counts of this thread, which the next run overwrites."""
+        held_NG: NDArray[np.float32] | None = getattr(self._of_thread, "counts_NG", None)
+        if held_NG is None or len(held_NG) < shape[0]:
+            held_NG = self._of_thread.counts_NG = np.empty(shape, dtype=np.float32)
+        return held_NG[: shape[0]]
 
     def _none(self) -> CellLabels:
         no_values = np.empty(0, dtype=np.float32)

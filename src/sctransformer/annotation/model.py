@@ -160,8 +160,7 @@ class Model:
         read = check_cells(cells, vocabulary, settings.min_coverage, settings.library_size_column)
         read.log_notes()
         scorer = self.scorer(settings.scoring)
-        batch_cells = settings.batch_cells or scorer.batch_cells(cells.n_cells)
-        labels = label_all(read, scorer.labeller(read.match), batch_cells)
+        labels = label_all(read, scorer.labeller(read.match), scorer.batch_cells(settings.batch_cells))
         read.log_notes(after=True)
         return read, labels
 

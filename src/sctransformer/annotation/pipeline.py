@@ -171,7 +171,7 @@ class FileAnnotator:
                 return ShardPlan(**read_json(path))
             except (TypeError, UserError):
                 shutil.rmtree(path.parent, ignore_errors=True)
-        plan = plan_shards(n_cells, self.settings.batch_cells or self._scorer.batch_cells(n_cells))
+        plan = plan_shards(n_cells, self._scorer.batch_cells(self.settings.batch_cells))
         write_json(path, asdict(plan))
         return plan
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
 from sctransformer.annotation.genes import GeneMatch, match_genes, match_table, named_by_symbol
 from sctransformer.annotation.settings import DEFAULTS
@@ -55,8 +56,8 @@ class CheckedCells:
 
     def chunks(
         self, rows: int, starts: Sequence[int] | None = None
-    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Counts (cells x genes of the vocabulary) and library sizes, `rows` cells at a time.
+    ) -> Iterator[tuple[sparse.csr_matrix, NDArray[np.float32]]]:
+        """Counts (cells x genes of the vocabulary, see `GeneMatch.select`) and library sizes, `rows` cells at a time.
 
         Args:
             rows: cells per chunk.
@@ -67,7 +68,7 @@ class CheckedCells:
         """
         for start, counts_NF in self.cells.chunks(rows, starts):
             library_size_N = self.library_sizes.of_chunk(start, counts_NF).astype(np.float32)
-            counts_NG = self.match.gather(counts_NF)
+            counts_NG = self.match.select(counts_NF)
             self._zero_blocks.add(start, counts_NG)
             yield counts_NG, library_size_N
 

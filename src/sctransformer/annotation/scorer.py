@@ -4,16 +4,13 @@ from functools import cached_property
 from typing import Protocol
 
 from sctransformer.annotation.genes import GeneMatch
-from sctransformer.annotation.labelling import BATCH_CELLS, Labeller
+from sctransformer.annotation.labelling import Labeller
 from sctransformer.annotation.reading import CheckedCells
-from sctransformer.annotation.session import ScoringSession, fastest_batch, require_cores
+from sctransformer.annotation.session import ScoringSession, require_cores
 from sctransformer.annotation.settings import Scoring
 from sctransformer.annotation.shards import ShardStore
 from sctransformer.annotation.stream import Progress, score_shards
 from sctransformer.export.bundle import Bundle
-
-CALIBRATED_CELLS = 20_000
-"""For fewer cells a calibration of the batch size takes longer than it saves."""
 
 
 class Scorer(Protocol):
@@ -23,8 +20,8 @@ class Scorer(Protocol):
     def provider(self) -> str:
         """What the graph runs on."""
 
-    def batch_cells(self, n_cells: int) -> int:
-        """Cells per run of the graph, for a file of `n_cells` cells."""
+    def batch_cells(self, wanted: int | None) -> int:
+        """Cells that are scored at a time; `wanted` is the batch size of the settings."""
 
     def __call__(self, read: CheckedCells, store: ShardStore, wanted: list[int], on_progress: Progress) -> None:
         """Score the wanted shards and write them to the store; arguments as in `score_shards`."""
@@ -55,15 +52,9 @@ class LocalScorer:
         """See `Scorer`."""
         return self.session.provider
 
-    def batch_cells(self, n_cells: int) -> int:
-        """See `Scorer`; for a large file a short calibration decides."""
-        if n_cells < CALIBRATED_CELLS:
-            return BATCH_CELLS
-        return self._fastest_batch
-
-    @cached_property
-    def _fastest_batch(self) -> int:
-        return fastest_batch(self.session, len(self._bundle.genes))
+    def batch_cells(self, wanted: int | None) -> int:
+        """See `Scorer`."""
+        return self.session.batch_cells(wanted)
 
     def labeller(self, match: GeneMatch) -> Labeller:
         """Label cells whose genes are matched like this."""

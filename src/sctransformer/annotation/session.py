@@ -2,8 +2,6 @@
 
 import logging
 import os
-import time
-from collections.abc import Sequence
 from importlib import metadata
 from types import ModuleType
 from typing import NamedTuple
@@ -20,9 +18,16 @@ logger = logging.getLogger(__name__)
 
 _PREFERRED = ("CUDAExecutionProvider", "CPUExecutionProvider")
 _ORT_ERRORS_ONLY = 3
-BATCHES = (64, 128, 256)
-"""Batch sizes that a calibration tries; beyond these only memory grows."""
-_CALIBRATION_SECONDS = 1.5
+BATCH_CELLS = 64
+"""Cells per run of the graph on a CPU.
+
+A constant, because matrix products of other sizes may differ in the last bits: results depend neither on the batch size
+nor on the number of threads. Larger batches are not faster on one thread, and take more memory.
+"""
+GPU_BATCH_CELLS = 256
+"""Cells per run of the graph on a GPU, if not given."""
+_MOST_THREADS = 16
+"""Threads if their number is not given: each takes memory, and reading the cells does not keep up with more."""
 _ALWAYS_ALLOWED = 2
 """Threads that are allowed on every machine: a job's default."""
 _HINT = "install exactly one of sctransformer[cpu] and sctransformer[gpu]"
@@ -44,7 +49,7 @@ class ScoringSession:
 
     Args:
         bundle: verified by `read_bundle`.
-        threads: CPU threads inside one operator; None leaves the choice to onnxruntime (one per core).
+        threads: number of threads that may call `score` at once, see `threads`; None: one per core, at most 16.
         variant: form of the graph, see `export.variants`.
 
     Raises:
@@ -57,8 +62,7 @@ class ScoringSession:
         runtime = usable_runtime()
         options = runtime.SessionOptions()
         options.log_severity_level = _ORT_ERRORS_ONLY
-        if threads is not None:
-            options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1  # batches in parallel use the cores better than threads inside operators
         available = runtime.get_available_providers()
         wanted = [name for name in _PREFERRED if name in available]
         try:
@@ -74,10 +78,19 @@ class ScoringSession:
         require_ports(path, bundle.config, inputs, outputs, self.has_novelty)
         self.provider: str = self._session.get_providers()[0]
         """What the graph runs on: onnxruntime falls back to the CPU when CUDA is installed but does not start."""
+        on_cpu = self.provider == "CPUExecutionProvider"
+        self.threads: int = (threads or min(usable_cores(), _MOST_THREADS)) if on_cpu else 1
+        """Number of threads that should call `score` at once; a GPU is used by one."""
+        self.run_cells: int | None = BATCH_CELLS if on_cpu else None
+        """Cells per run of the graph; None: as many as are given."""
         self.n_labels: int = bundle.config["n_classes"]
         self.embedding_size: int = bundle.config["embedding"]
         if self.provider != wanted[0]:
             logger.warning("%s did not start; scoring with %s.", wanted[0], self.provider)
+
+    def batch_cells(self, wanted: int | None) -> int:
+        """Cells that a thread takes at a time, see `batch_cells_on`."""
+        return batch_cells_on(self.run_cells is None, wanted)
 
     def score(
         self,
@@ -125,27 +138,16 @@ def require_scorable(bundle: Bundle) -> None:
         )
 
 
-def fastest_batch(session: ScoringSession, n_genes: int, candidates: Sequence[int] = BATCHES) -> int:
-    """The batch size that scores most cells per second on this machine; measuring takes about a second.
+def batch_cells_on(gpu: bool, wanted: int | None) -> int:
+    """Cells that a thread takes at a time: on a CPU one or more whole runs of the graph, so that results are the same.
 
     Args:
-        session: to measure.
-        n_genes: number of genes in the vocabulary.
-        candidates: batch sizes, ascending. A larger one must be 5 % faster to be chosen: it needs more memory.
+        gpu: whether the graph runs on a GPU.
+        wanted: batch size of the settings.
     """
-    best, best_rate, spent = candidates[0], 0.0, 0.0
-    counts_NG = np.random.default_rng(0).poisson(0.3, (candidates[-1], n_genes)).astype(np.float32)
-    session.score(counts_NG[: candidates[0]], np.full(candidates[0], 1e3, dtype=np.float32))  # the first is slow
-    for cells in candidates:
-        started = time.perf_counter()
-        session.score(counts_NG[:cells], np.full(cells, 1e3, dtype=np.float32))
-        seconds = time.perf_counter() - started
-        if cells / seconds > 1.05 * best_rate:
-            best, best_rate = cells, cells / seconds
-        spent += seconds
-        if spent > _CALIBRATION_SECONDS:
-            break
-    return best
+    if gpu:
+        return wanted or GPU_BATCH_CELLS
+    return -(-(wanted or 1) // BATCH_CELLS) * BATCH_CELLS
 
 
 def usable_runtime() -> ModuleType:
@@ -175,17 +177,22 @@ def usable_runtime() -> ModuleType:
 
 
 def require_cores(threads: int | None) -> None:
-    """Refuse more threads than cores that this process may use: onnxruntime starts any number at once.
+    """Refuse more threads than cores that this process may use: they would only take memory.
 
     Raises:
         UserError: there are fewer cores.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     if threads is not None and threads > max(cores, _ALWAYS_ALLOWED):
         raise UserError(
             f"{threads:,} CPU threads were requested, but only {cores} cores are available; lower --threads, or "
             "resources.cpus of a job."
         )
+
+
+def usable_cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _is_installed(distribution: str) -> bool:

@@ -12,7 +12,7 @@ from sctransformer.settings import Settings
 
 Format = Literal["anndata", "parquet", "csv"]
 AbsentGenes = Literal["mean", "zero"]
-RESULT_VERSION = 3
+RESULT_VERSION = 4
 """Raised when the same input, model and settings give another result than before: outputs are then written again."""
 
 
@@ -30,7 +30,8 @@ class Scoring(GraphSettings):
     """The part of the settings that the graph needs."""
 
     threads: int | None = Field(default=None, ge=1)
-    """CPU threads, at most one per core; if not given, one per core."""
+    """Threads that score cells on the CPU, at most one per core; memory grows with their number. If not given, one per
+    core, at most 16."""
 
 
 class LabelSettings(GraphSettings, CoverageLimit, CountSource):
@@ -46,7 +47,8 @@ class LabelSettings(GraphSettings, CoverageLimit, CountSource):
     """Also write the probability of each cell type: `obsm["sctransformer_probabilities"]` in an annotated copy, one
     column per cell type in a table."""
     batch_cells: int | None = Field(default=None, ge=1, validation_alias="batch_size", serialization_alias="batch_size")
-    """Cells scored at a time; changes memory and speed, not the labels. If not given, measured on large files."""
+    """Cells that a thread scores at a time; on a CPU rounded up to a multiple of 64. Changes memory and speed, not the
+    results. If not given, 64 on a CPU and 256 on a GPU."""
     format: Format = "anndata"
     """Output: `anndata`, an annotated copy of the input; `parquet`, labels and embeddings; `csv`, labels."""
 

@@ -30,7 +30,7 @@ class ShardPlan:
     chunk_cells: int
     """Cells read at a time; a multiple of `batch_cells` if that is smaller."""
     batch_cells: int
-    """Cells per run of the graph."""
+    """Cells that a thread scores at a time."""
 
     @property
     def shard_cells(self) -> int:

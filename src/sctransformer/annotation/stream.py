@@ -1,21 +1,30 @@
-"""Scoring cells in chunks: reading overlaps scoring, and the counts are never in memory as a whole."""
+"""Scoring cells in chunks: reading, scoring and writing overlap, and the counts are never in memory as a whole."""
 
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
-from sctransformer.annotation.labelling import BATCH_CELLS, CellLabels, Labeller, join_labels
+from sctransformer.annotation.labelling import CellLabels, Labeller, join_labels
+from sctransformer.annotation.parallel import in_order
 from sctransformer.annotation.prefetch import prefetch
 from sctransformer.annotation.reading import CheckedCells
 from sctransformer.annotation.shards import Shard, ShardPlan, ShardStore
 from sctransformer.data.normalise import log1p_cp10k
 
+Batch = tuple[sparse.csr_matrix, NDArray[np.float32]]
+"""Counts of some cells, cells x genes of the vocabulary, and their library sizes."""
 CHUNK_CELLS = 512
 """Cells read at a time."""
 Progress = Callable[[int, int], None]
 """Called with the number of cells done and the number of all cells."""
+
+
+_Part = tuple[CellLabels, NDArray[np.int64], NDArray[np.float64]]
+"""Labels of a batch, and its `_gene_sums`."""
 
 
 def no_progress(done: int, total: int) -> None:
@@ -51,27 +60,40 @@ def score_shards(
     done = plan.cells - sum(len(plan.rows(shard)) for shard in wanted)
     on_progress(done, plan.cells)
     starts = [start for shard in wanted for start in plan.chunk_starts(shard)]
-    with closing(_batches(read, labeller, plan.chunk_cells, plan.batch_cells, starts)) as batches:
+    batches = _batches(read, plan.chunk_cells, plan.batch_cells, starts)
+
+    def work(batch: Batch) -> _Part:
+        return labeller.score(*batch), *_gene_sums(*batch)
+
+    written: Future[None] | None = None
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="shards") as writer,  # the last shard is written also after an error
+        closing(batches),
+        closing(in_order(work, batches, labeller.threads)) as scored,
+    ):
         for shard in wanted:
-            left, parts = len(plan.rows(shard)), []
+            left, parts = len(plan.rows(shard)), list[_Part]()
             while left:
-                counts_NG, labels = next(batches)
-                parts.append((labels, *_gene_sums(counts_NG, labels.library_size_N)))
-                left -= len(labels)
-                done += len(labels)
+                parts.append(next(scored))
+                cells = len(parts[-1][0])
+                left, done = left - cells, done + cells
                 on_progress(done, plan.cells)
-            store.write(shard, _shard(*zip(*parts, strict=True)))
+            if written is not None:
+                written.result()
+            written = writer.submit(store.write, shard, _shard(*zip(*parts, strict=True)))
+        if written is not None:
+            written.result()
 
 
 def label_all(
-    read: CheckedCells, labeller: Labeller, batch_cells: int = BATCH_CELLS, on_progress: Progress = no_progress
+    read: CheckedCells, labeller: Labeller, batch_cells: int, on_progress: Progress = no_progress
 ) -> CellLabels:
     """Label all cells and keep the labels in memory.
 
     Args:
         read: the cells, at least one.
         labeller: for their genes.
-        batch_cells: cells per run of the graph.
+        batch_cells: cells per batch, see `ScoringSession.batch_cells`.
         on_progress: called with the number of cells done.
 
     Raises:
@@ -79,8 +101,12 @@ def label_all(
     """
     parts, done, total = [], 0, read.cells.n_cells
     on_progress(done, total)
-    with closing(_batches(read, labeller, _chunk_cells(batch_cells), batch_cells, None)) as batches:
-        for _, labels in batches:
+    batches = _batches(read, _chunk_cells(batch_cells), batch_cells, None)
+    with (
+        closing(batches),
+        closing(in_order(lambda batch: labeller.score(*batch), batches, labeller.threads)) as scored,
+    ):
+        for labels in scored:
             parts.append(labels)
             done += len(labels)
             on_progress(done, total)
@@ -91,23 +117,23 @@ def _chunk_cells(batch_cells: int) -> int:
     return max(CHUNK_CELLS // batch_cells, 1) * batch_cells
 
 
-def _batches(
-    read: CheckedCells, labeller: Labeller, chunk_cells: int, batch_cells: int, starts: Sequence[int] | None
-) -> Generator[tuple[NDArray[np.float32], CellLabels]]:
-    """Counts and labels of one batch after another; the next chunks are read meanwhile."""
+def _batches(read: CheckedCells, chunk_cells: int, batch_cells: int, starts: Sequence[int] | None) -> Generator[Batch]:
+    """One batch after another; the next chunks are read meanwhile."""
     with closing(prefetch(read.chunks(chunk_cells, starts))) as chunks:
         for counts_NG, library_size_N in chunks:
-            for start in range(0, len(counts_NG), batch_cells):
+            for start in range(0, len(library_size_N), batch_cells):
                 rows = slice(start, start + batch_cells)
-                yield counts_NG[rows], labeller.score(counts_NG[rows], library_size_N[rows])
+                yield counts_NG[rows], library_size_N[rows]
 
 
 def _gene_sums(
-    counts_NG: NDArray[np.float32], library_size_N: NDArray[np.float32]
+    counts_NG: sparse.csr_matrix, library_size_N: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Per gene: the number of cells that express it, and the sum of its expression."""
-    expression_NG = log1p_cp10k(counts_NG, library_size_N)
-    return (counts_NG > 0).sum(axis=0, dtype=np.int64), expression_NG.sum(axis=0, dtype=np.float64)
+    """Per gene: the number of cells that express it, and the sum of its expression; from the stored counts alone."""
+    gene_P, n_genes = counts_NG.indices, counts_NG.shape[1]
+    expression_P = log1p_cp10k(counts_NG, library_size_N).data
+    detected_G = np.bincount(gene_P, minlength=n_genes).astype(np.int64)
+    return detected_G, np.bincount(gene_P, expression_P, n_genes).astype(np.float64)
 
 
 def _shard(

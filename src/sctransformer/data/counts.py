@@ -33,6 +33,8 @@ def find_fault(values: NDArray[Any]) -> tuple[NDArray[np.bool_], str, str] | Non
         return None
     if values.dtype == np.float16:  # it cannot hold LARGEST_COUNT
         values = values.astype(np.float32)
+    if _are_counts(values):
+        return None
     finite = np.isfinite(values)
     if not finite.all():
         return ~finite, "neither a number nor zero", "remove or repair the cell"
@@ -46,6 +48,14 @@ def find_fault(values: NDArray[Any]) -> tuple[NDArray[np.bool_], str, str] | Non
         kind = "log-normalised" if float(values.max()) < LOG_CEILING else "normalised"
         return fractional, "not an integer", f"it looks {kind}; give raw counts"
     return None
+
+
+def _are_counts(values: NDArray[Any]) -> bool:
+    """Whether all values are whole numbers in the range of counts: quick, for the usual case."""
+    if not len(values):
+        return True
+    in_range = bool(values.min() >= 0 and values.max() <= LARGEST_COUNT)  # False if any is NaN
+    return in_range and (values.dtype.kind in "iu" or bool((np.rint(values) == values).all()))
 
 
 def describe_fault(values: NDArray[Any], rows_NF: sparse.csr_matrix) -> str | None:

@@ -32,12 +32,14 @@ class _Grouping:
     seen_R: NDArray[np.int64]
     """Cells of each group that were added."""
 
-    def add(self, start: int, found_NG: NDArray[np.bool_] | sparse.csr_matrix) -> None:
-        group_N = self.group_N[start : start + found_NG.shape[0]]
-        for group in np.unique(group_N[group_N >= 0]):
-            rows = np.flatnonzero(group_N == group)
-            self.detected_RG[group] += np.asarray(found_NG[rows].sum(axis=0)).ravel().astype(np.int32)
-            self.seen_R[group] += len(rows)
+    def add(self, start: int, n_cells: int, cell_P: NDArray[np.integer], gene_P: NDArray[np.integer]) -> None:
+        group_N = self.group_N[start : start + n_cells]
+        groups, place_N = np.unique(group_N, return_inverse=True)
+        n_genes = self.detected_RG.shape[1]
+        found = np.bincount(place_N[cell_P] * n_genes + gene_P, minlength=len(groups) * n_genes)
+        known = groups >= 0
+        self.detected_RG[groups[known]] += found.reshape(len(groups), n_genes)[known].astype(np.int32)
+        self.seen_R[groups[known]] += np.bincount(place_N, minlength=len(groups))[known]
 
     def missing(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Groups that lack many genes, and the genes that any of them lacks."""
@@ -82,17 +84,18 @@ class ZeroBlocks:
             groupings.append(_grouping(block_N, [""] * int(block_N[-1] + 1), None, n_genes))
         return cls(groupings)
 
-    def add(self, start: int, counts_NG: NDArray[np.float32] | sparse.csr_matrix) -> None:
+    def add(self, start: int, counts_NG: sparse.csr_matrix) -> None:
         """Add the counts of consecutive cells.
 
         Args:
             start: position of the first cell.
-            counts_NG: cells x genes.
+            counts_NG: cells x genes; each pair of a cell and a gene is stored at most once.
         """
         if self._groupings:
-            found_NG = counts_NG > 0
+            n_cells, found_P = counts_NG.shape[0], counts_NG.data > 0
+            cell_P = np.repeat(np.arange(n_cells), np.diff(counts_NG.indptr))[found_P]
             for grouping in self._groupings:
-                grouping.add(start, found_NG)
+                grouping.add(start, n_cells, cell_P, counts_NG.indices[found_P])
 
     def notes(self, genes: Sequence[str]) -> tuple[str, ...]:
         """A sentence if groups lack many genes that other cells have; of the cells added so far.

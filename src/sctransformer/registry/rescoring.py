@@ -59,7 +59,8 @@ def predict_labels(bundle: Bundle, path: Path) -> list[str]:
     names = bundle.labels["name"].to_numpy()
     with open_cells(path, bundle.vocabulary) as file:
         read = check_cells(file, bundle.vocabulary)
-        labels = label_all(read, Labeller(ScoringSession(bundle), bundle.vocabulary, read.match))
+        session = ScoringSession(bundle)
+        labels = label_all(read, Labeller(session, bundle.vocabulary, read.match), session.batch_cells(None))
     return names[labels.best_N].tolist()
 
 

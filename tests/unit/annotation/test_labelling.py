@@ -7,9 +7,9 @@ import pytest
 from scipy import sparse
 
 from sctransformer.annotation.genes import match_genes
-from sctransformer.annotation.labelling import BATCH_CELLS, UNKNOWN, Labeller, call_cells
+from sctransformer.annotation.labelling import UNKNOWN, Labeller, call_cells
 from sctransformer.annotation.limits import Limits
-from sctransformer.annotation.session import ScoringSession
+from sctransformer.annotation.session import BATCH_CELLS, ScoringSession
 from sctransformer.export.bundle import Bundle, read_bundle
 from tests.conftest import GENES, simulated_cells
 
@@ -68,7 +68,7 @@ def test_cells_are_labelled_in_batches(bundle: Bundle) -> None:
     labeller = Labeller(session, bundle.vocabulary, match_genes(bundle.vocabulary, cells.var_names))
     labels = labeller.label(cells.X, sizes_N)
     assert len(labels) == cells.n_obs
-    last = labeller.score(cells.X[-5:].toarray(), sizes_N[-5:])
+    last = labeller.score(labeller.match.select(cells.X[-5:]), sizes_N[-5:])
     np.testing.assert_array_equal(labels.probabilities_NC[-5:], last.probabilities_NC)
     np.testing.assert_array_equal(labels.embedding_NE[-5:], last.embedding_NE)
     none = labeller.label(cells.X[:0], sizes_N[:0])

@@ -8,8 +8,7 @@ import onnx
 import pytest
 
 from sctransformer._constants import VARIANTS
-from sctransformer.annotation.scorer import CALIBRATED_CELLS, LocalScorer
-from sctransformer.annotation.session import BATCHES, ScoringSession, fastest_batch
+from sctransformer.annotation.session import ScoringSession
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
 from sctransformer.export.graph import ScoringGraph, export_onnx, is_attention
@@ -86,11 +85,3 @@ def test_a_session_runs_the_selected_variant(bundle_folder: Path, tmp_path: Path
     )
     np.testing.assert_allclose(other.probabilities_NC, plain.probabilities_NC, atol=1e-6)
     np.testing.assert_allclose(other.embedding_NE, plain.embedding_NE, atol=1e-5)
-
-
-def test_the_batch_size_is_calibrated_for_large_files(bundle_folder: Path) -> None:
-    bundle = read_bundle(bundle_folder)
-    assert fastest_batch(ScoringSession(bundle, threads=1), 24) in BATCHES
-    scorer = LocalScorer(bundle)
-    assert scorer.batch_cells(100) == 64
-    assert scorer.batch_cells(CALIBRATED_CELLS) in BATCHES

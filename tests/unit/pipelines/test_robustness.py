@@ -22,11 +22,11 @@ VOCABULARY = pd.DataFrame({"gene": ["A", "B", "C"], "mean": [1.0, np.log1p(50.0)
 def test_an_absent_gene_is_filled_with_the_average_cell() -> None:
     match = match_genes(VOCABULARY, pd.Index(["A", "C"]))
     counts_NG = np.array([[3.0, 0.0, 1.0], [0.0, 0.0, 0.0]], dtype=np.float32)
-    shown_NG = fill_absent(counts_NG, np.array([1000.0, 0.0]), match, VOCABULARY)
-    np.testing.assert_allclose(shown_NG, [[3.0, 5.0, 1.0], [0.0, 0.005, 0.0]], rtol=1e-6)
-    assert counts_NG[0, 1] == 0
-    whole = match_genes(VOCABULARY, pd.Index(["C", "B", "A"]))
-    assert fill_absent(counts_NG, np.array([1000.0, 0.0]), whole, VOCABULARY) is counts_NG
+    fill_absent(counts_NG, np.array([1000.0, 0.0]), match, VOCABULARY)
+    np.testing.assert_allclose(counts_NG, [[3.0, 5.0, 1.0], [0.0, 0.005, 0.0]], rtol=1e-6)
+    before_NG = counts_NG.copy()
+    fill_absent(counts_NG, np.array([1000.0, 0.0]), match_genes(VOCABULARY, pd.Index(["C", "B", "A"])), VOCABULARY)
+    np.testing.assert_array_equal(counts_NG, before_NG)
 
 
 def test_detection_from_known_confidences() -> None:
