@@ -60,10 +60,11 @@ def test_the_order_of_columns_does_not_matter(
     expected = ScoringSession(bundle).score(counts_NG, sizes_N).probabilities_NC
     shuffled = table.sample(frac=1.0, axis="columns", random_state=3)
     result = model.predict(shuffled)
-    assert list(result.columns) == [OBS.predicted_labels, OBS.conf_score, "rejected"]
+    assert list(result.columns) == [OBS.predicted_labels, OBS.conf_score, "rejected", OBS.raw_labels]
     assert result.index.equals(table.index)
     assert result[OBS.predicted_labels].tolist() == [LABELS[label] for label in expected.argmax(axis=1)]
     np.testing.assert_allclose(result[OBS.conf_score], expected.max(axis=1), rtol=1e-5)
+    assert result[OBS.raw_labels].tolist() == result[OBS.predicted_labels].tolist()
     assert (result[OBS.predicted_labels] == [LABELS[index % 3] for index in range(30)]).mean() > 0.8
 
 
@@ -79,7 +80,7 @@ def test_the_library_size_is_the_row_sum_unless_it_is_given(
 
 
 def test_no_cells_one_cell_and_many(model: mlflow.pyfunc.PyFuncModel, table: pd.DataFrame) -> None:
-    assert model.predict(table.head(0)).shape == (0, 3)
+    assert model.predict(table.head(0)).shape == (0, 4)
     many = pd.concat([table] * 40, ignore_index=True)
     result = model.predict(many)
     assert len(result) == 1200
@@ -129,6 +130,8 @@ def test_cells_are_rejected_as_annotate_rejects_them(bundle_folder: Path, table:
     output = annotate_file(Model(read_bundle(strict), "strict", "1"), tmp_path / "cells.h5ad", tmp_path / "out").output
     expected = anndata.read_h5ad(output).obs
     assert found[OBS.predicted_labels].tolist() == expected[OBS.predicted_labels].tolist()
+    assert found[OBS.raw_labels].tolist() == expected[OBS.raw_labels].tolist()
+    assert "unknown" not in set(found[OBS.raw_labels])
     assert (found["rejected"] == (found[OBS.predicted_labels] == "unknown")).all()
     assert found["rejected"].dtype == bool
     assert 0 < found["rejected"].sum() < len(found)
@@ -137,7 +140,12 @@ def test_cells_are_rejected_as_annotate_rejects_them(bundle_folder: Path, table:
 
 def test_the_signature_fixes_no_genes(model: mlflow.pyfunc.PyFuncModel) -> None:
     assert model.metadata.get_input_schema() is None
-    assert model.metadata.get_output_schema().input_names() == [OBS.predicted_labels, OBS.conf_score, "rejected"]
+    assert model.metadata.get_output_schema().input_names() == [
+        OBS.predicted_labels,
+        OBS.conf_score,
+        "rejected",
+        OBS.raw_labels,
+    ]
 
 
 def test_the_input_example_can_be_labelled(model: mlflow.pyfunc.PyFuncModel) -> None:

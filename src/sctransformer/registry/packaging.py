@@ -95,6 +95,7 @@ def _signature() -> ModelSignature:
         ColSpec(DataType.string, OBS.predicted_labels),
         ColSpec(DataType.float, OBS.conf_score),
         ColSpec(DataType.boolean, REJECTED),
+        ColSpec(DataType.string, OBS.raw_labels),
     ]
     return ModelSignature(outputs=Schema(outputs))
 

@@ -60,9 +60,10 @@ class CellTypeModel(PythonModel):
 
         Returns:
             predicted_labels (the most likely cell type, or `unknown` where the cell is rejected, as `annotate` writes
-            it), conf_score (calibrated probability of the most likely cell type, also where rejected) and rejected
+            it), conf_score (calibrated probability of the most likely cell type, also where rejected), rejected
             (under the bundle's threshold, unlike the training cells, or without a count in any gene that the model
-            knows); the index is that of the input.
+            knows) and predicted_labels_raw (the most likely cell type, also where rejected); the index is that of the
+            input.
 
         Raises:
             MlflowException: the input is not a table of raw counts, a library size is smaller than the sum of its row
@@ -94,6 +95,7 @@ class CellTypeModel(PythonModel):
                 OBS.predicted_labels: names[calls.label_N],
                 OBS.conf_score: calls.confidence_N,
                 REJECTED: calls.label_N == UNKNOWN,
+                OBS.raw_labels: names[calls.best_N],
             },
             index=table.index,
         )
