@@ -99,6 +99,16 @@ def require_readable(root: Path) -> None:
         raise UserError(f"{folder}: git cannot read this repository ({lines[0]}).") from error
 
 
+def head_commit(root: Path) -> str:
+    """The commit of HEAD.
+
+    Raises:
+        OSError: git is not installed.
+        subprocess.SubprocessError: there is no repository or no commit.
+    """
+    return git(root, "rev-parse", "--verify", "HEAD").decode().strip()
+
+
 def require_commit(root: Path = Path()) -> None:
     """Check that the git repository of a project has a commit.
 
@@ -106,7 +116,7 @@ def require_commit(root: Path = Path()) -> None:
         UserError: it has none.
     """
     try:
-        git(root, "rev-parse", "--verify", "--quiet", "HEAD")
+        head_commit(root)
     except subprocess.CalledProcessError as error:
         raise UserError(
             f"{root.absolute()}: this git repository has no commit yet, so no model could name its code; run "

@@ -13,6 +13,7 @@ from sctransformer._constants import GraphForm
 from sctransformer.errors import UserError, one_line
 from sctransformer.export.bundle import Bundle
 from sctransformer.export.bundle_checks import require_ports
+from sctransformer.export.graph_metadata import require_order
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class ScoringSession:
         self.has_novelty: bool = "novelty" in bundle.calibration
         """Whether the model has a novelty score; bundles of 0.1.0 have none."""
         require_ports(path, bundle.config, inputs, outputs, self.has_novelty)
+        require_order(path, self._session.get_modelmeta().custom_metadata_map, bundle.genes, bundle.labels["name"])
         self.provider: str = self._session.get_providers()[0]
         """What the graph runs on: onnxruntime falls back to the CPU when CUDA is installed but does not start."""
         on_cpu = self.provider == "CPUExecutionProvider"

@@ -13,6 +13,7 @@ import pandas as pd
 from sctransformer._constants import BUNDLE, OBS, VARIANTS
 from sctransformer.errors import UserError
 from sctransformer.export.bundle_checks import require_consistent, require_lock
+from sctransformer.export.graph_metadata import record_order
 from sctransformer.files import atomic_write, read_json, sha256_file, write_json
 
 FORMAT = 1
@@ -136,6 +137,7 @@ def write_bundle(target: Path, contents: BundleContents) -> None:
         parity = contents.measure_parity(folder / BUNDLE.graph)
         variants = contents.write_variants(folder)
         write_json(folder / BUNDLE.parity, {**parity, "variants": variants} if variants else parity)
+        record_order(folder.glob("*.onnx"), contents.vocabulary["gene"], contents.labels["name"])
         write_json(folder / BUNDLE.lineage, contents.lineage)
         (folder / BUNDLE.card).write_text(contents.card)
         if contents.page is not None:
@@ -147,13 +149,17 @@ def write_bundle(target: Path, contents: BundleContents) -> None:
         (folder / BUNDLE.checksums).write_text("".join(lines))
 
 
-def read_bundle(folder: Path) -> Bundle:
+def read_bundle(folder: str | Path) -> Bundle:
     """Verify a bundle and read it.
+
+    Args:
+        folder: of the bundle.
 
     Raises:
         UserError: see `verify_bundle`; also if this version does not know the format of the bundle, a file cannot be
             read, or files do not match each other (see `require_consistent`).
     """
+    folder = Path(folder)
     verify_bundle(folder)
     objects = {name: _read_object(folder / name) for name in _OBJECTS}
     config = objects[BUNDLE.config]

@@ -14,7 +14,7 @@ import yaml
 
 from sctransformer.data.versioned import find_tracked
 from sctransformer.files import sha256_file, sha256_json
-from sctransformer.repository import git, in_git
+from sctransformer.repository import git, head_commit, in_git
 
 CODE = ("src", "dvc.yaml", "registry/model_card.md.j2")
 """What a model is made from beside its inputs. params.yaml is recorded by content, with the overrides of the run."""
@@ -89,7 +89,7 @@ def code_state(root: Path, inputs: Iterable[Path] = ()) -> CodeState:
     if not in_git(root):
         return CodeState(None, problem=NO_REPOSITORY, code_sha256=code_digest(root))
     try:
-        commit = git(root, "rev-parse", "--verify", "HEAD").decode().strip()
+        commit = head_commit(root)
         known_by = tuple(_judged(root, inputs))
         excluded = [f":(exclude,literal){path}" for path in _outputs(root / "dvc.lock")]
         judged = [*CODE, *(f":(literal){path}" for path in known_by), *excluded]
@@ -165,7 +165,7 @@ def write_code_archive(root: Path, target: Path) -> None:
 def git_commit(root: Path) -> str | None:
     """Commit of HEAD; None without git, outside a repository, or before the first commit."""
     try:
-        return git(root, "rev-parse", "--verify", "HEAD").decode().strip()
+        return head_commit(root)
     except (OSError, subprocess.SubprocessError):
         return None
 
