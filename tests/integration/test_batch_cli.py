@@ -125,6 +125,8 @@ def test_a_job_labels_what_is_new_and_keeps_a_record_of_it(
     shares = [value for name, value in last.data.metrics.items() if name.startswith("label_share/")]
     assert sum(shares) == pytest.approx(1.0)
     assert {"seconds", "rejected_share", "gene_coverage_min", "mean_confidence"} <= set(last.data.metrics)
+    reasons = [f"rejected_share/{reason}" for reason in ("low confidence", "novel", "no counts")]
+    assert sum(last.data.metrics[name] for name in reasons) == pytest.approx(last.data.metrics["rejected_share"])
     assert last.data.tags["sctransformer.drift"] == "quiet"
     assert last.data.params["job.input"] == "new"
     assert [file.path for file in store.list_artifacts(last.info.run_id)] == ["drift.html"]
@@ -418,6 +420,25 @@ def test_no_link_leads_out_of_the_output_folder(project: Path, job_file: Path, s
     assert call("batch", "run", "nightly").code == 0
     assert (project / "elsewhere" / "precious.h5ad").read_text() == "mine"
     assert sorted(path.name for path in (project / "elsewhere").iterdir()) == ["precious.h5ad"]
+
+
+def test_cells_without_a_label_are_counted_by_reason(
+    project: Path, job_file: Path, store: MlflowClient, call: Call
+) -> None:
+    write_job(project, {"annotation": {"threshold": 0.6}})
+    cells = simulated_cells(100, seed=4)
+    counts = cells.X.toarray()
+    counts[:10] = 0
+    cells.X = sparse.csr_matrix(counts)
+    cells.write_h5ad(project / "new" / "some_empty.h5ad")
+    assert call("batch", "run", "nightly").code == 0
+    (run,) = runs_of(store)
+    assert run.data.metrics["rejected_share/no counts"] == pytest.approx(0.1)
+    (record,) = History(load_job(job_file)).runs()
+    assert record.files[0]["rejected_by"]["no counts"] == 10
+    status = call("batch", "status", "nightly").out
+    assert "100 cells, " in status
+    assert "no counts 10.0%)" in status
 
 
 def test_help_of_a_run_keeps_its_lines(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

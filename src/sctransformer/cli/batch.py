@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sctransformer.wording import counted
+
 if TYPE_CHECKING:
     from sctransformer.jobs.history import RunRecord
 
@@ -156,14 +158,24 @@ def _run(record: "RunRecord") -> str:
     if record.error:
         return f"{ended}; {sent}; {record.error}"
     share = record.metrics.get("rejected_share")
-    cells = f"{record.metrics.get('cells', 0):,.0f} cells" + ("" if share is None else f", {share:.1%} unknown")
+    cells = counted(int(record.metrics.get("cells", 0)), "cell")
+    cells += "" if share is None else f", {share:.1%} unknown{_by_reason(record)}"
     return f"{ended}; {_counts(record)}; {cells}; {record.model} = {record.version or '?'}; {sent}"
+
+
+def _by_reason(record: "RunRecord") -> str:
+    """The shares of cells without a label by reason; empty for runs of earlier versions."""
+    prefix = "rejected_share/"
+    shares = {name.removeprefix(prefix): value for name, value in record.metrics.items() if name.startswith(prefix)}
+    named = [f"{reason} {share:.1%}" for reason, share in shares.items() if share]
+    return f" ({', '.join(named)})" if named else ""
 
 
 def _summary(record: "RunRecord") -> str:
     new = "; DRIFT ALARM" if record.new_batches else "; drift alarm as before"
     return (
-        f"{record.job}: files {_counts(record)}; {record.metrics['cells']:,.0f} cells in {record.seconds:.1f} s"
+        f"{record.job}: files {_counts(record)}; {counted(int(record.metrics['cells']), 'cell')} in "
+        f"{record.seconds:.1f} s"
         f"{new if record.alarm else ''}"
     )
 

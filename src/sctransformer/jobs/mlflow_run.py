@@ -3,6 +3,7 @@
 import sys
 
 from sctransformer.annotation.files import FileOutcome
+from sctransformer.annotation.labelling import REASONS
 from sctransformer.errors import UserError
 from sctransformer.jobs.history import History, RunRecord
 from sctransformer.jobs.spec import Job
@@ -22,6 +23,8 @@ def metrics_of(outcomes: list[FileOutcome], record: RunRecord) -> dict[str, floa
     if not cells:
         return metrics
     metrics["rejected_share"] = sum(summary.rejected for summary in fresh) / cells
+    for reason in REASONS:
+        metrics[f"rejected_share/{reason}"] = sum(one.rejected_by.get(reason, 0) for one in fresh) / cells
     metrics["mean_confidence"] = sum(summary.mean_confidence * summary.cells for summary in fresh) / cells
     metrics["gene_coverage_min"] = min(summary.coverage for summary in fresh)
     scoring = sum(summary.seconds for summary in fresh)

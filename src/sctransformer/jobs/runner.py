@@ -145,6 +145,7 @@ def _of_file(outcome: FileOutcome) -> dict[str, Any]:
         "output_id": summary.job_id,
         "cells": summary.cells,
         "rejected": summary.rejected,
+        "rejected_by": summary.rejected_by,
         "coverage": summary.coverage,
         "labels": summary.labels,
         "drift": summary.flags.get("drift", ""),
