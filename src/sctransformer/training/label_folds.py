@@ -18,13 +18,10 @@ def sample_balanced(labels_N: NDArray[np.int64], max_cells: int, seed: int) -> N
     """
     if len(labels_N) <= max_cells:
         return np.arange(len(labels_N))
-    count_C = np.sort(np.bincount(labels_N))
-    # with the largest `limit` for which the classes, cut to it, hold at most max_cells
-    limits = np.arange(1, count_C[-1] + 1)
-    before_C = np.concatenate([[0], np.cumsum(count_C)])
-    smaller = np.searchsorted(count_C, limits)
-    totals = before_C[smaller] + limits * (len(count_C) - smaller)
-    limit = int(limits[max(np.searchsorted(totals, max_cells, side="right") - 1, 0)])
+    count_C = np.bincount(labels_N)
+    limit = 1  # the largest number of cells per class that leaves no more than max_cells
+    while np.minimum(count_C, limit + 1).sum() <= max_cells:
+        limit += 1
     order_N = np.random.default_rng((seed, *_SAMPLE)).permutation(len(labels_N))
     kept = [order_N[labels_N[order_N] == label][:limit] for label in range(len(count_C))]
     return np.sort(np.concatenate(kept))
