@@ -169,7 +169,7 @@ def _no_obs(path: Path) -> None:
 MALFORMED: dict[str, tuple[Make, str]] = {
     "empty": (_bytes(lambda content: b""), "it is empty"),
     "text": (_bytes(lambda content: b"gene\tcell\n"), "it is not HDF5"),
-    "compressed": (_bytes(gzip.compress), "it is not HDF5"),
+    "compressed": (_bytes(gzip.compress), "this is a file compressed with gzip"),
     "pickle": (_pickled, "it is not HDF5"),
     "cut in half": (_bytes(lambda content: content[: len(content) // 2]), "cut short or damaged"),
     "last byte missing": (_bytes(lambda content: content[:-1]), "cut short or damaged"),

@@ -53,6 +53,9 @@ def test_a_file_whose_name_looks_like_a_pattern_is_found(tmp_path: Path) -> None
 def test_patterns_and_folders_without_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no file that ends in \.h5ad or \.zarr"):
         find_sources(str(tmp_path / "*.h5ad"), tmp_path)
+    (tmp_path / "cells.h5ad.gz").write_bytes(b"")
+    with pytest.raises(UserError, match=r"cells\.h5ad\.gz is a compressed h5ad file: unpack it"):
+        find_sources(str(tmp_path), tmp_path)
     (tmp_path / "matrix.mtx.gz").write_bytes(b"")
     with pytest.raises(UserError, match="read_10x_mtx"):
         find_sources(str(tmp_path), tmp_path)

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from sctransformer.annotation.journal import state_of
 from sctransformer.annotation.settings import Format, output_path
+from sctransformer.data.other_formats import other_files
 from sctransformer.data.versioned import is_url
 from sctransformer.errors import OutputError, UserError, one_line
 
@@ -246,8 +247,12 @@ def _version(info: dict[str, Any]) -> str:
 
 
 def _hint(folder: Path) -> str:
-    found = any(folder.glob("*matrix.mtx*")) if folder.is_dir() else False
-    return "; convert a 10x folder with `scanpy.read_10x_mtx(folder).write_h5ad(file)`" if found else ""
+    if not folder.is_dir():
+        return ""
+    if any(folder.glob("*matrix.mtx*")):
+        return "; convert a 10x folder with `scanpy.read_10x_mtx(folder).write_h5ad(file)`"
+    found = other_files(folder)
+    return f"; {found}" if found else ""
 
 
 def _is_zarr(folder: Path) -> bool:

@@ -9,6 +9,7 @@ import h5py
 from h5py import h5d, h5o, h5z
 
 from sctransformer.data.obs_table import limit_metadata_cache
+from sctransformer.data.other_formats import format_of_file, format_of_hdf5
 from sctransformer.errors import BusyError, UserError, one_line
 
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
@@ -42,7 +43,7 @@ def open_root(path: Path) -> tuple[Any, h5py.File | None]:
         limit_metadata_cache(file)
         _check_elements(file, path)
         with suppress(*_DAMAGE):
-            if known := _other_format(file):
+            if known := format_of_hdf5(file):
                 raise UserError(f"{path}: expected an AnnData file, but {known}.")
     except BaseException:
         file.close()
@@ -136,31 +137,6 @@ def _reaches_out(path: Path, place: str, what: str) -> UserError:
     )
 
 
-def _other_format(root: h5py.File) -> str:
-    """The format of a file that is not an AnnData, and how to convert it; empty if it is not known."""
-    if "X" in root:
-        return ""
-    if "mod" in root:
-        return (
-            "this is a MuData file (h5mu): convert its genes with "
-            "`mudata.read_h5mu(file).mod['rna'].write_h5ad('cells.h5ad')`"
-        )
-    if "matrix/barcodes" in root:
-        return "this is a 10x file: convert it with `scanpy.read_10x_h5(file).write_h5ad('cells.h5ad')`"
-    if "row_attrs" in root and "col_attrs" in root:
-        return (
-            "this is a loom file: `pip install loompy`, and convert it with "
-            "`scanpy.read_loom(file).write_h5ad('cells.h5ad')`"
-        )
-    genomes = [name for name in root if hasattr(root[name], "keys") and "barcodes" in root[name]]
-    if genomes:
-        return (
-            "this is a 10x file of Cell Ranger 2: convert it with "
-            f"`scanpy.read_10x_h5(file, genome={str(genomes[0])!r}).write_h5ad('cells.h5ad')`"
-        )
-    return ""
-
-
 def _open_folder(path: Path) -> Any:
     import zarr  # takes half a second
 
@@ -184,6 +160,8 @@ def _why_unreadable(path: Path, error: OSError) -> str:
         return one_line(error)
     if not first_bytes:
         return "it is empty"
+    if first_bytes != _HDF5 and (known := format_of_file(path)):
+        return known
     if first_bytes != _HDF5:
         return f"it is not HDF5 (it starts with {first_bytes!r}); expected a file written by `AnnData.write_h5ad`"
     return f"it is cut short or damaged ({one_line(error)})"

@@ -1,6 +1,7 @@
 """Files of other formats, with filters that are not installed or with parts elsewhere are refused by name."""
 
 import builtins
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,48 @@ def test_the_error_for_a_folder_of_cell_ranger_gives_the_conversion(tmp_path: Pa
     mmwrite(tmp_path / "matrix.mtx", np.ones((2, 2), dtype=int))
     with pytest.raises(UserError, match=r"Cell Ranger \(matrix\.mtx\): .*scanpy\.read_10x_mtx\('.*'\)\.write_h5ad"):
         CellFile(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        (
+            "cells.h5ad.gz",
+            gzip.compress(b"\x89HDF"),
+            "this is a compressed h5ad file: unpack it with `gunzip --keep file`",
+        ),
+        ("cells.csv", b"cell,CD3D\na,1\n", "(CSV): convert it with `scanpy.read_csv(file).write_h5ad('cells.h5ad')`"),
+        ("cells.CSV.gz", gzip.compress(b"cell,CD3D\n"), "(CSV): convert it with `scanpy.read_csv(file)"),
+        ("cells.txt", b"cell\tCD3D\n", "(text): convert it with `scanpy.read_csv(file, delimiter='\\t').write_h5ad("),
+        ("cells.mtx", b"%%MatrixMarket matrix", "(mtx): convert it with `scanpy.read_10x_mtx(folder).write_h5ad("),
+        ("cells.rds", gzip.compress(b"X\n"), "an R object: convert it in R with `zellkonverter::writeH5AD("),
+        ("cells.h5ad", gzip.compress(b"X\n"), "compressed with gzip: unpack it"),
+        ("cells.h5ad", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS, not the file itself: fetch it with"),
+        ("cells.h5ad", b"<!DOCTYPE html><html>404</html>", "a web page: the download failed"),
+        ("cells.h5ad.dvc", b"outs:\n- md5: 0\n", "a .dvc file: fetch its data with `dvc pull file`"),
+        ("cells.parquet", b"PAR1PAR1", "Parquet table: convert it with `anndata.AnnData(pandas.read_parquet(file))"),
+        ("cells.xlsx", b"PK\x03\x04", "an Excel workbook: save it as CSV"),
+        ("cells.h5ad", b"PK\x03\x04", "an archive: unpack it"),
+        ("cells.csv", b"", "it is empty"),
+        ("cells.h5", b"no HDF5", "it is not HDF5 (it starts with b'no HDF5')"),
+    ],
+)
+def test_files_that_are_not_hdf5_are_named_with_their_conversion(
+    name: str, content: bytes, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError) as refusal:
+        CellFile(tmp_path / name)
+    assert words in str(refusal.value)
+    assert str(refusal.value).startswith(f"{tmp_path / name}: is not a readable h5ad file; ")
+
+
+def test_a_file_of_seurat_is_named_with_its_conversion(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "cells.h5seurat", "w") as file:
+        file.create_group("assays")
+        file["cell.names"] = np.array([b"AAAC"])
+    with pytest.raises(UserError, match=r"file of Seurat \(h5Seurat\): .*SeuratDisk::Convert"):
+        CellFile(tmp_path / "cells.h5seurat")
 
 
 FILTERS = {"lzf": "lzf", "Zstandard": 32015, "Blosc": 32001, "LZ4": 32004}
