@@ -14,7 +14,8 @@ from infra.stack.services import ORDER, down, up
 from infra.stack.settings import Ports, Stack, open_stack
 from sctransformer.cli.main import run
 from sctransformer.errors import UserError
-from sctransformer.tracking.store import DATABASE, connect
+from sctransformer.tracking.location import DATABASE
+from sctransformer.tracking.store import connect
 from tests.shared import shared_folder
 
 

@@ -25,8 +25,13 @@ from sctransformer.export.bundle import read_bundle
 from sctransformer.files import sha256_file, write_json
 from sctransformer.jobs.history import History
 from sctransformer.jobs.spec import load_job
+from sctransformer.registry.lookup import look_up
+from sctransformer.registry.models import resolve
+from sctransformer.registry.references import parse_reference
+from sctransformer.registry.registration import register_bundle
 from sctransformer.tracking import outbox
-from sctransformer.tracking.store import DATABASE, connect
+from sctransformer.tracking.location import DATABASE
+from sctransformer.tracking.store import connect
 from tests.conftest import LABELS, arrays, simulated_cells
 from tests.integration.conftest import Call
 from tests.integration.processes import MlflowServer, free_port
@@ -248,6 +253,15 @@ def test_labels_come_first_when_the_server_is_killed_in_mid_job(
         assert (run.info.status, run.data.metrics["files_labelled"]) == ("FINISHED", 2)
         assert [file.path for file in client.list_artifacts(run_id)] == ["drift.html"]
         assert outbox.unsent(run_id) == 0
+        register_bundle(project / "bundle", "celltype")  # a real server answers a look-up as it answers the client
+        found, asked = look_up(parse_reference("celltype@candidate")), resolve("celltype@candidate")
+        assert found is not None
+        assert (found.name, found.version, found.tags, found.bundle().folder) == (
+            asked.name,
+            asked.version,
+            asked.tags,
+            asked.folder,
+        )
     finally:
         server.end(signal.SIGKILL)
 

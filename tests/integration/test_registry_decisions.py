@@ -16,8 +16,9 @@ from sctransformer.registry.models import resolve
 from sctransformer.registry.names import LOCK_TAG
 from sctransformer.registry.policy import Policy
 from sctransformer.registry.registration import register_bundle
+from sctransformer.tracking.location import DATABASE
 from sctransformer.tracking.relocation import ARTIFACTS, relocate
-from sctransformer.tracking.store import DATABASE, connect
+from sctransformer.tracking.store import connect
 from tests.children import ended, forked
 from tests.conftest import labelled_test_cells
 from tests.integration.processes import die_before

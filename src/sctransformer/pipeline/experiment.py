@@ -133,7 +133,7 @@ def require_project() -> bool:
     """
     if not Path("dvc.yaml").is_file():
         raise UserError("dvc.yaml: no such file here; run from the project's folder.")
-    from sctransformer.tracking.store import database_file, tracking_uri  # MLflow takes seconds to import
+    from sctransformer.tracking.location import database_file, tracking_uri  # MLflow takes seconds to import
 
     database = database_file(tracking_uri())
     if database is not None and database.exists():

@@ -18,8 +18,9 @@ from sctransformer.registry.models import bundle_of, find_version, require_model
 from sctransformer.registry.names import ALIASES, LEDGER_EXPERIMENT, VERSION_TAGS
 from sctransformer.registry.recovery import settle
 from sctransformer.registry.references import Reference
+from sctransformer.tracking.location import database_file, redact_credentials, tracking_uri
 from sctransformer.tracking.relocation import former_folder, relocate
-from sctransformer.tracking.store import connect, database_file, one_sentence, redact_credentials, tracking_uri
+from sctransformer.tracking.store import connect, one_sentence
 
 State = Literal["ok", "problem", "repaired"]
 

@@ -1,32 +1,22 @@
 """Registered models: finding a version, and fetching and verifying its bundle."""
 
-import hashlib
 import json
-import os
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
-import mlflow.artifacts
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.entities.model_registry import RegisteredModel as RegisteredModelEntity
 from mlflow.exceptions import MlflowException
-from mlflow.utils.file_utils import local_file_uri_to_path
 
-from sctransformer._constants import BUNDLE
 from sctransformer.errors import UserError
-from sctransformer.export.bundle import Bundle, read_bundle
-from sctransformer.files import atomic_write, sha256_file
+from sctransformer.export.bundle import Bundle
 from sctransformer.registry.aliases import aliases_in
 from sctransformer.registry.names import VERSION_TAGS
 from sctransformer.registry.opened_model import OpenedModel
-from sctransformer.registry.packaging import BUNDLE_IN_MODEL
 from sctransformer.registry.references import Reference, parse_reference, require_model_name
-from sctransformer.tracking.relocation import own_location
-from sctransformer.tracking.store import connect, database_file, one_sentence, redact_credentials
+from sctransformer.registry.stored_bundle import StoredVersion
+from sctransformer.tracking.location import redact_credentials
+from sctransformer.tracking.store import connect, one_sentence
 
 _ABSENT = "RESOURCE_DOES_NOT_EXIST"
 _GONE = (_ABSENT, "NOT_FOUND", "INVALID_PARAMETER_VALUE")
@@ -46,10 +36,7 @@ def resolve(reference: str, refetch: bool = False) -> OpenedModel:
             or the bundle does not match its checksums or the tags of the version.
     """
     client = connect(must_exist=True)
-    version = find_version(client, parse_reference(reference))
-    bundle = read_bundle(_fetch(client, version, refetch))
-    _require_registered(bundle, version)
-    return OpenedModel(bundle, version.name, int(version.version), dict(version.tags))
+    return _stored(client, find_version(client, parse_reference(reference))).open(refetch)
 
 
 def bundle_of(client: MlflowClient, version: ModelVersion) -> Bundle | str:
@@ -61,15 +48,13 @@ def bundle_of(client: MlflowClient, version: ModelVersion) -> Bundle | str:
     if VERSION_TAGS.identity not in version.tags:
         return f"{version.name}/{version.version}: was not registered as a bundle"
     try:
-        bundle = read_bundle(_fetch(client, version, refetch=True))
-        _require_registered(bundle, version)
+        return _stored(client, version).bundle(refetch=True)
     except (UserError, OSError, ValueError, KeyError) as error:
         return str(error)
     except MlflowException as error:
         if error.error_code not in _GONE:  # a store that does not respond is no evidence against the bundle
             raise
         return str(error.message).splitlines()[0]
-    return bundle
 
 
 @one_sentence
@@ -149,63 +134,7 @@ def require_model(client: MlflowClient, name: str) -> RegisteredModelEntity:
         ) from error
 
 
-def _fetch(client: MlflowClient, version: ModelVersion, refetch: bool = False) -> Path:
-    """Folder of a version's bundle on this machine: the registry's own, or a cached download. Not verified yet.
-
-    Raises:
-        UserError: the artifacts are gone.
-    """
+def _stored(client: MlflowClient, version: ModelVersion) -> StoredVersion:
     name, number = version.name, int(version.version)
     location = client.get_model_version_download_uri(name, str(number))
-    if urlparse(location).scheme in ("", "file"):
-        folder = Path(local_file_uri_to_path(location)) / BUNDLE_IN_MODEL
-        database = database_file(client.tracking_uri)
-        folder = folder if database is None else own_location(database, folder)
-    else:
-        folder = _cache_folder(location)
-        if refetch or not _is_valid(folder, version):
-            _download(client, location, folder)
-    if not (folder / BUNDLE.checksums).is_file():
-        raise UserError(f"{folder}: contains no bundle, so {name}/{number} cannot be used; register the model again.")
-    return folder
-
-
-def bundle_digest(folder: Path) -> str:
-    """SHA-256 over all files of a bundle, including those that `Bundle.identity` leaves out."""
-    return sha256_file(folder / BUNDLE.checksums)
-
-
-def _require_registered(bundle: Bundle, version: ModelVersion) -> None:
-    """Check that a bundle, whose own checksums match, is the one that was registered as this version."""
-    tags = version.tags
-    if bundle.identity == tags.get(VERSION_TAGS.identity, bundle.identity):
-        digest = bundle_digest(bundle.folder)
-        if digest == tags.get(VERSION_TAGS.digest, digest):
-            return
-    raise UserError(
-        f"{bundle.folder}: is not the bundle that was registered as {version.name}/{version.version}, files were "
-        "replaced in the store; restore them from a backup, or register the bundle again."
-    )
-
-
-def _cache_folder(location: str) -> Path:
-    # MLflow gives every model its own location, so the location identifies the content.
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "sctransformer" / "bundles" / hashlib.sha256(location.encode()).hexdigest()[:32]
-
-
-def _is_valid(folder: Path, version: ModelVersion) -> bool:
-    try:
-        _require_registered(read_bundle(folder), version)
-    except (UserError, OSError):
-        return False
-    return True
-
-
-def _download(client: MlflowClient, location: str, folder: Path) -> None:
-    with atomic_write(folder) as target, tempfile.TemporaryDirectory() as temporary:
-        uri = f"{location.rstrip('/')}/{BUNDLE_IN_MODEL}"
-        found = mlflow.artifacts.download_artifacts(
-            artifact_uri=uri, dst_path=temporary, tracking_uri=client.tracking_uri
-        )
-        shutil.copytree(found, target)
+    return StoredVersion(client.tracking_uri, name, number, dict(version.tags), location)

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
+from sctransformer.registry.lookup import look_up
 from sctransformer.registry.opened_model import OpenedModel
-from sctransformer.registry.references import is_reference
+from sctransformer.registry.references import is_reference, parse_reference
 
 
 def open_model(reference: str | Path, *, refetch: bool = False) -> OpenedModel:
-    """Open a model and verify every file of its bundle. MLflow is imported only for registered models.
+    """Open a model and verify every file of its bundle. MLflow is imported only where `lookup` has no answer.
 
     Args:
         reference: a bundle's folder, `NAME@ALIAS` or `NAME/VERSION`.
@@ -34,6 +35,9 @@ def open_model(reference: str | Path, *, refetch: bool = False) -> OpenedModel:
             f"{reference}: no such folder, and not a model reference; give the folder of a bundle, NAME@ALIAS, for "
             "example celltype@champion, or NAME/VERSION."
         )
+    found = None if refetch else look_up(parse_reference(reference))
+    if found is not None and found.is_here():
+        return found.open()
     from sctransformer.registry.models import resolve  # MLflow takes seconds to import
 
     return resolve(reference, refetch=refetch)

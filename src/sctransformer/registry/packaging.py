@@ -17,15 +17,13 @@ from sctransformer.annotation.session import require_scorable
 from sctransformer.export.bundle import Bundle, read_bundle
 from sctransformer.registry import pyfunc_model
 from sctransformer.registry.names import BUNDLE_ARTIFACT
+from sctransformer.registry.stored_bundle import BUNDLE_IN_MODEL
 
 _INFERENCE = ("mlflow", "numpy", "pandas", "pyarrow", "scipy")
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 _SHIPPED = ("annotation", "data", "export")
 """Subpackages that are saved with the model."""
 _LEFT_OUT = ("__pycache__", "suites", "validation")
-
-BUNDLE_IN_MODEL = f"artifacts/{BUNDLE_ARTIFACT}"
-"""Path of the bundle in the folder of the model."""
 
 
 def save_model(bundle_folder: Path, target: Path) -> Bundle:

@@ -16,12 +16,14 @@ from sctransformer._constants import BUNDLE
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle, read_bundle
 from sctransformer.registry.card import renamed, shortened
-from sctransformer.registry.models import bundle_digest, bundle_of
+from sctransformer.registry.models import bundle_of
 from sctransformer.registry.names import ALIASES, LONGEST_DESCRIPTION, MODELS_EXPERIMENT, VERSION_TAGS
 from sctransformer.registry.packaging import save_model
 from sctransformer.registry.references import require_model_name
+from sctransformer.registry.stored_bundle import bundle_digest
+from sctransformer.tracking.location import database_file
 from sctransformer.tracking.runs import require_run
-from sctransformer.tracking.store import connect_to_write, database_file, experiment_id, one_sentence
+from sctransformer.tracking.store import connect_to_write, experiment_id, one_sentence
 
 logger = logging.getLogger(__name__)
 

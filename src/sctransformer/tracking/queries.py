@@ -11,8 +11,9 @@ from mlflow.exceptions import MlflowException
 
 from sctransformer.errors import UserError
 from sctransformer.processes import ProcessIdentity
+from sctransformer.tracking.location import redact_credentials, tracking_uri
 from sctransformer.tracking.runs import finish_run
-from sctransformer.tracking.store import connect, one_sentence, redact_credentials, tracking_uri
+from sctransformer.tracking.store import connect, one_sentence
 
 EXPERIMENT = "training"
 """Experiment of the runs of `sctransformer train`."""

@@ -36,7 +36,7 @@ def former_folder(database: Path) -> Path | None:
     except sqlite3.Error:
         return None
     for name, location in rows:
-        folder = _local_path(str(location))
+        folder = local_path(str(location))
         if folder is None or (folder.parent.name, folder.name) != (ARTIFACTS, str(name)):
             continue
         if not _same(folder.parent.parent, database.absolute().parent):
@@ -106,7 +106,7 @@ def _existing(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     ]
 
 
-def _local_path(location: str) -> Path | None:
+def local_path(location: str) -> Path | None:
     """The path of a location that is a path or a file: URI; None for any other."""
     parts = urlsplit(location)
     if parts.scheme == "file":

@@ -13,8 +13,9 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Met
 from mlflow.exceptions import MlflowException
 
 from sctransformer.errors import UserError
+from sctransformer.tracking.location import redact_credentials, tracking_uri
 from sctransformer.tracking.source import account
-from sctransformer.tracking.store import connect_to_write, experiment_id, one_sentence, redact_credentials, tracking_uri
+from sctransformer.tracking.store import connect_to_write, experiment_id, one_sentence
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 PARENT_TAG = "mlflow.parentRunId"

@@ -1,4 +1,4 @@
-"""The MLflow store: its URI, a client without log output, and errors in one sentence."""
+"""The MLflow store: a client without log output, and errors in one sentence."""
 
 import functools
 import logging
@@ -13,37 +13,18 @@ from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
 
 from sctransformer.errors import UserError
+from sctransformer.tracking.location import database_file, redact_credentials, tracking_uri
 from sctransformer.tracking.relocation import ARTIFACTS, require_own_artifacts
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-DATABASE = "mlflow.db"
-"""File of the default store, in the current folder."""
-_SQLITE = "sqlite:///"
 _SQLITE_MAGIC = b"SQLite format 3\0"
 _RESTORE = "restore or rename it in MLflow"
 
 
 _WHY = re.compile(r"Connection refused|timed out|Name or service not known|error code \d+|too many \d+ error responses")
 """The relevant part of the message of a failed request."""
-
-
-def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, else the SQLite database `mlflow.db` of the current folder.
-
-    The path of a SQLite database is made absolute: MLflow caches stores by URI, and a relative one would keep
-    referring to the folder in which it was first used.
-    """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{DATABASE}"
-    if uri.startswith(_SQLITE) and ":memory:" not in uri:
-        return f"{_SQLITE}{Path(uri.removeprefix(_SQLITE)).absolute()}"
-    return uri
-
-
-def database_file(uri: str) -> Path | None:
-    """The file of a SQLite store; None for any other store."""
-    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
 
 
 def connect(must_exist: bool = False) -> MlflowClient:
@@ -117,11 +98,6 @@ def one_sentence(function: Callable[P, T]) -> Callable[P, T]:
             raise UserError(_database_sentence(error)) from error
 
     return reporting
-
-
-def redact_credentials(uri: str) -> str:
-    """A URI without user name and password."""
-    return re.sub(r"//[^/@\s]*@", "//***@", uri)
 
 
 def _require_usable(file: Path, must_exist: bool) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-from sctransformer.tracking.store import tracking_uri
+from sctransformer.tracking.location import tracking_uri
 
 INTERVAL_SECONDS = 5.0
 """Time between two samples."""

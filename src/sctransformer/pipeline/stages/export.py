@@ -24,7 +24,7 @@ from sctransformer.model import PriorBiasedTransformer
 from sctransformer.params import Params, load_params
 from sctransformer.pipeline.stage import run_stage
 from sctransformer.registry.card import card_page, described, render_card
-from sctransformer.tracking.store import redact_credentials
+from sctransformer.tracking.location import redact_credentials
 from sctransformer.training.build import load_trained_model
 
 
