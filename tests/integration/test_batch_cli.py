@@ -455,6 +455,24 @@ def test_cells_without_a_label_are_counted_by_reason(
     assert "no counts 10.0%)" in status
 
 
+def test_without_a_job_the_state_of_every_job_is_shown(
+    project: Path, job_file: Path, store: MlflowClient, call: Call
+) -> None:
+    (job_file.parent / "broken.yaml").write_text("model: [")
+    (job_file.parent / "other.yaml").write_text(job_file.read_text().replace("annotated", "elsewhere"))
+    arrive(project, "a", 1)
+    assert call("batch", "run", "nightly").code == 0
+    broken, nightly, other = call("batch", "status").out.splitlines()
+    assert broken.startswith("broken: pipelines/jobs/broken.yaml: is not valid YAML")
+    assert nightly.startswith("nightly: schedule '0 3 * * *'; last run 20")
+    assert "exit code 0; 1 labelled, 0 unchanged, 0 failed; 150 cells" in nightly
+    assert other == "other: schedule '0 3 * * *'; has not run yet"
+
+
+def test_without_job_files_there_is_no_state(project: Path, call: Call) -> None:
+    assert call("batch", "status").out.startswith("pipelines/jobs: has no job file")
+
+
 def test_help_of_a_run_keeps_its_lines(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     lines = [line.strip() for line in call("batch", "run", "--help").out.splitlines()]

@@ -136,7 +136,17 @@ def test_lineage_of_a_bundle_a_model_and_a_labelled_file(
     assert _json("lineage", str(bundle_folder), "--json") == expected
     typed("register", "--bundle", str(bundle_folder))
     assert _json("lineage", "celltype@candidate", "--json") == {"model": "celltype/1", **expected, "decisions": []}
-    assert f"git.commit: {'0' * 40}" in typed("lineage", "celltype/1").stdout
+    assert f"git.commit: {'0' * 40}" in typed("lineage", "celltype/1", "--all").stdout
+    assert typed("lineage", "celltype/1").stdout.splitlines() == [
+        "model: celltype/1",
+        f"code: commit {'0' * 12}, clean",
+        f"cells: sha256 {'2' * 12}",
+        f"network: sha256 {'3' * 12}",
+        "made: 2026-01-01T00:00:00+00:00, by Ada <ada@example.org>",
+        "training run: not recorded",
+        "decision: none yet",
+        "more: --all or --json",
+    ]
 
     simulated_cells(12, seed=2).write_h5ad(project / "cells.h5ad")
     with pytest.raises(UserError, match="was not annotated by sctransformer"):
@@ -181,7 +191,8 @@ def test_lineage_of_every_kind_of_output(
     assert found["annotation"]["model_identity"] == bundle.identity
     assert found["lineage"] == bundle.lineage
     assert found["decisions"][0].startswith("1: promoted by")
-    assert "\ndecisions: 1: promoted by" in typed("lineage", str(output)).stdout
+    assert "\ndecision: 1: promoted by" in typed("lineage", str(output)).stdout
+    assert "\ndecisions: 1: promoted by" in typed("lineage", str(output), "--all").stdout
 
 
 def test_lineage_of_what_holds_no_record(project: Path) -> None:

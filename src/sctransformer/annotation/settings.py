@@ -20,10 +20,13 @@ class GraphSettings(Settings):
     """What the model's graph computes."""
 
     absent_genes: AbsentGenes = "mean"
-    """Value of genes that the file lacks: `mean`, as in the average training cell, which carries no information;
-    `zero`, not expressed, for files that were written without the genes that no cell expresses."""
+    """What the model reads for panel genes that the file lacks. `mean`: their mean in the training cells, because not
+    measured is not zero. `zero`: not expressed; choose it only if the genes were measured and left out of the file
+    because no cell expresses them."""
     variant: GraphForm = "float32"
-    """Variant of the graph: `float32`, `mha`, `float16` for GPUs, or `int8` for small machines."""
+    """Form of the model's graph. `float32`: the reference, right in nearly all cases. `float16`: half the memory, for
+    GPUs. `int8`: smaller, with slightly other probabilities, for machines with little memory. `mha`: another attention
+    operator, faster in some versions of onnxruntime. A bundle holds those that `export.variants` lists."""
 
 
 class Scoring(GraphSettings):
@@ -42,7 +45,8 @@ class LabelSettings(GraphSettings, CoverageLimit, CountSource):
     reject_novel: bool = True
     """Label cells `unknown` that are unlike all training cells (novelty above the model's threshold)."""
     majority_voting: bool = False
-    """Also label groups of similar cells (Leiden clusters) with the label of their majority, in a column of its own."""
+    """Also give each cell the most frequent label of its cluster (Leiden clusters of the embedding), in the column
+    majority_voting, as CellTypist does. It smooths single wrong labels, and hides types rarer than a cluster."""
     probabilities: bool = False
     """Also write the probability of each cell type: `obsm["sctransformer_probabilities"]` in an annotated copy, one
     column per cell type in a table."""

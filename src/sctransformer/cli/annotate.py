@@ -1,5 +1,6 @@
 """`sctransformer annotate`: label the cells of files."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from sctransformer.annotation.summary import AnnotationSummary
 
 _GENES_SHOWN = 10
+_SPEED = "Speed and machine"
+_reading = partial(option_for, AnnotationSettings, rich_help_panel="Reading the cells")
+_labels = partial(option_for, AnnotationSettings, rich_help_panel="Labels and output")
+_speed = partial(option_for, AnnotationSettings, rich_help_panel=_SPEED)
 
 
 def annotate(
@@ -26,36 +31,40 @@ def annotate(
         typer.Option(
             "--indata",
             "-i",
-            help="Raw counts: an h5ad file, a zarr folder, a folder of those, a pattern in quotes, or a URL such as s3://bucket/new/.",
+            metavar="PATH|URL",
+            help="Raw counts: an h5ad file, a zarr folder, a folder of those, a pattern in quotes, or a URL such as "
+            "s3://bucket/new/.",
         ),
     ],
-    model: Annotated[str, typer.Option("--model", "-m", help="A bundle's folder, NAME@ALIAS or NAME/VERSION.")],
-    outdir: Annotated[Path, typer.Option("--outdir", "-o", help="Folder for the results.")],
-    threshold: Annotated[float | None, option_for(AnnotationSettings, "threshold")] = DEFAULTS.threshold,
-    reject_novel: Annotated[
-        bool, option_for(AnnotationSettings, "reject_novel", "--reject-novel/--label-novel")
-    ] = DEFAULTS.reject_novel,
-    min_coverage: Annotated[float, option_for(AnnotationSettings, "min_coverage")] = DEFAULTS.min_coverage,
-    counts: Annotated[str | None, option_for(AnnotationSettings, "counts")] = DEFAULTS.counts,
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="MODEL", help="A bundle's folder, NAME@ALIAS or NAME/VERSION.")
+    ],
+    outdir: Annotated[Path, typer.Option("--outdir", "-o", metavar="FOLDER", help="Folder for the results.")],
+    threshold: Annotated[float | None, _labels("threshold", metavar="SHARE")] = DEFAULTS.threshold,
+    reject_novel: Annotated[bool, _labels("reject_novel", "--reject-novel/--label-novel")] = DEFAULTS.reject_novel,
+    min_coverage: Annotated[float, _reading("min_coverage", metavar="SHARE")] = DEFAULTS.min_coverage,
+    counts: Annotated[str | None, _reading("counts", metavar="PLACE")] = DEFAULTS.counts,
     library_size_column: Annotated[
-        str | None, option_for(AnnotationSettings, "library_size_column")
+        str | None, _reading("library_size_column", metavar="COLUMN")
     ] = DEFAULTS.library_size_column,
-    absent_genes: Annotated[AbsentGenes, option_for(AnnotationSettings, "absent_genes")] = DEFAULTS.absent_genes,
-    majority_voting: Annotated[
-        bool, option_for(AnnotationSettings, "majority_voting", "--majority-voting")
-    ] = DEFAULTS.majority_voting,
-    probabilities: Annotated[
-        bool, option_for(AnnotationSettings, "probabilities", "--probabilities")
-    ] = DEFAULTS.probabilities,
-    variant: Annotated[GraphForm, option_for(AnnotationSettings, "variant")] = DEFAULTS.variant,
-    output_format: Annotated[Format, option_for(AnnotationSettings, "format", "--format")] = DEFAULTS.format,
-    batch_size: Annotated[int | None, option_for(AnnotationSettings, "batch_cells")] = DEFAULTS.batch_cells,
-    threads: Annotated[int | None, option_for(AnnotationSettings, "threads")] = DEFAULTS.threads,
+    absent_genes: Annotated[AbsentGenes, _reading("absent_genes")] = DEFAULTS.absent_genes,
+    majority_voting: Annotated[bool, _labels("majority_voting", "--majority-voting")] = DEFAULTS.majority_voting,
+    probabilities: Annotated[bool, _labels("probabilities", "--probabilities")] = DEFAULTS.probabilities,
+    variant: Annotated[GraphForm, _speed("variant")] = DEFAULTS.variant,
+    output_format: Annotated[Format, _labels("format", "--format")] = DEFAULTS.format,
+    batch_size: Annotated[int | None, _speed("batch_cells", metavar="CELLS")] = DEFAULTS.batch_cells,
+    threads: Annotated[int | None, _speed("threads", metavar="N")] = DEFAULTS.threads,
     cluster: Annotated[
         bool,
-        typer.Option("--cluster", help="Score with Ray: on the cluster of RAY_ADDRESS, else on this machine."),
+        typer.Option(
+            "--cluster",
+            help="Score with Ray: on the cluster of RAY_ADDRESS, else on this machine.",
+            rich_help_panel=_SPEED,
+        ),
     ] = False,
-    workers: Annotated[int, option_for(ClusterSettings, "workers")] = ClusterSettings.model_construct().workers,
+    workers: Annotated[
+        int, option_for(ClusterSettings, "workers", metavar="N", rich_help_panel=_SPEED)
+    ] = ClusterSettings.model_construct().workers,
 ) -> None:
     r"""Label cells with a trained model.
 
@@ -158,8 +167,6 @@ def _line(console: "Console", text: str) -> None:
 
 
 def _show(console: "Console", summary: "AnnotationSummary") -> None:
-    from functools import partial
-
     from rich.table import Table
     from rich.text import Text
 

@@ -88,8 +88,18 @@ def run(
         raise typer.Exit(record.exit_code)
 
 
-def status(job: Job) -> None:
-    """Show the last runs of a job, and the drift of its latest batches."""
+def status(
+    job: Annotated[
+        str | None,
+        typer.Argument(
+            help="A job file, or the name of one in pipelines/jobs.", metavar="JOB", show_default="all jobs"
+        ),
+    ] = None,
+) -> None:
+    """Show the last runs of a job, and the drift of its latest batches; without a job, the state of every job."""
+    if job is None:
+        _all_jobs()
+        return
     from sctransformer.jobs.find import find_job
     from sctransformer.jobs.history import History
     from sctransformer.jobs.runner import raised
@@ -150,6 +160,31 @@ def render(
             f"{Path.cwd() / ENVIRONMENT}.",
             err=True,
         )
+
+
+def _all_jobs() -> None:
+    """One line per job in pipelines/jobs: schedule, last run, drift."""
+    from sctransformer.errors import UserError
+    from sctransformer.jobs.find import job_files
+    from sctransformer.jobs.history import History
+    from sctransformer.jobs.runner import raised
+    from sctransformer.jobs.spec import load_job
+    from sctransformer.layout import JOBS
+
+    files = job_files()
+    if not files:
+        typer.echo(f"{JOBS}: has no job file; README.md, 'On a schedule', shows one.")
+    for file in files:
+        try:
+            job = load_job(file)
+            history = History(job)
+            runs = history.runs()
+        except UserError as error:  # the other jobs are shown all the same
+            typer.echo(f"{file.stem}: {error}")
+            continue
+        last = f"last run {runs[-1].started[:19]}, {_run(runs[-1])}" if runs else "has not run yet"
+        alarm = "; drift ALARM" if raised(job, history.batches()) else ""
+        typer.echo(f"{job.name}: schedule {job.schedule!r}; {last}{alarm}")
 
 
 def _run(record: "RunRecord") -> str:

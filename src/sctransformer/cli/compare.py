@@ -14,6 +14,7 @@ def compare(
     cells: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="Labelled test cells on which both are scored again.",
             show_default=f"{layout.TEST_CELLS_FILE}, if it exists",
         ),

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    name: Annotated[str | None, typer.Argument(help="Name of a registered model; default: all.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Name of a registered model.", show_default="all models")
+    ] = None,
     repair: Annotated[
         bool,
         typer.Option(

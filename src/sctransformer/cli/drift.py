@@ -10,9 +10,10 @@ from sctransformer.wording import counted
 
 
 def report(
-    job: Annotated[str, typer.Argument(help="A job file, or the name of one in pipelines/jobs.")],
+    job: Annotated[str, typer.Argument(metavar="JOB", help="A job file, or the name of one in pipelines/jobs.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The HTML file.", show_default="the job's report")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The HTML file.", show_default="the job's report"),
     ] = None,
 ) -> None:
     """Write an HTML page: the drift of each batch with its limits, each batch compared with the training cells, and the

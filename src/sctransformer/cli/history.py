@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from sctransformer.registry.ledger import Decision
 
 
-def history(name: Annotated[str, typer.Argument(help="Name of the registered model.")]) -> None:
+def history(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the registered model.")]) -> None:
     """Show every decision about a model, newest first: promotions, rollbacks, refusals, overrides."""
     from rich.console import Console
     from rich.markup import escape

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from sctransformer import __version__
 from sctransformer.caches import use_writable_caches
@@ -48,12 +49,29 @@ VERBS = (
     ("drift report", "sctransformer.cli.drift", "report"),
     ("lineage", "sctransformer.cli.lineage", "lineage"),
 )
+PANELS = {
+    # section of the root help: its commands and groups, in order
+    "Data and networks": ("data", "prior"),
+    "Train": ("train", "runs", "tune"),
+    "Registry": ("register", "promote", "compare", "rollback", "history", "lineage"),
+    "Annotate": ("annotate",),
+    "Batch jobs": ("batch", "drift"),
+    "Maintenance": ("verify", "doctor"),
+}
 GROUPS = {
     "batch": "Scheduled annotation: run a job, show its history, write files for a scheduler.",
     "drift": "Batches of a job compared with the training cells of its model.",
     "data": "Datasets: check cells, add them to the catalogue, show them.",
     "prior": "Prior networks: build, compare, and check how well they cover your genes.",
 }
+
+
+class _InOrder(TyperGroup):
+    """Lists commands and groups in the order of PANELS."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        order = [name for names in PANELS.values() for name in names]
+        return sorted(super().list_commands(ctx), key=order.index)
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
@@ -128,6 +146,7 @@ def _application(words: Sequence[str]) -> typer.Typer:
     """The program with the command that a command line names; with all commands where it names none."""
     app = typer.Typer(
         name="sctransformer",
+        cls=_InOrder,
         help="The prior-biased Transformer for single-cell RNA-seq, from versioned data to scheduled annotation.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -138,10 +157,15 @@ def _application(words: Sequence[str]) -> typer.Typer:
     for command, module, function in _named(words) or VERBS:
         *group, name = command.split()
         verb = getattr(importlib.import_module(module), function)
-        (groups[group[0]] if group else app).command(name, help=_help(verb))(reporting(verb))
+        panel = None if group else _panel(name)
+        (groups[group[0]] if group else app).command(name, help=_help(verb), rich_help_panel=panel)(reporting(verb))
     for name, group_app in groups.items():
-        app.add_typer(group_app, name=name)
+        app.add_typer(group_app, name=name, rich_help_panel=_panel(name))
     return app
+
+
+def _panel(name: str) -> str:
+    return next(panel for panel, names in PANELS.items() if name in names)
 
 
 def _named(words: Sequence[str]) -> list[tuple[str, str, str]]:

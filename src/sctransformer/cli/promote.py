@@ -22,15 +22,16 @@ def promote(
         list[str] | None,
         typer.Option("--override", metavar="GATE", help="Override this gate if it fails; needs --reason. Repeatable."),
     ] = None,
-    reason: Annotated[str, typer.Option(help="Reason, kept in the ledger.")] = "",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Reason, kept in the ledger.")] = "",
     cells: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="Labelled test cells on which candidate and champion are scored again.",
             show_default=f"{layout.TEST_CELLS_FILE}, if it exists",
         ),
     ] = None,
-    policy: Annotated[Path, typer.Option(help="Thresholds of the gates.")] = layout.POLICY,
+    policy: Annotated[Path, typer.Option(metavar="FILE", help="Thresholds of the gates.")] = layout.POLICY,
 ) -> None:
     """Make a version the champion if it passes every gate. The exit code is 1 if a gate fails.
 

@@ -11,7 +11,7 @@ from sctransformer.export.settings import RegistrationSettings
 
 
 def register(
-    bundle: Annotated[Path, typer.Option(help="Folder of the bundle.")] = layout.BUNDLE_FOLDER,
+    bundle: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the bundle.")] = layout.BUNDLE_FOLDER,
     name: Annotated[str, option_for(RegistrationSettings, "name")] = RegistrationSettings.model_construct().name,
 ) -> None:
     """Register a bundle in MLflow as the candidate; the same bundle is never registered twice."""

@@ -6,8 +6,8 @@ import typer
 
 
 def rollback(
-    name: Annotated[str, typer.Argument(help="Name of the registered model.")],
-    reason: Annotated[str, typer.Option(help="Reason, kept in the ledger.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the registered model.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Reason, kept in the ledger.")],
     to: Annotated[
         int | None,
         typer.Option(metavar="VERSION", help="A version that was champion before.", show_default="the previous one"),

@@ -25,12 +25,16 @@ def runs(
         typer.Argument(metavar="[RUN]...", help="IDs, starts of IDs, or names; two or more are compared."),
     ] = None,
     metric: Annotated[
-        list[str] | None, typer.Option("--metric", "-m", help="Show this metric, and sort by the first; repeatable.")
+        list[str] | None,
+        typer.Option("--metric", "-m", metavar="NAME", help="Show this metric, and sort by the first; repeatable."),
     ] = None,
     experiment: Annotated[
-        str, typer.Option("--experiment", "-e", help="The MLflow experiment: training, tuning or study.")
+        str,
+        typer.Option("--experiment", "-e", metavar="NAME", help="The MLflow experiment: training, tuning or study."),
     ] = "training",
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Largest number of runs in the list.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", metavar="N", min=1, help="Largest number of runs in the list.")
+    ] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per run, with everything.")] = False,
 ) -> None:
     """List training runs, or compare some: metrics, parameters that differ, cells, network.

@@ -11,12 +11,13 @@ def train(
         typer.Option(
             "--set-param",
             "-S",
+            metavar="NAME=VALUE",
             help="Override a parameter of params.yaml for this run, as in -S train.lr=0.001; -S data=NAME uses a "
             "dataset of the catalogue, -S prior=NAME a network of data/networks. Of two overrides of one parameter "
             "the later wins. params.yaml is not changed.",
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", "-n", help="Name of the run, any text.")] = None,
+    name: Annotated[str | None, typer.Option("--name", "-n", metavar="TEXT", help="Name of the run, any text.")] = None,
     resume: Annotated[
         str | None,
         typer.Option(

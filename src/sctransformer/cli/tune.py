@@ -18,15 +18,21 @@ TARGET = "register"
 def tune(
     space: Annotated[
         Path | None,
-        typer.Argument(help="YAML file of parameters and their values; by default the search space of this package."),
+        typer.Argument(
+            metavar="FILE",
+            help="YAML file of parameters and their values; by default the search space of this package.",
+        ),
     ] = None,
     trials: Annotated[
-        int | None, typer.Option("--trials", min=1, help="Maximum number of trials; overrides the file.")
+        int | None, typer.Option("--trials", metavar="N", min=1, help="Maximum number of trials; overrides the file.")
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option("--minutes", min=0.1, help="Time limit of the search; overrides the file.")
+        float | None,
+        typer.Option("--minutes", metavar="MINUTES", min=0.1, help="Time limit of the search; overrides the file."),
     ] = None,
-    name: Annotated[str, typer.Option("--name", "-n", help="Name of the search, unique unless resumed.")] = "search",
+    name: Annotated[
+        str, typer.Option("--name", "-n", metavar="TEXT", help="Name of the search, unique unless resumed.")
+    ] = "search",
     resume: Annotated[bool, typer.Option("--resume", help="Resume the search with this name.")] = False,
     refit: Annotated[
         bool, typer.Option("--refit/--no-refit", help="Train the best parameters again and register the model.")

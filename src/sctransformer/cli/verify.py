@@ -6,7 +6,10 @@ import typer
 
 
 def verify(
-    bundle: Annotated[str, typer.Argument(help="Folder of a bundle, or a model: celltype@champion, celltype/7.")],
+    bundle: Annotated[
+        str,
+        typer.Argument(metavar="FOLDER|MODEL", help="Folder of a bundle, or a model: celltype@champion, celltype/7."),
+    ],
 ) -> None:
     """Compare every file of a bundle with its checksum, check that its files agree, and score one cell."""
     from sctransformer.annotation.session import require_scorable

@@ -23,7 +23,9 @@ class CoverageLimit(Settings):
     """What a file to annotate must have of the model's genes."""
 
     min_coverage: float = Field(default=0.8, ge=0.0, le=1.0)
-    """Smallest fraction of the panel's total expression that the file's genes must cover."""
+    """Smallest share of the expression of the model's genes that must be in genes of the file; a file below it is
+    refused. Lower it for a panel of chosen genes, and check the labels: they become less certain with every missing
+    gene."""
 
 
 class CellColumns(CountSource):

@@ -25,5 +25,10 @@ def find_job(name: str) -> Path:
     for suffix in SUFFIXES:
         if (JOBS / f"{name}{suffix}").is_file():
             return JOBS / f"{name}{suffix}"
-    existing = sorted(file.stem for file in JOBS.glob("*.y*ml")) if JOBS.is_dir() else []
+    existing = [file.stem for file in job_files()]
     raise UserError(f"{name}: no such job (in {JOBS}: {', '.join(existing) or 'none'}).")
+
+
+def job_files() -> list[Path]:
+    """The job files in pipelines/jobs, sorted by name."""
+    return sorted(file for file in JOBS.glob("*.y*ml") if file.suffix in SUFFIXES) if JOBS.is_dir() else []

@@ -21,6 +21,7 @@ from sctransformer.registry.references import Reference
 from sctransformer.tracking.location import database_file, redact_credentials, tracking_uri
 from sctransformer.tracking.relocation import former_folder, relocate
 from sctransformer.tracking.store import connect, one_sentence
+from sctransformer.wording import counted
 
 State = Literal["ok", "problem", "repaired"]
 
@@ -125,7 +126,7 @@ def _of_model(client: MlflowClient, name: str, repair: bool) -> list[Finding]:
             findings.append(_bundle(client, name, alias))
     if not any(finding.state == "problem" for finding in findings):
         listed = ", ".join(f"{alias} = {version}" for alias, version in aliases.items()) or "no aliases"
-        findings.append(Finding(name, "ok", f"{listed}; {len(decisions)} decisions in the ledger"))
+        findings.append(Finding(name, "ok", f"{listed}; {counted(len(decisions), 'decision')} in the ledger"))
     return findings
 
 
