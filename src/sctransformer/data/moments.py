@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.utils.sparsefuncs import incr_mean_variance_axis
 
 from sctransformer.data.normalise import log1p_cp10k
 
@@ -31,6 +30,8 @@ class GeneMoments:
         """
         if counts_NG.shape[0] == 0:
             return
+        from sklearn.utils.sparsefuncs import incr_mean_variance_axis  # its import takes seconds
+
         self.n_cells += counts_NG.shape[0]
         mean_G, variance_G, cells_G = self._expression
         expression_NG = log1p_cp10k(counts_NG.astype(np.float64), library_size_N)

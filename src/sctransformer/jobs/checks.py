@@ -1,4 +1,4 @@
-"""Checks that a job adds to annotation: Great Expectations before scoring, drift after it."""
+"""Checks that a job adds to annotation: expectations before scoring, drift after it."""
 
 from typing import Any
 

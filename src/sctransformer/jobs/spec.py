@@ -62,7 +62,7 @@ class Job(ClusterSettings):
     report: Path = Path("drift.html")
     """Drift report, relative to the output folder."""
     validate_cells: bool = Field(default=True, validation_alias="validate", serialization_alias="validate")
-    """Whether to check each file with Great Expectations; a critical failure keeps the file from being labelled."""
+    """Whether to check each file with the expectations on batches; after a critical failure it is not labelled."""
     image: str = Field(default="sctransformer:latest", pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")
     """Container image for Kubernetes."""
     resources: Resources = Field(default_factory=Resources)

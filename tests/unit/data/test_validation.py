@@ -19,6 +19,8 @@ from sctransformer.data.validation.validate import run_suites
 from sctransformer.files import read_json
 from tests.conftest import EDGES, GENES, simulated_cells
 
+pytestmark = pytest.mark.usefixtures("compared_with_great_expectations")
+
 Tables = dict[str, pd.DataFrame]
 LIMITS = TrainingLimits().model_dump()
 REPAIRS = {"lines": 90, "self_edges": 0, "merged": 0, "sign_conflicts": 0, "sign_ties": 0}

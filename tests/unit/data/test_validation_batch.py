@@ -15,6 +15,8 @@ from sctransformer.data.validation.report import Report
 from sctransformer.data.validation.suites import columns_of, read_suite, suite_names
 from tests.conftest import GENES, simulated_cells
 
+pytestmark = pytest.mark.usefixtures("compared_with_great_expectations")
+
 WEIGHTS_G = np.linspace(2.0, 0.1, len(GENES))
 LENIENT = BatchLimits(min_library_size=10)
 """Limits for simulated cells, which have few counts."""

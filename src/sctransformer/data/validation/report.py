@@ -1,7 +1,7 @@
 """Results of a validation: a record per expectation, and a sentence for each failure."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -64,33 +64,72 @@ class Report:
         return {"success": not self.critical, "warnings": len(self.warnings), "expectations": self.records}
 
 
-def read_result(
-    suite: str, table: pd.DataFrame, result: Any, file: str | Path | None = None
-) -> tuple[dict[str, Any], Failure | None]:
-    """One `ExpectationValidationResult` as a record, and as a `Failure` if it failed."""
+@dataclass(frozen=True)
+class Outcome:
+    """The result of checking one expectation on a table."""
+
+    success: bool
+    observed: Any = None
+    """The value that was compared with the limits, if the expectation is about the whole table."""
+    unexpected: int | None = None
+    """Number of rows that do not meet the expectation, if it is about each row."""
+    rows: Sequence[Mapping[str, Any]] = ()
+    """Name and values of the first of those rows."""
+    exception: str = ""
+    """Why the expectation could not be checked."""
+
+
+def read_result(result: Any) -> tuple[dict[str, Any], Outcome]:
+    """Expectation and outcome of an `ExpectationValidationResult`."""
     config, detail = result.expectation_config, result.result or {}
-    kwargs = config.kwargs
+    expectation = {"type": config.type, "kwargs": config.kwargs, "severity": config.severity, "notes": config.notes}
+    rows = detail.get("partial_unexpected_index_list") or ()
+    return expectation, Outcome(
+        bool(result.success),
+        detail.get("observed_value"),
+        detail.get("unexpected_count"),
+        rows,
+        _raised(result.exception_info),
+    )
+
+
+def record_of(
+    suite: str,
+    table: pd.DataFrame,
+    expectation: Mapping[str, Any],
+    outcome: Outcome,
+    file: str | Path | None = None,
+) -> tuple[dict[str, Any], Failure | None]:
+    """The record of an outcome, and the `Failure` if the expectation was not met.
+
+    Args:
+        suite: its name.
+        table: the table that was checked.
+        expectation: type, kwargs, severity and notes.
+        outcome: of checking it.
+        file: the file that was checked.
+    """
+    kind, kwargs = expectation["type"], expectation["kwargs"]
     pair = (kwargs.get("column_A"), kwargs.get("column_B"))
     column = kwargs.get("column") or " > ".join(filter(None, pair)) or ", ".join(kwargs.get("column_list", []))
-    severity: Severity = "critical" if config.severity == "critical" else "warning"
-    success = bool(result.success)
+    severity: Severity = "critical" if expectation["severity"] == "critical" else "warning"
     record = {
         "file": None if file is None else str(file),
         "suite": suite,
-        "expectation": config.type,
+        "expectation": kind,
         "column": column,
         "severity": severity,
-        "success": success,
-        "observed": plain(detail.get("observed_value")),
-        "unexpected": plain(detail.get("unexpected_count")),
+        "success": outcome.success,
+        "observed": plain(outcome.observed),
+        "unexpected": plain(outcome.unexpected),
     }
-    if success:
+    if outcome.success:
         return record, None
-    found = _raised(result.exception_info) or _offenders(table, detail, kwargs)
-    if config.type == "expect_column_to_exist":
+    found = outcome.exception or _offenders(table, outcome, kwargs)
+    if kind == "expect_column_to_exist":
         found = f"there is no such column (there are {', '.join(map(str, table.columns))})"
-    note = str(config.notes or "")
-    return record | {"found": found, "note": note}, Failure(suite, config.type, column, severity, found, note)
+    note = str(expectation.get("notes") or "")
+    return record | {"found": found, "note": note}, Failure(suite, kind, column, severity, found, note)
 
 
 def plain(value: Any) -> Any:
@@ -100,17 +139,16 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _offenders(table: pd.DataFrame, detail: Mapping[str, Any], kwargs: Mapping[str, Any]) -> str:
+def _offenders(table: pd.DataFrame, outcome: Outcome, kwargs: Mapping[str, Any]) -> str:
     """The offending values with their rows, or the observed value if there are no rows."""
-    rows = detail.get("partial_unexpected_index_list") or []
-    if not rows:
+    if not outcome.rows:
         limits = ("min_value", "max_value", "type_", "type_list")
         expected = ", ".join(f"{key.rstrip('_')} {kwargs[key]}" for key in limits if kwargs.get(key) is not None)
-        return f"found {plain(detail.get('observed_value'))}, expected {expected or 'otherwise'}"
-    key, count = table.columns[0], int(detail["unexpected_count"])
+        return f"found {plain(outcome.observed)}, expected {expected or 'otherwise'}"
+    key, count = table.columns[0], int(outcome.unexpected or 0)
     named = "; ".join(
         f"{row[key]!r}" + "".join(f", {column} {_shown(value)}" for column, value in row.items() if column != key)
-        for row in rows[:SHOWN]
+        for row in outcome.rows[:SHOWN]
     )
     more = f" and {count - SHOWN:,} more" if count > SHOWN else ""
     mostly = kwargs.get("mostly", 1.0)
