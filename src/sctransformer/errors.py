@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, ParamSpec
 
 DEBUG_VARIABLE = "SCTRANSFORMER_DEBUG"
+UNEXPECTED = 70
+"""Exit code of a bug; 1 is an error that the user can fix, 2 a wrong command line, 75 a conflict with a process."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 SOME_FAILED = 3

@@ -1,12 +1,13 @@
 """The program `sctransformer`: its commands, and how they report errors."""
 
+import errno
 import functools
 import importlib
 import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -14,11 +15,10 @@ from typer.core import TyperGroup
 from sctransformer import __version__
 from sctransformer.caches import use_writable_caches
 from sctransformer.cli.stopping import stoppable
-from sctransformer.errors import DEBUG_VARIABLE, INTERRUPTED, UserError, debugging
+from sctransformer.errors import DEBUG_VARIABLE, INTERRUPTED, UNEXPECTED, UserError, debugging
 
-UNEXPECTED = 70
-"""Exit code of a bug; 1 is an error that the user can fix, 2 a wrong command line, 75 a conflict with a process."""
-
+_LONGEST_PATH = 80
+"""Characters shown of a path that is too long."""
 VERBS = (
     # command, module, function; `--help` imports all of these modules, so they import nothing slow at the top
     ("data check", "sctransformer.cli.data", "check"),
@@ -121,15 +121,26 @@ def reporting(verb: Callable[..., None]) -> Callable[..., None]:
             if debugging():
                 raise
             _leave(f"Error: {error}", error.exit_code, error)
+        except OSError as error:
+            if debugging():
+                raise
+            if error.errno != errno.ENAMETOOLONG:
+                _leave_unexpected(error)
+            name = f"{str(error.filename)[:_LONGEST_PATH]}..."
+            _leave(f"Error: {name}: is too long for the name of a file; give a shorter path.", 1, error)
         except Exception as error:
             if debugging():
                 raise
-            _leave(f"Unexpected error: {type(error).__name__}: {error}; run again with --debug.", UNEXPECTED, error)
+            _leave_unexpected(error)
 
     return wrapped
 
 
-def _leave(sentence: str, code: int, cause: Exception) -> None:
+def _leave_unexpected(error: Exception) -> NoReturn:
+    _leave(f"Unexpected error: {type(error).__name__}: {error}; run again with --debug.", UNEXPECTED, error)
+
+
+def _leave(sentence: str, code: int, cause: Exception) -> NoReturn:
     typer.echo(sentence, err=True)
     raise typer.Exit(code) from cause
 

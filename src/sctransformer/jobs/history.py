@@ -1,17 +1,26 @@
 """History of a job in its output folder: one JSON file per run, and one line per labelled batch."""
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from sctransformer.annotation.journal import FOLDER, Journal
-from sctransformer.errors import BusyError
+from sctransformer.errors import BusyError, UserError
 from sctransformer.files import inside, read_json, write_json
 from sctransformer.jobs.spec import Job
+
+logger = logging.getLogger(__name__)
+
+_OF_A_BATCH = {
+    "time", "source", "output_id", "model_version", "model_identity", "cells", "rejected", "judged", "drifted", "drift",
+    "figures", "limits", "profile",
+}  # fmt: skip
+"""Fields of a line of batches.jsonl; a line without one of them is damaged."""
 
 
 @dataclass
@@ -59,6 +68,7 @@ class History:
         self.report = inside(job.output, job.report)
         self._journal = Journal(job.output / f"job-{job.name}")
         self._known: set[tuple[str, str]] | None = None
+        self._warned: set[Path] = set()
         self._runs, self._batches = self._journal.folder / "runs", self._journal.folder / "batches.jsonl"
 
     @contextmanager
@@ -82,8 +92,16 @@ class History:
         write_json(self._runs / f"{record.started.replace(':', '')}.json", asdict(record))
 
     def runs(self) -> list[RunRecord]:
-        """All runs, oldest first."""
-        return [RunRecord(**read_json(path)) for path in sorted(self._runs.glob("*.json"))]
+        """All runs, oldest first; a damaged record is skipped with a warning: it must not stop the job."""
+        found = []
+        for path in sorted(self._runs.glob("*.json")):
+            try:
+                found.append(_record(read_json(path), path))
+            except UserError as error:
+                if path not in self._warned:
+                    logger.warning("%s This record of a run is skipped; delete the file.", error)
+                self._warned.add(path)
+        return found
 
     def failed_files(self) -> list[dict[str, str]]:
         """The files whose last try failed, the latest first: time, source, error."""
@@ -91,7 +109,11 @@ class History:
         for record in self.runs():
             for file in record.files:
                 if file["status"] == "failed":
-                    last[file["source"]] = {"time": record.started, "source": file["source"], "error": file["error"]}
+                    last[file["source"]] = {
+                        "time": record.started,
+                        "source": file["source"],
+                        "error": str(file.get("error", "")),
+                    }
                 elif file["status"] != "waiting":
                     last.pop(file["source"], None)
         return sorted(last.values(), key=lambda one: one["time"], reverse=True)
@@ -111,11 +133,30 @@ class History:
         return True
 
     def batches(self) -> list[dict[str, Any]]:
-        """All labelled batches, oldest first; a line truncated by a kill is skipped."""
+        """All labelled batches, oldest first; a damaged line, as one cut by a kill, is skipped."""
         found = []
-        for line in self._batches.read_text().splitlines() if self._batches.exists() else []:
+        for line in self._batches.read_bytes().splitlines() if self._batches.exists() else []:
             try:
-                found.append(json.loads(line))
+                batch = json.loads(line)
             except ValueError:
                 continue
+            if isinstance(batch, dict) and batch.keys() >= _OF_A_BATCH:
+                found.append(batch)
         return found
+
+
+def _record(content: Any, path: Path) -> RunRecord:
+    """The record of a run from its JSON; fields of later versions are ignored.
+
+    Raises:
+        UserError: it is not the record of a run.
+    """
+    known = {one.name for one in fields(RunRecord)}
+    try:
+        record = RunRecord(**{name: value for name, value in content.items() if name in known})
+        sound = all({"source", "status"} <= file.keys() for file in record.files) and isinstance(record.metrics, dict)
+    except (AttributeError, TypeError):
+        sound = False
+    if not sound or not isinstance(record.started, str):
+        raise UserError(f"{path}: is not the record of a run, although it is JSON.")
+    return record

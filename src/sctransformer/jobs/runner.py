@@ -13,7 +13,7 @@ from sctransformer.annotation.scorer import Scorer
 from sctransformer.annotation.sources import Source, find_sources
 from sctransformer.annotation.stream import Progress
 from sctransformer.annotation.summary import AnnotationSummary
-from sctransformer.errors import BusyError, UserError, exit_code_of
+from sctransformer.errors import UNEXPECTED, BusyError, UserError, exit_code_of
 from sctransformer.jobs import mlflow_run
 from sctransformer.jobs.checks import hooks_of, verdict_of
 from sctransformer.jobs.history import History, RunRecord
@@ -57,6 +57,11 @@ def run_job(
             record.error, record.exit_code, record.ended = str(error), error.exit_code, _now()
             history.write_run(record)
             mlflow_run.report_failure(job, record)
+            history.write_run(record)
+            raise
+        except Exception as error:  # a bug: the record must not look like that of a run that still works
+            record.error, record.exit_code = f"unexpected error: {type(error).__name__}: {error}", UNEXPECTED
+            record.ended = _now()
             history.write_run(record)
             raise
     return record

@@ -85,11 +85,16 @@ def _trends(batches: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any]]:
 
 
 def _detail(batch: Mapping[str, Any], bundle: Bundle) -> dict[str, Any] | None:
-    """Charts that compare a batch with the training cells; None if another model labelled it or the bundle is old."""
+    """Charts that compare a batch with the training cells; None without the profiles of this model."""
     if "profile" not in bundle.reference or batch["model_identity"] != bundle.identity:
         return None
     content = bundle.reference["profile"]
-    training, found = Profile.from_json(content), Profile.from_json(batch["profile"])
+    try:
+        training, found = Profile.from_json(content), Profile.from_json(batch["profile"])
+    except (KeyError, TypeError, ValueError):  # a damaged record must not stop the job that writes the report
+        return None
+    if len(found.expression_G) != len(bundle.vocabulary):
+        return None
     names = sorted(set(training.labels) | set(found.labels))
     genes = _largest_differences(content, found, bundle.vocabulary)
     return {

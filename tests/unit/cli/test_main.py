@@ -1,6 +1,10 @@
-"""The root help: every command and group is in one section, in order."""
+"""The program: names that no file can have are refused, and the root help lists every command in a section."""
 
-from sctransformer.cli.main import GROUPS, PANELS, VERBS
+from pathlib import Path
+
+import pytest
+
+from sctransformer.cli.main import GROUPS, PANELS, VERBS, run
 
 
 def test_every_command_is_in_one_section_of_the_help() -> None:
@@ -8,3 +12,17 @@ def test_every_command_is_in_one_section_of_the_help() -> None:
     assert len(listed) == len(set(listed))
     assert set(listed) == {command.split()[0] for command, _, _ in VERBS}
     assert set(GROUPS) <= set(listed)
+
+
+@pytest.mark.parametrize("words", [["verify", "{}"], ["annotate", "-i", "{}", "-m", "{bundle}", "-o", "out"]])
+def test_a_name_that_is_too_long_is_refused_in_a_sentence(
+    words: list[str], bundle_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = tmp_path / ("x" * 300)
+    with pytest.raises(SystemExit) as end:
+        run([word.format(long, bundle=bundle_folder) for word in words])
+    assert end.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"Error: {str(long)[:40]}")
+    assert "Unexpected" not in error
+    assert error.count("\n") == 1

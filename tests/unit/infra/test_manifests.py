@@ -9,8 +9,7 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
-from sctransformer.cli.main import UNEXPECTED
-from sctransformer.errors import SOME_FAILED, BusyError, OutputError
+from sctransformer.errors import SOME_FAILED, UNEXPECTED, BusyError, OutputError
 from sctransformer.jobs.render import render
 from sctransformer.jobs.runner import ALARM, METRICS_KEPT
 from sctransformer.jobs.spec import Job

@@ -132,3 +132,15 @@ def test_genes_without_counts_in_the_file_are_left_out(page: Path, tmp_path: Pat
     text = (tmp_path / "drift.html").read_text()
     assert "nan" not in text.lower()
     assert np.all([f"<td>GENE{gene}</td>" not in text for gene in range(12)])
+
+
+@pytest.mark.parametrize(
+    "profile", [{}, {"cells": "many"}, {**batch(arrays(simulated_cells(60))), "expression": [1.0]}]
+)
+def test_a_damaged_profile_gives_a_report_without_its_charts(profile: dict[str, Any], tmp_path: Path) -> None:
+    bundle: Any = SimpleNamespace(reference=reference(), vocabulary=vocabulary(), identity="one")
+    damaged = {**record(0, "a.h5ad", batch(arrays(simulated_cells(60)))), "profile": profile, "cells": 0}
+    write_report(
+        tmp_path / "drift.html", JobState("nightly", [damaged], [], Limits().model_dump() | RULE, False), bundle
+    )
+    assert "the profile of its cells, or of the training cells, is missing" in (tmp_path / "drift.html").read_text()
