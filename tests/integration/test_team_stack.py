@@ -62,11 +62,11 @@ def test_without_a_password_nobody_is_let_in(team: Stack, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-def versions(team: Stack, project: Path, bundle_folder: Path) -> str:
-    """The name of a model with three versions, of which the first is champion."""
+def versions(team: Stack, project: Path, bundle_folder: Path, request: pytest.FixtureRequest) -> str:
+    """The name of a model with some versions, by default two, of which the first is champion."""
     name = f"model-{os.urandom(3).hex()}"
     register_bundle(bundle_folder, name)
-    for number in (2, 3):
+    for number in range(2, getattr(request, "param", 2) + 1):
         other = changed(bundle_folder, project / f"b{number}", calibration={"rejection_threshold": 0.5 + number / 100})
         register_bundle(other, name)
     promotion.promote(f"{name}/1", policy=POLICY, first=True)
@@ -77,6 +77,7 @@ def champion(name: str) -> int:
     return int(connect().get_registered_model(name).aliases["champion"])
 
 
+@pytest.mark.parametrize("versions", [3], indirect=True)
 def test_promotions_at_once_and_killed_ones(team: Stack, versions: str, project: Path) -> None:
     def to(version: int) -> None:
         promotion.promote(f"{versions}/{version}", policy=POLICY, cells=CELLS)
@@ -176,6 +177,7 @@ def test_a_changed_byte_in_the_store_and_a_backup_that_is_put_back(
         restore(team, backup)
 
 
+@pytest.mark.parametrize("versions", [1], indirect=True)
 def test_mlflow_models_serve(team: Stack, versions: str, project: Path, bundle_folder: Path) -> None:
     """The champion behind HTTP: counts by gene name, whatever the order; bad input gets a clear error."""
     port = Ports.free().mlflow
