@@ -1,5 +1,6 @@
 """Genes of a file and genes of the model: matching by name, coverage of the panel, gathering counts."""
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sctransformer.data.features import genome_prefix
+from sctransformer.data.gene_columns import ID_COLUMNS
 from sctransformer.data.gene_map import GeneMap, read_aliases
 from sctransformer.data.gene_repairs import NameRepairs
 from sctransformer.data.genes import choose_gene_names
@@ -26,6 +28,9 @@ _COMPARED = 3
 """Unknown names of the file, and expected names, that an error shows side by side."""
 _UNDERSTOOD = 0.5
 """Coverage from which the names are taken to be of the kind that the model uses."""
+_RECENT = 4
+_recent: "dict[bytes, SymbolNames]" = {}
+"""The last results of `named_by_symbol`, by the digest of its arguments: the files of a batch have the same genes."""
 _ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}")
 
 
@@ -126,6 +131,28 @@ def named_by_symbol(vocabulary: pd.DataFrame, var: pd.DataFrame, source: str) ->
             whichever names most genes of the vocabulary.
         source: what to call the file in errors.
     """
+    key = _key(vocabulary, var)
+    found = _recent.get(key)
+    if found is None:
+        found = _named_by_symbol(vocabulary, var, source)
+        while len(_recent) >= _RECENT:
+            _recent.pop(next(iter(_recent)), None)
+        _recent[key] = found
+    return found
+
+
+def _key(vocabulary: pd.DataFrame, var: pd.DataFrame) -> bytes:
+    """Digest of what `_named_by_symbol` reads."""
+    read = [vocabulary[name] for name in ("gene", "ensembl_id") if name in vocabulary]
+    read += [var.index.to_series(), *(var[name].rename(name) for name in ID_COLUMNS if name in var)]
+    digest = hashlib.sha256()
+    for column in read:
+        digest.update(f"{column.name}\0{len(column)}\0".encode())
+        digest.update("\0".join(column.astype("string").fillna("").tolist()).encode(errors="surrogatepass"))
+    return digest.digest()
+
+
+def _named_by_symbol(vocabulary: pd.DataFrame, var: pd.DataFrame, source: str) -> SymbolNames:
     ids = vocabulary["ensembl_id"] if "ensembl_id" in vocabulary else [""] * len(vocabulary)
     genes = vocabulary["gene"].tolist()
     symbol_of = {one: gene for gene, several in zip(genes, ids, strict=True) for one in str(several).split(";") if one}

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -188,6 +189,7 @@ def _without_prefix(var: pd.DataFrame, species: Species) -> pd.DataFrame:
     return var
 
 
+@lru_cache(maxsize=256)
 def _species(genome: str) -> str | None:
     return next((species for species, pattern in _SPECIES_OF if pattern.match(genome)), None)
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Literal
 
 Species = Literal["human", "mouse"]
@@ -49,6 +50,7 @@ def mixed_species(columns: Sequence[Sequence[str]]) -> list[str]:
     return [""] * (len(columns[0]) if columns else 0)
 
 
+@lru_cache(maxsize=2**16)  # the files of a batch have the same genes
 def _written(name: str) -> str:
     if _MOUSE.match(name):
         return "mouse"

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from sctransformer.annotation import genes
 from sctransformer.annotation.genes import match_genes, match_table, named_by_symbol, require_coverage
 from sctransformer.errors import UserError
 
@@ -167,3 +168,22 @@ def test_low_coverage_shows_the_names_of_the_file_beside_those_expected() -> Non
     genes = pd.Index(["A", "g1", "g2", "g3", "g4"])
     with pytest.raises(UserError, match=r"\(names in the file: g1, g2, g3; expected: D, C, B\)\."):
         require_coverage(match_genes(VOCABULARY, genes), VOCABULARY, genes, "cells.h5ad", 0.8)
+
+
+def test_names_are_translated_once_for_files_with_the_same_genes(monkeypatch: pytest.MonkeyPatch) -> None:
+    translated: list[str] = []
+    translate = genes._named_by_symbol
+
+    def counting(vocabulary: pd.DataFrame, var: pd.DataFrame, source: str) -> genes.SymbolNames:
+        translated.append(source)
+        return translate(vocabulary, var, source)
+
+    monkeypatch.setattr(genes, "_named_by_symbol", counting)
+    monkeypatch.setattr(genes, "_recent", {})
+    first = pd.DataFrame({"gene_ids": ["x", "y"]}, index=["A", "B"])
+    tables = {"one": first, "two": first.copy(), "three": first[::-1], "four": first.assign(gene_ids="A")}
+    for source, var in tables.items():
+        genes.named_by_symbol(VOCABULARY, var, source)
+    genes.named_by_symbol(VOCABULARY[:1], first, "five")
+    assert translated == ["one", "three", "four", "five"]
+    assert genes.named_by_symbol(VOCABULARY, first[::-1], "again").genes.tolist() == ["B", "A"]
