@@ -256,7 +256,7 @@ READ: dict[str, tuple[Change, str]] = {
     "identical cells": (twins, "same_counts_as"),
     "a category without cells": (unused_category, "3 types"),
     "ids of both kinds": (mixed_ids, "20 symbols (0 not in the gene map); 4 Ensembl ids mapped to symbols"),
-    "a gene named twice": (repeated_genes, "1 symbols named more than once, summed (JCHAIN)"),
+    "a gene named twice": (repeated_genes, "1 symbol named more than once, summed (JCHAIN)"),
     "a type called unknown": (with_label("unknown"), "1 of 3: 'unknown'; this is not the name of a cell type"),
     "counts with float noise": (noisy, "0 warnings"),
     "labels with odd characters": (with_label("T/NK (γδ), naïve"), "  T/NK (γδ), naïve  30"),

@@ -13,7 +13,7 @@ from sctransformer.data.gene_columns import ID_COLUMNS
 from sctransformer.data.gene_map import HUMAN_ENSEMBL, GeneMap
 from sctransformer.data.gene_repairs import NO_REPAIRS, NameRepairs, repair_names
 from sctransformer.errors import UserError
-from sctransformer.wording import some
+from sctransformer.wording import counted, some
 
 VAR_NAMES = "var_names"
 FOREIGN_ENSEMBL = re.compile(r"^ENS(?!G\d)[A-Z]*G\d{6,}")
@@ -48,19 +48,19 @@ class GeneIdentity:
 
     def summary(self) -> str:
         """One line: genes found, mapped and lost."""
-        parts = [f"{len(self.gene_of_column_F):,} columns from {self.source}"]
+        parts = [f"{counted(len(self.gene_of_column_F), 'column')} from {self.source}"]
         if self.by_symbol:
-            parts.append(f"{self.by_symbol:,} symbols ({self.unknown_symbols:,} not in the gene map)")
+            parts.append(f"{counted(self.by_symbol, 'symbol')} ({self.unknown_symbols:,} not in the gene map)")
         if self.by_ensembl:
-            parts.append(f"{self.by_ensembl:,} Ensembl ids mapped to symbols")
+            parts.append(f"{counted(self.by_ensembl, 'Ensembl id')} mapped to symbols")
         if self.renamed:
-            parts.append(f"{self.renamed:,} former symbols renamed")
+            parts.append(f"{counted(self.renamed, 'former symbol')} renamed")
         if self.repairs.symbol_of:
-            parts.append(f"{len(self.repairs.symbol_of):,} names repaired")
+            parts.append(f"{counted(len(self.repairs.symbol_of), 'name')} repaired")
         if self.merged:
-            parts.append(f"{len(self.merged):,} symbols named more than once, summed ({some(self.merged)})")
+            parts.append(f"{counted(len(self.merged), 'symbol')} named more than once, summed ({some(self.merged)})")
         parts.append(f"{len(self.lost):,} lost{f' ({some(self.lost)})' if self.lost else ''}")
-        return f"{len(self.genes):,} genes found: " + "; ".join(parts)
+        return f"{counted(len(self.genes), 'gene')} found: " + "; ".join(parts)
 
     def metrics(self) -> dict[str, int | str]:
         """The summary as numbers, for metrics."""

@@ -1,9 +1,9 @@
-"""Names of cell types that are probably not what was meant: numbers, and one type under several names."""
+"""Names of cell types that look wrong: numbers, control characters, one type under several names."""
 
 import re
 from collections.abc import Iterable
 
-from sctransformer.wording import some
+from sctransformer.wording import counted, some
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
 _SHOWN = 3
@@ -23,6 +23,11 @@ def label_warnings(names: Iterable[str]) -> list[str]:
         found.append(
             f"{len(numbers)} of {len(names)} cell types are numbers ({some(numbers, _SHOWN)}), like codes of a factor "
             "or of clusters; give the column with the names (--label-column), or replace the numbers by names"
+        )
+    if odd := [repr(name) for name in names if not name.isprintable()]:
+        found.append(
+            f"{counted(len(odd), 'cell type')} with a line break, tab or other control character in the name "
+            f"({some(odd, _SHOWN)}); it would be in every table and on every screen: replace it"
         )
     same: dict[str, list[str]] = {}
     for name in names:

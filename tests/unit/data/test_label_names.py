@@ -20,3 +20,10 @@ def test_numbers_are_reported(names: list[str]) -> None:
 def test_names_that_differ_only_in_case_or_spaces_are_reported_together() -> None:
     (sentence,) = label_warnings(["B cell", "b cell", "B_Cell", "T cell"])
     assert sentence.startswith("cell types 'B cell', 'B_Cell' and 'b cell' differ only in case or spaces")
+
+
+def test_control_characters_are_reported() -> None:
+    (sentence,) = label_warnings(["B\ncell", "T cell", "\x1b[31mNK", "Überzelle β"])
+    assert sentence.startswith("2 cell types with a line break, tab or other control character in the name (")
+    assert "'B\\ncell'" in sentence
+    assert sentence.isprintable()
