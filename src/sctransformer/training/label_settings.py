@@ -18,6 +18,9 @@ class LabelSettings(Settings):
     """Whether logistic regressions on the activities of regulators are candidates, if the model has any."""
     penalties: tuple[Annotated[float, Field(gt=0.0)], ...] = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
     """L2 penalties that are tried, relative to the mean log-loss, with inputs scaled to a mean squared length of 1."""
+    frequency_power: float = Field(default=0.25, ge=0.0, le=1.0)
+    """The regressions give all types the same weight; the probability of a type of frequency f among the labelled cells
+    is then multiplied by f**power. 0: none; 1: as if types were as frequent as among the labelled cells."""
     folds: int = Field(default=5, ge=2)
     """Maximum number of folds of the cross-validation that chooses the regressions."""
     picks: int = Field(default=6, ge=1)

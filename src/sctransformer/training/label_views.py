@@ -1,5 +1,6 @@
 """Views of the labelled cells, on which logistic regressions are fitted: genes, principal components, activities."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sctransformer.data.arrays import CellSource
-from sctransformer.training.balanced_logistic import Coefficients
+from sctransformer.training.balanced_logistic import Coefficients, Curvature
 from sctransformer.training.components import Components, log_expression
 from sctransformer.training.label_settings import LabelSettings
 
@@ -40,8 +41,8 @@ class View:
     x_NV: NDArray[np.float32]
     """The cells, with a mean squared length of 1: a penalty then means about the same for every view."""
     scale_V: NDArray[np.float64]
-    variance_V: NDArray[np.float64]
-    """Mean square of each column of `x_NV`."""
+    curvature: Curvature
+    """Mean squares of `x_NV`."""
     center: NDArray[np.float64] | None = None
     """Subtracted from the source; None if zero."""
     basis: NDArray[np.float32] | None = None
@@ -76,7 +77,7 @@ def label_views(
     available = components.loading_GM.shape[1]
     score_NM = expression_NG @ components.loading_GM
     numbers = sorted({min(number, available) for number in settings.components} - {0})
-    views = [_genes_view(expression_NG)] if settings.genes else []
+    views = [_genes_view(expression_NG, score_NM, components)] if settings.genes else []
     for number in numbers:
         x_NM, loading_GM = np.ascontiguousarray(score_NM[:, :number]), components.loading_GM[:, :number]
         views.append(_scaled(f"components_{number}", "expression", x_NM, basis=loading_GM))
@@ -101,7 +102,7 @@ def centred_expression(
     return expression_NG
 
 
-def _genes_view(expression_NG: NDArray[np.float32]) -> View:
+def _genes_view(expression_NG: NDArray[np.float32], score_NM: NDArray[np.float32], components: Components) -> View:
     """Expression of all genes, which is overwritten.
 
     With fewer cells than genes it is rotated to the space of the cells. This changes no solution with an L2 penalty,
@@ -110,7 +111,10 @@ def _genes_view(expression_NG: NDArray[np.float32]) -> View:
     """
     n_cells, n_genes = expression_NG.shape
     if not n_cells <= min(FEW_CELLS, n_genes - 1):
-        return _scaled("genes", "expression", expression_NG)
+        view = _scaled("genes", "expression", expression_NG)
+        variance_M = np.square(score_NM, dtype=np.float64).mean(axis=0) * view.scale_V[0] ** 2
+        rest = max(1.0 - float(variance_M.sum()), 0.0) / max(n_genes - len(variance_M), 1)
+        return dataclasses.replace(view, curvature=Curvature(variance_M, components.loading_GM, rest))
     square_V, cell_NV = np.linalg.eigh((expression_NG @ expression_NG.T).astype(np.float64))
     kept_V = square_V > 1e-6 * max(square_V[-1], 1e-12)
     length_V, cell_NV = np.sqrt(square_V[kept_V]), cell_NV[:, kept_V]
@@ -131,4 +135,4 @@ def _scaled(
     factor = float(max(variance_V.sum(), 1e-12)) ** -0.5
     x_NV *= np.float32(factor)
     scale_V = np.full(x_NV.shape[1], factor) if scale_V is None else scale_V * factor
-    return View(name, source, x_NV, scale_V, variance_V * factor**2, center, basis)
+    return View(name, source, x_NV, scale_V, Curvature(variance_V * factor**2), center, basis)
