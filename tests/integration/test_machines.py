@@ -11,7 +11,7 @@ import pytest
 
 from sctransformer import layout
 from sctransformer.files import read_json
-from tests.integration.test_pipeline import SMALL, clone, run, set_params
+from tests.integration.clones import SMALL, clone, run, set_params
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +21,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project as from an unpacked archive, in a folder with a space, with its environment inside."""
     folder = clone(tmp_path_factory.mktemp("machine") / "Prüf ordner")
     shutil.rmtree(folder / ".git")
-    set_params(folder, SMALL | {"train": {"epochs": 1}})
+    set_params(folder, SMALL | {"train": {"epochs": 1, "workers": 1}})
     environment = folder / ".venv"
     venv.create(environment, symlinks=True)
     packages = environment / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
