@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +13,44 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from pipelines.study.command import main
 from pipelines.study.record import CELL_TAG, EXPERIMENT
 from sctransformer.tracking.runs import PARENT_TAG
 from tests.unit.pipelines.study_files import write_study
 
-SEARCH = {"search": [{"train.epochs": 2}, {"train.epochs": 3}], "search_repeats": 1}
+FEW = {"inner_folds": 2}
+"""Logistic regression is fitted for each fold of its search."""
+SEARCH = {"search": [{"train.epochs": 2}, {"train.epochs": 3}], "search_repeats": 1, **FEW}
 SHARED = {"model.width": 8, "model.heads": 2, "model.feedforward": 8, "model.readout_heads": 2, "model.embedding": 8}
 REPOSITORY = Path(__file__).parents[2]
 
 
-def command(study: Path, out: Path, *words: str) -> list[str]:
-    return [sys.executable, "-m", "pipelines.study", str(study), "--out", str(out), *words]
+def command(study: Path, out: Path) -> list[str]:
+    return [sys.executable, "-m", "pipelines.study", str(study), "--out", str(out)]
 
 
 def environment(store: Path) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(REPOSITORY), "MLFLOW_TRACKING_URI": f"sqlite:///{store / 'mlflow.db'}"}
 
 
-def run(study: Path, out: Path, store: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run(study: Path, out: Path, store: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(study, out, *words), env=environment(store), cwd=store, capture_output=True, text=True, timeout=300
+        command(study, out), env=environment(store), cwd=store, capture_output=True, text=True, timeout=300
     )
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Calls the command in this process with one worker, since imports take seconds; returns its output."""
+
+    def call(study: Path, out: Path, store: Path, *words: str) -> str:
+        with monkeypatch.context() as patch:
+            patch.chdir(store)
+            patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store / 'mlflow.db'}")
+            main([str(study), "--out", str(out), "--processes", "1", *words])
+        return capsys.readouterr().out
+
+    return call
 
 
 def results_of(out: Path) -> dict[str, int]:
@@ -89,15 +107,13 @@ def interrupt(study: Path, out: Path, store: Path, after: int, how: signal.Signa
 
 
 @pytest.mark.slow
-def test_a_killed_study_is_resumed_with_the_same_result(tmp_path: Path) -> None:
+def test_a_killed_study_is_resumed_with_the_same_result(tmp_path: Path, run_here: Callable[..., str]) -> None:
     for name in ("calm", "killed"):
         (tmp_path / name).mkdir()
     shared = {**SHARED, "train.batch_size": 16, "train.lr": 0.01}
     study = write_study(tmp_path, shared=shared, arms={"mask": {}}, **SEARCH)
     calm, killed = tmp_path / "calm", tmp_path / "killed"
-    done = run(study, calm / "out", calm)
-    assert done.returncode == 0, done.stderr
-    assert "8 of 8 results are finished" in done.stdout
+    assert "8 of 8 results are finished" in run_here(study, calm / "out", calm)
     # 4 baselines, 8 searches, 4 arms
     assert len(results_of(calm / "out")) == 16
 
@@ -120,8 +136,7 @@ def test_a_killed_study_is_resumed_with_the_same_result(tmp_path: Path) -> None:
         assert (killed / "out" / name).read_text() == (calm / "out" / name).read_text()
     assert not list((killed / "out").rglob("*/.*.json.*/*"))  # a killed worker leaves no incomplete result
 
-    done = run(study, killed / "out", killed)
-    assert done.returncode == 0
+    run_here(study, killed / "out", killed)
     assert results_of(killed / "out") == after
 
     found = runs_of(killed)
@@ -152,15 +167,13 @@ def test_ctrl_c_explains_how_to_resume_and_leaves_no_process(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_part_of_a_study_can_be_run_first_and_pretraining_is_shared_by_percentages(tmp_path: Path) -> None:
+def test_a_part_of_a_study_can_be_run_first_and_pretraining_is_shared_by_percentages(
+    tmp_path: Path, run_here: Callable[..., str]
+) -> None:
     shared = {**SHARED, "train.epochs": 2, "train.pretrain_epochs": 1}
-    study = write_study(tmp_path, shared=shared, arms={"mask": {}, "shuffled": {"prior.control": "shuffled"}})
-    done = run(study, tmp_path / "out", tmp_path, "--only", "mask", "10%", "--processes", "1")
-    assert done.returncode == 0, done.stderr
-    assert "2 of 12 results are finished" in done.stdout
-    done = run(study, tmp_path / "out", tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "12 of 12 results are finished" in done.stdout
+    study = write_study(tmp_path, shared=shared, arms={"mask": {}, "shuffled": {"prior.control": "shuffled"}}, **FEW)
+    assert "2 of 12 results are finished" in run_here(study, tmp_path / "out", tmp_path, "--only", "mask", "10%")
+    assert "12 of 12 results are finished" in run_here(study, tmp_path / "out", tmp_path)
     assert len(list((tmp_path / "out" / "pretrained").iterdir())) == 4  # 2 arms x 2 seeds, not x 2 percentages
     table = (tmp_path / "out" / "table.md").read_text()
     assert "Difference to shuffled" in table
