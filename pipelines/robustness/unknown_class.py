@@ -80,8 +80,7 @@ def leave_out(
     from sctransformer.evaluation.scoring import score_cells
     from sctransformer.prior.network import read_network_table
     from sctransformer.training.build import build_from_params
-    from sctransformer.training.config import TrainConfig
-    from sctransformer.training.trainer import Trainer
+    from sctransformer.training.closed_form import train_whole
 
     known_training, known = without(training, label), without(validation, label)
     unknown = of_type(validation, label)
@@ -89,10 +88,9 @@ def leave_out(
         unknown = of_type(training, label)
     network = read_network_table(params.prior.network, params.prior.confidence)
     model = build_from_params(params, panel, network, int(training.labels_N.max()), params.seed)
-    config = params.train.part(TrainConfig, seed=params.seed).replace(
-        patience=0
-    )  # validation cells choose nothing here
-    Trainer(model, TrainingCells(known_training), config).fit()
+    config = params.train_config().replace(patience=0)  # validation cells choose nothing here
+    names = [str(index) for index in range(int(training.labels_N.max()))]
+    train_whole(model, TrainingCells(known_training), names, config, params.labels)
 
     logits_NC, _ = score_cells(model, known)
     temperature = calibration.fit_temperature(logits_NC, known.labels_N)

@@ -34,9 +34,9 @@ from sctransformer.data.gene_map import read_gene_map
 from sctransformer.data.genes import identify
 from sctransformer.data.library_size import choose_library_sizes
 from sctransformer.data.moments import GeneMoments
-from sctransformer.data.panel import choose_panel
+from sctransformer.data.panel import LARGEST_DENSE_PANEL, choose_panel
 from sctransformer.errors import UserError, run_reporting
-from sctransformer.model import ModelConfig, PriorBiasedTransformer
+from sctransformer.model import Model, ModelConfig
 from sctransformer.model.layers import RegulationLayer
 from sctransformer.params import Params, load_params, with_overrides
 from sctransformer.prior.bias import allowed_pairs, mask_bias
@@ -75,7 +75,7 @@ def read_panel(cells: Path, network: Path, budget: int) -> PanelCounts:
     return PanelCounts(whole, np.concatenate(library_sizes).astype(np.float32), panel, pairs)
 
 
-def make_model(found: PanelCounts, params: Params) -> PriorBiasedTransformer:
+def make_model(found: PanelCounts, params: Params) -> Model:
     """A model over the panel with changed weights: with initial weights of zero any two ways would agree."""
     genes, n_regulators = found.panel["gene"].tolist(), int(found.panel["is_regulator"].sum())
     sizes = params.model.model_dump() | {"mode": "mask", "depth": 1}
@@ -195,7 +195,8 @@ def main() -> None:
     params = with_overrides(load_params(), options.set)
     if not options.cells.exists():
         raise UserError(f"{options.cells}: no such file; `dvc repro example_data` creates the example cells.")
-    found = read_panel(options.cells, options.network or params.prior.network, params.prepare.gene_budget)
+    budget = params.prepare.gene_budget or LARGEST_DENSE_PANEL
+    found = read_panel(options.cells, options.network or params.prior.network, budget)
     measured = measure(found, params, options.batch, options.most_cells, options.repeats)
     print(json.dumps({"file": options.cells.name, "threads": options.threads} | measured))
 

@@ -103,5 +103,5 @@ def make_model(config: Any, prior: pd.DataFrame, vocabulary: pd.DataFrame, seed:
     from sctransformer.prior.network import Network
     from sctransformer.training.build import build_model, network_prior
 
-    prior_HGS = network_prior(config, Network(prior), vocabulary["gene"].tolist())
+    prior_HGS = network_prior(config, Network(prior), vocabulary["gene"].tolist(), config.n_regulators)
     return build_model(config, prior_HGS, seed, vocabulary).eval()

@@ -21,7 +21,7 @@ import torch
 from pipelines.speed.model import Case
 from pipelines.speed.training import epochs_of
 from pipelines.speed.training_cells import task_of, write_cells
-from sctransformer.model import PriorBiasedTransformer
+from sctransformer.model import Model
 from sctransformer.training.cluster import Workers, fit_on_ray
 from sctransformer.training.execution import Execution
 from sctransformer.training.ray_connection import connection
@@ -42,7 +42,7 @@ def speed_with_ray(task: Task, workers: int, folder: Path) -> float:
     return statistics.median(report.cells_per_second for report in reports[1:])
 
 
-def counting_model(make: Callable[[Files], PriorBiasedTransformer], log: Path, files: Files) -> PriorBiasedTransformer:
+def counting_model(make: Callable[[Files], Model], log: Path, files: Files) -> Model:
     """A model that appends a byte to a log for each training step."""
     model = make(files)
 

@@ -54,13 +54,24 @@ class NetworkSection(Settings):
     min_votes: int | None = None
 
 
+_ONE_WAY = {
+    "model.direction": "regulators",
+    "model.embedding": 128,
+    "train.pretrain_batch_size": 32,
+    "train.pretrain_lr": 3e-4,
+    "train.pretrain_min_steps": 0,
+}
+"""The study compares modes of layers in which genes attend to regulators, with the defaults of its first results."""
+
+
 class StudyConfig(Settings):
     """A study."""
 
     name: str = Field(pattern=r"^[\w.-]+$")
     dataset: DatasetSection
     network: NetworkSection
-    gene_budget: int = like(PrepareSettings, "gene_budget", default=1024, ge=2)
+    gene_budget: int = Field(default=1024, ge=2)
+    """Largest number of genes in the panel."""
     percents: tuple[float, ...] = Field(min_length=1)
     """Percentages of the training cells that are labelled."""
     seeds: tuple[int, ...] | dict[float, tuple[int, ...]] = (0, 1, 2)
@@ -119,7 +130,7 @@ class StudyConfig(Settings):
 
     def params_of(self, arm: str, point: int) -> Params:
         """Parameters of an arm at a point of the search; others have their defaults."""
-        return with_arm_values(Params(), {**self.shared, **self.search[point], **self.arms[arm]})
+        return with_arm_values(with_values(Params(), _ONE_WAY), {**self.shared, **self.search[point], **self.arms[arm]})
 
 
 def load_study(path: Path) -> StudyConfig:
@@ -128,7 +139,7 @@ def load_study(path: Path) -> StudyConfig:
     Raises:
         UserError: the file cannot be read, a variable is not set, or a field is unknown or out of range.
     """
-    content = _with_variables(read_yaml(path, "name the YAML file of a study") or {}, path)
+    content = with_variables(read_yaml(path, "name the YAML file of a study") or {}, path)
     try:
         study = StudyConfig.model_validate(content)
     except ValidationError as error:
@@ -161,7 +172,12 @@ def with_arm_values(params: Params, values: Overrides) -> Params:
     return changed
 
 
-def _with_variables(content: Any, path: Path) -> Any:
+def with_variables(content: Any, path: Path) -> Any:
+    """The content of a YAML file with `${oc.env:NAME}` replaced by the environment variable NAME.
+
+    Raises:
+        UserError: a variable is not set.
+    """
     try:
         return OmegaConf.to_container(OmegaConf.create(content), resolve=True)
     except OmegaConfBaseException as error:

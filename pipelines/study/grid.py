@@ -12,7 +12,7 @@ from pipelines.study.protocol import best_point
 from sctransformer.errors import UserError
 from sctransformer.files import read_json, sha256_file, sha256_json
 from sctransformer.params import Params
-from sctransformer.training.config import Optimisation, TrainConfig
+from sctransformer.training.config import Optimisation
 
 PROTOCOL = 2
 """Increased when code changes the result of the same settings, so that finished tasks are run again."""
@@ -215,7 +215,7 @@ class Grid:
 
     def _pretraining(self, arm: str, seed: int, point: int) -> Task | None:
         params = self.study.params_of(arm, point)
-        config = params.train.part(TrainConfig, seed=seed)
+        config = params.train_config(seed)
         if config.pretrain_epochs == 0:
             return None
         settings = self._of_place("pretraining", 0.0, seed) | self._of_model(arm, point, seed)
@@ -237,6 +237,6 @@ def deciding_params(params: Params) -> dict[str, Any]:
     uses_edges = params.model.mode in ("mask", "bias")
     return {
         "model": params.model.model_dump(mode="json"),
-        "train": params.train.part(Optimisation).model_dump(mode="json"),
+        "train": params.train_config().model_dump(mode="json", include=set(Optimisation.model_fields)),
         "prior": {"control": params.prior.control if uses_edges else "none"},
     }

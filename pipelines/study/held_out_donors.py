@@ -47,7 +47,6 @@ from sctransformer.data.splits import TRAIN
 from sctransformer.errors import UserError, run_reporting
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.training.build import build_from_params
-from sctransformer.training.config import TrainConfig
 
 SEED = 0
 COMPONENTS = 100
@@ -101,7 +100,7 @@ def model_method(study: StudyConfig, point: int, prepared: PanelCells, split: pd
         model = build_from_params(params, prepared.panel, prepared.network, n_classes, SEED)
         training, scored = (labelled_arrays(prepared.cells, rows_N) for rows_N in (training_N, held_out_N))
         unlabelled = unlabelled_arrays(prepared, split, except_N=training_N | held_out_N)
-        train(model, training, unlabelled, params.train.part(TrainConfig, seed=SEED))
+        train(model, training, unlabelled, params.train_config(SEED))
         return score_cells(model, scored)[0].argmax(axis=1)
 
     return method

@@ -27,7 +27,7 @@ from sctransformer import layout
 from sctransformer._constants import OBS
 from sctransformer.data.arrays import TrainingCells
 from sctransformer.data.cells import CellFile, read_cells
-from sctransformer.data.panel import choose_panel
+from sctransformer.data.panel import LARGEST_DENSE_PANEL, choose_panel
 from sctransformer.data.prepared import select_split, training_moments, write_prepared
 from sctransformer.data.split_choice import choose_splits
 from sctransformer.data.splits import TEST, TRAIN, VALIDATION, as_splits, validation_from_training
@@ -37,7 +37,6 @@ from sctransformer.evaluation.scoring import score_cells
 from sctransformer.params import Params, load_params, with_overrides
 from sctransformer.prior.network import read_network_table
 from sctransformer.training.build import build_from_params
-from sctransformer.training.config import TrainConfig
 from sctransformer.training.scores import accuracy_and_macro_f1
 from sctransformer.training.trainer import Trainer
 
@@ -66,7 +65,8 @@ def predict_fold(
         with CellFile(layout.CELLS) as file:
             split = fold_split(file.obs, params, folds, repeat, fold)
             moments = training_moments(file, np.asarray(split == TRAIN))
-            panel = choose_panel(moments, file.genes.tolist(), network.pairs, params.prepare.gene_budget)
+            budget = params.prepare.gene_budget or LARGEST_DENSE_PANEL
+            panel = choose_panel(moments, file.genes.tolist(), network.pairs, budget)
             write_prepared(file, split, panel, Path(folder) / "cells.h5ad")
         cells = read_cells(Path(folder) / "cells.h5ad")
     training, validation, test = (select_split(cells, split_name) for split_name in (TRAIN, VALIDATION, TEST))
@@ -76,7 +76,7 @@ def predict_fold(
 
     n_classes = len(cells.obs[OBS.cell_type].cat.categories)
     model = build_from_params(params, panel, network, n_classes, repeat)
-    settings = params.train.part(TrainConfig, seed=repeat)
+    settings = params.train_config(repeat)
     Trainer(model, TrainingCells(training, validation), settings).fit()
     logits_NC, _ = score_cells(model, test)
     return repeat, test.labels_N, logits_NC.argmax(axis=1), baseline_N

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sctransformer.data.arrays import CellArrays, TrainingCells
-from sctransformer.model import PriorBiasedTransformer
+from sctransformer.model import Model
 from sctransformer.training.checkpoint import Checkpoint
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.trainer import Trainer
@@ -12,7 +12,7 @@ PRETRAIN_VALIDATION_CELLS = 512
 """Cells whose hidden expression chooses the best epoch of pretraining; they are training cells too."""
 
 
-def pretrain(model: PriorBiasedTransformer, cells: CellArrays, config: TrainConfig) -> Checkpoint:
+def pretrain(model: Model, cells: CellArrays, config: TrainConfig) -> Checkpoint:
     """Pretrain on masked expression; `train` resumes from the result with any number of labels.
 
     Args:
@@ -28,7 +28,7 @@ def pretrain(model: PriorBiasedTransformer, cells: CellArrays, config: TrainConf
 
 
 def train(
-    model: PriorBiasedTransformer,
+    model: Model,
     training: CellArrays,
     unlabelled: CellArrays,
     config: TrainConfig,

@@ -94,7 +94,7 @@ def as_markdown(plan: dict[str, Any], table: pd.DataFrame, means: pd.DataFrame, 
     for name in dict.fromkeys(means["name"]):
         own = means[means["name"] == name].set_index("percent")
         rows.append([name, *(_mean(own.loc[percent]) if percent in own.index else "" for percent in percents)])
-    lines += _markdown_table(rows)
+    lines += markdown_table(rows)
     for reference in dict.fromkeys(differences["reference"] if not differences.empty else []):
         lines += ["", f"## Difference to {reference}", ""]
         rows = [["arm", "labels", "difference", "seeds", "cells", "n", "shown"]]
@@ -110,7 +110,7 @@ def as_markdown(plan: dict[str, Any], table: pd.DataFrame, means: pd.DataFrame, 
                     "yes" if row["shown"] else "no",
                 ]
             )
-        lines += _markdown_table(rows)
+        lines += markdown_table(rows)
     if len(plan["search"]) > 1:
         lines += ["", "## Chosen points of the search", ""]
         lines += [f"- {position}: {point or 'no change'}" for position, point in enumerate(plan["search"])]
@@ -119,7 +119,7 @@ def as_markdown(plan: dict[str, Any], table: pd.DataFrame, means: pd.DataFrame, 
             own = table[(table["name"] == name) & (table["percent"] == percent) & (table["kind"] == "arm")]
             if not own.empty:
                 rows.append([str(name), f"{percent:g} %", ", ".join(map(str, own["point"]))])
-        lines += ["", *_markdown_table(rows)]
+        lines += ["", *markdown_table(rows)]
     collapsed = table[table["predicted_classes"] < table["classes"]]
     if not collapsed.empty:
         lines += ["", "## Results that never predict some type", ""]
@@ -167,7 +167,8 @@ def _interval(low: float, high: float) -> str:
     return "" if pd.isna(low) else f"{low:+.3f} to {high:+.3f}"
 
 
-def _markdown_table(rows: list[list[str]]) -> list[str]:
+def markdown_table(rows: list[list[str]]) -> list[str]:
+    """A table in Markdown; the first row is the head."""
     head, *body = [f"| {' | '.join(row)} |" for row in rows]
     return [head, "|" + "---|" * len(rows[0]), *body]
 

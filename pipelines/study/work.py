@@ -33,7 +33,6 @@ from sctransformer.evaluation.scoring import score_cells
 from sctransformer.files import atomic_write, read_json, sha256_json
 from sctransformer.training.build import build_from_params
 from sctransformer.training.checkpoint import load_checkpoint, save_checkpoint
-from sctransformer.training.config import TrainConfig
 from sctransformer.training.report import NonFiniteLossError
 
 SCORING_REPEATS = 2
@@ -92,7 +91,7 @@ def _pretraining(task: Task, study: StudyConfig, sources: Sources, out: Path) ->
     params = study.params_of(task.name, task.point)
     model = build_from_params(params, prepared.panel, prepared.network, len(class_names(prepared.cells)), task.seed)
     started = time.perf_counter()
-    checkpoint = pretrain(model, unlabelled_arrays(prepared, split), params.train.part(TrainConfig, seed=task.seed))
+    checkpoint = pretrain(model, unlabelled_arrays(prepared, split), params.train_config(task.seed))
     seconds = time.perf_counter() - started
     with atomic_write(task.weights(out)) as folder:
         folder.mkdir()
@@ -118,7 +117,7 @@ def _train_and_score(
     training, scored = (labelled_arrays(prepared.cells, rows_N) for rows_N in rows[1:])
     unlabelled = unlabelled_arrays(prepared, rows.split, except_N=rows.training_N)
     started = time.perf_counter()
-    train_loss = train(model, training, unlabelled, params.train.part(TrainConfig, seed=task.seed), pretrained)
+    train_loss = train(model, training, unlabelled, params.train_config(task.seed), pretrained)
     times = {"training": time.perf_counter() - started}
     if task.after is not None:
         times["pretraining"] = read_json(task.after.result(out))["seconds"]["training"]

@@ -54,10 +54,15 @@ class _BundleFiles(NamedTuple):
     """Members of a model bundle."""
 
     graph: str = "model.onnx"
+    edges_graph: str = "model_edges.onnx"
+    """The same function along the edges of the network, faster on a CPU; bundles of models of the other direction, and
+    those made before it was added, lack it."""
     weights: str = "weights.safetensors"
     config: str = "config.json"
     vocabulary: str = "vocabulary.parquet"
     prior: str = "prior.parquet"
+    regulators: str = "regulators.parquet"
+    """Regulators with an activity, in the order of the graph's output; absent where `edges_graph` is."""
     labels: str = "labels.tsv"
     calibration: str = "calibration.json"
     reference: str = "reference.json"

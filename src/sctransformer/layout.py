@@ -30,6 +30,8 @@ TRAINING_LOCK = TRAINING / LOCK.name
 """dvc.lock as it was when training started; empty if there was none."""
 HISTORY = TRAINING / "history.csv"
 CURVES = TRAINING / "curves.png"
+LABEL_REPORT = TRAINING / "labels.json"
+"""How the classifier was chosen; empty for a classifier that is trained by gradient descent."""
 LOGS = Path("outputs/logs")
 FAILED_BATCH = Path("outputs/failed_batch.json")
 

@@ -13,11 +13,12 @@ from sctransformer.data.validation.limits import TrainingLimits
 from sctransformer.errors import UserError
 from sctransformer.evaluation.settings import EvaluationSettings
 from sctransformer.export.settings import ExportSettings, RegistrationSettings
-from sctransformer.model.config import ModelSettings
+from sctransformer.model.config import Direction, ModelSettings
 from sctransformer.prior.settings import PriorSettings
-from sctransformer.settings import Seeded, Settings
-from sctransformer.training.config import Optimisation
+from sctransformer.settings import Seeded, Settings, like
+from sctransformer.training.config import Optimisation, TrainConfig
 from sctransformer.training.execution import Execution
+from sctransformer.training.label_settings import LabelSettings
 from sctransformer.training.workers import Storage, Workers
 from sctransformer.typed_yaml import first_problem, nearest, read_fields
 
@@ -26,8 +27,25 @@ PARAMS_VARIABLE = "SCTRANSFORMER_PARAMS"
 """Environment variable of the stages: file with the parameters of one run, in place of params.yaml."""
 
 
+_PRETRAIN_EPOCHS = 5
+
+
+class ModelParams(ModelSettings):
+    """The model; the defaults are those of the product, where `ModelSettings` keeps those of its first format."""
+
+    direction: Direction = like(ModelSettings, "direction", default="targets")
+    embedding: int = like(ModelSettings, "embedding", default=64, ge=2)
+
+
 class TrainParams(Optimisation, Execution, Storage, Workers):
     """Optimisation, and how and where it is computed."""
+
+    pretrain_epochs: int | None = Field(default=None, ge=0)  # type: ignore[assignment]
+    """Epochs of training on masked expression, on all training cells, labelled or not. If not given: 5 with
+    `model.direction` targets, whose labels are fitted in closed form afterwards; 0 with regulators."""
+    pretrain_min_steps: int = like(Optimisation, "pretrain_min_steps", default=300, ge=0)
+    pretrain_batch_size: int = like(Optimisation, "pretrain_batch_size", default=64, ge=1)
+    pretrain_lr: float = like(Optimisation, "pretrain_lr", default=3e-3, gt=0.0)
 
 
 class ControlParams(Settings):
@@ -45,12 +63,26 @@ class Params(Seeded):
     validation: TrainingLimits = Field(default_factory=TrainingLimits, alias="validate")
     prepare: PrepareSettings = Field(default_factory=PrepareSettings)
     prior: PriorSettings = Field(default_factory=PriorSettings)
-    model: ModelSettings = Field(default_factory=ModelSettings)
+    model: ModelParams = Field(default_factory=ModelParams)
     train: TrainParams = Field(default_factory=TrainParams)
+    labels: LabelSettings = Field(default_factory=LabelSettings)
     evaluate: EvaluationSettings = Field(default_factory=EvaluationSettings)
     control: ControlParams = Field(default_factory=ControlParams)
     export: ExportSettings = Field(default_factory=ExportSettings)
     registration: RegistrationSettings = Field(default_factory=RegistrationSettings, alias="register")
+
+    def train_config(self, seed: int | None = None) -> TrainConfig:
+        """What decides the result of training.
+
+        Args:
+            seed: in place of the parameter `seed`.
+        """
+        epochs = self.train.pretrain_epochs
+        if epochs is None:
+            epochs = _PRETRAIN_EPOCHS if self.model.by_edge else 0
+        seed = self.seed if seed is None else seed
+        train = self.train.replace(pretrain_epochs=epochs)
+        return train.part(TrainConfig, seed=seed, prior_strength=self.prior.strength)
 
     def inputs(self) -> tuple[Path, ...]:
         """The files that a run with these parameters reads."""

@@ -16,7 +16,7 @@ from scipy import sparse
 from sctransformer.annotation.genes import GeneMatch, fill_absent, measured_genes
 from sctransformer.annotation.limits import Limits
 from sctransformer.annotation.parallel import in_order
-from sctransformer.annotation.session import Scores, ScoringSession
+from sctransformer.annotation.session import Scores, ScoringSession, joined
 from sctransformer.annotation.settings import AbsentGenes
 
 UNKNOWN = -1
@@ -125,7 +125,7 @@ class Labeller:
             self._run(counts_NG[start : start + step], library_size_N[start : start + step])
             for start in range(0, n_cells, step)
         ]
-        scores = Scores(*map(np.concatenate, zip(*parts, strict=True))) if len(parts) > 1 else parts[0]
+        scores = joined(parts)
         counted_N = np.diff(counts_NG.indptr) > 0
         return CellLabels(scores.probabilities_NC, scores.embedding_NE, library_size_N, counted_N, scores.novelty_N)
 

@@ -166,7 +166,7 @@ class Model:
 
     def __repr__(self) -> str:
         bundle = self.bundle
-        regulators = int(bundle.vocabulary["is_regulator"].sum())
+        regulators = int(bundle.config["n_regulators"])
         lines = [
             f"sctransformer model {self.name} with {len(self.labels)} cell types and {len(self.genes):,} genes",
             f"version: {self.version}",

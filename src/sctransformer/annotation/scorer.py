@@ -50,7 +50,7 @@ class LocalScorer:
     @property
     def provider(self) -> str:
         """See `Scorer`."""
-        return self.session.provider
+        return f"{self.session.provider} ({self.session.graph})"
 
     def batch_cells(self, wanted: int | None) -> int:
         """See `Scorer`."""

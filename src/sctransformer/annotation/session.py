@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from importlib import metadata
 from types import ModuleType
 from typing import NamedTuple
@@ -43,6 +44,21 @@ class Scores(NamedTuple):
     """Cell embeddings."""
     novelty_N: NDArray[np.float32]
     """Novelty; NaN if the model has no novelty score."""
+    activity_NR: NDArray[np.float32] | None = None
+    """Activity of each regulator; None if the model has none."""
+
+
+def joined(parts: Sequence[Scores]) -> Scores:
+    """The scores of several runs of a graph, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    activities = [part.activity_NR for part in parts if part.activity_NR is not None]
+    return Scores(
+        np.concatenate([part.probabilities_NC for part in parts]),
+        np.concatenate([part.embedding_NE for part in parts]),
+        np.concatenate([part.novelty_N for part in parts]),
+        np.concatenate(activities) if activities else None,
+    )
 
 
 class ScoringSession:
@@ -59,13 +75,14 @@ class ScoringSession:
     """
 
     def __init__(self, bundle: Bundle, threads: int | None = None, variant: GraphForm = "float32") -> None:
-        path = bundle.variant_path(variant)
         runtime = usable_runtime()
         options = runtime.SessionOptions()
         options.log_severity_level = _ORT_ERRORS_ONLY
         options.intra_op_num_threads = 1  # batches in parallel use the cores better than threads inside operators
         available = runtime.get_available_providers()
         wanted = [name for name in _PREFERRED if name in available]
+        on_cpu = wanted[0] == "CPUExecutionProvider"
+        path = bundle.cpu_graph_path if variant == "float32" and on_cpu else bundle.variant_path(variant)
         try:
             self._session = runtime.InferenceSession(str(path), options, providers=wanted)
         except Exception as error:  # onnxruntime has no public base class for its errors
@@ -76,8 +93,12 @@ class ScoringSession:
         inputs, outputs = ({port.name: port.shape for port in group} for group in ports)
         self.has_novelty: bool = "novelty" in bundle.calibration
         """Whether the model has a novelty score; bundles of 0.1.0 have none."""
-        require_ports(path, bundle.config, inputs, outputs, self.has_novelty)
+        self.has_activity: bool = bundle.regulators is not None
+        """Whether the graph computes activities of regulators."""
+        require_ports(path, bundle.config, inputs, outputs, self.has_novelty, self.has_activity)
         require_order(path, self._session.get_modelmeta().custom_metadata_map, bundle.genes, bundle.labels["name"])
+        self.graph: str = path.name
+        """The file of the bundle that is used: on a CPU the graph along the edges, if there is one."""
         self.provider: str = self._session.get_providers()[0]
         """What the graph runs on: onnxruntime falls back to the CPU when CUDA is installed but does not start."""
         on_cpu = self.provider == "CPUExecutionProvider"
@@ -105,15 +126,18 @@ class ScoringSession:
         Args:
             counts_NG: raw counts, cells x genes of the vocabulary.
             library_size_N: total counts of each cell; values under 1 count as 1.
-            measured_G: genes that novelty looks at; None: all.
+            measured_G: genes that novelty and activities look at; None: all.
         """
         feeds = {"counts": counts_NG, "library_size": library_size_N}
-        if not self.has_novelty:
-            probabilities_NC, embedding_NE = self._session.run(["probabilities", "embedding"], feeds)
-            return Scores(probabilities_NC, embedding_NE, np.full(len(counts_NG), np.nan, dtype=np.float32))
-        given_G = np.ones(counts_NG.shape[1]) if measured_G is None else measured_G
-        feeds["measured"] = given_G.astype(np.float32)
-        return Scores(*self._session.run(["probabilities", "embedding", "novelty"], feeds))
+        if self.has_novelty or self.has_activity:
+            given_G = np.ones(counts_NG.shape[1]) if measured_G is None else measured_G
+            feeds["measured"] = given_G.astype(np.float32)
+        wanted = ["probabilities", "embedding"]
+        wanted += ["novelty"] if self.has_novelty else []
+        wanted += ["activity"] if self.has_activity else []
+        found = dict(zip(wanted, self._session.run(wanted, feeds), strict=True))
+        novelty_N = found.get("novelty", np.full(len(counts_NG), np.nan, dtype=np.float32))
+        return Scores(found["probabilities"], found["embedding"], novelty_N, found.get("activity"))
 
 
 def require_scorable(bundle: Bundle) -> None:

@@ -15,9 +15,12 @@ class GeneMoments:
 
     n_genes: int
     n_cells: int = 0
+    detected_G: NDArray[np.int64] = field(init=False)
+    """Number of cells in which each gene has a count."""
     _expression: tuple[NDArray[np.float64], ...] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.detected_G = np.zeros(self.n_genes, dtype=np.int64)
         zeros_G = np.zeros(self.n_genes)
         self._expression = (zeros_G, zeros_G, zeros_G)
 
@@ -33,6 +36,7 @@ class GeneMoments:
         from sklearn.utils.sparsefuncs import incr_mean_variance_axis  # its import takes seconds
 
         self.n_cells += counts_NG.shape[0]
+        self.detected_G += np.bincount(counts_NG.indices[counts_NG.data > 0], minlength=self.n_genes)
         mean_G, variance_G, cells_G = self._expression
         expression_NG = log1p_cp10k(counts_NG.astype(np.float64), library_size_N)
         self._expression = incr_mean_variance_axis(

@@ -1,6 +1,6 @@
-"""Choice of the gene panel: regulators of the prior network, their targets, and variable genes, up to a budget."""
+"""Choice of the gene panel: all expressed genes, or regulators, their targets and variable genes, up to a budget."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -10,6 +10,10 @@ from sctransformer.errors import UserError
 PANEL_COLUMNS = ("gene", "is_regulator", "is_regulated", "criterion", "mean", "std")
 """Columns of the panel; `prepare` adds ensembl_id, by which genes of files without symbols are recognised."""
 
+LARGEST_PANEL, LARGEST_DENSE_PANEL = 10_000, 2048
+"""Largest number of genes if no budget is given: where attention costs edges, and where it costs genes x regulators."""
+LEAST_DETECTED = 0.005
+"""Fraction of the training cells that must express a gene, where attention costs edges."""
 REGULATOR_SHARE = 1 / 16
 """Largest fraction of the panel that regulators may take."""
 
@@ -62,10 +66,65 @@ def choose_panel(
     others = [gene for gene in by_deviation if gene not in chosen]
     chosen |= dict.fromkeys(others[: max(0, budget - len(chosen))], "variable")
 
-    kept = network[network["regulator"].isin(set(chosen)) & network["target"].isin(set(chosen))]
+    return _panel(expressed.loc[list(chosen)], chosen, network)
+
+
+def choose_expressed_panel(
+    moments: GeneMoments, genes: Sequence[str], edges: Sequence[tuple[str, str]], budget: int = LARGEST_PANEL
+) -> pd.DataFrame:
+    """Choose every gene that the training cells express, for a model whose attention costs edges.
+
+    A gene is expressed if at least 0.5 % of the training cells have a count of it. Regulators of the network are chosen
+    if any cell does: their own mRNA is shown beside their activity. If there are more genes than the budget, the most
+    variable are chosen (standard deviation of log1p of counts per 10,000), regulators and their targets first.
+
+    Args:
+        moments: mean and standard deviation of each gene over the training cells.
+        genes: names of the genes.
+        edges: (regulator, target) pairs of the network.
+        budget: largest number of genes in the panel.
+
+    Returns:
+        As `choose_panel`.
+
+    Raises:
+        UserError: no gene that the training cells express is a target of the network.
+    """
+    statistics = pd.DataFrame(
+        {"mean": moments.mean_G, "std": moments.std_G, "detected": moments.detected_G / max(1, moments.n_cells)},
+        index=pd.Index(list(genes), name="gene"),
+    )
+    network = pd.DataFrame(list(edges), columns=["regulator", "target"])
+    regulator = statistics.index.isin(network["regulator"]) & (statistics["detected"] > 0)
+    candidates = statistics[regulator | (statistics["detected"] >= LEAST_DETECTED)]
+    network = network[network["target"].isin(candidates.index)]
+    if network.empty:
+        raise UserError(
+            f"the prior network has no edge to the {len(candidates)} genes that training cells express; check that "
+            "cells and network use the same gene names."
+        )
+    criterion = pd.Series("variable", index=candidates.index)
+    criterion[candidates.index.isin(network["target"])] = "target"
+    criterion[candidates.index.isin(network["regulator"])] = "regulator"
+    by_deviation = candidates.assign(in_network=criterion != "variable").sort_values(
+        ["in_network", "std", "gene"], ascending=[False, False, True], kind="stable"
+    )
+    chosen = by_deviation.head(budget)
+    return _panel(chosen, dict(zip(chosen.index, criterion[chosen.index], strict=True)), network)
+
+
+def _panel(chosen: pd.DataFrame, criterion: Mapping[str, str], network: pd.DataFrame) -> pd.DataFrame:
+    """The table of the panel.
+
+    Args:
+        chosen: mean and std of the chosen genes.
+        criterion: why each was chosen.
+        network: edges with both ends expressed.
+    """
+    kept = network[network["regulator"].isin(set(criterion)) & network["target"].isin(set(criterion))]
     regulators, regulated = set(kept["regulator"]), set(kept["target"])
-    panel = expressed.loc[list(chosen), ["mean", "std"]].rename_axis("gene").reset_index()
-    panel["criterion"] = panel["gene"].map(chosen)
+    panel = chosen[["mean", "std"]].rename_axis("gene").reset_index()
+    panel["criterion"] = panel["gene"].map(dict(criterion))
     panel["is_regulator"] = panel["gene"].isin(regulators)
     panel["is_regulated"] = panel["gene"].isin(regulated)
     order = ["is_regulator", "is_regulated", "gene"]

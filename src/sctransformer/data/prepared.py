@@ -76,6 +76,15 @@ def read_class_names(path: Path) -> list[str]:
         return sorted(file.obs[OBS.cell_type].cat.categories)
 
 
+def training_donors(path: Path) -> NDArray[np.object_] | None:
+    """Donor of each labelled training cell of a prepared file; None if the file has no donors."""
+    with CellFile(path, X) as file:
+        if OBS.donor not in file.obs:
+            return None
+        donors: NDArray[np.object_] = file.obs[OBS.donor].astype(str).to_numpy(dtype=object)
+        return donors[(file.obs[OBS.split] == "train").to_numpy()]
+
+
 def ontology_ids(obs: pd.DataFrame) -> dict[str, str]:
     """Cell Ontology id of each cell type whose cells all have the same id, from cells under the data contract."""
     if OBS.ontology_term not in obs:

@@ -79,8 +79,9 @@ class DatasetDescription(Settings):
 class PrepareSettings(Settings):
     """Gene panel and splits."""
 
-    gene_budget: int = Field(default=2048, ge=2)
-    """Largest number of genes in the panel."""
+    gene_budget: int | None = Field(default=None, ge=2)
+    """Largest number of genes in the panel. If not given: 10,000 with `model.direction` targets, where every gene in at
+    least 0.5 % of the training cells is chosen; otherwise 2,048, because attention costs genes x regulators."""
     split: Literal["auto", "stratified", "donor", "table"] = "auto"
     """How to split the cells: within each cell type (`stratified`), by donor, or as in `split_table`. auto: the table
     if there is one, else by donor if the cells have donors, else stratified. With `shared_donors`, stratified where the

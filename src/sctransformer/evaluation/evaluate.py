@@ -28,7 +28,7 @@ from sctransformer.evaluation.paired import compare
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.evaluation.settings import EvaluationSettings
 from sctransformer.files import sha256_json
-from sctransformer.model import PriorBiasedTransformer
+from sctransformer.model import Model
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Evaluation:
     """Risk-coverage curves, by name of the cells."""
 
 
-def evaluate(model: PriorBiasedTransformer, cells: AnnData, params: EvaluationSettings, seed: int) -> Evaluation:
+def evaluate(model: Model, cells: AnnData, params: EvaluationSettings, seed: int) -> Evaluation:
     """Calibrate a model on the validation cells and measure it on the test cells.
 
     Args:
@@ -126,12 +126,12 @@ def evaluate(model: PriorBiasedTransformer, cells: AnnData, params: EvaluationSe
     )
 
 
-def calibrated(model: PriorBiasedTransformer, temperature: float) -> Callable[[CellArrays], NDArray[np.float64]]:
+def calibrated(model: Model, temperature: float) -> Callable[[CellArrays], NDArray[np.float64]]:
     """A function that gives the calibrated probabilities of cells."""
     return lambda cells: probabilities(score_cells(model, cells)[0], temperature)
 
 
-def calibrate(model: PriorBiasedTransformer, validation: CellArrays, params: EvaluationSettings) -> dict[str, Any]:
+def calibrate(model: Model, validation: CellArrays, params: EvaluationSettings) -> dict[str, Any]:
     """Temperature and rejection threshold from validation cells, as calibration.json holds them."""
     logits_NC, _ = score_cells(model, validation)
     temperature = fit_temperature(logits_NC, validation.labels_N)

@@ -35,11 +35,15 @@ def plot_training_curves(history: pd.DataFrame, target: Path) -> None:
         axes.plot(part["epoch"], part["train_loss"], label="training")
         axes.plot(part["epoch"], part["val_loss"], label="validation")
         axes.set(xlabel="epoch", ylabel="loss", title=part["phase"].iloc[0])
-    supervised, scores = parts[-1], panels[-1]
-    scores.plot(supervised["epoch"], supervised["val_macro_f1"], label="macro-F1")
-    scores.plot(supervised["epoch"], supervised["val_accuracy"], label="accuracy")
-    scores.set(xlabel="epoch", ylabel="validation cells", ylim=(0, 1))
-    best = supervised.sort_values(["val_macro_f1", "val_loss"], ascending=[False, True]).iloc[0]
+    last, scores = parts[-1], panels[-1]
+    if last["phase"].iloc[0] == "supervised":
+        scores.plot(last["epoch"], last["val_macro_f1"], label="macro-F1")
+        scores.plot(last["epoch"], last["val_accuracy"], label="accuracy")
+        scores.set(xlabel="epoch", ylabel="validation cells", ylim=(0, 1))
+    else:
+        scores.plot(last["epoch"], last["val_r2"], label="explained variance of hidden genes")
+        scores.set(xlabel="epoch", ylabel="validation cells")
+    best = last.sort_values(["val_macro_f1", "val_loss"], ascending=[False, True]).iloc[0]
     for axes in panels[-2:]:
         axes.axvline(best["epoch"], color="0.6", linestyle=":", label="chosen epoch")
     for axes in panels:

@@ -18,7 +18,7 @@ from sctransformer.files import atomic_write, read_json, sha256_file, write_json
 
 FORMAT = 1
 """Increased when an older reader could not read the files."""
-_ADDED_LATER = (BUNDLE.page, BUNDLE.lock)
+_ADDED_LATER = (BUNDLE.page, BUNDLE.lock, BUNDLE.edges_graph, BUNDLE.regulators)
 """Members that bundles of this format may lack."""
 _OBJECTS = (
     BUNDLE.config,
@@ -57,11 +57,21 @@ class Bundle:
     """Differences between onnxruntime and torch on the validation cells."""
     lineage: dict[str, Any]
     """Code, data, network, parameters and run that the model was made with."""
+    regulators: pd.DataFrame | None = None
+    """One row per regulator in the order of the graph's output `activity`: regulator, targets, mean and std (of the
+    activity in training cells), departure (root mean square change of the weights of its edges), agreement
+    (correlation of the trained activity with the signed mean of its targets). None for a model without activities."""
 
     @property
     def graph_path(self) -> Path:
-        """The ONNX file."""
+        """The ONNX file, with the standard attention operator."""
         return self.folder / BUNDLE.graph
+
+    @property
+    def cpu_graph_path(self) -> Path:
+        """The ONNX file that is faster on a CPU: along the edges of the network, if the bundle has it."""
+        along_edges = self.folder / BUNDLE.edges_graph
+        return along_edges if along_edges.is_file() else self.graph_path
 
     def variant_path(self, kind: str) -> Path:
         """The ONNX file of a variant of the graph: `float32`, or one of VARIANTS.
@@ -112,7 +122,11 @@ class BundleContents:
     write_graph: Callable[[Path], None]
     """Writes the graph to the given file."""
     measure_parity: Callable[[Path], dict[str, Any]]
-    """Returns the content of parity.json for the given graph."""
+    """Returns the content of parity.json for the given graph; that of the graph along the edges is its `edges`."""
+    write_edges_graph: Callable[[Path], None] | None = None
+    """Writes the graph along the edges to the given file; None for a model without activities."""
+    regulators: pd.DataFrame | None = None
+    """See `Bundle.regulators`."""
     write_variants: Callable[[Path], dict[str, Any]] = lambda folder: {}
     """Writes variants of the graph to the given folder and returns their parity, for `variants` in parity.json."""
     page: str | None = None
@@ -127,6 +141,10 @@ def write_bundle(target: Path, contents: BundleContents) -> None:
         folder.mkdir()
         shutil.copyfile(contents.weights, folder / BUNDLE.weights)
         contents.write_graph(folder / BUNDLE.graph)
+        if contents.write_edges_graph is not None:
+            contents.write_edges_graph(folder / BUNDLE.edges_graph)
+        if contents.regulators is not None:
+            contents.regulators.to_parquet(folder / BUNDLE.regulators, index=False)
         write_json(folder / BUNDLE.config, {"format": FORMAT, **contents.config})
         contents.vocabulary.to_parquet(folder / BUNDLE.vocabulary, index=False)
         contents.prior.to_parquet(folder / BUNDLE.prior, index=False)
@@ -135,6 +153,9 @@ def write_bundle(target: Path, contents: BundleContents) -> None:
         write_json(folder / BUNDLE.reference, contents.reference)
         write_json(folder / BUNDLE.metrics, contents.metrics)
         parity = contents.measure_parity(folder / BUNDLE.graph)
+        if contents.write_edges_graph is not None:
+            edges = contents.measure_parity(folder / BUNDLE.edges_graph)
+            parity |= {"edges": edges, "passed": parity["passed"] and edges["passed"]}
         variants = contents.write_variants(folder)
         write_json(folder / BUNDLE.parity, {**parity, "variants": variants} if variants else parity)
         record_order(folder.glob("*.onnx"), contents.vocabulary["gene"], contents.labels["name"])
@@ -168,6 +189,8 @@ def read_bundle(folder: str | Path) -> Bundle:
             f"{folder / BUNDLE.config}: format is {config.get('format')!r}, expected {FORMAT}; update sctransformer."
         )
     tables = {name: _read_table(folder / name) for name in (BUNDLE.vocabulary, BUNDLE.prior, BUNDLE.labels)}
+    if (folder / BUNDLE.regulators).is_file():
+        tables[BUNDLE.regulators] = _read_table(folder / BUNDLE.regulators)
     require_consistent(folder, config, tables, objects[BUNDLE.calibration])
     require_lock(folder / BUNDLE.lock, objects[BUNDLE.lineage])
     return Bundle(
@@ -181,6 +204,7 @@ def read_bundle(folder: str | Path) -> Bundle:
         metrics=objects[BUNDLE.metrics],
         parity=objects[BUNDLE.parity],
         lineage=objects[BUNDLE.lineage],
+        regulators=tables.get(BUNDLE.regulators),
     )
 
 

@@ -46,9 +46,13 @@ def require_consistent(
         if absent:
             raise UserError(f"{folder / name}: has no column {', '.join(map(repr, absent))}; {_AGAIN}.")
     vocabulary, prior = tables[BUNDLE.vocabulary], tables[BUNDLE.prior]
+    activities = tables.get(BUNDLE.regulators)
+    in_panel = int(vocabulary["is_regulator"].eq(True).sum())
     found = (
         (BUNDLE.vocabulary, len(vocabulary), "genes", "n_genes"),
-        (BUNDLE.vocabulary, int(vocabulary["is_regulator"].eq(True).sum()), "regulators", "n_regulators"),
+        (BUNDLE.vocabulary, in_panel, "regulators", "n_regulators")
+        if activities is None
+        else (BUNDLE.regulators, len(activities), "regulators", "n_regulators"),
         (BUNDLE.labels, len(tables[BUNDLE.labels]), "labels", "n_classes"),
     )
     for name, count, what, size in found:
@@ -61,7 +65,8 @@ def require_consistent(
         raise UserError(
             f"{folder / BUNDLE.vocabulary}: holds the gene {gene!r} {times} times, expected once; {_AGAIN}."
         )
-    unknown = sorted({str(name) for name in [*prior["regulator"], *prior["target"]]} - set(vocabulary["gene"]))
+    known = set(vocabulary["gene"]) | (set() if activities is None else set(activities["regulator"]))
+    unknown = sorted({str(name) for name in [*prior["regulator"], *prior["target"]]} - known)
     if unknown:
         raise UserError(
             f"{folder / BUNDLE.prior}: {len(unknown)} of its genes are not in {BUNDLE.vocabulary} "
@@ -119,6 +124,7 @@ def require_ports(
     inputs: Mapping[str, Sequence[Any]],
     outputs: Mapping[str, Sequence[Any]],
     novelty: bool = False,
+    activities: bool = False,
 ) -> None:
     """Check names and shapes of the graph's inputs and outputs against the sizes in config.json.
 
@@ -127,6 +133,7 @@ def require_ports(
         config: content of config.json.
         inputs, outputs: shape by name; a dynamic size is not an int, and is not checked.
         novelty: whether the graph should compute novelty.
+        activities: whether it should compute activities of regulators.
 
     Raises:
         UserError: a name or a size is not the expected one.
@@ -138,6 +145,8 @@ def require_ports(
     }
     if novelty:
         wanted_in["measured"], wanted_out["novelty"] = (config["n_genes"],), (None,)
+    if activities:
+        wanted_in["measured"], wanted_out["activity"] = (config["n_genes"],), (None, config["n_regulators"])
     for kind, found, wanted in (("inputs", inputs, wanted_in), ("outputs", outputs, wanted_out)):
         if set(found) != set(wanted):
             raise UserError(f"{path}: has the {kind} {_listed(found)}, expected {_listed(wanted)}; {_AGAIN}.")

@@ -1,4 +1,8 @@
-"""One ONNX graph from raw counts and library size to probabilities, embedding and novelty, with the prior bias."""
+"""The ONNX graph from raw counts to probabilities, embedding, novelty and activities, with the prior in its attention.
+
+A model of activities has two graphs of the same function: one with the standard `Attention` operator, which any runtime
+can open, and one along the edges of the network, which is faster on a CPU.
+"""
 
 import contextlib
 import copy
@@ -6,6 +10,7 @@ import io
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -13,19 +18,20 @@ from torch import Tensor, nn
 
 from sctransformer.errors import UserError
 from sctransformer.evaluation.novelty_score import NoveltyScore
+from sctransformer.export.edge_nodes import ACTIVITY, EXPRESSION, add_activities
 from sctransformer.files import atomic_write
-from sctransformer.model import PriorBiasedTransformer
+from sctransformer.model import ActivityTransformer, Model
+from sctransformer.model.output import ModelOutput
 from sctransformer.model.tokens import log_normalise
 
 INPUTS = ("counts", "library_size", "measured")
-OUTPUTS = ("probabilities", "embedding", "novelty")
-"""A graph without novelty lacks the last input and the last output."""
+"""A graph with neither novelty nor activities lacks the last input."""
 
 
 class ScoringGraph(nn.Module):
     """The exported computation: the model (with normalisation), calibration, softmax and the novelty score."""
 
-    def __init__(self, model: PriorBiasedTransformer, temperature: float, novelty: NoveltyScore | None = None) -> None:
+    def __init__(self, model: Model, temperature: float, novelty: NoveltyScore | None = None) -> None:
         super().__init__()
         self.model = model
         self.temperature = temperature
@@ -34,37 +40,63 @@ class ScoringGraph(nn.Module):
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the inputs."""
-        return INPUTS if self.novelty is not None else INPUTS[:-1]
+        return INPUTS if self.novelty is not None or self._has_activity else INPUTS[:-1]
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs."""
-        return OUTPUTS if self.novelty is not None else OUTPUTS[:-1]
+        optional = (("novelty", self.novelty is not None), ("activity", self._has_activity))
+        return ("probabilities", "embedding", *(name for name, present in optional if present))
+
+    def example(self) -> tuple[Tensor, ...]:
+        """Inputs to trace with."""
+        return _example(self.model.config.n_genes)[: len(self.inputs)]
+
+    def dynamic_shapes(self, cells: Any) -> tuple[Any, ...]:
+        """The dimensions of the inputs that are numbers of cells."""
+        return ({0: cells}, {0: cells}, None)[: len(self.inputs)]
+
+    @property
+    def _has_activity(self) -> bool:
+        return isinstance(self.model, ActivityTransformer)
 
     def forward(
         self, counts_NG: Tensor, library_size_N: Tensor, measured_G: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """Calibrated probabilities (cells x classes), embedding (cells x E) and novelty of each cell.
+        """Calibrated probabilities (cells x classes), embedding (cells x E), novelty, activity (cells x regulators).
 
         Args:
             counts_NG: raw counts.
             library_size_N: total counts of each cell.
-            measured_G: 1 for a measured gene, 0 for a gene whose counts are filled in, which novelty ignores; None if
-                there is no novelty score.
+            measured_G: 1 for a measured gene, 0 for a gene whose counts are filled in, which novelty and activities
+                ignore; None if the graph has neither.
         """
-        output = self.model(counts_NG, library_size_N)
+        if isinstance(self.model, ActivityTransformer):
+            output = self.model(counts_NG, library_size_N, measured_G)
+        else:
+            output = self.model(counts_NG, library_size_N)
+        outputs = self.from_output(output, log_normalise(counts_NG, library_size_N), measured_G)
+        return outputs if output.activity_NR is None else (*outputs, output.activity_NR)
+
+    def from_output(self, output: ModelOutput, expression_NG: Tensor, measured_G: Tensor | None) -> tuple[Tensor, ...]:
+        """All outputs but the activities, from what the model computes and from log1p of counts per 10,000."""
         probabilities_NC = torch.softmax(output.logits_NC / self.temperature, dim=-1)
         if self.novelty is None:
             return probabilities_NC, output.embedding_NE
         assert measured_G is not None
-        expression_NG = log_normalise(counts_NG, library_size_N)
         return probabilities_NC, output.embedding_NE, self.novelty(expression_NG, probabilities_NC, measured_G)
 
 
-def export_onnx(graph: ScoringGraph, target: Path, opset: int) -> None:
+def export_onnx(graph: ScoringGraph, target: Path, opset: int, along_edges: bool = False) -> None:
     """Write the ONNX graph; the number of cells is dynamic.
 
-    Attention becomes the standard `Attention` operator (ONNX opset 23); its fourth input is the prior bias, a constant.
+    Attention becomes the standard `Attention` operator (ONNX opset 23); its fourth input holds the prior.
+
+    Args:
+        graph: what is exported.
+        target: file to write.
+        opset: version of the ONNX operators.
+        along_edges: for a model of activities, compute attention along the edges instead of with the operator.
 
     Raises:
         UserError: the exporter split attention into smaller operators.
@@ -72,33 +104,76 @@ def export_onnx(graph: ScoringGraph, target: Path, opset: int) -> None:
     graph = copy.deepcopy(graph).eval().requires_grad_(False)
     graph.model.fold_scales()
     config = graph.model.config
-    n_genes = config.n_genes
-    example = (torch.ones(3, n_genes), torch.full((3,), float(n_genes)), torch.ones(n_genes))[: len(graph.inputs)]
+    if isinstance(graph.model, ActivityTransformer):
+        proto = add_activities(_traced(_FromActivity(graph, graph.model), opset), graph.model, along_edges)
+    else:
+        proto = _traced(graph, opset)
+    found = sum(is_attention(node, with_bias=config.uses_edges) for node in proto.graph.node)
+    if found < config.depth and not along_edges:
+        kind = " with a bias" if config.uses_edges else ""
+        raise UserError(
+            f"the ONNX graph holds {found} Attention operators{kind}; expected {config.depth}, one per layer."
+        )
+    with atomic_write(target) as temporary:
+        onnx.save(_without_traces(proto), temporary)
+
+
+class _FromActivity(nn.Module):
+    """The graph without its attention: the activities are an input, and standardised expression is an output."""
+
+    def __init__(self, graph: ScoringGraph, model: ActivityTransformer) -> None:
+        super().__init__()
+        self.scoring, self.model = graph, model  # `graph` is an attribute of the modules that torch exports
+        self.inputs = (*INPUTS, ACTIVITY)
+        self.outputs = (*graph.outputs[:-1], EXPRESSION)
+
+    def example(self) -> tuple[Tensor, ...]:
+        """Inputs to trace with."""
+        config = self.model.config
+        return (*_example(config.n_genes), torch.ones(config.n_regulators, 3))
+
+    def dynamic_shapes(self, cells: Any) -> tuple[Any, ...]:
+        """The dimensions of the inputs that are numbers of cells."""
+        return {0: cells}, {0: cells}, None, {1: cells}
+
+    def forward(
+        self, counts_NG: Tensor, library_size_N: Tensor, measured_G: Tensor, activity_RN: Tensor
+    ) -> tuple[Tensor, ...]:
+        expression_NG = log_normalise(counts_NG, library_size_N)  # once: it is a large part of the time
+        centred_NG = expression_NG - self.model.tokens.mean_G
+        output = self.model.from_activity(centred_NG, activity_RN)
+        outputs = self.scoring.from_output(output, expression_NG, measured_G)
+        return (*outputs, self.model.tokens.clipped(centred_NG))
+
+
+def _example(n_genes: int) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.ones(3, n_genes), torch.full((3,), float(n_genes)), torch.ones(n_genes)
+
+
+def _traced(graph: "ScoringGraph | _FromActivity", opset: int) -> onnx.ModelProto:
+    """The graph as torch exports it.
+
+    Raises:
+        UserError: torch returned no graph.
+    """
     cells = torch.export.Dim("cells", min=1)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             graph,
-            example,
+            graph.example(),
             dynamo=True,
             opset_version=opset,
             input_names=list(graph.inputs),
             output_names=list(graph.outputs),
-            dynamic_shapes=({0: cells}, {0: cells}, None)[: len(graph.inputs)],
+            dynamic_shapes=graph.dynamic_shapes(cells),
             optimize=True,
             verbose=False,
         )
     if program is None:
         raise UserError("the ONNX exporter returned no graph.")
-    found = sum(is_attention(node, with_bias=config.uses_edges) for node in program.model_proto.graph.node)
-    if found < config.depth:
-        kind = " with a bias" if config.uses_edges else ""
-        raise UserError(
-            f"the ONNX graph holds {found} Attention operators{kind}; expected {config.depth}, one per layer."
-        )
-    with atomic_write(target) as temporary:
-        onnx.save(_without_traces(program.model_proto), temporary)
+    return program.model_proto
 
 
 def is_attention(node: onnx.NodeProto, with_bias: bool) -> bool:

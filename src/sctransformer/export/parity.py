@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 
 from sctransformer.data.arrays import CellArrays
 from sctransformer.export.graph import ScoringGraph
@@ -15,6 +16,8 @@ from sctransformer.export.graph import ScoringGraph
 SPEED_CELLS = 512
 """Cells of one run of the graph in the speed measurement; cells are repeated if there are fewer."""
 SPEED_SECONDS = 1.0
+ACTIVITY_TOLERANCE = 1e-4
+"""Largest difference of an activity, relative to its size if that is above 1."""
 NOVELTY_TOLERANCE = 1e-2
 """Largest difference of a novelty, of which a validation cell has 0 in the median and about 1 at the threshold."""
 
@@ -24,8 +27,9 @@ def measure_parity(graph: ScoringGraph, onnx_path: Path, cells: CellArrays, tole
 
     Returns:
         cells; labels_equal (number of cells with the same label); max_probability_difference;
-        max_embedding_difference; max_novelty_difference if the graph has novelty; tolerance; and `passed`: all labels
-        are equal, no probability differs by more than the tolerance and no novelty by more than NOVELTY_TOLERANCE.
+        max_embedding_difference; max_novelty_difference and max_activity_difference (relative above 1) if the graph has
+        them; tolerance; and `passed`: all labels are equal, no probability differs by more than the tolerance, no
+        novelty by more than NOVELTY_TOLERANCE and no activity by more than ACTIVITY_TOLERANCE.
     """
     session = onnxruntime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
     feeds = feeds_of(session, cells)
@@ -33,20 +37,32 @@ def measure_parity(graph: ScoringGraph, onnx_path: Path, cells: CellArrays, tole
     with torch.no_grad():
         outputs = graph.eval()(*(torch.as_tensor(feeds[name]) for name in graph.inputs))
     expected = {name: values.numpy() for name, values in zip(graph.outputs, outputs, strict=True)}
-    differences = {name: float(np.abs(found[name] - expected[name]).max()) for name in graph.outputs}
+    differences = {name: _difference(found[name], expected[name], name == "activity") for name in graph.outputs}
     probabilities_NC, expected_NC = found["probabilities"], expected["probabilities"]
     labels_equal = int((probabilities_NC.argmax(axis=1) == expected_NC.argmax(axis=1)).sum())
-    novelty = {"max_novelty_difference": differences["novelty"]} if "novelty" in differences else {}
-    within = differences["probabilities"] <= tolerance and differences.get("novelty", 0.0) <= NOVELTY_TOLERANCE
+    optional = {f"max_{name}_difference": differences[name] for name in ("novelty", "activity") if name in differences}
+    within = (
+        differences["probabilities"] <= tolerance
+        and differences.get("novelty", 0.0) <= NOVELTY_TOLERANCE
+        and differences.get("activity", 0.0) <= ACTIVITY_TOLERANCE
+    )
     return {
         "cells": len(cells),
         "labels_equal": labels_equal,
         "max_probability_difference": differences["probabilities"],
         "max_embedding_difference": differences["embedding"],
-        **novelty,
+        **optional,
         "tolerance": tolerance,
         "passed": bool(labels_equal == len(cells) and within),
     }
+
+
+def _difference(found: NDArray[np.float32], expected: NDArray[np.float32], relative: bool) -> float:
+    """Largest difference, where both are finite; infinite if only one of them is."""
+    if not np.array_equal(np.isnan(found), np.isnan(expected)):
+        return float("inf")
+    size = np.maximum(np.abs(expected), 1.0) if relative else 1.0
+    return float(np.nanmax(np.abs(found - expected) / size, initial=0.0))
 
 
 def feeds_of(session: Any, cells: CellArrays) -> dict[str, Any]:

@@ -16,8 +16,9 @@ class ExportSettings(Settings):
     parity_tolerance: float = Field(default=1e-5, gt=0.0)
     """Largest difference of a probability between torch and onnxruntime."""
     variants: tuple[Variant, ...] = get_args(Variant)
-    """Variants of the graph to add: `mha`, attention as onnxruntime's own operator; `float16`; `int8`, 8-bit weights. A
-    variant outside its tolerance is left out."""
+    """Variants of the graph to add, with `model.direction` regulators: `mha`, attention as onnxruntime's own operator;
+    `float16`; `int8`, 8-bit weights. A variant outside its tolerance is left out. With direction targets
+    there are none: the graph along the edges is light."""
 
 
 class RegistrationSettings(Settings):

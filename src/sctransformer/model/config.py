@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from sctransformer.settings import Settings
 
 PriorMode = Literal["mask", "bias", "regulators", "dense"]
+Direction = Literal["targets", "regulators"]
 
 
 class ModelSettings(Settings):
@@ -18,6 +19,14 @@ class ModelSettings(Settings):
     per head and layer is added to the score, with activating and repressing edges on different heads. `regulators`: a
     gene attends to all regulators; the edges are not used. `dense`: a gene attends to all genes, as in a standard
     Transformer."""
+    direction: Direction = "regulators"
+    """Who attends to whom. `targets`: regulators attend to their targets, which gives their activity, and genes to
+    regulators; computed along the edges of the network. `regulators`: genes attend to their regulators alone; `width`,
+    `heads`, `feedforward` and `readout_heads` are the sizes of these layers. A regulator's own mRNA says little of its
+    targets, its targets say much of its activity. With `mode` dense, genes attend to genes in either case."""
+    factors: int = Field(default=16, ge=0)
+    """Number of unnamed factors beside the regulators that predict hidden genes in training, with direction
+    `targets`."""
     width: int = Field(default=8, ge=4)
     """D: length of a token; a multiple of `heads`."""
     depth: int = Field(default=1, ge=1)
@@ -38,6 +47,11 @@ class ModelSettings(Settings):
         return self
 
     @property
+    def by_edge(self) -> bool:
+        """Whether regulators attend to their targets, along the edges of the network."""
+        return self.direction == "targets" and self.mode != "dense"
+
+    @property
     def uses_edges(self) -> bool:
         """Whether attention depends on the network's edges, and not only on which genes are regulators."""
         return self.mode in ("mask", "bias")
@@ -53,13 +67,13 @@ class ModelConfig(ModelSettings):
     n_genes: int
     """G: genes of the panel, regulators first."""
     n_regulators: int = Field(ge=1)
-    """R: the first R genes of the panel are regulators."""
+    """R: number of regulators. With direction `regulators` they are the first R genes of the panel."""
     n_classes: int = Field(ge=2)
     """C: cell types."""
 
     @model_validator(mode="after")
     def _require_regulators_in_panel(self) -> Self:
-        if self.n_regulators > self.n_genes:
+        if self.n_regulators > self.n_genes and not self.by_edge:
             raise ValueError(f"n_regulators is {self.n_regulators}; expected at most n_genes ({self.n_genes})")
         return self
 

@@ -1,6 +1,6 @@
 """The model: from raw counts to class scores and cell embedding."""
 
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -9,17 +9,9 @@ from torch import Tensor, nn
 
 from sctransformer.model.config import ModelConfig
 from sctransformer.model.layers import CellReadout, RegulationLayer
+from sctransformer.model.output import ModelOutput
 from sctransformer.model.tokens import GeneTokens, HiddenGenes
 from sctransformer.prior.bias import CLOSED
-
-
-class ModelOutput(NamedTuple):
-    """The output of the model for each cell."""
-
-    logits_NC: Tensor
-    """Class scores before softmax and before calibration, cells x classes."""
-    embedding_NE: Tensor
-    """Cell embedding, cells x embedding."""
 
 
 class PriorBiasedTransformer(nn.Module):
@@ -112,15 +104,9 @@ class PriorBiasedTransformer(nn.Module):
         prior_HGS = prior_HGS.detach().to(torch.float32)
         return prior_HGS[:, : _n_queries(prior_HGS)].contiguous() if config.mode == "mask" else prior_HGS
 
-    @torch.no_grad()
     def set_expression_statistics(self, mean_G: NDArray[np.floating], std_G: NDArray[np.floating]) -> None:
-        """Set mean and standard deviation of log1p counts per 10,000 over the training cells, for standardisation.
-
-        Constant genes get the scale 0.
-        """
-        std = torch.as_tensor(np.asarray(std_G, dtype=np.float32))
-        self.tokens.mean_G.copy_(torch.as_tensor(np.asarray(mean_G, dtype=np.float32)))
-        self.tokens.scale_G.copy_(torch.where(std > 1e-6, 1.0 / std.clamp(min=1e-6), torch.zeros_like(std)))
+        """Set mean and standard deviation of expression over the training cells, see `Standardiser.set_statistics`."""
+        self.tokens.set_statistics(mean_G, std_G)
 
 
 def _n_queries(bias_HGS: Tensor) -> int:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sctransformer import layout, registry
+from sctransformer._constants import BUNDLE
 from sctransformer.errors import UserError, run_reporting
 from sctransformer.files import atomic_write, read_json
 from sctransformer.params import load_params
@@ -130,7 +131,9 @@ def print_summary(
     console.rule("sctransformer: from cells to annotated cells")
     console.print(stage_table(seconds))
     console.print(score_table(read_json(layout.METRICS)))
-    parity = read_json(layout.BUNDLE_FOLDER / "parity.json")
+    if regulators := read_json(layout.BUNDLE_FOLDER / BUNDLE.metrics).get("regulators_by_type"):
+        console.print(regulator_table(regulators))
+    parity = read_json(layout.BUNDLE_FOLDER / BUNDLE.parity)
     console.print(
         f"parity     torch and onnxruntime agree on {parity['labels_equal']} of {parity['cells']} labels, "
         f"probabilities within {parity['max_probability_difference']:.0e}"
@@ -155,11 +158,22 @@ def stage_table(seconds: dict[str, float]) -> Table:
     return table
 
 
+def regulator_table(regulators: dict[str, Any]) -> Table:
+    """The regulators whose activity is highest in each cell type."""
+    table = Table("cell type", "most active regulators", box=None, header_style="bold")
+    for name, found in regulators.items():
+        table.add_row(name, ", ".join(one["regulator"] for one in found[:3]))
+    return table
+
+
 def score_table(metrics: dict[str, Any]) -> Table:
-    """Scores of the model and of the baseline on the test cells."""
+    """Scores of the model and of the baseline on the test cells, and the interval of their difference."""
     table = Table("test cells", "macro-F1", "accuracy", box=None, header_style="bold")
     for label, part in (("prior-biased Transformer", "test"), ("logistic regression", "baseline")):
         table.add_row(label, f"{metrics[part]['macro_f1']:.3f}", f"{metrics[part]['accuracy']:.3f}")
+    versus = metrics["versus_baseline"]
+    interval = f"{versus['difference']:+.3f} ({versus['low']:+.3f} to {versus['high']:+.3f}, 95 %)"
+    table.add_row("difference of macro-F1", interval, "")
     return table
 
 

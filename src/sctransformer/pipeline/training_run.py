@@ -70,8 +70,8 @@ class TrainingRun:
         """Log the results of the run, and remove its checkpoints. Call this once the outputs are written."""
         for path in (layout.LINEAGE, layout.CURVES, layout.HISTORY, layout.VALIDATION, layout.DATA_DOCS / "index.html"):
             outbox.log_artifact(self.run_id, path)
-        metrics = best.metrics()
-        outbox.log_metrics(self.run_id, {"best_epoch": best.epoch, **{f"best_{name}": metrics[name] for name in BEST}})
+        metrics = {f"best_{name}": getattr(best, name) for name in BEST}
+        outbox.log_metrics(self.run_id, {"best_epoch": best.epoch, **metrics})
         self.folder.remove()
 
 

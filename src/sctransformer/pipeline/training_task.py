@@ -21,10 +21,9 @@ from sctransformer.data.prepared import (
 )
 from sctransformer.errors import UserError
 from sctransformer.files import read_json
-from sctransformer.model import ModelConfig, PriorBiasedTransformer
-from sctransformer.params import Params
+from sctransformer.model import Model, ModelConfig
+from sctransformer.params import PARAMS, Params
 from sctransformer.training import build
-from sctransformer.training.config import TrainConfig
 from sctransformer.training.execution import Execution
 from sctransformer.training.task import Task
 from sctransformer.typed_yaml import first_problem
@@ -33,7 +32,7 @@ FILES = {"cells": layout.PREPARED_CELLS, "bias": layout.BIAS, "panel": layout.PA
 """Files that the workers read."""
 
 
-def make_model(config: ModelConfig, seed: int, files: Mapping[str, Path]) -> PriorBiasedTransformer:
+def make_model(config: ModelConfig, seed: int, files: Mapping[str, Path]) -> Model:
     """A model with fresh weights over the prepared panel and its prior."""
     return build.build_model(config, build.load_prior(files["bias"]), seed, pd.read_parquet(files["panel"]))
 
@@ -57,20 +56,30 @@ def model_config(params: Params) -> ModelConfig:
     Raises:
         UserError: panel and parameters do not fit together.
     """
+    prior = build.load_prior(layout.BIAS) if params.model.by_edge else None
     try:
         return build.model_config(
-            params.model, pd.read_parquet(layout.PANEL), len(read_class_names(layout.PREPARED_CELLS))
+            params.model, pd.read_parquet(layout.PANEL), len(read_class_names(layout.PREPARED_CELLS)), prior
         )
     except ValidationError as error:
         raise UserError(f"{layout.PANEL}: {first_problem(error)}.") from error
 
 
 def training_task(params: Params) -> Task:
-    """The task for the workers. Paths are absolute, since each worker runs in its own folder."""
+    """The task for the workers. Paths are absolute, since each worker runs in its own folder.
+
+    Raises:
+        UserError: the parameters leave nothing to train.
+    """
+    if params.model.by_edge and params.train_config().pretrain_epochs == 0:
+        raise UserError(
+            f"{PARAMS}: train.pretrain_epochs is 0; with model.direction targets expected at least 1: attention "
+            "is trained on hidden genes."
+        )
     return Task(
         make_model=functools.partial(make_model, model_config(params), params.seed),
         load_cells=functools.partial(load_cells, in_memory(params)),
-        config=params.train.part(TrainConfig, seed=params.seed),
+        config=params.train_config(),
         execution=params.train.part(Execution),
         files={name: path.resolve() for name, path in FILES.items()},
     )

@@ -24,7 +24,9 @@ def control_network(
     kind: Control, network: Network, regulators: Sequence[str], genes: Sequence[str], seed: int
 ) -> Network:
     """The control network of a kind, see `shuffled` and `random_network`."""
-    return shuffled(network, genes, seed) if kind == "shuffled" else random_network(network, regulators, genes, seed)
+    if kind == "shuffled":
+        return shuffled(network, {*regulators, *genes}, seed)
+    return random_network(network, regulators, genes, seed)
 
 
 def shuffled(network: Network, genes: Collection[str] | None, seed: int) -> Network:

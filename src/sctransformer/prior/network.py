@@ -81,6 +81,15 @@ class Network:
         inside = self.edges["regulator"].isin(genes) & self.edges["target"].isin(genes)
         return replace(self, edges=self.edges[inside].reset_index(drop=True))
 
+    def onto(self, genes: Collection[str], min_targets: int) -> "Network":
+        """The edges to targets among `genes`, of regulators with at least `min_targets` of them.
+
+        A regulator need not be among the genes.
+        """
+        inside = self.edges[self.edges["target"].isin(genes)]
+        targets = inside["regulator"].map(inside["regulator"].value_counts())
+        return replace(self, edges=inside[targets >= min_targets].reset_index(drop=True))
+
 
 def repaired(lines: pd.DataFrame, label: str, repairs: Repairs) -> Network:
     """Clean the edges of a file; each change is counted in `Network.repairs`.

@@ -26,6 +26,12 @@ class PriorSettings(Settings):
     the number of edges."""
     min_coverage: float = Field(default=0.05, ge=0.0, le=1.0)
     """Smallest fraction of the panel's genes that must have a regulator."""
+    min_targets: int = Field(default=5, ge=1)
+    """Least number of targets in the panel that a regulator needs to have an activity (direction `targets`)."""
+    strength: float = Field(default=1.0, ge=0.0)
+    """How firmly training holds the weights of the edges at sign times confidence (direction `targets`): factor of
+    their mean squared departure in the objective. 0: edges are free, and regulators may lose the meaning of their
+    names."""
 
     @field_validator("network")
     @classmethod

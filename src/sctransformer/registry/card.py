@@ -143,7 +143,11 @@ def render_card(
             dataset=dataset,
             parameters=_parameters(lineage.get("params") or {}),
             control=control,
-            network_decides_nothing=(control.get("changed_labels_share") or 0.0) < NEGLIGIBLE,
+            regulators=metrics.get("regulators") or {},
+            regulators_by_type=metrics.get("regulators_by_type") or {},
+            label_choice=metrics.get("labels") or {},
+            network_decides_nothing=config.get("direction") != "targets"
+            and (control.get("changed_labels_share") or 0.0) < NEGLIGIBLE,
         )
     except OSError as error:
         raise UserError(f"{template}: cannot be read ({error.strerror}); run from the project's folder.") from error

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sctransformer.errors import UserError
-from sctransformer.model import PriorBiasedTransformer
+from sctransformer.model import Model
 from sctransformer.training.config import TrainConfig
 
 WEIGHTS = "weights.safetensors"
@@ -112,12 +112,12 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         raise UserError(f"{folder}: not a complete checkpoint ({error}); use an earlier one.") from error
 
 
-def run_config(model: PriorBiasedTransformer, config: TrainConfig) -> dict[str, Any]:
+def run_config(model: Model, config: TrainConfig) -> dict[str, Any]:
     """The configurations that a checkpoint of a run records."""
     return {"model": model.config.to_dict(), "train": config.model_dump()}
 
 
-def require_same_run(checkpoint: Checkpoint, model: PriorBiasedTransformer, config: TrainConfig) -> None:
+def require_same_run(checkpoint: Checkpoint, model: Model, config: TrainConfig) -> None:
     """Refuse a checkpoint of another run, which could not be resumed with the same result.
 
     Up to the end of pretraining only the parameters that pretraining uses are compared: one pretrained checkpoint
@@ -145,7 +145,7 @@ def require_same_run(checkpoint: Checkpoint, model: PriorBiasedTransformer, conf
     _require_same_tensors(checkpoint, model)
 
 
-def _require_same_tensors(checkpoint: Checkpoint, model: PriorBiasedTransformer) -> None:
+def _require_same_tensors(checkpoint: Checkpoint, model: Model) -> None:
     fresh = model.state_dict()
     constant = {name for name, _ in model.named_buffers()}
     for name in sorted(fresh.keys() | checkpoint.weights.keys()):

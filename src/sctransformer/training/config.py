@@ -27,6 +27,8 @@ class PretrainingSettings(Settings):
 
     pretrain_epochs: int = Field(default=0, ge=0)
     """Epochs of pretraining on all training cells, labelled or not; 0: no pretraining."""
+    pretrain_min_steps: int = Field(default=0, ge=0)
+    """Least number of steps of pretraining: with few cells, an epoch passes over them several times."""
     pretrain_batch_size: int = Field(default=32, ge=1)
     """Cells per step in pretraining, over all workers."""
     pretrain_lr: float = Field(default=3e-4, gt=0.0)
@@ -91,7 +93,7 @@ class Optimisation(ClassificationSettings, PretrainingSettings, BothPhases):
                     f"finetune is 'frozen' and {name} {getattr(self, name)}: cells are embedded once, unchanged; "
                     f"set {name} to 0"
                 )
-        if self.pretrain_epochs == 0 and self.start == "random":
+        if not self.pretrain_epochs and self.start == "random":
             raise ValueError(
                 "finetune is 'frozen', pretrain_epochs is 0 and start is 'random': the classifier would learn from "
                 "random weights; set start to 'principal' or pretrain_epochs above 0"
@@ -102,7 +104,11 @@ class Optimisation(ClassificationSettings, PretrainingSettings, BothPhases):
 class TrainConfig(Optimisation, Seeded):
     """Everything needed to repeat a run, apart from the cells and the model."""
 
+    prior_strength: float = Field(default=0.0, ge=0.0)
+    """Weight of the mean squared departure of the edges from the network; `prior.strength` in params.yaml."""
+
     def of_pretraining(self) -> dict[str, Any]:
         """The parameters on which the pretrained weights depend."""
         kinds: tuple[type[Settings], ...] = (Seeded, BothPhases, PretrainingSettings)
-        return self.model_dump(include={name for kind in kinds for name in kind.model_fields})
+        names = {name for kind in kinds for name in kind.model_fields}
+        return self.model_dump(include={*names, "prior_strength"})

@@ -5,16 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special
+from scipy import special
 
 from sctransformer.training.balanced_logistic import Coefficients, balanced_loss, fit_balanced
 from sctransformer.training.label_folds import NO_FOLD
-from sctransformer.training.label_views import View
+from sctransformer.training.label_views import SourceMap, View
 
 NO_USE = -1
 """Label of a cell that is not used in a fit."""
-FACTORS = (0.05, 10.0)
-"""Smallest and largest factor of a candidate's logits."""
 _INCREASES = 2
 """Weaker penalties are not tried after this number of successive increases of the loss."""
 
@@ -36,11 +34,7 @@ class LabelledCells:
 
 
 class Candidate(NamedTuple):
-    """A logistic regression on one view with one penalty, and what it predicts for cells that it was fitted without.
-
-    Its logits are multiplied by one factor, with which the log-loss of held-out cells is least. Otherwise, with few
-    labelled cells, the choice would be for large penalties only because their fits are less certain.
-    """
+    """A logistic regression on one view with one penalty, fitted without each fold."""
 
     view: View
     penalty: float
@@ -48,8 +42,14 @@ class Candidate(NamedTuple):
     """Class-balanced log-loss of held-out cells."""
     log_probability_NC: NDArray[np.float32]
     """For each cell by the fit without its fold; NaN for a cell without a fold."""
-    coefficients: Coefficients
-    """Of the fit on all cells."""
+    start: Coefficients
+    """Mean of the folds' coefficients, from which the fit on all cells starts."""
+
+    def refit(self, cells: LabelledCells) -> SourceMap:
+        """Fit on all cells."""
+        x_NV, variance_V = self.view.x_NV, self.view.variance_V
+        found = fit_balanced(x_NV, cells.labels_N, variance_V, cells.n_classes, self.penalty, self.start)
+        return self.view.on_source(found)
 
 
 def candidates_of(
@@ -61,37 +61,26 @@ def candidates_of(
         view: the view.
         cells: labels and folds.
         penalties: to try.
-        on_fit: called after each penalty.
+        on_fit: called after each fit.
     """
-    fits: list[Coefficients] | None = None
+    fits: dict[int, Coefficients] = {}
     losses: list[float] = []
-    labels_IN = [np.where(cells.fold_N == fold, NO_USE, cells.labels_N) for fold in cells.folds]
-    labels_IN.append(cells.labels_N)
     for penalty in sorted(set(penalties), reverse=True):
-        fits = fit_balanced(view.x_NV, np.stack(labels_IN), cells.n_classes, penalty, view.curvature, fits)
-        logits_NC = np.full((len(cells.labels_N), cells.n_classes), np.nan, dtype=np.float32)
-        for fold, one in zip(cells.folds, fits, strict=False):
+        log_probability_NC = np.full((len(cells.labels_N), cells.n_classes), np.nan, dtype=np.float32)
+        for fold in cells.folds:
             held_out_N = cells.fold_N == fold
-            logits_NC[held_out_N] = one.logits(view.x_NV)[held_out_N]
-        factor = _best_factor(logits_NC, cells.held_out_N)
-        log_probability_NC = special.log_softmax(np.float32(factor) * logits_NC, axis=1)
+            others_N = np.where(held_out_N, NO_USE, cells.labels_N)
+            fits[fold] = fit_balanced(
+                view.x_NV, others_N, view.variance_V, cells.n_classes, penalty, start=fits.get(fold)
+            )
+            logits_NC = fits[fold].logits(view.x_NV)[held_out_N]
+            log_probability_NC[held_out_N] = special.log_softmax(logits_NC, axis=1)
+            on_fit()
         losses.append(balanced_loss(log_probability_NC, cells.held_out_N))
-        yield Candidate(view, penalty, losses[-1], log_probability_NC, fits[-1].scaled(factor))
-        on_fit()
+        start = Coefficients(*(np.mean(several, axis=0) for several in zip(*fits.values(), strict=True)))
+        yield Candidate(view, penalty, losses[-1], log_probability_NC, start)
         if len(losses) > _INCREASES and all(np.diff(losses[-_INCREASES - 1 :]) > 0):
             return
-
-
-def _best_factor(logits_NC: NDArray[np.float32], labels_N: NDArray[np.int64]) -> float:
-    """The factor of the logits with which the class-balanced log-loss is least, within `FACTORS`."""
-    used_N = labels_N >= 0
-    logits_NC, labels_N = logits_NC[used_N], labels_N[used_N]
-
-    def loss(log_factor: float) -> float:
-        return balanced_loss(special.log_softmax(np.float32(np.exp(log_factor)) * logits_NC, axis=1), labels_N)
-
-    found = optimize.minimize_scalar(loss, bounds=tuple(np.log(FACTORS)), method="bounded", options={"xatol": 0.01})
-    return float(np.exp(found.x))
 
 
 def select(log_probabilities: Sequence[NDArray[np.floating]], labels_N: NDArray[np.int64], picks: int) -> list[int]:

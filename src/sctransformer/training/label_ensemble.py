@@ -22,7 +22,7 @@ from sctransformer.training.label_settings import LabelSettings
 from sctransformer.training.label_views import SourceMap, View, label_views
 
 Progress = Callable[[int, int], None]
-"""Called with the number of regressions that are finished, and their maximum number."""
+"""Called with the number of fits that are finished, and their maximum number."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,9 @@ def fit_label_map(
     """Fit class-balanced logistic regressions on several views and penalties, and average the logits of the best.
 
     The weights of the regressions are chosen by ensemble selection with replacement (Caruana et al. 2004,
-    https://dl.acm.org/doi/10.1145/1015330.1015432) on the class-balanced log-loss of held-out cells; the regressions
-    themselves are fitted on all labelled cells. Their average is one linear map of expression and
-    activities, so the contribution of each gene to each logit is exact. At last the logits of frequent types are
-    raised a little (`settings.frequency_power`).
+    https://dl.acm.org/doi/10.1145/1015330.1015432) on the class-balanced log-loss of held-out cells. The regressions
+    that are chosen are fitted again on all labelled cells. Their average is one linear map of expression and
+    activities, so the contribution of each gene to each logit is exact.
 
     What does not depend on labels is computed once, from all cells: principal components, activities, and the scale of
     each view. Regressions are fitted without the cells of the fold that they predict. Nothing else depends on labels.
@@ -120,12 +119,11 @@ def fit_label_map(
         candidates = _candidates(views, cells, settings.penalties, on_progress)
         picks = select([one.log_probability_NC for one in candidates], cells.held_out_N, settings.picks)
         weight_of = {index: count / len(picks) for index, count in sorted(Counter(picks).items())}
-        chosen = [(candidates[index], weight) for index, weight in weight_of.items()]
-        maps = [(one.view.on_source(one.coefficients), weight) for one, weight in chosen]
-        average_NC = sum(one.log_probability_NC * np.float32(weight) for one, weight in chosen)
-        shift_C = settings.frequency_power * np.log(np.bincount(labels_N) / len(labels_N))
+        maps = [(candidates[index].refit(cells), weight) for index, weight in weight_of.items()]
+        average_NC = sum(candidates[index].log_probability_NC * np.float32(weight_of[index]) for index in weight_of)
+        held_out_NC = special.log_softmax(average_NC, axis=1)
         report = {
-            "loss": balanced_loss(special.log_softmax(average_NC, axis=1), cells.held_out_N),
+            "loss": balanced_loss(held_out_NC, cells.held_out_N),
             "candidates": [
                 {"view": one.view.name, "penalty": one.penalty, "loss": one.loss, "weight": weight_of.get(index, 0.0)}
                 for index, one in enumerate(candidates)
@@ -138,9 +136,9 @@ def fit_label_map(
             "fitted_cells": len(used_N),
             "fitted_cells_per_type": dict(zip(class_names, np.bincount(cells.labels_N).tolist(), strict=True)),
         }
-        label_map = _folded(maps, shift_C, components, report)
+        label_map = _folded(maps, components, report)
         log_probability_NC = np.empty((len(rows_N), cells.n_classes), dtype=np.float32)
-        log_probability_NC[used_N] = special.log_softmax(average_NC + shift_C.astype(np.float32), axis=1)
+        log_probability_NC[used_N] = held_out_NC
         left_N = np.setdiff1d(np.arange(len(rows_N)), used_N)
         left_activity_NR = None if activity_NR is None else activity_NR[left_N]
         log_probability_NC[left_N] = _log_probability(label_map, parts, rows_N[left_N], left_activity_NR)
@@ -170,10 +168,10 @@ def _candidates(
         raise UserError(
             "labels: the classifier has nothing to learn from; set genes to true, or give a number of components."
         )
-    total = len(views) * len(set(penalties))
+    total = len(views) * len(set(penalties)) * len(cells.folds)
     candidates: list[Candidate] = []
     for number, view in enumerate(views):
-        done = itertools.count(number * len(set(penalties)) + 1)
+        done = itertools.count(number * total // len(views) + 1)
 
         def on_fit(done: Iterator[int] = done) -> None:
             on_progress(next(done), total)
@@ -183,15 +181,10 @@ def _candidates(
     return candidates
 
 
-def _folded(
-    maps: Sequence[tuple[SourceMap, float]],
-    shift_C: NDArray[np.float64],
-    components: Components,
-    report: dict[str, Any],
-) -> LabelMap:
-    """The weighted average of linear maps, plus a shift."""
+def _folded(maps: Sequence[tuple[SourceMap, float]], components: Components, report: dict[str, Any]) -> LabelMap:
+    """The weighted average of linear maps."""
     weight_of: dict[str, Any] = {"expression": 0.0, "activity": None}
-    bias_C = shift_C
+    bias_C: Any = 0.0
     for one, weight in maps:
         total = weight_of[one.source]
         weight_of[one.source] = one.weight * weight + (0.0 if total is None else total)

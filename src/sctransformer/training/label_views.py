@@ -1,6 +1,5 @@
 """Views of the labelled cells, on which logistic regressions are fitted: genes, principal components, activities."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -9,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sctransformer.data.arrays import CellSource
-from sctransformer.training.balanced_logistic import Coefficients, Curvature
+from sctransformer.training.balanced_logistic import Coefficients
 from sctransformer.training.components import Components, log_expression
 from sctransformer.training.label_settings import LabelSettings
 
@@ -17,6 +16,11 @@ FEW_CELLS = 2000
 """Up to this number of cells, if there are more genes, the view on genes is rotated."""
 
 Source = Literal["expression", "activity"]
+
+MAX_SCALED = 20_000_000
+"""Values of the matrix of expression up to which a second, standardised one is made."""
+LEAST_DEVIATION = 1e-3
+"""Smallest standard deviation by which a gene is divided; genes with a smaller one are left out."""
 
 
 class SourceMap(NamedTuple):
@@ -41,8 +45,8 @@ class View:
     x_NV: NDArray[np.float32]
     """The cells, with a mean squared length of 1: a penalty then means about the same for every view."""
     scale_V: NDArray[np.float64]
-    curvature: Curvature
-    """Mean squares of `x_NV`."""
+    variance_V: NDArray[np.float64]
+    """Mean square of each column of `x_NV`."""
     center: NDArray[np.float64] | None = None
     """Subtracted from the source; None if zero."""
     basis: NDArray[np.float32] | None = None
@@ -77,7 +81,11 @@ def label_views(
     available = components.loading_GM.shape[1]
     score_NM = expression_NG @ components.loading_GM
     numbers = sorted({min(number, available) for number in settings.components} - {0})
-    views = [_genes_view(expression_NG, score_NM, components)] if settings.genes else []
+    views = []
+    if settings.scaled_genes and expression_NG.size <= MAX_SCALED:
+        views.append(_scaled_genes_view(expression_NG))
+    if settings.genes:
+        views.append(_genes_view(expression_NG))
     for number in numbers:
         x_NM, loading_GM = np.ascontiguousarray(score_NM[:, :number]), components.loading_GM[:, :number]
         views.append(_scaled(f"components_{number}", "expression", x_NM, basis=loading_GM))
@@ -102,7 +110,7 @@ def centred_expression(
     return expression_NG
 
 
-def _genes_view(expression_NG: NDArray[np.float32], score_NM: NDArray[np.float32], components: Components) -> View:
+def _genes_view(expression_NG: NDArray[np.float32]) -> View:
     """Expression of all genes, which is overwritten.
 
     With fewer cells than genes it is rotated to the space of the cells. This changes no solution with an L2 penalty,
@@ -111,15 +119,19 @@ def _genes_view(expression_NG: NDArray[np.float32], score_NM: NDArray[np.float32
     """
     n_cells, n_genes = expression_NG.shape
     if not n_cells <= min(FEW_CELLS, n_genes - 1):
-        view = _scaled("genes", "expression", expression_NG)
-        variance_M = np.square(score_NM, dtype=np.float64).mean(axis=0) * view.scale_V[0] ** 2
-        rest = max(1.0 - float(variance_M.sum()), 0.0) / max(n_genes - len(variance_M), 1)
-        return dataclasses.replace(view, curvature=Curvature(variance_M, components.loading_GM, rest))
+        return _scaled("genes", "expression", expression_NG)
     square_V, cell_NV = np.linalg.eigh((expression_NG @ expression_NG.T).astype(np.float64))
     kept_V = square_V > 1e-6 * max(square_V[-1], 1e-12)
     length_V, cell_NV = np.sqrt(square_V[kept_V]), cell_NV[:, kept_V]
     basis_GV = expression_NG.T @ (cell_NV / length_V).astype(np.float32)
     return _scaled("genes", "expression", (cell_NV * length_V).astype(np.float32), basis=basis_GV)
+
+
+def _scaled_genes_view(expression_NG: NDArray[np.float32]) -> View:
+    """Expression of all genes in standard deviations, as in the usual logistic regression on standardised genes."""
+    std_G = expression_NG.std(axis=0, dtype=np.float64)
+    scale_G = np.divide(1.0, std_G, out=np.zeros_like(std_G), where=std_G > LEAST_DEVIATION)
+    return _scaled("scaled_genes", "expression", expression_NG * scale_G.astype(np.float32), scale_G)
 
 
 def _scaled(
@@ -135,4 +147,4 @@ def _scaled(
     factor = float(max(variance_V.sum(), 1e-12)) ** -0.5
     x_NV *= np.float32(factor)
     scale_V = np.full(x_NV.shape[1], factor) if scale_V is None else scale_V * factor
-    return View(name, source, x_NV, scale_V, Curvature(variance_V * factor**2), center, basis)
+    return View(name, source, x_NV, scale_V, variance_V * factor**2, center, basis)

@@ -12,13 +12,18 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from sctransformer.model import PriorBiasedTransformer
+from sctransformer.errors import UserError
+from sctransformer.model import ActivityTransformer, Model
+from sctransformer.model.activity import ActivityDecoder
 from sctransformer.model.decoder import ExpressionDecoder
 from sctransformer.training.distributed import ProcessGroup
 
 
 def apply_fsdp(
-    model: PriorBiasedTransformer, decoder: ExpressionDecoder | None, group: ProcessGroup, device: torch.device
+    model: Model,
+    decoder: ExpressionDecoder | ActivityDecoder | None,
+    group: ProcessGroup,
+    device: torch.device,
 ) -> None:
     """Shard the weights of tokens, layers, readout and decoder in place.
 
@@ -26,10 +31,12 @@ def apply_fsdp(
     part of the objective, and the decoder's value of hidden genes. See
     https://docs.pytorch.org/docs/stable/distributed.fsdp.fully_shard.html.
     """
+    if isinstance(model, ActivityTransformer):
+        raise UserError("train.shared_weights: a model of direction targets is small; set train.shared_weights=false.")
     mesh = init_device_mesh(device.type, (group.size,))
     for unit in (model.tokens, *model.layers, model.readout):
         fully_shard(unit, mesh=mesh)
-    if decoder is not None:
+    if isinstance(decoder, ExpressionDecoder):
         fully_shard(decoder, mesh=mesh, ignored_params={decoder.hidden_value_D})
 
 

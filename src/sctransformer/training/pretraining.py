@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from sctransformer.data.arrays import CellArrays, CellSource
-from sctransformer.model import PriorBiasedTransformer
+from sctransformer.model import ActivityTransformer, Model
+from sctransformer.model.activity import ActivityDecoder, MaskedActivityModel
 from sctransformer.model.decoder import ExpressionDecoder, MaskedExpressionModel
-from sctransformer.training.batches import Batch, Corruption, step_generator
+from sctransformer.training.batches import Batch, Corruption, step_generator, steps_per_pass
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.distributed import ProcessGroup
 from sctransformer.training.objectives import sample_shown_genes, squared_errors
@@ -18,6 +19,15 @@ from sctransformer.training.phase import Phase
 
 MAX_VALIDATION_CELLS = 4096
 """Maximum number of validation cells, evenly spaced: enough for the mean error."""
+
+
+def masked_model(model: Model, decoder: ExpressionDecoder | ActivityDecoder) -> nn.Module:
+    """Model and decoder as one module."""
+    if isinstance(model, ActivityTransformer):
+        assert isinstance(decoder, ActivityDecoder)
+        return MaskedActivityModel(model, decoder)
+    assert isinstance(decoder, ExpressionDecoder)
+    return MaskedExpressionModel(model, decoder)
 
 
 class Pretraining(Phase):
@@ -28,15 +38,18 @@ class Pretraining(Phase):
 
     def __init__(
         self,
-        model: PriorBiasedTransformer,
-        decoder: ExpressionDecoder,
+        model: Model,
+        decoder: ExpressionDecoder | ActivityDecoder,
         parts: Sequence[CellSource],
         validation: CellSource | None,
         config: TrainConfig,
     ) -> None:
-        self.module = MaskedExpressionModel(model, decoder)
+        self.module = masked_model(model, decoder)
+        self._held = model if isinstance(model, ActivityTransformer) else None
         self.parts, self.validation = parts, validation
         self.first_epoch, self.epochs = 0, config.pretrain_epochs
+        steps = steps_per_pass(self.n_cells, config.pretrain_batch_size) * config.pretrain_epochs
+        self.passes = max(1, -(-config.pretrain_min_steps // max(1, steps)))
         self.batch_size, self.weight_decay = config.pretrain_batch_size, config.pretrain_weight_decay
         self.corruption = Corruption(config.hidden_share)
         self._config = config
@@ -55,11 +68,15 @@ class Pretraining(Phase):
         return [{"params": trained, "lr": self._config.pretrain_lr}]
 
     def loss(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
-        """Mean squared error over the hidden genes of the batch."""
+        """Mean squared error over the hidden genes of the batch, and the part of this process in the penalty."""
         n_predicted = float((batch.hidden_G * self._tokens.varies_G.cpu()).sum())  # of the whole batch
         hidden_NG = (batch.shown_NG == 0) & (batch.weight_N > 0)[:, None]
         error, _ = self._errors(module, batch.cells, hidden_NG, device)
-        return error / max(1.0, n_predicted)
+        loss = error / max(1.0, n_predicted)
+        if self._held is None or self._config.prior_strength == 0.0:
+            return loss
+        share = float(batch.weight_N.sum()) / batch.size
+        return loss + share * self._config.prior_strength * self._held.departure_J().square().mean()
 
     @torch.no_grad()
     def validate(self, group: ProcessGroup, device: torch.device) -> dict[str, float]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sctransformer.data.arrays import TrainingCells
-from sctransformer.model import PriorBiasedTransformer
+from sctransformer.model import Model
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.execution import Execution
 
@@ -16,7 +16,7 @@ Files = Mapping[str, Path]
 class Task:
     """What every worker needs. Shipped to the workers, so it holds recipes rather than cells."""
 
-    make_model: Callable[[Files], PriorBiasedTransformer]
+    make_model: Callable[[Files], Model]
     """Builds the model with fresh weights; called after seeding, so that all workers build the same."""
     load_cells: Callable[[Files], TrainingCells]
     """Opens the cells."""

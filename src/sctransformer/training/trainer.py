@@ -11,7 +11,8 @@ from torch import Tensor
 
 from sctransformer.data.arrays import CellSource, TrainingCells
 from sctransformer.errors import UserError
-from sctransformer.model import PriorBiasedTransformer
+from sctransformer.model import ActivityTransformer, Model, PriorBiasedTransformer
+from sctransformer.model.activity import ActivityDecoder
 from sctransformer.model.decoder import ExpressionDecoder
 from sctransformer.training.batches import Batch
 from sctransformer.training.checkpoint import Checkpoint, TrainingProgress, require_same_run, run_config
@@ -66,7 +67,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: PriorBiasedTransformer,
+        model: Model,
         cells: TrainingCells,
         config: TrainConfig,
         execution: Execution | None = None,
@@ -78,7 +79,7 @@ class Trainer:
         self.execution = execution or Execution()
         self.device = device or torch.device("cpu")
         self.callbacks = callbacks or Callbacks()
-        self.pretrain_only = pretrain_only
+        self.pretrain_only = pretrain_only or isinstance(model, ActivityTransformer)
         self.group = ProcessGroup.current()
         self.progress = TrainingProgress()
         self.history: list[dict[str, Any]] = []
@@ -206,9 +207,9 @@ class Trainer:
         )
 
     def _initialize(self) -> None:
-        if self.config.start == "principal":
+        if self.config.start == "principal" and isinstance(self.model, PriorBiasedTransformer):
             loading_EG = init_from_pca(self.model, self._all_cells, self.config.seed)
-            if self._decoder is not None:
+            if isinstance(self._decoder, ExpressionDecoder):
                 self._decoder.start_from(loading_EG)
         self._best = full_state_dict(self.model)
 
@@ -225,6 +226,7 @@ class Trainer:
             validation = self.cells.validation
             phases.append(Pretraining(self.model, self._decoder, self._all_cells, validation, self.config))
         if not self.pretrain_only:
+            assert isinstance(self.model, PriorBiasedTransformer)  # labels of the other are fitted in closed form
             kind = LinearProbe if self.config.finetune == "frozen" else Classification
             phases.append(kind(self.model, self.cells.training, self.cells.validation, self.config))
         return phases
@@ -238,12 +240,14 @@ class Trainer:
     def _total_epochs(self) -> int:
         return self.config.pretrain_epochs + (0 if self.pretrain_only else self.config.epochs)
 
-    def _new_decoder(self) -> ExpressionDecoder | None:
+    def _new_decoder(self) -> ExpressionDecoder | ActivityDecoder | None:
         """The decoder of a run with pretraining; its initial weights follow from the seed alone."""
         if self.config.pretrain_epochs == 0:
             return None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
+            if isinstance(self.model, ActivityTransformer):
+                return self.model.new_decoder().to(self.device)
             return ExpressionDecoder(self.model.config).to(self.device)
 
     def _is_out_of_patience(self, phase: Phase) -> bool:

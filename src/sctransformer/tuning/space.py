@@ -11,11 +11,12 @@ from sctransformer.model.config import ModelSettings
 from sctransformer.params import Params
 from sctransformer.settings import Settings
 from sctransformer.training.config import Optimisation
+from sctransformer.training.label_settings import LabelSettings
 from sctransformer.typed_yaml import first_problem, read_fields
 
 DEFAULT_SPACE = Path(str(files("sctransformer.tuning") / "default_space.yaml"))
 """The search space that is used when no file is given."""
-SEARCHED: dict[str, type[Settings]] = {"model": ModelSettings, "train": Optimisation}
+SEARCHED: dict[str, type[Settings]] = {"model": ModelSettings, "train": Optimisation, "labels": LabelSettings}
 """Settings that can be searched, by their section of params.yaml. The other sections would change the cells or the
 network; the other settings of `train` change how training is computed, not its result."""
 

@@ -9,14 +9,17 @@ import torch
 
 from sctransformer.data.cells import read_cells
 from sctransformer.data.prepared import class_names, load_training_cells
+from sctransformer.evaluation.scoring import score_cells
+from sctransformer.model import ActivityTransformer
 from sctransformer.params import Params, with_values
 from sctransformer.prior.network import read_network_table
 from sctransformer.training.build import build_from_params
 from sctransformer.training.checkpoint import Checkpoint
-from sctransformer.training.config import TrainConfig
+from sctransformer.training.closed_form import train_whole
 from sctransformer.training.report import EpochReport
 from sctransformer.training.run_folder import RunFolder
-from sctransformer.training.trainer import Callbacks, Trainer
+from sctransformer.training.scores import accuracy_and_macro_f1
+from sctransformer.training.trainer import Callbacks
 from sctransformer.tuning.search import EPOCH, Report
 
 
@@ -44,7 +47,15 @@ def run_trial(
     def on_epoch_end(epoch: EpochReport, checkpoint: Checkpoint) -> None:
         if epoch.phase == "supervised":
             metrics = {name: value for name, value in epoch.metrics().items() if name.startswith(("val_", "train_"))}
-            report(metrics | {EPOCH: epoch.epoch - params.train.pretrain_epochs + 1})
+            report(metrics | {EPOCH: epoch.epoch - params.train_config().pretrain_epochs + 1})
 
-    config = params.train.part(TrainConfig, seed=params.seed)
-    Trainer(model, cells, config, callbacks=Callbacks(on_epoch_end)).fit()
+    config = params.train_config()
+    names = [str(index) for index in range(n_classes)]
+    checkpoint = train_whole(model, cells, names, config, params.labels, Callbacks(on_epoch_end))
+    if isinstance(model, ActivityTransformer):  # its labels are fitted once, at the end
+        assert cells.validation is not None
+        labels_N = cells.validation.labels_N
+        logits_NC, _ = score_cells(model, cells.validation)
+        accuracy, macro_f1 = accuracy_and_macro_f1(labels_N, logits_NC.argmax(axis=1), n_classes)
+        loss = float(checkpoint.history[-1]["train_loss"])
+        report({"val_macro_f1": macro_f1, "val_accuracy": accuracy, "train_loss": loss, EPOCH: 1})

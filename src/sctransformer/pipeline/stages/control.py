@@ -1,51 +1,66 @@
 """Train the same model with a shuffled network, for the gate `shuffled_network`."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from anndata import AnnData
 
 from sctransformer import layout
 from sctransformer.data.cells import read_cells
-from sctransformer.data.prepared import class_names, select_split
+from sctransformer.data.prepared import class_names, read_class_names, select_split, training_donors
 from sctransformer.evaluation.paired import NEGLIGIBLE, compare, disagreement
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.files import read_json, write_json
-from sctransformer.model import ModelConfig, PriorBiasedTransformer
+from sctransformer.model import ActivityTransformer, Model, ModelConfig
 from sctransformer.params import Params, load_params
 from sctransformer.pipeline.stage import run_stage
 from sctransformer.pipeline.training_task import training_task
-from sctransformer.prior.controls import changed_share, shuffled
+from sctransformer.prior.controls import changed_share
 from sctransformer.prior.network import Network
-from sctransformer.training.build import build_model, network_prior
+from sctransformer.training.build import build_model, control_of, network_prior
+from sctransformer.training.closed_form import fit_closed_form
 from sctransformer.training.trainer import Trainer
 
 
-def shuffled_model(config: ModelConfig, seed: int) -> tuple[PriorBiasedTransformer, float]:
+def shuffled_model(config: ModelConfig, seed: int) -> tuple[Model, float]:
     """A model with fresh weights and a shuffled network, and the share of edges that are not in the real network."""
     panel = pd.read_parquet(layout.PANEL)
     genes = panel["gene"].tolist()
     network = Network(pd.read_parquet(layout.EDGES))
-    control = shuffled(network, genes, seed)
-    model = build_model(config, network_prior(config, control, genes), seed, panel)
+    control = control_of("shuffled", network, genes, config.n_regulators, config, seed)
+    model = build_model(config, network_prior(config, control, genes, config.n_regulators), seed, panel)
     return model, changed_share(network, control)
 
 
-def train_control(params: Params, config: ModelConfig) -> tuple[PriorBiasedTransformer, float]:
-    """Train a model with a shuffled network, exactly as the real model was trained.
+class Control(NamedTuple):
+    """A model trained with a shuffled network."""
 
-    Returns:
-        The trained model, and the share of its edges that are not in the real network.
-    """
+    model: Model
+    changed_edges_share: float
+    """Share of its edges that are not in the real network."""
+    hidden_genes_r2: float | None
+    """Explained variance of hidden genes in validation cells; None without training on hidden genes."""
+
+
+def train_control(params: Params, config: ModelConfig) -> Control:
+    """Train a model with a shuffled network, exactly as the real model was trained."""
     task = training_task(params)
     model, changed = shuffled_model(config, params.seed)
-    Trainer(model, task.load_cells(task.files), task.config, task.execution).fit()
-    return model, changed
+    cells = task.load_cells(task.files)
+    checkpoint = Trainer(model, cells, task.config, task.execution).fit()
+    if isinstance(model, ActivityTransformer):
+        names, donors = read_class_names(layout.PREPARED_CELLS), training_donors(layout.PREPARED_CELLS)
+        fit_closed_form(model, cells, names, params.labels, params.seed, donors)
+    return Control(model, changed, best_r2(pd.DataFrame(checkpoint.history)))
 
 
-def compare_with_control(
-    control: PriorBiasedTransformer, cells: AnnData, predictions: pd.DataFrame, seed: int
-) -> dict[str, Any]:
+def best_r2(history: pd.DataFrame) -> float | None:
+    """Explained variance of hidden genes in the epoch with the smallest error; None without training on them."""
+    rows = history[history["phase"] == "pretraining"]
+    return None if rows.empty else float(rows.sort_values("val_loss").iloc[0]["val_r2"])
+
+
+def compare_with_control(control: Model, cells: AnnData, predictions: pd.DataFrame, seed: int) -> dict[str, Any]:
     """Compare the real model with the control on the test cells.
 
     Args:
@@ -91,17 +106,31 @@ def main() -> None:
         print(f"no control was trained: {reason}")
         return
     print("Training the same model with a shuffled network (control.enabled: false leaves this out).", flush=True)
-    control, changed = train_control(params, config)
+    control = train_control(params, config)
     predictions = pd.read_csv(layout.PREDICTIONS, dtype=str, keep_default_na=False)
-    comparison = compare_with_control(control, read_cells(layout.PREPARED_CELLS), predictions, params.seed)
-    write_json(layout.CONTROL, {"kind": "shuffled", "changed_edges_share": changed, **comparison})
+    comparison = compare_with_control(control.model, read_cells(layout.PREPARED_CELLS), predictions, params.seed)
+    hidden_genes = {"network": best_r2(pd.read_csv(layout.HISTORY)), "shuffled": control.hidden_genes_r2}
+    write_json(
+        layout.CONTROL,
+        {
+            "kind": "shuffled",
+            "changed_edges_share": control.changed_edges_share,
+            **comparison,
+            **({} if None in hidden_genes.values() else {"hidden_genes_r2": hidden_genes}),
+        },
+    )
     low, high = comparison["difference_ci"]
     print(
         f"macro-F1 with a shuffled network: {comparison['macro_f1']:.3f}; with the real network "
         f"{comparison['difference']:+.3f} ({low:+.3f} to {high:+.3f}); the two models label "
         f"{comparison['changed_labels_share']:.1%} of the test cells differently"
     )
-    if comparison["changed_labels_share"] < NEGLIGIBLE:
+    if None not in hidden_genes.values():
+        print(
+            f"explained variance of hidden genes: {hidden_genes['network']:.4f} with the network, "
+            f"{hidden_genes['shuffled']:.4f} with the shuffled one"
+        )
+    if comparison["changed_labels_share"] < NEGLIGIBLE and not config.by_edge:
         print("Note: the network has almost no effect on the labels of this model.")
 
 

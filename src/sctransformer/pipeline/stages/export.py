@@ -14,13 +14,14 @@ from sctransformer.data.prepared import class_names, ontology_ids, select_split
 from sctransformer.evaluation.calibration import probabilities
 from sctransformer.evaluation.novelty import Novelty, load_novelty, novelty_of
 from sctransformer.evaluation.reference import reference_profile, reference_statistics
+from sctransformer.evaluation.regulators import regulator_table, top_regulators
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.export.bundle import BundleContents, label_table, read_bundle, write_bundle
 from sctransformer.export.graph import ScoringGraph, export_onnx
 from sctransformer.export.parity import measure_parity, measure_speed
 from sctransformer.export.variants import make_variants
 from sctransformer.files import read_json
-from sctransformer.model import PriorBiasedTransformer
+from sctransformer.model import ActivityTransformer, Model
 from sctransformer.params import Params, load_params
 from sctransformer.pipeline.stage import run_stage
 from sctransformer.registry.card import card_page, described, render_card
@@ -38,7 +39,7 @@ def main() -> None:
     print_parity(read_bundle(layout.BUNDLE_FOLDER).parity)
 
 
-def bundle_contents(params: Params, cells: AnnData, model: PriorBiasedTransformer) -> BundleContents:
+def bundle_contents(params: Params, cells: AnnData, model: Model) -> BundleContents:
     """Collect the contents of the bundle from the model and from the files of the stages before.
 
     Args:
@@ -51,6 +52,10 @@ def bundle_contents(params: Params, cells: AnnData, model: PriorBiasedTransforme
     calibration, lineage = read_json(layout.CALIBRATION), read_json(layout.LINEAGE)
     labels, prior = label_table(class_names(cells), ontology_ids(cells.obs)), pd.read_parquet(layout.EDGES)
     metrics, config = collect_metrics(model), model.config.to_dict()
+    regulators = None
+    if isinstance(model, ActivityTransformer):
+        regulators = regulator_table(model, training)
+        metrics |= regulator_metrics(model, regulators, training, labels["name"].tolist())
     card = render_card(
         layout.CARD_TEMPLATE,
         name=params.registration.name,
@@ -91,17 +96,23 @@ def bundle_contents(params: Params, cells: AnnData, model: PriorBiasedTransforme
         dvc_lock=layout.TRAINING_LOCK if lineage["dvc_lock_sha256"] else None,
         weights=layout.WEIGHTS,
         write_graph=lambda path: export_onnx(graph, path, params.export.opset),
+        write_edges_graph=(
+            (lambda path: export_onnx(graph, path, params.export.opset, along_edges=True))
+            if isinstance(model, ActivityTransformer)
+            else None
+        ),
+        regulators=regulators,
         measure_parity=lambda path: {
             **measure_parity(graph, path, validation, params.export.parity_tolerance),
             "speed": measure_speed(path, validation),
         },
         write_variants=lambda folder: make_variants(
-            params.export.variants, folder, BUNDLE.graph, model.config, validation
+            () if model.config.by_edge else params.export.variants, folder, BUNDLE.graph, model.config, validation
         ),
     )
 
 
-def collect_metrics(model: PriorBiasedTransformer) -> dict[str, Any]:
+def collect_metrics(model: Model) -> dict[str, Any]:
     """The metrics of evaluation, control and network coverage, as the bundle stores them."""
     metrics, classes, test_cells = (read_json(path) for path in (layout.METRICS, layout.CLASSES, layout.TEST_CELLS))
     for part in ("test", "baseline"):
@@ -116,8 +127,21 @@ def collect_metrics(model: PriorBiasedTransformer) -> dict[str, Any]:
     }
 
 
+def regulator_metrics(
+    model: ActivityTransformer, regulators: pd.DataFrame, training: CellArrays, names: list[str]
+) -> dict[str, Any]:
+    """How well regulators kept their meaning, which are active in which type, and how the labels were chosen."""
+    agreement = regulators["agreement"].dropna()
+    summary = {"agreement": float(agreement.median()), "lowest": float(agreement.min())} if len(agreement) else {}
+    return {
+        "regulators": summary,
+        "regulators_by_type": top_regulators(model, training, names),
+        "labels": read_json(layout.LABEL_REPORT),
+    }
+
+
 def training_profile(
-    model: PriorBiasedTransformer,
+    model: Model,
     training: CellArrays,
     validation: CellArrays,
     names: list[str],
@@ -150,6 +174,13 @@ def print_parity(parity: dict[str, Any]) -> None:
         f"{layout.BUNDLE_FOLDER}: onnxruntime and torch agree on {parity['labels_equal']} of {parity['cells']} labels, "
         f"probabilities within {parity['max_probability_difference']:.1e}"
     )
+    if along_edges := parity.get("edges"):
+        print(
+            f"graph along the edges: the same labels in {along_edges['labels_equal']} of {along_edges['cells']} cells, "
+            f"activities within {along_edges['max_activity_difference']:.1e}; "
+            f"{along_edges['speed']['cells_per_second']:,.0f} cells/s, with the attention operator "
+            f"{parity['speed']['cells_per_second']:,.0f}"
+        )
     for kind, result in parity.get("variants", {}).items():
         print(f"{kind}: {describe_variant(result)}")
 

@@ -1,5 +1,6 @@
 """Split the cells, choose the gene panel on the training cells, write the cells with the genes of the panel."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -9,11 +10,12 @@ from sctransformer._constants import UNLABELLED
 from sctransformer.data.cells import CellFile
 from sctransformer.data.count_search import X
 from sctransformer.data.gene_map import ensembl_ids, read_gene_map
-from sctransformer.data.panel import choose_panel
+from sctransformer.data.moments import GeneMoments
+from sctransformer.data.panel import LARGEST_DENSE_PANEL, LARGEST_PANEL, choose_expressed_panel, choose_panel
 from sctransformer.data.prepared import training_moments, write_prepared
 from sctransformer.data.split_choice import choose_splits
 from sctransformer.files import atomic_write, write_json
-from sctransformer.params import load_params
+from sctransformer.params import Params, load_params
 from sctransformer.pipeline.stage import run_stage
 from sctransformer.prior.network import read_network_table
 from sctransformer.progress import cells_bar
@@ -27,7 +29,7 @@ def main() -> None:
         method, split = choose_splits(cells.obs, params.prepare, params.seed)
         training_N = (split == "train") | (split == UNLABELLED)
         moments = training_moments(cells, training_N, on_progress)
-        panel = choose_panel(moments, cells.genes.tolist(), network.pairs, params.prepare.gene_budget)
+        panel = panel_for(params, moments, cells.genes.tolist(), network.pairs)
         panel["ensembl_id"] = ensembl_ids(panel["gene"].tolist(), read_gene_map(params.data.gene_map))
         write_prepared(cells, split, panel, layout.PREPARED_CELLS, on_progress)
     with atomic_write(layout.PANEL) as temporary:
@@ -38,6 +40,15 @@ def main() -> None:
         f"panel of {summary['genes']} genes {summary['genes_by_criterion']}, {summary['regulators']} regulators; "
         f"cells, split by {method}: {summary['cells']}"
     )
+
+
+def panel_for(
+    params: Params, moments: GeneMoments, genes: Sequence[str], edges: Sequence[tuple[str, str]]
+) -> pd.DataFrame:
+    """The panel that suits the model: attention along edges reads all expressed genes."""
+    if params.model.by_edge:
+        return choose_expressed_panel(moments, genes, edges, params.prepare.gene_budget or LARGEST_PANEL)
+    return choose_panel(moments, genes, edges, params.prepare.gene_budget or LARGEST_DENSE_PANEL)
 
 
 def summarise(panel: pd.DataFrame, split: pd.Categorical, method: str) -> dict[str, Any]:

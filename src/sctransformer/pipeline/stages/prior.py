@@ -2,21 +2,17 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from sctransformer import layout
 from sctransformer.errors import UserError
 from sctransformer.files import atomic_write, write_json
 from sctransformer.params import Params, load_params
 from sctransformer.pipeline.stage import run_stage
-from sctransformer.prior.bias import PRIOR_TENSOR, prior_matrix
-from sctransformer.prior.controls import control_network
 from sctransformer.prior.coverage import coverage, degree_distribution, degrees
 from sctransformer.prior.network import Network, read_network_table
 from sctransformer.prior.plots import plot_coverage
+from sctransformer.training.build import Prior, control_of, network_prior, panel_network, save_prior
 
 
 @dataclass(frozen=True)
@@ -24,8 +20,8 @@ class PanelPrior:
     """The prior network restricted to the panel, as attention uses it."""
 
     network: Network
-    """Edges between genes of the panel; those of a control if one was asked for."""
-    prior_HGS: NDArray[np.float32] | None
+    """The edges that the model uses; those of a control if one was asked for."""
+    prior: Prior
     """The attention prior; None in the modes that use no edges."""
     coverage: dict[str, float | int]
     """How much of the network is in the panel, and how many genes have a regulator; the content of coverage.json."""
@@ -40,14 +36,20 @@ def panel_prior(network: Network, panel: pd.DataFrame, params: Params) -> PanelP
         params: sections `prior` and `model`, and the seed of a control network.
 
     Raises:
-        UserError: the panel has no regulator, no edge of the network is in the panel, or coverage is below
-            prior.min_coverage.
+        UserError: the panel has no regulator, no edge of the network is in the panel, no regulator has
+            prior.min_targets targets in it, or coverage is below prior.min_coverage.
     """
     genes, n_regulators = panel["gene"].tolist(), int(panel["is_regulator"].sum())
-    if n_regulators == 0:
+    if n_regulators == 0 and not params.model.by_edge:
         raise UserError(f"{layout.PANEL}: has no regulator; run `dvc repro -f -s prepare`.")
     covered = coverage(network, genes)
-    if covered["edges_kept"] == 0:
+    kept = panel_network(network, genes, params.model, params.prior)
+    if len(kept) == 0 and params.model.by_edge and covered["edges_kept"] > 0:
+        raise UserError(
+            f"{params.prior.network}: no regulator has {params.prior.min_targets} targets among the {len(genes)} genes "
+            "of the panel; use a larger network, or lower prior.min_targets in params.yaml."
+        )
+    if len(kept) == 0:
         raise UserError(
             f"{params.prior.network}: none of its {len(network)} edges has both ends among the {len(genes)} genes of "
             "the panel; check that cells and network use the same gene names, and run `dvc repro`."
@@ -58,11 +60,9 @@ def panel_prior(network: Network, panel: pd.DataFrame, params: Params) -> PanelP
             f"regulator, a share of {covered['genes_with_regulator_share']:.3f}; prior.min_coverage in params.yaml "
             f"asks for {params.prior.min_coverage}: use a larger network or lower it."
         )
-    kept = network.among(set(genes))
     if params.prior.control != "none":
-        kept = control_network(params.prior.control, kept, genes[:n_regulators], genes, params.seed)
-    edges = kept.edges.to_dict("list")
-    return PanelPrior(kept, prior_matrix(params.model.mode, edges, genes, n_regulators, params.model.heads), covered)
+        kept = control_of(params.prior.control, kept, genes, n_regulators, params.model, params.seed)
+    return PanelPrior(kept, network_prior(params.model, kept, genes, n_regulators), covered)
 
 
 def main() -> None:
@@ -74,7 +74,7 @@ def main() -> None:
     with atomic_write(layout.EDGES) as temporary:
         prior.network.edges.to_parquet(temporary, index=False)
     with atomic_write(layout.BIAS) as temporary:
-        save_file({} if prior.prior_HGS is None else {PRIOR_TENSOR: prior.prior_HGS}, temporary)
+        save_prior(prior.prior, temporary)
     write_json(layout.COVERAGE, prior.coverage)
     genes = panel["gene"].tolist()
     targets = degrees(network, genes)
@@ -94,6 +94,11 @@ def print_summary(network: Network, prior: PanelPrior, params: Params) -> None:
         f"{covered['regulators']} regulators are in the panel; {covered['genes_with_regulator']} genes of the panel "
         "have a regulator"
     )
+    if params.model.by_edge:
+        print(
+            f"{len(prior.network.regulators)} regulators with at least {params.prior.min_targets} targets attend to "
+            f"them along {len(prior.network)} edges"
+        )
 
 
 if __name__ == "__main__":

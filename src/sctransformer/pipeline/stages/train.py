@@ -3,27 +3,36 @@
 import os
 import signal
 import sys
+from dataclasses import replace
 from types import FrameType
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from sctransformer import layout
+from sctransformer.data.prepared import read_class_names, training_donors
 from sctransformer.errors import UserError
 from sctransformer.evaluation.plots import plot_training_curves
+from sctransformer.evaluation.scoring import score_cells
 from sctransformer.files import atomic_write, read_json, write_json
-from sctransformer.model import ModelConfig
+from sctransformer.model import ActivityTransformer, ModelConfig
 from sctransformer.params import Params, load_params
 from sctransformer.pipeline.stage import run_stage
 from sctransformer.pipeline.training_run import LOG, TrainingRun, resume_run, start_run
 from sctransformer.pipeline.training_task import batch_names, in_memory, model_config, training_task
+from sctransformer.progress import cells_bar
 from sctransformer.training.checkpoint import Checkpoint
+from sctransformer.training.closed_form import fit_closed_form
 from sctransformer.training.cluster import fit_on_ray
 from sctransformer.training.ray_connection import connection, require_resources
 from sctransformer.training.report import EpochReport, NonFiniteLossError
 from sctransformer.training.resume import RESUME_VARIABLE
+from sctransformer.training.scores import accuracy_and_macro_f1
 from sctransformer.training.task import Task
 from sctransformer.training.workers import Workers
 
@@ -67,14 +76,46 @@ def fit_with_progress(task: Task, params: Params, run: TrainingRun) -> tuple[Che
     return checkpoint, history
 
 
-def write_outputs(
-    checkpoint: Checkpoint, history: list[EpochReport], config: ModelConfig, lineage: object, dvc_lock: str | None
-) -> None:
+class Trained(NamedTuple):
+    """The result of training."""
+
+    weights: dict[str, Tensor]
+    """The weights of the best epoch, with embedding and labels."""
+    history: list[EpochReport]
+    best: EpochReport
+    """The best epoch, with the metrics of the labels on validation cells."""
+    labels: dict[str, Any]
+    """How the labels were chosen; empty if they were trained by gradient descent."""
+
+
+def finish(task: Task, params: Params, checkpoint: Checkpoint, history: list[EpochReport]) -> Trained:
+    """Fit embedding and labels of a model of activities; a model of the other direction is finished already."""
+    best = history[checkpoint.progress.best_epoch]
+    model = task.make_model(task.files)
+    if not isinstance(model, ActivityTransformer):
+        return Trained(checkpoint.best, history, best, {})
+    model.load_state_dict(checkpoint.best)
+    cells, names = task.load_cells(task.files), read_class_names(layout.PREPARED_CELLS)
+    assert cells.validation is not None
+    with cells_bar("Fitting labels") as on_progress:
+        fit = fit_closed_form(
+            model, cells, names, params.labels, params.seed, training_donors(layout.PREPARED_CELLS), on_progress
+        )
+    logits_NC, _ = score_cells(model, cells.validation)
+    labels_N = cells.validation.labels_N
+    accuracy, macro_f1 = accuracy_and_macro_f1(labels_N, logits_NC.argmax(axis=1), len(names))
+    loss = float(cross_entropy(torch.from_numpy(logits_NC), torch.as_tensor(labels_N)))
+    best = replace(best, val_loss=loss, val_accuracy=accuracy, val_macro_f1=macro_f1)
+    return Trained(model.state_dict(), history, best, fit.label_map.report)
+
+
+def write_outputs(trained: Trained, config: ModelConfig, lineage: object, dvc_lock: str | None) -> None:
     """Write the folder of the stage atomically."""
-    table = pd.DataFrame([report.row() for report in history])
+    table = pd.DataFrame([report.row() for report in trained.history])
     with atomic_write(layout.TRAINING) as folder:
         folder.mkdir()
-        save_file(checkpoint.best, folder / layout.WEIGHTS.name)
+        save_file(trained.weights, folder / layout.WEIGHTS.name)
+        write_json(folder / layout.LABEL_REPORT.name, trained.labels)
         table.to_csv(folder / layout.HISTORY.name, index=False)
         plot_training_curves(table, folder / layout.CURVES.name)
         write_json(folder / layout.MODEL_CONFIG.name, config.to_dict())
@@ -97,8 +138,9 @@ def main() -> None:
         with resume_run(params, resumed) if resumed else start_run(params) as run:
             LOG.info("%s", setup)
             checkpoint, history = fit_or_explain(task, params, run)
-            write_outputs(checkpoint, history, model_config(params), run.lineage, run.dvc_lock)
-            best = history[checkpoint.progress.best_epoch]
+            trained = finish(task, params, checkpoint, history)
+            write_outputs(trained, model_config(params), run.lineage, run.dvc_lock)
+            best = trained.best
             run.keep_results(best)
     print(f"best epoch {best.epoch}: {best.summary()}, accuracy {best.val_accuracy:.3f}; run {run.run_id}")
 
@@ -106,7 +148,7 @@ def main() -> None:
 def note_few_cells(params: Params) -> None:
     """Suggest frozen weights if there are few labelled cells."""
     labelled = int(read_json(layout.PANEL_SUMMARY)["cells"]["train"])
-    if labelled < FEW_CELLS and params.train.finetune == "all":
+    if labelled < FEW_CELLS and params.train.finetune == "all" and not params.model.by_edge:
         print(f"Note: with only {labelled} labelled cells, -S train.finetune=frozen is often better.")
 
 
@@ -127,7 +169,7 @@ def _non_finite(error: NonFiniteLossError, params: Params, run: TrainingRun) -> 
     """Error message: the step, the cells of its batch, and the last checkpoint."""
     cells = ""
     if error.rows:
-        names = batch_names(error.rows, pretraining=error.epoch < params.train.pretrain_epochs)
+        names = batch_names(error.rows, pretraining=error.epoch < params.train_config().pretrain_epochs)
         write_json(layout.FAILED_BATCH, {"epoch": error.epoch, "step": error.step, "cells": names})
         cells = f", whose batch contains {', '.join(map(repr, names[:3]))} and others (all: {layout.FAILED_BATCH})"
     return f"training stopped: {error}{cells}; lower train.lr or check these cells; {run.last_checkpoint()}."

@@ -1,0 +1,113 @@
+"""The regulators of a model: how active they are in the training cells, and how far training moved them."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+
+from sctransformer.data.arrays import CellArrays, CellSource
+from sctransformer.model import ActivityTransformer
+from sctransformer.model.edge_attention import EdgeAttention
+
+MAX_CELLS = 4096
+"""Training cells from which the statistics come, evenly spaced."""
+_BATCH = 256
+
+
+@torch.no_grad()
+def regulator_table(model: ActivityTransformer, cells: CellSource) -> pd.DataFrame:
+    """One row per regulator; see `sctransformer.export.bundle.Bundle.regulators`.
+
+    The signed mean is the activity before training: the sum of the targets' standardised expression, weighted by sign
+    and confidence of the edges, as decoupler's univariate linear model (Badia-i-Mompel et al. 2022, Bioinformatics
+    Advances 2:vbac016) ranks cells.
+
+    Args:
+        model: the trained model.
+        cells: training cells.
+    """
+    rows_N = np.unique(np.linspace(0, len(cells) - 1, min(len(cells), MAX_CELLS)).astype(int))
+    parts = [_activities(model, cells, rows_N[start : start + _BATCH]) for start in range(0, len(rows_N), _BATCH)]
+    trained_NR, signed_mean_NR = (np.concatenate([part[index] for part in parts]) for index in (0, 1))
+    edges = model.edges
+    layer = cast(EdgeAttention, model.activities[-1])
+    squared_J = layer.departure_J().square().numpy()
+    targets_R = np.bincount(edges.regulator_J, minlength=edges.n_regulators)
+    return pd.DataFrame(
+        {
+            "regulator": edges.regulators,
+            "targets": np.bincount(edges.regulator_J[edges.weight_J != 0], minlength=edges.n_regulators),
+            "mean": trained_NR.mean(axis=0, dtype=np.float64),
+            "std": trained_NR.std(axis=0, dtype=np.float64),
+            "departure": np.sqrt(
+                np.bincount(edges.regulator_J, squared_J, minlength=edges.n_regulators) / np.maximum(targets_R, 1)
+            ),
+            "agreement": correlation(trained_NR, signed_mean_NR),
+        }
+    )
+
+
+@torch.no_grad()
+def top_regulators(
+    model: ActivityTransformer, cells: CellArrays, class_names: Sequence[str], count: int = 5
+) -> dict[str, list[dict[str, Any]]]:
+    """The regulators whose activity is highest in each class, compared with all other cells.
+
+    Args:
+        model: the trained model.
+        cells: labelled training cells.
+        class_names: the cell types.
+        count: number of regulators per class.
+
+    Returns:
+        By class, a list of `regulator` and `difference`: of the mean activities, in standard deviations of all cells. A
+        class without cells has none.
+    """
+    rows_N = np.arange(len(cells))
+    parts = [_activities(model, cells, rows_N[start : start + _BATCH])[0] for start in range(0, len(rows_N), _BATCH)]
+    activity_NR = np.concatenate(parts).astype(np.float64)
+    std_R = activity_NR.std(axis=0)
+    found = {}
+    for label, name in enumerate(class_names):
+        inside_N = cells.labels_N == label
+        if not 0 < inside_N.sum() < len(cells):
+            continue
+        change_R = activity_NR[inside_N].mean(axis=0) - activity_NR[~inside_N].mean(axis=0)
+        change_R = np.divide(change_R, std_R, out=np.zeros_like(change_R), where=std_R > 0)
+        best = np.argsort(-change_R, kind="stable")[:count]
+        found[name] = [
+            {"regulator": model.edges.regulators[index], "difference": round(float(change_R[index]), 3)}
+            for index in best
+        ]
+    return found
+
+
+def correlation(first_NR: NDArray[np.floating], second_NR: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Pearson correlation of each column; NaN for a constant column."""
+    first, second = (values - values.mean(axis=0, dtype=np.float64) for values in (first_NR, second_NR))
+    norm_R = np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
+    products_R: NDArray[np.float64] = (first * second).sum(axis=0)
+    return np.divide(products_R, norm_R, out=np.full_like(products_R, np.nan), where=norm_R > 0)
+
+
+def _activities(
+    model: ActivityTransformer, cells: CellSource, rows_N: NDArray[np.integer]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Activities after training, and signed means of the targets, cells x regulators."""
+    batch = cells.take(rows_N)
+    z_NG = model.tokens.standardised(torch.from_numpy(batch.counts_NG), torch.from_numpy(batch.library_size_N))
+    return model.activity(z_NG).T.numpy(), _signed_mean(model, z_NG)
+
+
+def _signed_mean(model: ActivityTransformer, z_NG: Tensor) -> NDArray[np.float32]:
+    """Signed mean of the targets of each regulator, cells x regulators."""
+    edges = model.edges
+    shape = (edges.n_regulators, edges.n_genes)
+    weight_RG = sparse.csr_matrix((edges.weight_J, (edges.regulator_J, edges.target_J)), shape=shape)
+    signed_mean_NR: NDArray[np.float32] = (weight_RG @ z_NG.numpy().T).T
+    return signed_mean_NR
