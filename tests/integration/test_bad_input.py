@@ -41,6 +41,9 @@ def write_cells(cells: AnnData) -> None:
     cells.write_h5ad(layout.CELLS)
 
 
+ONE_WAY: dict[str, dict[str, Any]] = {"model": {"direction": "regulators"}}
+
+
 def set_params(changes: dict[str, dict[str, Any]]) -> None:
     params: dict[str, dict[str, Any]] = {"data": {"gene_map": "genes.csv"}, "prior": {"network": "mine.tsv"}}
     for section, values in changes.items():
@@ -71,6 +74,7 @@ def test_what_fits_passes(project: Path) -> None:
 
 def test_a_network_with_no_edge_among_the_cells_genes(project: Path) -> None:
     write_network([("SPI1", "LYZ"), ("GENE0", "LYZ"), ("SPI1", "GENE5")])
+    set_params(ONE_WAY)
     refused(
         prepare, "no edge with both ends among the 24 genes", "check that cells and network use the same gene names"
     )
@@ -88,6 +92,7 @@ def test_a_network_with_no_edge_in_the_panel(project: Path, min_coverage: float)
 
 
 def test_a_panel_with_no_regulator(project: Path) -> None:
+    set_params(ONE_WAY)
     prepare.main()
     pd.read_parquet(layout.PANEL).assign(is_regulator=False).to_parquet(layout.PANEL)
     refused(prior, "panel.parquet: has no regulator", "dvc repro")

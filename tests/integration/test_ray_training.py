@@ -17,7 +17,7 @@ import torch
 from sctransformer.data.arrays import TrainingCells
 from sctransformer.errors import UserError
 from sctransformer.model import PriorBiasedTransformer
-from sctransformer.model.transformer import ModelOutput
+from sctransformer.model.output import ModelOutput
 from sctransformer.training.checkpoint import PROGRESS, Checkpoint, load_checkpoint, save_checkpoint
 from sctransformer.training.cluster import Workers, fit_on_ray
 from sctransformer.training.config import TrainConfig

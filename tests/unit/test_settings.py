@@ -86,7 +86,7 @@ def test_no_setting_is_declared_twice() -> None:
 
 def test_a_section_gives_each_component_its_own_settings() -> None:
     train = TrainParams(lr=0.5, workers=3, min_workers=1, precision="float32")  # type: ignore[call-arg]
-    assert train.part(TrainConfig, seed=7) == TrainConfig(seed=7, lr=0.5)
+    assert train.replace(pretrain_epochs=2).part(TrainConfig, seed=7).lr == 0.5
     assert train.part(Workers) == Workers(count=3, minimum=1)
     assert train.part(Execution) == Execution(precision="float32")
     assert TrainParams.names()[:3] == ("workers", "min_workers", "cpus_per_worker")
@@ -156,7 +156,7 @@ def test_model_sizes_written_before_are_read() -> None:
     """As in config.json of bundles of format 0.1.0."""
     content = {"n_genes": 7, "n_regulators": 2, "n_classes": 3, "mode": "bias", "width": 8, "depth": 1, "heads": 2}
     content |= {"feedforward": 16, "readout_heads": 8, "embedding": 16}
-    assert ModelConfig(**content).to_dict() == content
+    assert ModelConfig(**content).to_dict() == content | {"direction": "regulators", "factors": 16}
 
 
 def test_settings_import_nothing_heavy() -> None:

@@ -14,6 +14,9 @@ from sctransformer.export.bundle import read_bundle
 from sctransformer.export.bundle_checks import require_ports
 from sctransformer.files import read_json, sha256_file, write_json
 
+MEMBERS = [name for name in BUNDLE if name not in (BUNDLE.checksums, BUNDLE.edges_graph, BUNDLE.regulators)]
+"""Members of a bundle of a model whose genes attend to regulators."""
+
 
 def test_a_bundle_reads_back(bundle_folder: Path) -> None:
     bundle = read_bundle(bundle_folder)
@@ -22,7 +25,7 @@ def test_a_bundle_reads_back(bundle_folder: Path) -> None:
     assert bundle.labels["name"].tolist() == ["alpha", "beta", "gamma"]
 
 
-@pytest.mark.parametrize("name", [name for name in BUNDLE if name != BUNDLE.checksums])
+@pytest.mark.parametrize("name", MEMBERS)
 def test_a_changed_file_is_refused_by_name(bundle_folder: Path, tmp_path: Path, name: str) -> None:
     copy = shutil.copytree(bundle_folder, tmp_path / "bundle")
     content = bytearray((copy / name).read_bytes())
@@ -32,7 +35,7 @@ def test_a_changed_file_is_refused_by_name(bundle_folder: Path, tmp_path: Path, 
         read_bundle(copy)
 
 
-@pytest.mark.parametrize("name", [name for name in BUNDLE if name != BUNDLE.checksums])
+@pytest.mark.parametrize("name", MEMBERS)
 def test_a_missing_file_is_refused_by_name(bundle_folder: Path, tmp_path: Path, name: str) -> None:
     copy = shutil.copytree(bundle_folder, tmp_path / "bundle")
     (copy / name).unlink()

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from sctransformer._constants import OBS
 from sctransformer.errors import UserError
@@ -15,7 +16,7 @@ from sctransformer.prior.network import Network
 from tests.conftest import EDGES, GENES, opened, simulated_cells, small_model
 
 PANEL = pd.DataFrame({"gene": GENES, "is_regulator": [index < 4 for index in range(24)]})
-PARAMS = Params.model_validate({"model": {"heads": 2, "width": 8}})
+PARAMS = Params.model_validate({"model": {"direction": "regulators", "heads": 2, "width": 8}})
 
 
 def network(edges: list[tuple[str, str]]) -> Network:
@@ -26,8 +27,8 @@ def test_the_prior_of_a_panel_keeps_the_edges_in_the_panel() -> None:
     prior = panel_prior(network([*EDGES, ("GENE0", "OTHER")]), PANEL, PARAMS)
     assert len(prior.network) == len(EDGES)
     assert prior.coverage["edges"] == len(EDGES) + 1
-    assert prior.prior_HGS is not None
-    assert prior.prior_HGS.shape[-2:] == (24, 5)
+    assert isinstance(prior.prior, torch.Tensor)
+    assert prior.prior.shape[-2:] == (24, 5)
 
 
 @pytest.mark.parametrize(

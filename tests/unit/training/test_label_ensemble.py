@@ -20,7 +20,7 @@ from sctransformer.training.label_folds import assign_folds
 from sctransformer.training.label_settings import LabelSettings
 from tests.conftest import LABELS, arrays, expression, simulated_cells
 
-SETTINGS = LabelSettings(components=(3, 6), penalties=(1e-1, 1e-2, 1e-3), folds=3, frequency_power=0.0)
+SETTINGS = LabelSettings(components=(3, 6), penalties=(1e-1, 1e-2, 1e-3), folds=3)
 
 
 def noisy_cells(n_cells: int = 90, seed: int = 0, noise: float = 0.0) -> CellArrays:
@@ -63,7 +63,7 @@ def test_the_map_is_the_average_of_its_regressions(few_cells: int, monkeypatch: 
     folds = LabelledCells(cells.labels_N, assign_folds(cells.labels_N, SETTINGS.folds, 0))
     found = [one for view in views for one in candidates_of(view, folds, SETTINGS.penalties, lambda: None)]
     average_NC = np.zeros((21, 3))
-    maps = [one.view.on_source(one.coefficients) for one in found]
+    maps = [one.refit(folds) for one in found]
     source_of = {"expression": expression(cells) - components.mean_G, "activity": activity_NR}
     report = fit.label_map.report
     for one, source, entry in zip(found, maps, report["candidates"], strict=True):
@@ -89,9 +89,9 @@ def test_each_regression_predicts_the_same_on_its_view_and_on_its_source(
     for view in views:
         assert (view.x_NV**2).sum(axis=1).mean() == pytest.approx(1.0, rel=1e-4)
         candidate = next(candidates_of(view, folds, [1e-2], lambda: None))
-        found = view.on_source(candidate.coefficients)
+        found = view.on_source(candidate.start)
         on_source_NC = source_of[found.source] @ found.weight + found.bias_C
-        np.testing.assert_allclose(candidate.coefficients.logits(view.x_NV), on_source_NC, atol=1e-4)
+        np.testing.assert_allclose(candidate.start.logits(view.x_NV), on_source_NC, atol=1e-4)
 
 
 def test_rotating_the_genes_changes_no_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,8 +162,7 @@ def test_held_out_predictions_know_nothing_of_the_cell_itself() -> None:
         balanced_loss(fit.log_probability_NC, cells.labels_N), rel=1e-5
     )
     assert fit.label_map.report["loss"] > np.log(3)
-    assert (fit.log_probability_NC.argmax(axis=1) == cells.labels_N).mean() < 0.5
-    assert (probabilities(fit, cells).argmax(axis=1) == cells.labels_N).mean() > 0.8
+    assert balanced_loss(np.log(probabilities(fit, cells)), cells.labels_N) < np.log(3) / 2
 
 
 @pytest.mark.parametrize("rare", [1, 2])
@@ -210,17 +209,6 @@ def test_the_report_is_json_and_complete() -> None:
     assert report["folds"] == 3
     assert report["loss"] <= min(one["loss"] for one in report["candidates"]) + 1e-6
     assert 1 <= len(report["picks"]) <= SETTINGS.picks
-
-
-def test_frequent_types_are_raised_by_a_power_of_their_frequency() -> None:
-    cells = noisy_cells(noise=0.2)
-    cells.labels_N[(cells.labels_N == 2) & (np.arange(90) % 4 > 0)] = -1
-    without, shifted = fitted(cells), fitted(cells, SETTINGS.replace(frequency_power=0.5))
-    expected_C = 0.5 * np.log(np.bincount(cells.labels_N[cells.labels_N >= 0]) / (cells.labels_N >= 0).sum())
-    np.testing.assert_allclose(shifted.label_map.bias_C - without.label_map.bias_C, expected_C, atol=1e-5)
-    np.testing.assert_array_equal(shifted.label_map.weight_GC, without.label_map.weight_GC)
-    expected_NC = special.log_softmax(without.log_probability_NC + expected_C, axis=1)
-    np.testing.assert_allclose(shifted.log_probability_NC, expected_NC, atol=1e-5)
 
 
 def test_donors_are_held_out_together() -> None:

@@ -1,0 +1,52 @@
+"""The table of regulators, and which are active in which type."""
+
+import numpy as np
+import torch
+
+from sctransformer.evaluation.regulators import correlation, regulator_table, top_regulators
+from tests.conftest import LABELS, arrays, simulated_cells
+from tests.regulated_cells import edges_of_panel, small_activity_model
+
+
+def test_an_untrained_model_agrees_with_the_signed_mean_of_the_targets() -> None:
+    table = regulator_table(small_activity_model(), arrays(simulated_cells()))
+    edges = edges_of_panel()
+    assert table["regulator"].tolist() == edges.regulators
+    assert table["targets"].tolist() == np.bincount(edges.regulator_J).tolist()
+    assert (table["departure"] == 0).all()
+    assert (table["agreement"] > 0.999).all()
+
+
+def test_changed_weights_depart_from_the_network() -> None:
+    model = small_activity_model()
+    with torch.no_grad():
+        model.activities[-1].weight_J.mul_(-1.0)
+    table = regulator_table(model, arrays(simulated_cells()))
+    assert (table["departure"] > 0).all()
+    assert (table["agreement"] < -0.999).all()
+
+
+def test_the_most_active_regulators_of_a_type_are_listed_first() -> None:
+    cells, model = arrays(simulated_cells()), small_activity_model()
+    found = top_regulators(model, cells, LABELS, count=2)
+    assert list(found) == LABELS
+    for label, name in enumerate(LABELS):
+        first, second = found[name]
+        assert first["difference"] >= second["difference"]
+        z_NG = model.tokens.standardised(torch.from_numpy(cells.counts_NG), torch.from_numpy(cells.library_size_N))
+        activity_NR = model.activity(z_NG).T.detach().numpy()
+        inside_N = cells.labels_N == label
+        index = model.edges.regulators.index(first["regulator"])
+        change = activity_NR[inside_N, index].mean() - activity_NR[~inside_N, index].mean()
+        np.testing.assert_allclose(first["difference"], change / activity_NR[:, index].std(), atol=1e-3)
+
+
+def test_a_type_without_cells_has_no_regulators() -> None:
+    assert list(top_regulators(small_activity_model(), arrays(simulated_cells()), [*LABELS, "absent"])) == LABELS
+
+
+def test_the_correlation_of_a_constant_is_not_a_number() -> None:
+    values = np.array([[1.0, 2.0], [1.0, 5.0], [1.0, 3.0]])
+    found = correlation(values, values)
+    assert np.isnan(found[0])
+    np.testing.assert_allclose(found[1], 1.0)
