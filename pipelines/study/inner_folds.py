@@ -27,18 +27,18 @@ from sctransformer import layout
 from sctransformer._constants import OBS
 from sctransformer.data.arrays import TrainingCells
 from sctransformer.data.cells import CellFile, read_cells
-from sctransformer.data.panel import LARGEST_DENSE_PANEL, choose_panel
-from sctransformer.data.prepared import select_split, training_moments, write_prepared
+from sctransformer.data.prepared import class_names, select_split, training_moments, write_prepared
 from sctransformer.data.split_choice import choose_splits
 from sctransformer.data.splits import TEST, TRAIN, VALIDATION, as_splits, validation_from_training
 from sctransformer.errors import run_reporting
 from sctransformer.evaluation.baselines import logistic_regression
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.params import Params, load_params, with_overrides
+from sctransformer.pipeline.stages.prepare import panel_for
 from sctransformer.prior.network import read_network_table
 from sctransformer.training.build import build_from_params
+from sctransformer.training.closed_form import train_whole
 from sctransformer.training.scores import accuracy_and_macro_f1
-from sctransformer.training.trainer import Trainer
 
 VALIDATION_SHARE = 0.2
 
@@ -65,8 +65,7 @@ def predict_fold(
         with CellFile(layout.CELLS) as file:
             split = fold_split(file.obs, params, folds, repeat, fold)
             moments = training_moments(file, np.asarray(split == TRAIN))
-            budget = params.prepare.gene_budget or LARGEST_DENSE_PANEL
-            panel = choose_panel(moments, file.genes.tolist(), network.pairs, budget)
+            panel = panel_for(params, moments, file.genes.tolist(), network.pairs)
             write_prepared(file, split, panel, Path(folder) / "cells.h5ad")
         cells = read_cells(Path(folder) / "cells.h5ad")
     training, validation, test = (select_split(cells, split_name) for split_name in (TRAIN, VALIDATION, TEST))
@@ -74,10 +73,9 @@ def predict_fold(
     if with_baseline:
         baseline_N, _ = logistic_regression(training, test, params.evaluate.baseline_folds, repeat)
 
-    n_classes = len(cells.obs[OBS.cell_type].cat.categories)
-    model = build_from_params(params, panel, network, n_classes, repeat)
-    settings = params.train_config(repeat)
-    Trainer(model, TrainingCells(training, validation), settings).fit()
+    names = class_names(cells)
+    model = build_from_params(params, panel, network, len(names), repeat)
+    train_whole(model, TrainingCells(training, validation), names, params.train_config(repeat), params.labels)
     logits_NC, _ = score_cells(model, test)
     return repeat, test.labels_N, logits_NC.argmax(axis=1), baseline_N
 

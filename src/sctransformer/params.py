@@ -156,7 +156,7 @@ def parse_overrides(words: Iterable[str]) -> dict[str, Any]:
         name, equals, value = word.partition("=")
         name = name.strip()
         if not equals or not name:
-            raise UserError(f"{word}: expected name=value with a parameter of params.yaml, such as train.lr=0.001.")
+            raise UserError(f"{word}: expected name=value with a parameter of params.yaml, such as prior.strength=10.")
         try:
             values.pop(name, None)  # the later of two takes the later place
             values[name] = YAML(typ="safe", pure=True).load(value)

@@ -12,8 +12,8 @@ from mlflow.entities import Run
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
-    "train": {"epochs": 3, "min_steps": 0},
-    "model": {"depth": 1, "width": 16, "readout_heads": 4},
+    "train": {"pretrain_epochs": 3, "pretrain_min_steps": 0},
+    "labels": {"components": [20], "penalties": [1e-3], "folds": 2, "picks": 3},
     "evaluate": {"baseline_folds": 2},
     "export": {"variants": []},
 }

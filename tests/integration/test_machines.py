@@ -21,7 +21,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project as from an unpacked archive, in a folder with a space, with its environment inside."""
     folder = clone(tmp_path_factory.mktemp("machine") / "Prüf ordner")
     shutil.rmtree(folder / ".git")
-    set_params(folder, SMALL | {"train": {"epochs": 1, "workers": 1}})
+    set_params(folder, SMALL | {"train": {"pretrain_epochs": 1, "pretrain_min_steps": 0, "workers": 1}})
     environment = folder / ".venv"
     venv.create(environment, symlinks=True)
     packages = environment / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)

@@ -51,7 +51,7 @@ def test_own_data_from_a_clone_to_a_promoted_model(
     Path("policy.yaml").write_text(yaml.safe_dump({"gates": gates}))
     before = Path("params.yaml").read_bytes()
 
-    train = ("train", "-S", "data=mine", "-S", "prior=mine", "-S", "train.epochs=1", *WITHOUT_CONTROL)
+    train = ("train", "-S", "data=mine", "-S", "prior=mine", "-S", "train.pretrain_epochs=1", *WITHOUT_CONTROL)
     printed = command(*train)
     assert "not committed: data/networks/mine.tsv (new), data/raw/mine.h5ad.dvc (new)." in printed
     assert "git add data/networks/mine.tsv data/raw/mine.h5ad.dvc && git commit" in printed

@@ -63,7 +63,7 @@ def test_a_second_repro_runs_nothing(project: Path) -> None:
     [
         ({"validate": {"min_cells": 40}}, "validate"),
         ({"prior": {"min_coverage": 0.01}}, "prior"),
-        ({"train": {"lr": 0.002}}, "train"),
+        ({"train": {"pretrain_lr": 0.002}}, "train"),
         ({"export": {"parity_tolerance": 2e-5}}, "export"),
     ],
 )
@@ -83,8 +83,9 @@ def test_a_run_has_one_point_per_epoch_and_its_inputs(project: Path) -> None:
     client = client_of(project)
     (found,) = training_runs(project)
     assert found.info.status == "FINISHED"
-    assert [point.step for point in client.get_metric_history(found.info.run_id, "val_macro_f1")] == [0, 1, 2]
-    assert found.data.params["train.epochs"] == "3"
+    assert [point.step for point in client.get_metric_history(found.info.run_id, "pretraining_val_r2")] == [0, 1, 2]
+    assert found.data.params["train.pretrain_epochs"] == "3"
+    assert 0.0 < found.data.metrics["best_val_macro_f1"] <= 1.0
     assert (
         found.data.metrics["test_macro_f1"]
         == json.loads((project / "outputs/evaluation/metrics.json").read_text())["test"]["macro_f1"]
@@ -143,11 +144,9 @@ def test_an_interrupted_training_is_resumed(project: Path) -> None:
     before = (project / "params.yaml").read_text()
     settings = [
         "-S",
-        "train.lr=3e-4",
+        "train.pretrain_lr=3e-4",
         "-S",
-        f"train.epochs={epochs}",
-        "-S",
-        f"train.patience={epochs}",
+        f"train.pretrain_epochs={epochs}",
         *WITHOUT_CONTROL,
     ]
     with (project / "log").open("w+") as log:
@@ -168,10 +167,10 @@ def test_an_interrupted_training_is_resumed(project: Path) -> None:
     run(project, "sctransformer", "train", "--resume", "small lr")
     (newest, *_) = training_runs(project)
     assert (newest.info.run_name, newest.info.status) == ("small lr", "FINISHED")
-    history = client_of(project).get_metric_history(newest.info.run_id, "val_macro_f1")
+    history = client_of(project).get_metric_history(newest.info.run_id, "pretraining_val_r2")
     assert sorted(point.step for point in history) == list(range(epochs))
-    assert newest.data.params["train.lr"] == "0.0003"
-    assert json.loads(newest.data.tags["overrides"])["train.lr"] == 3e-4
+    assert newest.data.params["train.pretrain_lr"] == "0.0003"
+    assert json.loads(newest.data.tags["overrides"])["train.pretrain_lr"] == 3e-4
     assert (project / "params.yaml").read_text() == before
     assert not list(folder.iterdir())
 

@@ -12,7 +12,7 @@ def train(
             "--set-param",
             "-S",
             metavar="NAME=VALUE",
-            help="Override a parameter of params.yaml for this run, as in -S train.lr=0.001; -S data=NAME uses a "
+            help="Override a parameter of params.yaml for this run, as in -S prior.strength=10; -S data=NAME uses a "
             "dataset of the catalogue, -S prior=NAME a network of data/networks. Of two overrides of one parameter "
             "the later wins. params.yaml is not changed.",
         ),
@@ -34,7 +34,7 @@ def train(
     An interrupted run is resumed from its last checkpoint with --resume, with the parameters it was started with, and
     ends with the same weights as an uninterrupted run.
 
-    For example: `sctransformer train -S train.lr=3e-4 --name "small lr"`, `sctransformer train -S data=mine
+    For example: `sctransformer train -S train.pretrain_lr=3e-4 --name "small lr"`, `sctransformer train -S data=mine
     -S model.mode=bias`, `sctransformer train --resume 1f3a9c02`.
     """
     from sctransformer.pipeline import experiment

@@ -144,7 +144,7 @@ def print_summary(
     console.print(f"plots      {layout.CONFUSION_PLOT}, {layout.EMBEDDING_PLOT}, {layout.CURVES}")
     console.print(f"Data Docs  {layout.DATA_DOCS / 'index.html'}")
     console.print("\nNext, after `source .venv/bin/activate`:", style="bold")
-    console.print("  sctransformer train -S train.lr=0.0005           train another model, tracked")
+    console.print("  sctransformer train -S train.pretrain_lr=0.001   train another model, tracked")
     console.print(f"  sctransformer history {decision.model}                   show who promoted what, and why")
     console.print("  mlflow ui --backend-store-uri sqlite:///mlflow.db   show runs, metrics and models")
 

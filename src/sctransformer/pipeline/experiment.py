@@ -74,7 +74,7 @@ def train(
         UserError: a stage failed, a parameter does not exist, or the run cannot be resumed.
 
     Examples:
-        >>> train({"train.lr": 3e-4, "data": "mine"}, name="small lr")  # doctest: +SKIP
+        >>> train({"train.pretrain_lr": 3e-4, "data": "mine"}, name="small lr")  # doctest: +SKIP
     """
     require_project()
     values = expanded(overrides if isinstance(overrides, Mapping) else parse_overrides(overrides or ()))

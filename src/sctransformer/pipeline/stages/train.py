@@ -167,12 +167,13 @@ def fit_or_explain(task: Task, params: Params, run: TrainingRun) -> tuple[Checkp
 
 def _non_finite(error: NonFiniteLossError, params: Params, run: TrainingRun) -> str:
     """Error message: the step, the cells of its batch, and the last checkpoint."""
-    cells = ""
+    cells, pretraining = "", error.epoch < params.train_config().pretrain_epochs
     if error.rows:
-        names = batch_names(error.rows, pretraining=error.epoch < params.train_config().pretrain_epochs)
+        names = batch_names(error.rows, pretraining)
         write_json(layout.FAILED_BATCH, {"epoch": error.epoch, "step": error.step, "cells": names})
         cells = f", whose batch contains {', '.join(map(repr, names[:3]))} and others (all: {layout.FAILED_BATCH})"
-    return f"training stopped: {error}{cells}; lower train.lr or check these cells; {run.last_checkpoint()}."
+    rate = "train.pretrain_lr" if pretraining else "train.lr"
+    return f"training stopped: {error}{cells}; lower {rate} or check these cells; {run.last_checkpoint()}."
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
