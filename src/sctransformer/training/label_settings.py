@@ -13,8 +13,8 @@ class LabelSettings(Settings):
     genes: bool = True
     """Whether logistic regressions on the expression of all genes of the panel are candidates."""
     scaled_genes: bool = True
-    """Whether logistic regressions on standardised expression are candidates too, if the cells are few enough for a
-    second matrix (20 million values)."""
+    """Whether, with `genes`, logistic regressions on standardised expression are candidates too, if the cells are few
+    enough for a second matrix (20 million values)."""
     components: tuple[Annotated[int, Field(ge=1)], ...] = (20, 50, 100)
     """Logistic regressions on this number of leading principal components are candidates; several numbers."""
     activities: bool = True

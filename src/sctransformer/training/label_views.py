@@ -82,7 +82,7 @@ def label_views(
     score_NM = expression_NG @ components.loading_GM
     numbers = sorted({min(number, available) for number in settings.components} - {0})
     views = []
-    if settings.scaled_genes and expression_NG.size <= MAX_SCALED:
+    if settings.genes and settings.scaled_genes and expression_NG.size <= MAX_SCALED:
         views.append(_scaled_genes_view(expression_NG))
     if settings.genes:
         views.append(_genes_view(expression_NG))

@@ -83,7 +83,7 @@ def test_each_regression_predicts_the_same_on_its_view_and_on_its_source(
     cells = noisy_cells(21)
     components, activity_NR = principal_components([cells], 6), activities(cells)
     views = label_views.label_views([cells], np.arange(21), components, SETTINGS, activity_NR)
-    assert [view.name for view in views] == ["genes", "components_3", "components_6", "activities"]
+    assert [view.name for view in views] == ["scaled_genes", "genes", "components_3", "components_6", "activities"]
     folds = LabelledCells(cells.labels_N, assign_folds(cells.labels_N, SETTINGS.folds, 0))
     source_of = {"expression": expression(cells) - components.mean_G, "activity": activity_NR}
     for view in views:
@@ -205,7 +205,7 @@ def test_activities_are_used_where_they_tell_the_types_apart() -> None:
 def test_the_report_is_json_and_complete() -> None:
     report = fitted(noisy_cells(noise=0.3)).label_map.report
     assert json.loads(json.dumps(report, allow_nan=False)) == report
-    assert {one["view"] for one in report["candidates"]} == {"genes", "components_3", "components_6"}
+    assert {one["view"] for one in report["candidates"]} == {"scaled_genes", "genes", "components_3", "components_6"}
     assert report["folds"] == 3
     assert report["loss"] <= min(one["loss"] for one in report["candidates"]) + 1e-6
     assert 1 <= len(report["picks"]) <= SETTINGS.picks
