@@ -20,7 +20,7 @@ from sctransformer.export.bundle import BundleContents, label_table, write_bundl
 from sctransformer.export.graph import ScoringGraph, export_onnx
 from sctransformer.export.parity import measure_parity
 from sctransformer.files import sha256_file, sha256_json
-from sctransformer.model import ModelConfig, PriorBiasedTransformer
+from sctransformer.model import Model, ModelConfig, PriorBiasedTransformer
 from sctransformer.prior.bias import allowed_pairs, mask_bias
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.trainer import Trainer
@@ -149,6 +149,14 @@ def cells() -> AnnData:
 
 
 @pytest.fixture(scope="session")
+def activity_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a model of activities trained on simulated cells. Do not change it: make a copy."""
+    from tests.regulated_cells import write_activity_bundle
+
+    return shared_folder(tmp_path_factory, "activities", write_activity_bundle) / "bundle"
+
+
+@pytest.fixture(scope="session")
 def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a model trained on simulated cells, which it labels well. Do not change it: make a copy."""
     return shared_folder(tmp_path_factory, "bundle", write_trained_bundle) / "bundle"
@@ -156,17 +164,21 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def write_trained_bundle(parent: Path) -> None:
     """Train a small model and write `bundle` and, in the same folder, the files it was made from."""
-    training = arrays(simulated_cells())
-    model = small_model()
-    expression_NG = expression(training)
+    training, model = arrays(simulated_cells()), small_model()
     Trainer(model, TrainingCells(training, training), TrainConfig(epochs=8, batch_size=32, lr=1e-2)).fit()
+    write_bundle(parent / "bundle", bundle_contents(model, parent))
+
+
+def bundle_contents(model: Model, parent: Path) -> BundleContents:
+    """The contents of a bundle of a model over GENES, trained on the simulated cells; writes files it is made from."""
+    training = arrays(simulated_cells())
+    expression_NG = expression(training)
     graph = ScoringGraph(model, temperature=1.0)
     regulators, targets = zip(*EDGES, strict=True)
-    folder = parent / "bundle"
-    weights, lock = (folder.with_name(name) for name in ("weights.safetensors", "dvc.lock"))
+    weights, lock = (parent / name for name in ("weights.safetensors", "dvc.lock"))
     lock.write_text("schema: '2.0'\nstages: {}\n")
     save_file(model.state_dict(), weights)
-    contents = BundleContents(
+    return BundleContents(
         config=model.config.to_dict(),
         vocabulary=pd.DataFrame(
             {
@@ -217,4 +229,3 @@ def write_trained_bundle(parent: Path) -> None:
             "speed": {"cells_per_second": 5000.0},
         },
     )
-    write_bundle(folder, contents)

@@ -1,6 +1,8 @@
 """Simulated cells whose genes follow a network with known activities, and small models of activities."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -8,11 +10,17 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from sctransformer.data.arrays import CellArrays
+from sctransformer.data.arrays import CellArrays, TrainingCells
+from sctransformer.evaluation.regulators import regulator_table
+from sctransformer.export.bundle import write_bundle
+from sctransformer.export.graph import ScoringGraph, export_onnx
 from sctransformer.model import ActivityTransformer, ModelConfig
 from sctransformer.prior.edge_list import EdgeList, edge_list
 from sctransformer.prior.network import Network
-from tests.conftest import EDGES, GENES, arrays, expression, simulated_cells
+from sctransformer.training.closed_form import train_whole
+from sctransformer.training.config import TrainConfig
+from sctransformer.training.label_settings import LabelSettings
+from tests.conftest import EDGES, GENES, LABELS, arrays, bundle_contents, expression, simulated_cells
 
 SIGNED_EDGES = pd.DataFrame(
     {
@@ -103,3 +111,18 @@ def random_edges(n_regulators: int, n_targets: int, n_genes: int) -> Network:
 
 def _numbers(names: Sequence[str]) -> list[int]:
     return [int(name[-3:]) for name in names]
+
+
+def write_activity_bundle(parent: Path) -> None:
+    """Train a small model of activities and write `bundle` and, in the same folder, the files it was made from."""
+    training, model = arrays(simulated_cells()), small_activity_model()
+    config = TrainConfig(pretrain_epochs=1, pretrain_lr=1e-2)
+    train_whole(model, TrainingCells(training, training), LABELS, config, LabelSettings(components=(6,), folds=2))
+    graph = ScoringGraph(model, temperature=1.0)
+    contents = replace(
+        bundle_contents(model, parent),
+        prior=SIGNED_EDGES,
+        regulators=regulator_table(model, training),
+        write_edges_graph=lambda path: export_onnx(graph, path, opset=23, along_edges=True),
+    )
+    write_bundle(parent / "bundle", contents)

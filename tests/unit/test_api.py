@@ -59,6 +59,7 @@ def test_a_model_describes_itself(bundle_folder: Path) -> None:
         "    cell types: alpha, beta, gamma",
         "    genes: GENE0, GENE1, GENE2 and 21 more",
         "    network: 20 edges, 4 regulators",
+        "    activities: none",
         "    metrics: macro-F1 0.900, accuracy 0.920 on 60 test cells",
         "    threshold: 0.3",
         f"    identity: {model.identity[:12]}",

@@ -119,15 +119,19 @@ class Labeller:
             counts_NG: raw counts, cells x genes of the vocabulary, see `GeneMatch.select`.
             library_size_N: total counts of each cell.
         """
+        scores = self.scores(counts_NG, library_size_N)
+        counted_N = np.diff(counts_NG.indptr) > 0
+        return CellLabels(scores.probabilities_NC, scores.embedding_NE, library_size_N, counted_N, scores.novelty_N)
+
+    def scores(self, counts_NG: sparse.csr_matrix, library_size_N: NDArray[np.float32]) -> Scores:
+        """What the graph computes for cells, in this thread; arguments as for `score`."""
         n_cells = len(library_size_N)
         step = self._session.run_cells or n_cells
         parts = [
             self._run(counts_NG[start : start + step], library_size_N[start : start + step])
             for start in range(0, n_cells, step)
         ]
-        scores = joined(parts)
-        counted_N = np.diff(counts_NG.indptr) > 0
-        return CellLabels(scores.probabilities_NC, scores.embedding_NE, library_size_N, counted_N, scores.novelty_N)
+        return joined(parts)
 
     def label(self, counts_NF: sparse.csr_matrix, library_size_N: NDArray[np.float32]) -> CellLabels:
         """Label any number of cells in several threads.

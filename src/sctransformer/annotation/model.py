@@ -17,7 +17,7 @@ from sctransformer.annotation.limits import Limits, limits_for
 from sctransformer.annotation.reading import CheckedCells, check_cells, coverage_of
 from sctransformer.annotation.scorer import LocalScorer
 from sctransformer.annotation.settings import AbsentGenes, AnnotationSettings, Scoring
-from sctransformer.annotation.stream import label_all
+from sctransformer.annotation.stream import activity_of_all, label_all
 from sctransformer.data.anndata_cells import SOURCE, AnnDataCells
 from sctransformer.data.species import species_of
 from sctransformer.errors import UserError
@@ -146,6 +146,38 @@ class Model:
         """
         return self.label(adata, checked_settings(**options))[1].embedding_NE
 
+    def activities(self, adata: AnnData, **options: Unpack[ReadingOptions]) -> pd.DataFrame:
+        """Compute the activity of each regulator of the prior network in each cell.
+
+        An activity is what the attention of a regulator to its targets gives: high where the genes that it activates
+        are expressed above their mean in the training cells, and those that it represses below. Regulators with
+        similar targets have similar activities. Compare cells with one another, not regulators.
+
+        Args:
+            adata: cells with raw counts; not changed.
+            options: as for `predict_proba`.
+
+        Returns:
+            Cells x regulators (float32); NaN for a regulator of which no target was measured.
+
+        Raises:
+            UserError: as `sctransformer.annotate`, or the model has no activities.
+
+        Examples:
+            >>> model.activities(adata).groupby(adata.obs["cell_type"]).mean()  # doctest: +SKIP
+        """
+        if self.bundle.regulators is None:
+            raise UserError(
+                f"{self.name}: has no activities, because its genes attend to regulators; train a model with "
+                "model.direction targets."
+            )
+        settings = checked_settings(**options)
+        read, scorer = self._read(adata, settings), self.scorer(settings.scoring)
+        activity_NR = activity_of_all(read, scorer.labeller(read.match), scorer.batch_cells(settings.batch_cells))
+        read.log_notes(after=True)
+        regulators = self.bundle.regulators["regulator"].tolist()
+        return pd.DataFrame(activity_NR, index=read.cells.obs.index, columns=regulators)
+
     def label(self, adata: AnnData, settings: AnnotationSettings) -> tuple[CheckedCells, CellLabels]:
         """Label the cells of an AnnData object without changing it; the basis of `sctransformer.annotate`.
 
@@ -155,14 +187,18 @@ class Model:
         Raises:
             UserError: as `sctransformer.annotate`.
         """
+        read, scorer = self._read(adata, settings), self.scorer(settings.scoring)
+        labels = label_all(read, scorer.labeller(read.match), scorer.batch_cells(settings.batch_cells))
+        read.log_notes(after=True)
+        return read, labels
+
+    def _read(self, adata: AnnData, settings: AnnotationSettings) -> CheckedCells:
+        """Check cells in memory, and match their genes."""
         vocabulary = self.bundle.vocabulary
         cells = AnnDataCells(adata, settings.counts, coverage_of(vocabulary, SOURCE), species_of(vocabulary["gene"]))
         read = check_cells(cells, vocabulary, settings.min_coverage, settings.library_size_column)
         read.log_notes()
-        scorer = self.scorer(settings.scoring)
-        labels = label_all(read, scorer.labeller(read.match), scorer.batch_cells(settings.batch_cells))
-        read.log_notes(after=True)
-        return read, labels
+        return read
 
     def __repr__(self) -> str:
         bundle = self.bundle
@@ -173,6 +209,7 @@ class Model:
             f"cell types: {some(self.labels, _NAMES_SHOWN)}",
             f"genes: {some(self.genes, _NAMES_SHOWN)}",
             f"network: {len(bundle.prior):,} edges, {regulators:,} regulators",
+            f"activities: {'none' if bundle.regulators is None else f'of {regulators:,} regulators'}",
             f"metrics: {_metrics(self.metrics)}",
             f"threshold: {self.threshold:.3g}",
             f"identity: {self.identity[:_IDENTITY_SHOWN]}",

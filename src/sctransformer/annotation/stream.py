@@ -113,6 +113,25 @@ def label_all(
     return join_labels(parts)
 
 
+def activity_of_all(read: CheckedCells, labeller: Labeller, batch_cells: int) -> NDArray[np.float32]:
+    """Activity of each regulator in all cells, cells x regulators, for a model that has activities.
+
+    Args:
+        read: the cells, at least one.
+        labeller: for their genes.
+        batch_cells: cells per batch, see `ScoringSession.batch_cells`.
+
+    Raises:
+        UserError: as `score_shards`.
+    """
+    batches = _batches(read, _chunk_cells(batch_cells), batch_cells, None)
+    with (
+        closing(batches),
+        closing(in_order(lambda batch: labeller.scores(*batch), batches, labeller.threads)) as scored,
+    ):
+        return np.concatenate([scores.activity_NR for scores in scored if scores.activity_NR is not None])
+
+
 def _chunk_cells(batch_cells: int) -> int:
     return max(CHUNK_CELLS // batch_cells, 1) * batch_cells
 

@@ -182,8 +182,14 @@ def load_trained_model(config_file: Path, prior_file: Path, weights_file: Path) 
         model = _empty_model(ModelConfig(**read_json(config_file)), load_prior(prior_file))
     except ValueError as error:
         raise UserError(f"{config_file}: does not fit {prior_file}; run `dvc repro -f -s train`.") from error
+    weights = load_file(weights_file)
+    for name in ("regulator_J", "target_J") if isinstance(model, ActivityTransformer) else ():
+        if name in weights and not torch.equal(weights[name], model.get_buffer(name)):
+            raise UserError(
+                f"{weights_file}: was trained on other edges than those of {prior_file}; run `dvc repro -f -s train`."
+            )
     try:
-        model.load_state_dict(load_file(weights_file))
+        model.load_state_dict(weights)
     except RuntimeError as error:
         raise UserError(f"{weights_file}: does not fit {config_file}; run `dvc repro -f -s train`.") from error
     return model
