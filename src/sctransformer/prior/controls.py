@@ -4,7 +4,6 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-import igraph
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -129,6 +128,8 @@ def changed_share(network: Network, control: Network) -> float:
 
 def _rewired(regulators: NDArray[np.int64], targets: NDArray[np.int64], n_genes: int, seed: int) -> NDArray[np.int64]:
     """Target of each edge after the swaps; `regulators` must be in ascending order."""
+    import igraph  # imports matplotlib, which each training worker would wait for
+
     graph = igraph.Graph(n=n_genes, edges=np.column_stack([regulators, targets]), directed=True)
     igraph.set_random_number_generator(random.Random(int(seed)))
     try:
