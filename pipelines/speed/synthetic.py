@@ -48,12 +48,14 @@ def draw_cells(n_cells: int, n_genes: int, seed: int = 0) -> AnnData:
 
 def draw_bundle(cells: AnnData, params: Params, folder: Path, panel_genes: int, seed: int = 0) -> None:
     """Write a bundle with the model of params.yaml over a random panel, random weights and a random network."""
+    import torch
     from safetensors.torch import save_file
 
     from sctransformer.data.arrays import CellArrays
     from sctransformer.export.graph import ScoringGraph, export_onnx
     from sctransformer.export.parity import measure_parity
-    from sctransformer.model import ModelConfig
+    from sctransformer.model import ActivityTransformer
+    from sctransformer.training.build import model_config
 
     rng = np.random.default_rng(seed)
     columns = rng.permutation(cells.n_vars)[:panel_genes]
@@ -65,7 +67,7 @@ def draw_bundle(cells: AnnData, params: Params, folder: Path, panel_genes: int, 
     edges_GR[max(n_regulators, int(len(genes) * REGULATED_SHARE)) :] = False  # unregulated genes come last
     np.fill_diagonal(edges_GR, False)
     prior = pd.DataFrame([(genes[r], genes[t]) for t, r in np.argwhere(edges_GR)], columns=["regulator", "target"])
-    config = ModelConfig(n_genes=len(genes), n_regulators=n_regulators, n_classes=TYPES, **params.model.model_dump())
+    prior = prior.assign(sign=1, confidence=1.0)
     vocabulary = pd.DataFrame(
         {
             "gene": genes,
@@ -75,14 +77,20 @@ def draw_bundle(cells: AnnData, params: Params, folder: Path, panel_genes: int, 
             "std": expression_NG.std(axis=0),
         }
     )
-    model = make_model(config, prior.assign(sign=1, confidence=1.0), vocabulary, seed)
+    config = model_config(params.model, vocabulary, TYPES, prior_of(params.model, prior, vocabulary))
+    model = make_model(config, prior, vocabulary, seed)
+    along_edges = isinstance(model, ActivityTransformer)
+    if along_edges:
+        with torch.no_grad():  # labels and embedding are not random otherwise: they are fitted, not trained
+            for values in (model.components_GE, model.classifier.gene_weight_GC, model.classifier.activity_weight_RC):
+                values.normal_(std=0.01)
     graph = ScoringGraph(model, temperature=1.0)
     weights = folder.with_name("weights.safetensors")
     save_file(model.state_dict(), weights)
     contents = BundleContents(
         config=config.to_dict(),
         vocabulary=vocabulary,
-        prior=prior.assign(sign=1, confidence=1.0),
+        prior=prior,
         labels=label_table([f"type{index}" for index in range(TYPES)], {}),
         calibration={"temperature": 1.0, "rejection_threshold": 0.0, "rejection_error": 0.05},
         reference={},
@@ -91,6 +99,10 @@ def draw_bundle(cells: AnnData, params: Params, folder: Path, panel_genes: int, 
         card="# Random weights, for measuring speed\n",
         weights=weights,
         write_graph=lambda path: export_onnx(graph, path, params.export.opset),
+        write_edges_graph=(
+            (lambda path: export_onnx(graph, path, params.export.opset, along_edges=True)) if along_edges else None
+        ),
+        regulators=pd.DataFrame({"regulator": model.edges.regulators}) if along_edges else None,
         measure_parity=lambda path: measure_parity(
             graph, path, CellArrays(few, sizes_N, np.zeros(len(few), dtype=np.int64)), params.export.parity_tolerance
         ),
@@ -100,8 +112,15 @@ def draw_bundle(cells: AnnData, params: Params, folder: Path, panel_genes: int, 
 
 def make_model(config: Any, prior: pd.DataFrame, vocabulary: pd.DataFrame, seed: int = 0) -> Any:
     """A torch model with random weights for the vocabulary and prior of a bundle."""
-    from sctransformer.prior.network import Network
-    from sctransformer.training.build import build_model, network_prior
+    from sctransformer.training.build import build_model
 
-    prior_HGS = network_prior(config, Network(prior), vocabulary["gene"].tolist(), config.n_regulators)
-    return build_model(config, prior_HGS, seed, vocabulary).eval()
+    return build_model(config, prior_of(config, prior, vocabulary), seed, vocabulary).eval()
+
+
+def prior_of(settings: Any, prior: pd.DataFrame, vocabulary: pd.DataFrame) -> Any:
+    """The attention prior of a bundle's edges."""
+    from sctransformer.prior.network import Network
+    from sctransformer.training.build import network_prior
+
+    n_regulators = int(vocabulary["is_regulator"].sum())
+    return network_prior(settings, Network(prior), vocabulary["gene"].tolist(), n_regulators)

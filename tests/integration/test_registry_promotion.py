@@ -6,19 +6,20 @@ import pytest
 from anndata import read_h5ad
 from mlflow import MlflowClient
 
-from sctransformer._constants import OBS
+from sctransformer._constants import BUNDLE, OBS
 from sctransformer.annotation.model import Model
 from sctransformer.annotation.pipeline import annotate_file
 from sctransformer.annotation.settings import AnnotationSettings
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
+from sctransformer.export.graph_metadata import record_order
 from sctransformer.registry import history, ledger, promotion
 from sctransformer.registry.models import resolve
 from sctransformer.registry.policy import Policy
 from sctransformer.registry.registration import register_bundle
 from sctransformer.registry.rescoring import predict_labels
 from tests.conftest import GENES, labelled_test_cells, simulated_cells
-from tests.integration.test_registry_models import changed, write_member
+from tests.integration.test_registry_models import changed, sum_again
 
 SLOW = pytest.mark.slow
 POLICY = Policy.model_validate({"gates": {"prior_edges": {"minimum": 10}}})  # the fixture's network has 20 edges
@@ -184,7 +185,10 @@ def test_a_candidate_that_labels_worse_is_refused_by_scoring_both_again(
     promotion.promote("celltype/1", policy=POLICY, first=True)
     worse = changed(bundle_folder, project / "worse")
     labels = (worse / "labels.tsv").read_text().splitlines()
-    write_member(worse, "labels.tsv", "\n".join([labels[0], labels[2], labels[1], labels[3]]) + "\n")
+    (worse / "labels.tsv").write_text("\n".join([labels[0], labels[2], labels[1], labels[3]]) + "\n")
+    names = [labels[index].split("\t")[0] for index in (2, 1, 3)]
+    record_order([worse / BUNDLE.graph], read_bundle(bundle_folder).genes, names)
+    sum_again(worse)
     register_bundle(worse, "celltype")
     decision = promotion.promote("celltype/2", policy=POLICY, cells=CELLS)
     (gate,) = [gate for gate in decision.gates if not gate.passed]

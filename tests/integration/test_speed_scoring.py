@@ -9,20 +9,20 @@ import pytest
 
 from pipelines.speed import scoring, synthetic
 from sctransformer._constants import OBS
-from sctransformer.model.config import ModelSettings
 from sctransformer.params import Params, with_overrides
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few cells and a small bundle over half their genes."""
+@pytest.fixture(scope="module", params=["targets", "regulators"])
+def folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A few cells and a small bundle over half their genes, of a model of each direction."""
     path = tmp_path_factory.mktemp("speed")
     cells = synthetic.draw_cells(150, 96)
     cells.write_h5ad(path / scoring.CELLS)
-    model = ModelSettings(width=8, heads=2, feedforward=8, readout_heads=2, embedding=8)
-    synthetic.draw_bundle(cells, Params(model=model), path / scoring.BUNDLE, panel_genes=48)
+    sizes = {"width": 8, "heads": 2, "feedforward": 8, "readout_heads": 2, "embedding": 8}
+    params = Params.model_validate({"model": {"direction": request.param} | sizes})
+    synthetic.draw_bundle(cells, params, path / scoring.BUNDLE, panel_genes=48)
     return path
 
 
