@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from sctransformer.data.arrays import CellArrays, TrainingCells
-from sctransformer.evaluation.regulators import regulator_table
+from sctransformer.evaluation.regulators import regulator_table, type_means
 from sctransformer.export.bundle import write_bundle
 from sctransformer.export.graph import ScoringGraph, export_onnx
 from sctransformer.model import ActivityTransformer, ModelConfig
@@ -122,7 +122,7 @@ def write_activity_bundle(parent: Path) -> None:
     contents = replace(
         bundle_contents(model, parent),
         prior=SIGNED_EDGES,
-        regulators=regulator_table(model, training),
+        regulators=regulator_table(model, training).join(type_means(model, training, LABELS)),
         write_edges_graph=lambda path: export_onnx(graph, path, opset=23, along_edges=True),
     )
     write_bundle(parent / "bundle", contents)

@@ -30,6 +30,8 @@ class _ObsNames(NamedTuple):
     """Why `predicted_labels` is `unknown`; missing where it is not (categorical)."""
     ontology_term: str = "cell_type_ontology_term_id"
     """Cell Ontology id of the predicted label, where the bundle knows one (categorical)."""
+    top_regulators: str = "top_regulators"
+    """Up to three regulators that stand out in the cell, with the sign of their activity (categorical)."""
 
 
 class _ObsmNames(NamedTuple):
@@ -39,6 +41,11 @@ class _ObsmNames(NamedTuple):
     """Cell embedding, cells x width (float32)."""
     probabilities: str = "sctransformer_probabilities"
     """Calibrated probabilities, cells x cell types in the order of `uns["sctransformer"]["cell_types"]` (float32)."""
+    regulators: str = "X_regulators"
+    """Activities in standard deviations of the training cells, cells x regulators in the order of
+    `uns["sctransformer"]["regulators"]["name"]` (float32)."""
+    regulators_mrna: str = "X_regulators_mrna"
+    """log1p of counts per 10,000 of the regulators' own genes, in the same order (float32)."""
 
 
 class _UnsNames(NamedTuple):
@@ -78,6 +85,8 @@ class _BundleFiles(NamedTuple):
     checksums: str = "checksums.txt"
 
 
+TYPE_MEAN: Final = "mean:"
+"""Start of the columns of `regulators.parquet` with the mean activity in the training cells of a type."""
 Variant = Literal["mha", "float16", "int8"]
 GraphForm = Literal["float32", Variant]
 VARIANTS: Final = {"mha": "model.mha.onnx", "float16": "model.float16.onnx", "int8": "model.int8.onnx"}

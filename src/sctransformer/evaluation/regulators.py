@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from sctransformer._constants import TYPE_MEAN
 from sctransformer.data.arrays import CellArrays, CellSource
 from sctransformer.model import ActivityTransformer
 from sctransformer.model.edge_attention import EdgeAttention
 
 MAX_CELLS = 4096
 """Training cells from which the statistics come, evenly spaced."""
+MAX_TYPE_CELLS = 512
+"""Training cells of a type from which its mean activity comes, evenly spaced."""
 _BATCH = 256
 
 
@@ -50,6 +53,27 @@ def regulator_table(model: ActivityTransformer, cells: CellSource) -> pd.DataFra
             "agreement": correlation(trained_NR, signed_mean_NR),
         }
     )
+
+
+@torch.no_grad()
+def type_means(model: ActivityTransformer, cells: CellArrays, class_names: Sequence[str]) -> pd.DataFrame:
+    """Mean activity in the training cells of each type: a column `mean:<type>` per type, a row per regulator.
+
+    Args:
+        model: the trained model.
+        cells: labelled training cells.
+        class_names: the cell types; the mean of a type without cells is NaN.
+    """
+    columns = {}
+    for label, name in enumerate(class_names):
+        own_N = np.flatnonzero(cells.labels_N == label)
+        rows_N = own_N[np.unique(np.linspace(0, len(own_N) - 1, min(len(own_N), MAX_TYPE_CELLS)).astype(int))]
+        parts = [
+            _activities(model, cells, rows_N[start : start + _BATCH])[0] for start in range(0, len(rows_N), _BATCH)
+        ]
+        unknown_R = np.full(model.edges.n_regulators, np.nan)
+        columns[TYPE_MEAN + name] = np.concatenate(parts).mean(axis=0, dtype=np.float64) if parts else unknown_R
+    return pd.DataFrame(columns)
 
 
 @torch.no_grad()

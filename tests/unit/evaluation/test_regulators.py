@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from sctransformer.evaluation.regulators import correlation, regulator_table, top_regulators
+from sctransformer.evaluation.regulators import correlation, regulator_table, top_regulators, type_means
 from tests.conftest import LABELS, arrays, simulated_cells
 from tests.regulated_cells import edges_of_panel, small_activity_model
 
@@ -43,6 +43,16 @@ def test_the_most_active_regulators_of_a_type_are_listed_first() -> None:
 
 def test_a_type_without_cells_has_no_regulators() -> None:
     assert list(top_regulators(small_activity_model(), arrays(simulated_cells()), [*LABELS, "absent"])) == LABELS
+
+
+def test_the_mean_activity_of_each_type_is_that_of_its_cells() -> None:
+    cells, model = arrays(simulated_cells()), small_activity_model()
+    found = type_means(model, cells, [*LABELS, "absent"])
+    assert found.columns.tolist() == ["mean:alpha", "mean:beta", "mean:gamma", "mean:absent"]
+    own = cells.take(np.flatnonzero(cells.labels_N == 1))
+    z_NG = model.tokens.standardised(torch.from_numpy(own.counts_NG), torch.from_numpy(own.library_size_N))
+    np.testing.assert_allclose(found["mean:beta"], model.activity(z_NG).detach().numpy().mean(axis=1), atol=1e-5)
+    assert found["mean:absent"].isna().all()
 
 
 def test_the_correlation_of_a_constant_is_not_a_number() -> None:

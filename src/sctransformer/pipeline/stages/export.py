@@ -14,7 +14,7 @@ from sctransformer.data.prepared import class_names, ontology_ids, select_split
 from sctransformer.evaluation.calibration import probabilities
 from sctransformer.evaluation.novelty import Novelty, load_novelty, novelty_of
 from sctransformer.evaluation.reference import reference_profile, reference_statistics
-from sctransformer.evaluation.regulators import regulator_table, top_regulators
+from sctransformer.evaluation.regulators import regulator_table, top_regulators, type_means
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.export.bundle import BundleContents, label_table, read_bundle, write_bundle
 from sctransformer.export.graph import ScoringGraph, export_onnx
@@ -54,8 +54,9 @@ def bundle_contents(params: Params, cells: AnnData, model: Model) -> BundleConte
     metrics, config = collect_metrics(model), model.config.to_dict()
     regulators = None
     if isinstance(model, ActivityTransformer):
-        regulators = regulator_table(model, training)
-        metrics |= regulator_metrics(model, regulators, training, labels["name"].tolist())
+        names = labels["name"].tolist()
+        regulators = regulator_table(model, training).join(type_means(model, training, names))
+        metrics |= regulator_metrics(model, regulators, training, names)
     card = render_card(
         layout.CARD_TEMPLATE,
         name=params.registration.name,
