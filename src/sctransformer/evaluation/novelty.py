@@ -10,9 +10,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
-from sklearn.utils.extmath import randomized_svd
 
 from sctransformer.data.arrays import CellArrays
 from sctransformer.data.normalise import average_counts, log1p_cp10k
@@ -98,6 +95,8 @@ def fit_novelty(
 
 def novelty_statistics(training: CellArrays, rng: np.random.Generator) -> NoveltyStatistics:
     """Statistics of labelled training cells for the parts of the score."""
+    from sklearn.utils.extmath import randomized_svd  # here and below: who reads a fitted score needs no scikit-learn
+
     cells = sample_of(training, MOST_CELLS, rng)
     labels_N, n_classes = cells.labels_N, int(cells.labels_N.max()) + 1
     expression_NG = log1p_cp10k(cells.counts_NG, cells.library_size_N).astype(np.float32)
@@ -229,6 +228,8 @@ def choose_weights(
 
 def stand_in(statistics: NoveltyStatistics, training: CellArrays) -> Probabilities:
     """Probabilities of a logistic regression on the components, in the place of the model."""
+    from sklearn.linear_model import LogisticRegression
+
     projection_GM, mean_G = statistics.projection_GM.numpy(), statistics.mean_G.numpy()
 
     def components(cells: CellArrays) -> NDArray[np.float64]:
@@ -257,6 +258,8 @@ def _auroc_by_weights(
 
 def auroc(high_N: NDArray[np.floating], low_N: NDArray[np.floating]) -> float:
     """Area under the ROC curve: the probability that a value of the first is above one of the second, ties half."""
+    from sklearn.metrics import roc_auc_score
+
     is_high_N = np.repeat([1, 0], [len(high_N), len(low_N)])
     return float(roc_auc_score(is_high_N, np.concatenate([high_N, low_N])))
 

@@ -7,8 +7,6 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.manifold import TSNE
-from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
 from sctransformer.files import atomic_write
 
@@ -74,6 +72,8 @@ def plot_confusion_matrix(
     labels_N: NDArray[np.int64], predicted_N: NDArray[np.int64], names: Sequence[str], target: Path
 ) -> None:
     """Number of cells by true and predicted class; colours are shares of the true class."""
+    from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix  # training curves need no scikit-learn
+
     size = len(names)
     counts_CC = confusion_matrix(labels_N, predicted_N, labels=range(size))
     share_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
@@ -118,6 +118,8 @@ def plot_embedding(embedding_NE: NDArray[np.floating], labels: Sequence[str], se
 
 def _tsne(embedding_NE: NDArray[np.float32], seed: int) -> NDArray[np.floating]:
     """Two coordinates per cell; zeros for fewer than four cells, which have no neighbourhoods."""
+    from sklearn.manifold import TSNE  # takes seconds
+
     n_cells = len(embedding_NE)
     if n_cells < 4:
         return np.zeros((n_cells, 2))

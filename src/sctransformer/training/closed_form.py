@@ -1,7 +1,7 @@
 """What a model of activities gets without gradient descent, after its attention is trained: embedding and labels."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,9 @@ from sctransformer.training.components import principal_components
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.label_ensemble import LabelFit, Progress, fit_label_map, labelled_rows
 from sctransformer.training.label_settings import LabelSettings
-from sctransformer.training.trainer import Callbacks, Trainer
+
+if TYPE_CHECKING:
+    from sctransformer.training.trainer import Callbacks
 
 _CELLS = 256
 """Cells whose activities are computed at a time."""
@@ -78,7 +80,7 @@ def train_whole(
     class_names: Sequence[str],
     config: TrainConfig,
     settings: LabelSettings,
-    callbacks: Callbacks | None = None,
+    callbacks: "Callbacks | None" = None,
 ) -> Checkpoint:
     """Train a model in this process, labels included, whatever its direction.
 
@@ -93,6 +95,8 @@ def train_whole(
     Returns:
         The last checkpoint of the gradient descent.
     """
+    from sctransformer.training.trainer import Trainer  # FSDP takes seconds, which fitting labels does not need
+
     checkpoint = Trainer(model, cells, config, callbacks=callbacks).fit()
     if isinstance(model, ActivityTransformer):
         fit_closed_form(model, cells, class_names, settings, config.seed)
