@@ -22,6 +22,7 @@ from sctransformer.training.checkpoint import PROGRESS, Checkpoint, load_checkpo
 from sctransformer.training.cluster import Workers, fit_on_ray
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.execution import Execution
+from sctransformer.training.in_process import fit_in_process
 from sctransformer.training.ray_connection import connection
 from sctransformer.training.report import EpochReport, NonFiniteLossError
 from sctransformer.training.run_folder import RunFolder
@@ -158,19 +159,8 @@ def test_training_resumes_after_a_killed_driver_and_after_a_non_finite_loss(tmp_
     assert len(complete_checkpoints(folder)) == 1
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True).returncode:
-        pytest.skip("only root can mount a file system")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 def test_training_resumes_after_a_full_disk(small_disk: Path) -> None:
-    """The error names the reason; training resumes from the last valid checkpoint once there is space."""
+    """The error names the reason; training resumes once there is space: first without Ray, then with Ray again."""
     reports: list[EpochReport] = []
     ballast = small_disk / "ballast"
 
@@ -189,6 +179,14 @@ def test_training_resumes_after_a_full_disk(small_disk: Path) -> None:
     assert 4 <= epochs_done < CONFIG.epochs
 
     ballast.unlink()
+
+    def interrupt(report: EpochReport) -> None:
+        reports.append(report)
+        if report.epoch == CONFIG.epochs - 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_in_process(TASK, Workers(count=0), folder, interrupt, resume=True)
     resumed = fit_on_ray(TASK, Workers(count=1), folder, reports.append, resume=True)
     assert [report.epoch for report in reports] == list(range(CONFIG.epochs))
     assert_same_weights(resumed.weights, bare_run().weights)

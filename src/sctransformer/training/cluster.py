@@ -15,7 +15,6 @@ os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")  # the interv
 
 import pyarrow.fs
 import ray.train
-import torch
 from ray.train import Checkpoint as RayCheckpoint
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
@@ -23,9 +22,10 @@ from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sctransformer.errors import UserError
-from sctransformer.training.checkpoint import Checkpoint, load_checkpoint, require_same_run, save_checkpoint
+from sctransformer.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from sctransformer.training.ray_connection import connection, on_cluster, require_resources  # before ray is imported
-from sctransformer.training.report import EpochReport, NonFiniteLossError
+from sctransformer.training.report import EpochListener, EpochReport, NonFiniteLossError
+from sctransformer.training.resume import claim_checkpoint
 from sctransformer.training.run_folder import RunFolder
 from sctransformer.training.task import Task
 from sctransformer.training.workers import Workers
@@ -67,11 +67,8 @@ def fit_on_ray(
     start_from: str | None = None
     if resume:
         folder.remove_file(FAILURE)
-        folder.prune_checkpoints()
-        found = folder.claim_newest_checkpoint()
-        if found is not None:
-            start_from = found[0]
-            require_same_run(found[1], task.make_model(task.files), task.config)
+        found = claim_checkpoint(folder, task)
+        start_from = None if found is None else found[0]
     with connection():
         require_resources(workers.minimum or workers.count, workers.cpus, workers.gpus)
         if on_cluster():  # its nodes cannot read this machine's files
@@ -84,8 +81,9 @@ def _fit(
 ) -> Checkpoint:
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})  # on the node of this process
-    listener = _Listener(queue, on_epoch)
-    listener.start()
+    listener = EpochListener(on_epoch)
+    listening = threading.Thread(target=_listen, args=(queue, listener), daemon=True)
+    listening.start()
     try:
         fitting = _FitThread(_trainer(task, workers, folder, queue, start_from))
         fitting.start()
@@ -101,7 +99,7 @@ def _fit(
             raise fitting.error
     finally:
         queue.put(_END)
-        listener.join()
+        listening.join()
         queue.shutdown()
     if listener.failure is not None:
         raise listener.failure
@@ -138,7 +136,8 @@ def _trainer(task: Task, workers: Workers, folder: RunFolder, queue: Queue, star
 
 def _train_worker(settings: dict[str, Any]) -> None:
     """Runs in each worker."""
-    from sctransformer.training.trainer import Callbacks, Trainer  # here: driver and controller start without it
+    from sctransformer.training.in_process import train_task  # here: driver and controller start without the trainer
+    from sctransformer.training.trainer import Callbacks
 
     task: Task = settings["task"]
     folder = RunFolder(*settings["folder"].rsplit("/", maxsplit=1))
@@ -146,14 +145,11 @@ def _train_worker(settings: dict[str, Any]) -> None:
         return  # restarted after a failure that would happen again
     try:
         files = folder.fetch_inputs(task.files) if settings["uploaded"] else task.files
-        cells = task.load_cells(files)
-        torch.manual_seed(task.config.seed)
         callbacks = Callbacks(
             on_epoch_end=lambda report, checkpoint: _report(dataclasses.asdict(report), checkpoint),
             on_checkpoint=functools.partial(_report, _WITHIN_EPOCH),
         )
-        trainer = Trainer(task.make_model(files), cells, task.config, task.execution, get_device(), callbacks)
-        trainer.fit(resume=_last_checkpoint(folder, settings["start_from"]))
+        train_task(task, files, get_device(), callbacks, _last_checkpoint(folder, settings["start_from"]))
     except NonFiniteLossError as error:  # raised in all workers at once: they share the loss
         if ray.train.get_context().get_world_rank() == 0:
             content = {"epoch": error.epoch, "step": error.step, "rows": error.rows}
@@ -208,27 +204,10 @@ class _ForwardReports(UserCallback):
             self._queue.put(metrics[0])
 
 
-class _Listener(threading.Thread):
-    """Calls `on_epoch` for each report until the end; epochs that a restarted worker repeats are skipped."""
-
-    failure: Exception | None = None
-    """Error of `on_epoch`, which is not called again. Training continues: weights matter more than metrics."""
-
-    def __init__(self, queue: Queue, on_epoch: Callable[[EpochReport], None]) -> None:
-        super().__init__(daemon=True)
-        self._queue = queue
-        self._on_epoch = on_epoch
-
-    def run(self) -> None:
-        last = -1
-        while (metrics := self._queue.get()) is not _END:
-            report = EpochReport(**metrics)
-            if report.epoch > last and self.failure is None:
-                last = report.epoch
-                try:
-                    self._on_epoch(report)
-                except Exception as error:
-                    self.failure = error
+def _listen(queue: Queue, listener: EpochListener) -> None:
+    """Pass on each report until the end."""
+    while (metrics := queue.get()) is not _END:
+        listener(EpochReport(**metrics))
 
 
 def _as_error(failure: dict[str, Any]) -> Exception:

@@ -1,7 +1,7 @@
 """The metrics of an epoch, and the error of a non-finite loss."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,3 +86,26 @@ class EpochReport:
         if self.val_r2 is not None:
             return f"pretraining: {self.val_r2:.1%} of hidden expression explained"
         return f"training loss {self.train_loss:.3f}"
+
+
+class EpochListener:
+    """Calls a function once per epoch, in order; epochs that are repeated after a restart are skipped.
+
+    Args:
+        on_epoch: the function.
+    """
+
+    failure: Exception | None = None
+    """Error of the function, which is not called again. Training continues: weights matter more than metrics."""
+
+    def __init__(self, on_epoch: Callable[[EpochReport], None]) -> None:
+        self._on_epoch, self._last = on_epoch, -1
+
+    def __call__(self, report: EpochReport) -> None:
+        """Pass on the report of an epoch."""
+        if report.epoch > self._last and self.failure is None:
+            self._last = report.epoch
+            try:
+                self._on_epoch(report)
+            except Exception as error:
+                self.failure = error

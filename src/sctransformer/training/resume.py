@@ -8,7 +8,9 @@ from typing import Any
 
 from sctransformer.errors import UserError
 from sctransformer.processes import ProcessIdentity
+from sctransformer.training.checkpoint import Checkpoint, require_same_run
 from sctransformer.training.run_folder import RunFolder, runs_in
+from sctransformer.training.task import Task
 
 RESUME_VARIABLE = "SCTRANSFORMER_RESUME"
 """Environment variable of the training stage: ID of the run to resume."""
@@ -94,6 +96,19 @@ def find_resumable_run(storage: str | Path, wanted: str) -> tuple[RunFolder, Run
     if found[0][1].is_running:
         raise UserError(f"run {wanted!r} cannot be resumed: process {found[0][1].process['pid']} is still training it.")
     return found[0]
+
+
+def claim_checkpoint(folder: RunFolder, task: Task) -> tuple[str, Checkpoint] | None:
+    """The checkpoint to resume from and the path of its folder, moved to an attempt of its own; None if there is none.
+
+    Raises:
+        UserError: it belongs to another run.
+    """
+    folder.prune_checkpoints()
+    found = folder.claim_newest_checkpoint()
+    if found is not None:
+        require_same_run(found[1], task.make_model(task.files), task.config)
+    return found
 
 
 def remove_orphans(storage: str | Path, has_ended: Callable[[str], bool]) -> list[RunManifest]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from fsspec.core import url_to_fs
 
 from sctransformer.errors import UserError, one_line
 from sctransformer.files import atomic_write
-from sctransformer.training.checkpoint import PROGRESS, Checkpoint, TrainingProgress, load_checkpoint
+from sctransformer.training.checkpoint import PROGRESS, Checkpoint, TrainingProgress, load_checkpoint, save_checkpoint
 
 ATTEMPT = "attempt-"
-"""Prefix of folders of checkpoints; each call of `fit_on_ray` writes to its own."""
+"""Prefix of folders of checkpoints; each call of `fit_on_ray` or `fit_in_process` writes to its own."""
 
 
 class RunFolder:
@@ -109,6 +110,33 @@ class RunFolder:
         with tempfile.TemporaryDirectory() as local:
             self._fs.get(folder.rstrip("/") + "/", f"{local}/", recursive=True)
             return load_checkpoint(Path(local))
+
+    def replace_checkpoint(self, attempt: str, checkpoint: Checkpoint, previous: str | None) -> str:
+        """Write a checkpoint, and remove the previous one afterwards.
+
+        Local folders are written atomically; elsewhere an incomplete checkpoint is recognised by its checksums.
+
+        Args:
+            attempt: name of its folder of checkpoints.
+            checkpoint: the checkpoint.
+            previous: path of the folder of the previous checkpoint, if there is one.
+
+        Returns:
+            Path of the folder of the checkpoint.
+        """
+        target = f"{self._path}/{attempt}/checkpoint_{datetime.now():%Y-%m-%d_%H-%M-%S.%f}"  # named as Ray names them
+        if self.is_local:
+            with atomic_write(Path(target)) as temporary:
+                temporary.mkdir()
+                save_checkpoint(checkpoint, temporary)
+        else:
+            with tempfile.TemporaryDirectory() as local:
+                save_checkpoint(checkpoint, Path(local))
+                self._fs.makedirs(target, exist_ok=True)
+                self._fs.put(f"{local}/", f"{target}/", recursive=True)
+        if previous is not None:
+            self._fs.rm(previous, recursive=True)
+        return target
 
     def prune_checkpoints(self) -> str | None:
         """Remove all checkpoints but the newest valid one.

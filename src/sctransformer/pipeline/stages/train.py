@@ -1,8 +1,10 @@
-"""Train the model with Ray Train, tracked as one MLflow run."""
+"""Train the model with Ray Train or in this process, tracked as one MLflow run."""
 
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
 from typing import Any, NamedTuple
@@ -28,21 +30,40 @@ from sctransformer.pipeline.training_task import batch_names, in_memory, model_c
 from sctransformer.progress import cells_bar
 from sctransformer.training.checkpoint import Checkpoint
 from sctransformer.training.closed_form import fit_closed_form
-from sctransformer.training.cluster import fit_on_ray
-from sctransformer.training.ray_connection import connection, require_resources
 from sctransformer.training.report import EpochReport, NonFiniteLossError
 from sctransformer.training.resume import RESUME_VARIABLE
 from sctransformer.training.scores import accuracy_and_macro_f1
 from sctransformer.training.task import Task
 from sctransformer.training.workers import Workers
+from sctransformer.wording import counted
 
 FEW_CELLS = 300
 """With fewer labelled cells frozen weights are suggested: with 150 cells of nine types, the search of the study chose
 them in every arm and seed."""
+Fit = Callable[..., Checkpoint]
+"""Trains; see `fit_on_ray` and `fit_in_process`."""
 
 
-def fit_with_progress(task: Task, params: Params, run: TrainingRun) -> tuple[Checkpoint, list[EpochReport]]:
-    """Train on Ray; show and log each epoch when it ends.
+@contextmanager
+def ready_to_fit(workers: Workers) -> Iterator[Fit]:
+    """The function that trains, after a check that there are CPUs and GPUs for it; connects to Ray if it is used."""
+    # both take seconds to import, and a run needs one of them
+    if workers.count == 0:
+        from sctransformer.training.in_process import choose_device, fit_in_process
+
+        choose_device(workers.gpus)
+        yield fit_in_process
+        return
+    from sctransformer.training.cluster import fit_on_ray
+    from sctransformer.training.ray_connection import connection, require_resources
+
+    with connection():
+        require_resources(workers.minimum or workers.count, workers.cpus, workers.gpus)
+        yield fit_on_ray
+
+
+def fit_with_progress(fit: Fit, task: Task, params: Params, run: TrainingRun) -> tuple[Checkpoint, list[EpochReport]]:
+    """Train; show and log each epoch when it ends.
 
     Returns:
         The last checkpoint, and the reports of all epochs.
@@ -57,7 +78,7 @@ def fit_with_progress(task: Task, params: Params, run: TrainingRun) -> tuple[Che
         TextColumn("{task.description}"),
     )
     with Progress(*columns) as progress:
-        bar = progress.add_task("starting workers", total=None)
+        bar = progress.add_task("starting", total=None)
         logged: set[int] = set()
 
         def on_epoch(report: EpochReport) -> None:
@@ -67,7 +88,7 @@ def fit_with_progress(task: Task, params: Params, run: TrainingRun) -> tuple[Che
 
         for report in run.epochs_before():
             on_epoch(report)  # the process may have ended between the last checkpoint and its log entry
-        checkpoint = fit_on_ray(task, params.train.part(Workers), run.folder, on_epoch, resume=True)
+        checkpoint = fit(task, params.train.part(Workers), run.folder, on_epoch, resume=True)
         history = [EpochReport(**fields) for fields in checkpoint.history]
         for report in history:
             # workers that outlive a killed process finish their epoch without logging it
@@ -130,14 +151,14 @@ def main() -> None:
     task, workers = training_task(params), params.train.part(Workers)
     note_few_cells(params)
     source = "held in memory" if in_memory(params) else "streamed from disk"
-    setup = f"{workers.count} workers; cells are {source}"
+    where = counted(workers.count, "worker") if workers.count else "in this process, without Ray"
+    setup = f"{where}; cells are {source}"
     print(setup)
-    with connection():
-        require_resources(workers.minimum or workers.count, workers.cpus, workers.gpus)
+    with ready_to_fit(workers) as fit:
         resumed = os.environ.get(RESUME_VARIABLE)
         with resume_run(params, resumed) if resumed else start_run(params) as run:
             LOG.info("%s", setup)
-            checkpoint, history = fit_or_explain(task, params, run)
+            checkpoint, history = fit_or_explain(fit, task, params, run)
             trained = finish(task, params, checkpoint, history)
             write_outputs(trained, model_config(params), run.lineage, run.dvc_lock)
             best = trained.best
@@ -152,10 +173,10 @@ def note_few_cells(params: Params) -> None:
         print(f"Note: with only {labelled} labelled cells, -S train.finetune=frozen is often better.")
 
 
-def fit_or_explain(task: Task, params: Params, run: TrainingRun) -> tuple[Checkpoint, list[EpochReport]]:
+def fit_or_explain(fit: Fit, task: Task, params: Params, run: TrainingRun) -> tuple[Checkpoint, list[EpochReport]]:
     """Train; errors name the last checkpoint and how to resume."""
     try:
-        return fit_with_progress(task, params, run)
+        return fit_with_progress(fit, task, params, run)
     except NonFiniteLossError as error:
         raise UserError(_non_finite(error, params, run)) from error
     except UserError as error:
@@ -182,5 +203,5 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)  # this process only waits for its workers
+    torch.set_num_threads(1)  # this process only waits for its workers, or sets the threads when it trains
     run_stage("train", main)
