@@ -24,7 +24,7 @@ from anndata import AnnData
 from sctransformer._constants import GraphForm
 from sctransformer.annotation.in_memory import annotate_adata
 from sctransformer.annotation.model import Model, checked_settings
-from sctransformer.annotation.settings import DEFAULTS, AbsentGenes
+from sctransformer.annotation.settings import DEFAULTS, AbsentGenes, RegulatorOutput
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
 from sctransformer.registry.loading import load_model
@@ -70,6 +70,7 @@ def annotate(
     *,
     majority_voting: bool = False,
     probabilities: bool = False,
+    regulators: RegulatorOutput = DEFAULTS.regulators,
     threshold: float | None = None,
     reject_novel: bool = DEFAULTS.reject_novel,
     min_coverage: float = DEFAULTS.min_coverage,
@@ -90,6 +91,8 @@ def annotate(
         model: the model, or what `load_model` takes.
         majority_voting: whether to cluster the cells and give each cluster its most frequent label.
         probabilities: whether to keep the probability of each cell type.
+        regulators: `off`; `top`: name the regulators that stand out in each cell; `all`: also keep the activities of
+            all regulators and their own mRNA. Needs a model with activities.
         threshold: cells under this confidence are labelled `unknown`; None takes the model's threshold.
         reject_novel: whether cells that are unlike all training cells are labelled `unknown`.
         min_coverage: smallest fraction, 0 to 1, of the model's expression in genes that `adata` has.
@@ -119,6 +122,17 @@ def annotate(
         - `obsm["X_sctransformer"]`: cell embeddings (float32).
         - `obsm["sctransformer_probabilities"]`: calibrated probabilities, one column per cell type in the order of
           `uns["sctransformer"]["cell_types"]` (float32); only with `probabilities`.
+        - `obs["top_regulators"]`: up to three regulators, the strongest first, with the sign of their activity, such as
+          `SPI1+ CEBPA+ TCF7-` (categorical); not with `regulators="off"`. They are those with the largest absolute
+          activity, in standard deviations of the training cells, among the regulators that are typical of the cell's
+          label and active in its direction: their mean activity in the label's training cells differs from that of the
+          other labels by at least half a standard deviation. For an `unknown` cell all regulators are considered.
+          Labels rest on genes; these regulators are not the reason of the label.
+        - `obsm["X_regulators"]`: activities in standard deviations of the training cells, one column per regulator in
+          the order of `uns["sctransformer"]["regulators"]["name"]` (float32); NaN for a regulator with fewer measured
+          targets than `prior.min_targets` of the training. Only with `regulators="all"`.
+        - `obsm["X_regulators_mrna"]`: log1p of counts per 10,000 of the regulators' own genes, in the same order
+          (float32); NaN for a gene that `adata` lacks. Only with `regulators="all"`.
         - `uns["sctransformer"]`: which model labelled the cells, and how. Files have a member `job_id` as well.
 
         Columns of an earlier annotation are replaced; a column whose name differs from one of these by letter case
@@ -143,6 +157,7 @@ def annotate(
         variant=variant,
         majority_voting=majority_voting,
         probabilities=probabilities,
+        regulators=regulators,
         batch_cells=batch_size,
         threads=threads,
     )

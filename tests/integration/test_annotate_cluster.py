@@ -15,11 +15,11 @@ from tests.conftest import simulated_cells
 
 
 @pytest.mark.slow
-def test_a_cluster_gives_the_same_bytes_and_the_same_refusals(bundle_folder: Path, tmp_path: Path) -> None:
+def test_a_cluster_gives_the_same_bytes_and_the_same_refusals(activity_bundle: Path, tmp_path: Path) -> None:
     from sctransformer.annotation.cluster import ClusterScorer
     from sctransformer.training.ray_connection import connection
 
-    bundle, settings = read_bundle(bundle_folder), AnnotationSettings(threads=1)
+    bundle, settings = read_bundle(activity_bundle), AnnotationSettings(threads=1, regulators="all")
     simulated_cells(3 * shards.SHARD_CELLS // 2).write_h5ad(tmp_path / "cells.h5ad")
     alone = annotate_file(Model(bundle, "m", "1"), tmp_path / "cells.h5ad", tmp_path / "alone", settings)
     spoiled = simulated_cells(200)

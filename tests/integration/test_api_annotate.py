@@ -115,6 +115,25 @@ def test_options_are_those_of_the_command(call: Call, bundle_folder: Path, tmp_p
     assert adata.uns[UNS.annotation]["rejected"] > 0
 
 
+@pytest.mark.parametrize("level", ["top", "all"])
+def test_regulators_are_those_of_the_command(call: Call, activity_bundle: Path, tmp_path: Path, level: str) -> None:
+    simulated_cells(700, seed=2).write_h5ad(tmp_path / "cells.h5ad")
+    expected = by_command(call, tmp_path / "cells.h5ad", activity_bundle, "--regulators", level)
+    assert expected.obs[OBS.top_regulators].notna().any()
+    described = expected.uns[UNS.annotation].pop("regulators", {})
+    for backed in (None, "r"):
+        adata = anndata.read_h5ad(tmp_path / "cells.h5ad", backed=backed)
+        sct.annotate(adata, activity_bundle, regulators=level)
+        found = adata.uns[UNS.annotation].pop("regulators", {})
+        assert set(found) == set(described) == ({"name", "targets", "mean", "std"} if level == "all" else set())
+        for name, values in found.items():
+            np.testing.assert_array_equal(values, described[name])
+        assert set(adata.obsm) == set(expected.obsm)
+        for name in adata.obsm:
+            np.testing.assert_array_equal(adata.obsm[name], expected.obsm[name])
+        require_equal(adata, expected)
+
+
 @pytest.mark.slow
 def test_majority_voting_is_that_of_the_command(call: Call, bundle_folder: Path, tmp_path: Path) -> None:
     simulated_cells(600, seed=3).write_h5ad(tmp_path / "cells.h5ad")

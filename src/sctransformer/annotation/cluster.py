@@ -70,7 +70,7 @@ class ClusterScorer:
             "scoring": self._scoring,
             "source": Path(read.source).absolute(),
             "reading": (read.cells.counts_in, read.library_sizes.column),
-            "store": ShardStore(store.folder.absolute(), plan),
+            "store": ShardStore(store.folder.absolute(), plan, store.activities),
         }
         with ExitStack() as stack:
             stack.enter_context(connection())

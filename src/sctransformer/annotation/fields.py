@@ -14,6 +14,7 @@ from sctransformer.annotation.labelling import NOVEL, REASONS, UNKNOWN, Calls
 from sctransformer.annotation.limits import Limits
 from sctransformer.annotation.model import Model
 from sctransformer.annotation.reading import CheckedCells
+from sctransformer.annotation.regulators import Regulators
 from sctransformer.annotation.settings import Scoring
 
 logger = logging.getLogger(__name__)
@@ -22,11 +23,13 @@ GROUPS, MAJORITY = "over_clustering", "majority_voting"
 """Columns of obs with CellTypist's names, see `voting`."""
 _WRITTEN = {
     *(OBS.predicted_labels, OBS.conf_score, OBS.raw_labels, OBS.second_labels, OBS.second_score, OBS.reason),
-    *(OBS.novelty, OBS.ontology_term, GROUPS, MAJORITY),
+    *(OBS.novelty, OBS.ontology_term, OBS.top_regulators, GROUPS, MAJORITY),
 }
-"""Columns of obs that an annotation may write, of at most four bytes per cell."""
+"""Columns of obs that an annotation may write, of at most four bytes per cell beside the names of categories."""
 CELL_TYPES = "cell_types"
 """Member of `uns["sctransformer"]`: names of the columns of `obsm["sctransformer_probabilities"]`."""
+REGULATORS = "regulators"
+"""Member of `uns["sctransformer"]`: the columns of `obsm["X_regulators"]`, see `Regulators.described`."""
 COLUMNS_WRITTEN = "obs_columns"
 """Member of `uns["sctransformer"]`: the columns that an annotation wrote, which a later one may replace."""
 MOST_COLUMNS = len(_WRITTEN)
@@ -59,6 +62,11 @@ def label_columns(calls: Calls, labels: pd.DataFrame) -> dict[str, Any]:
     if set(ids) != {UNKNOWN_LABEL}:
         columns[OBS.ontology_term] = categorical(label_N, ids)
     return columns
+
+
+def regulator_columns(regulators: Regulators | None, top_N3: NDArray[np.int32]) -> dict[str, Any]:
+    """The column of obs that names regulators; none if they are not wanted, or the model has no activities."""
+    return {} if regulators is None else {OBS.top_regulators: regulators.named(top_N3)}
 
 
 def categorical(label_N: NDArray[np.integer], names: list[str]) -> "pd.Categorical[str]":

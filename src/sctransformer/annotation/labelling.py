@@ -16,6 +16,7 @@ from scipy import sparse
 from sctransformer.annotation.genes import GeneMatch, fill_absent, measured_genes
 from sctransformer.annotation.limits import Limits
 from sctransformer.annotation.parallel import in_order
+from sctransformer.annotation.regulators import Regulators
 from sctransformer.annotation.session import Scores, ScoringSession, joined
 from sctransformer.annotation.settings import AbsentGenes
 
@@ -75,6 +76,15 @@ class CellLabels:
     """Whether any gene of the vocabulary has a count."""
     novelty_N: NDArray[np.float32]
     """Novelty; NaN if the model has no novelty score."""
+    typical_N3: NDArray[np.int32]
+    """Regulators that stand out among those typical of the most likely cell type, see `Regulators.top`; cells x 0 if
+    they are not wanted, or the model has no activities."""
+    alone_N3: NDArray[np.int32]
+    """Regulators that stand out among all; as `typical_N3`."""
+    activity_NR: NDArray[np.float32]
+    """Activities in standard deviations of the training cells; cells x 0 if they are not wanted."""
+    mrna_NR: NDArray[np.float32]
+    """The regulators' own mRNA, see `Regulators.mrna`; cells x 0 if it is not wanted."""
 
     def __len__(self) -> int:
         return len(self.counted_N)
@@ -88,6 +98,14 @@ class CellLabels:
         """The label of each cell, see `call_cells`."""
         return call_cells(self.probabilities_NC, self.counted_N, self.novelty_N, limits)
 
+    def top_N3(self, label_N: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The regulators that are named for each cell; for an unknown cell those that stand out among all.
+
+        Args:
+            label_N: labels, see `Calls`.
+        """
+        return np.where(label_N[:, None] == UNKNOWN, self.alone_N3, self.typical_N3)
+
 
 class Labeller:
     """Labels cells whose genes are matched with those of the model. May be used by several threads at once.
@@ -97,12 +115,18 @@ class Labeller:
         vocabulary: the genes of the model, see `Bundle.vocabulary`.
         match: where those genes are in the counts.
         absent_genes: see `AnnotationSettings.absent_genes`.
+        regulators: those of the model, for these cells; None if their activities are not wanted.
     """
 
     def __init__(
-        self, session: ScoringSession, vocabulary: pd.DataFrame, match: GeneMatch, absent_genes: AbsentGenes = "mean"
+        self,
+        session: ScoringSession,
+        vocabulary: pd.DataFrame,
+        match: GeneMatch,
+        absent_genes: AbsentGenes = "mean",
+        regulators: Regulators | None = None,
     ) -> None:
-        self.match = match
+        self.match, self.regulators = match, regulators
         self._session, self._vocabulary, self._fill = session, vocabulary, absent_genes == "mean"
         self._measured_G = measured_genes(match, self._fill)
         self._of_thread = threading.local()
@@ -112,16 +136,38 @@ class Labeller:
         """Number of threads that should label cells at once."""
         return self._session.threads
 
-    def score(self, counts_NG: sparse.csr_matrix, library_size_N: NDArray[np.float32]) -> CellLabels:
+    def score(
+        self,
+        counts_NG: sparse.csr_matrix,
+        library_size_N: NDArray[np.float32],
+        own_NR: sparse.csr_matrix | None = None,
+    ) -> CellLabels:
         """Label cells in this thread.
 
         Args:
             counts_NG: raw counts, cells x genes of the vocabulary, see `GeneMatch.select`.
             library_size_N: total counts of each cell.
+            own_NR: raw counts of the regulators' own genes, see `Regulators.own`; None if their mRNA is not wanted.
         """
-        scores = self.scores(counts_NG, library_size_N)
+        scores, regulators = self.scores(counts_NG, library_size_N), self.regulators
         counted_N = np.diff(counts_NG.indptr) > 0
-        return CellLabels(scores.probabilities_NC, scores.embedding_NE, library_size_N, counted_N, scores.novelty_N)
+        typical_N3, alone_N3, activity_NR, mrna_NR = _no_regulators(len(counted_N))
+        if regulators is not None and scores.activity_NR is not None:
+            z_NR = regulators.standardised(scores.activity_NR)
+            typical_N3, alone_N3 = regulators.top(z_NR, scores.probabilities_NC.argmax(axis=1))
+            if own_NR is not None:
+                activity_NR, mrna_NR = z_NR, regulators.mrna(own_NR, library_size_N)
+        return CellLabels(
+            scores.probabilities_NC,
+            scores.embedding_NE,
+            library_size_N,
+            counted_N,
+            scores.novelty_N,
+            typical_N3,
+            alone_N3,
+            activity_NR,
+            mrna_NR,
+        )
 
     def scores(self, counts_NG: sparse.csr_matrix, library_size_N: NDArray[np.float32]) -> Scores:
         """What the graph computes for cells, in this thread; arguments as for `score`."""
@@ -154,7 +200,7 @@ class Labeller:
         counts_NG.toarray(out=dense_NG)
         if self._fill:
             fill_absent(dense_NG, library_size_N, self.match, self._vocabulary)
-        return self._session.score(dense_NG, library_size_N, self._measured_G)
+        return self._session.score(dense_NG, library_size_N, self._measured_G, self.regulators is not None)
 
     def _buffer(self, shape: tuple[int, int]) -> NDArray[np.float32]:
         """Memory for the dense counts of this thread, which the next run overwrites."""
@@ -167,7 +213,16 @@ class Labeller:
         no_values = np.empty(0, dtype=np.float32)
         sizes = (self._session.n_labels, self._session.embedding_size)
         probabilities_NC, embedding_NE = (np.empty((0, size), dtype=np.float32) for size in sizes)
-        return CellLabels(probabilities_NC, embedding_NE, no_values, no_values.astype(bool), no_values)
+        no_flags = no_values.astype(bool)
+        return CellLabels(probabilities_NC, embedding_NE, no_values, no_flags, no_values, *_no_regulators(0))
+
+
+def _no_regulators(
+    n_cells: int,
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
+    """The values of cells whose activities are not wanted."""
+    no_names, no_values = np.empty((n_cells, 0), dtype=np.int32), np.empty((n_cells, 0), dtype=np.float32)
+    return no_names, no_names, no_values, no_values
 
 
 def join_labels(parts: Sequence[CellLabels]) -> CellLabels:

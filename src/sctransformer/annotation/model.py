@@ -106,13 +106,15 @@ class Model:
         return limits_for(self.bundle.calibration, measured, settings.threshold, settings.reject_novel)
 
     def scorer(self, scoring: Scoring) -> LocalScorer:
-        """The scorer with these settings; its graph is loaded once per model.
+        """The scorer with these settings; a graph is loaded once per model, number of threads and variant.
 
         Raises:
             UserError: `scoring.threads` is larger than the number of cores.
         """
         if scoring not in self._scorers:
-            self._scorers[scoring] = LocalScorer(self.bundle, scoring)
+            graph = (scoring.threads, scoring.variant)
+            alike = [one for other, one in self._scorers.items() if (other.threads, other.variant) == graph]
+            self._scorers[scoring] = LocalScorer(self.bundle, scoring, next(iter(alike), None))
         return self._scorers[scoring]
 
     def predict_proba(self, adata: AnnData, **options: Unpack[ReadingOptions]) -> pd.DataFrame:
@@ -131,7 +133,7 @@ class Model:
         Examples:
             >>> model.predict_proba(adata).idxmax(axis=1)  # doctest: +SKIP
         """
-        read, labels = self.label(adata, checked_settings(**options))
+        read, labels = self.label(adata, checked_settings(regulators="off", **options))
         return pd.DataFrame(labels.probabilities_NC, index=read.cells.obs.index, columns=self.labels)
 
     def embed(self, adata: AnnData, **options: Unpack[ReadingOptions]) -> NDArray[np.float32]:
@@ -144,7 +146,7 @@ class Model:
         Raises:
             UserError: as `sctransformer.annotate`.
         """
-        return self.label(adata, checked_settings(**options))[1].embedding_NE
+        return self.label(adata, checked_settings(regulators="off", **options))[1].embedding_NE
 
     def activities(self, adata: AnnData, **options: Unpack[ReadingOptions]) -> pd.DataFrame:
         """Compute the activity of each regulator of the prior network in each cell.
@@ -158,7 +160,8 @@ class Model:
             options: as for `predict_proba`.
 
         Returns:
-            Cells x regulators (float32); NaN for a regulator of which no target was measured.
+            Cells x regulators (float32); NaN for a regulator with fewer measured targets than `prior.min_targets` of
+            the training.
 
         Raises:
             UserError: as `sctransformer.annotate`, or the model has no activities.
@@ -171,12 +174,14 @@ class Model:
                 f"{self.name}: has no activities, because its genes attend to regulators; train a model with "
                 "model.direction targets."
             )
-        settings = checked_settings(**options)
+        settings = checked_settings(regulators="top", **options)
         read, scorer = self._read(adata, settings), self.scorer(settings.scoring)
-        activity_NR = activity_of_all(read, scorer.labeller(read.match), scorer.batch_cells(settings.batch_cells))
+        labeller = scorer.labeller(read)
+        activity_NR = activity_of_all(read, labeller, scorer.batch_cells(settings.batch_cells))
         read.log_notes(after=True)
-        regulators = self.bundle.regulators["regulator"].tolist()
-        return pd.DataFrame(activity_NR, index=read.cells.obs.index, columns=regulators)
+        assert labeller.regulators is not None
+        activity_NR[:, ~labeller.regulators.measured_R] = np.nan
+        return pd.DataFrame(activity_NR, index=read.cells.obs.index, columns=labeller.regulators.names)
 
     def label(self, adata: AnnData, settings: AnnotationSettings) -> tuple[CheckedCells, CellLabels]:
         """Label the cells of an AnnData object without changing it; the basis of `sctransformer.annotate`.
@@ -188,7 +193,7 @@ class Model:
             UserError: as `sctransformer.annotate`.
         """
         read, scorer = self._read(adata, settings), self.scorer(settings.scoring)
-        labels = label_all(read, scorer.labeller(read.match), scorer.batch_cells(settings.batch_cells))
+        labels = label_all(read, scorer.labeller(read), scorer.batch_cells(settings.batch_cells))
         read.log_notes(after=True)
         return read, labels
 

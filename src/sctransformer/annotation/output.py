@@ -49,7 +49,7 @@ def require_space(source: Path, folder: Path, n_cells: int, per_cell: int, outpu
         source: the input file.
         folder: of the output.
         n_cells: number of cells.
-        per_cell: size of the embedding and number of cell types, together.
+        per_cell: size of the embedding, number of cell types and values of regulators, together.
         output_format: of the output.
 
     Raises:

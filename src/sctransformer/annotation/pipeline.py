@@ -14,8 +14,10 @@ import pandas as pd
 
 from sctransformer.annotation.fields import (
     CELL_TYPES,
+    REGULATORS,
     label_columns,
     provenance,
+    regulator_columns,
     warn_of_larger_library_sizes,
     warn_of_many_novel_cells,
 )
@@ -25,6 +27,7 @@ from sctransformer.annotation.limits import Limits
 from sctransformer.annotation.model import Model
 from sctransformer.annotation.output import require_space, temporary_output
 from sctransformer.annotation.reading import CheckedCells, check_cells, open_cells
+from sctransformer.annotation.regulators import TOP, Regulators, names_written, regulators_for
 from sctransformer.annotation.results import Annotation, assemble, profile_of
 from sctransformer.annotation.scorer import Scorer
 from sctransformer.annotation.settings import DEFAULTS, AnnotationSettings, job_id
@@ -58,6 +61,7 @@ def annotate_file(
 class _Scored(NamedTuple):
     annotation: Annotation
     limits: Limits
+    regulators: Regulators | None
     seconds: float
     resumed: int
     """Cells that a stopped run had scored."""
@@ -139,10 +143,10 @@ class FileAnnotator:
             read = check_cells(file, vocabulary, settings.min_coverage, settings.library_size_column)
             read.log_notes()
             folder = journal.work_folder(key)
-            per_cell = self.model.bundle.config["embedding"] + self.model.bundle.config["n_classes"]
-            require_space(path, target.parent, file.n_cells, per_cell, settings.format)
+            regulators = regulators_for(self.model.bundle, read, settings)
+            require_space(path, target.parent, file.n_cells, self._per_cell(regulators), settings.format)
             validation = self.hooks.check(read)
-            scored = self._score(read, folder)
+            scored = self._score(read, folder, regulators)
             read.log_notes(after=True)
             _require_unchanged(path, state)
             summary = self._summary(target, key, read, scored, validation)
@@ -152,17 +156,24 @@ class FileAnnotator:
         journal.finish(key, temporary, summary.to_json())
         return summary
 
-    def _score(self, read: CheckedCells, folder: Path) -> _Scored:
+    def _per_cell(self, regulators: Regulators | None) -> int:
+        """Number of values per cell in shards and output, beside the columns of each cell."""
+        config = self.model.bundle.config
+        activities = 0 if regulators is None else 2 * TOP + 2 * len(names_written(regulators))
+        return int(config["embedding"]) + int(config["n_classes"]) + activities
+
+    def _score(self, read: CheckedCells, folder: Path, regulators: Regulators | None) -> _Scored:
         """Score the cells, except those in shards of a stopped run."""
         n_cells = read.cells.n_cells
-        store = ShardStore(folder / "shards", self._plan(folder / "plan.json", n_cells))
+        plan = self._plan(folder / "plan.json", n_cells)
+        store = ShardStore(folder / "shards", plan, activities=bool(names_written(regulators)))
         wanted = store.missing()
         started = time.perf_counter()
         self._scorer(read, store, wanted, self.on_progress)
         seconds = time.perf_counter() - started
         resumed = n_cells - sum(len(store.plan.rows(shard)) for shard in wanted)
         limits = self.model.limits(read.match, self.settings)
-        return _Scored(assemble(store, limits), limits, seconds, resumed)
+        return _Scored(assemble(store, limits), limits, regulators, seconds, resumed)
 
     def _plan(self, path: Path, n_cells: int) -> ShardPlan:
         """The plan of the run that is resumed, else a new one, which is saved."""
@@ -203,6 +214,7 @@ class FileAnnotator:
             notes=read.notes,
             larger_column=warn_of_larger_library_sizes(read, annotation.library_size_N),
             provider=self._scorer.provider,
+            regulators=None if scored.regulators is None else scored.regulators.note,
             taken_over=scored.resumed,
             validation=validation,
             flags=self.hooks.flag(profile),
@@ -212,23 +224,26 @@ class FileAnnotator:
     def _write(
         self, source: Path, temporary: Path, read: CheckedCells, scored: _Scored, summary: AnnotationSummary
     ) -> None:
-        annotation = scored.annotation
+        annotation, regulators = scored.annotation, scored.regulators
         settings, cells = self.settings, read.cells.obs.index
         with temporary_output(temporary, summary.output):
-            columns = self._columns(annotation)
+            columns = self._columns(annotation) | regulator_columns(regulators, annotation.top_N3)
             cell_types = self.model.labels if settings.probabilities else []
+            names = names_written(regulators)
+            more: dict[str, Any] = {CELL_TYPES: cell_types} if cell_types else {}
+            more |= {REGULATORS: regulators.described()} if regulators is not None and names else {}
             described = provenance(
                 self.model,
                 read,
                 limits=scored.limits,
                 calls=annotation.calls,
                 scoring=settings.scoring,
-                more={"job_id": summary.job_id, **summary.flags} | ({CELL_TYPES: cell_types} if cell_types else {}),
+                more={"job_id": summary.job_id, **summary.flags, **more},
             )
             if settings.format == "parquet":
-                write_parquet(temporary, cells, annotation, columns, described, cell_types)
+                write_parquet(temporary, cells, annotation, columns, described, cell_types, names)
             elif settings.format == "csv":
-                write_csv(temporary, cells, annotation, columns, cell_types)
+                write_csv(temporary, cells, annotation, columns, cell_types, names)
             else:
                 write_annotated(source, temporary, annotation, columns, described)
             require_written(temporary, settings.format, cells, columns, annotation)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,21 @@ from sctransformer.data.zero_blocks import ZeroBlocks
 from sctransformer.errors import UserError
 
 logger = logging.getLogger(__name__)
+
+
+class Chunk(NamedTuple):
+    """Consecutive cells. N: cells, G: genes of the vocabulary, R: regulators."""
+
+    counts_NG: sparse.csr_matrix
+    """Raw counts, see `GeneMatch.select`."""
+    library_size_N: NDArray[np.float32]
+    own_NR: sparse.csr_matrix | None
+    """Raw counts of the regulators' own genes; None if they are not wanted."""
+
+    def part(self, rows: slice) -> "Chunk":
+        """Some of the cells."""
+        own_NR = None if self.own_NR is None else self.own_NR[rows]
+        return Chunk(self.counts_NG[rows], self.library_size_N[rows], own_NR)
 
 
 @dataclass(frozen=True)
@@ -54,14 +70,13 @@ class CheckedCells:
         for note in self._zero_blocks.notes(self._genes) if after else self.notes:
             logger.warning("%s: %s.", self.source, note)
 
-    def chunks(
-        self, rows: int, starts: Sequence[int] | None = None
-    ) -> Iterator[tuple[sparse.csr_matrix, NDArray[np.float32]]]:
-        """Counts (cells x genes of the vocabulary, see `GeneMatch.select`) and library sizes, `rows` cells at a time.
+    def chunks(self, rows: int, starts: Sequence[int] | None = None, own: GeneMatch | None = None) -> Iterator[Chunk]:
+        """Read counts and library sizes, `rows` cells at a time.
 
         Args:
             rows: cells per chunk.
             starts: positions of the first cells of the chunks to read, multiples of `rows`; None reads all.
+            own: the regulators' own genes; None if they are not wanted.
 
         Raises:
             UserError: a value is not a raw count, a library size is wrong, or the file is damaged.
@@ -70,7 +85,7 @@ class CheckedCells:
             library_size_N = self.library_sizes.of_chunk(start, counts_NF).astype(np.float32)
             counts_NG = self.match.select(counts_NF)
             self._zero_blocks.add(start, counts_NG)
-            yield counts_NG, library_size_N
+            yield Chunk(counts_NG, library_size_N, None if own is None else own.select(counts_NF))
 
 
 def coverage_of(vocabulary: pd.DataFrame, source: str) -> Callable[[pd.DataFrame], float]:

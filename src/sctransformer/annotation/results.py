@@ -30,6 +30,8 @@ class Annotation:
     """Mean log1p of counts per 10,000."""
     embedding_mean_E: NDArray[np.float64]
     embedding_std_E: NDArray[np.float64]
+    top_N3: NDArray[np.int32]
+    """Regulators named for each cell, see `CellLabels.top_N3`; cells x 0 if they are not wanted."""
     store: ShardStore
 
     def __len__(self) -> int:
@@ -49,6 +51,11 @@ class Annotation:
         """Position of the first cell and probabilities of its shard, one shard after another."""
         for shard, content in enumerate(self.store):
             yield self.store.plan.rows(shard).start, content.probabilities_NC
+
+    def activities(self) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
+        """Position of the first cell, activities and own mRNA of all regulators, one shard after another."""
+        for shard in range(self.store.plan.shards):
+            yield self.store.plan.rows(shard).start, *self.store.read_activities(shard)
 
     def label_counts(self, names: list[str]) -> dict[str, int]:
         """Number of cells per label, the most frequent first; `unknown` counts the rejected."""
@@ -95,7 +102,7 @@ def assemble(store: ShardStore, limits: Limits) -> Annotation:
         UserError: a shard was changed after it was written.
     """
     n_cells = store.plan.cells
-    parts: list[Calls] = []
+    parts, tops = list[Calls](), list[NDArray[np.int32]]()
     library_size_N = np.empty(n_cells, dtype=np.float32)
     counted_N = np.empty(n_cells, dtype=np.bool_)
     sums: list[NDArray[np.float64]] = []
@@ -103,6 +110,7 @@ def assemble(store: ShardStore, limits: Limits) -> Annotation:
         rows = store.plan.rows(shard)
         part = slice(rows.start, rows.stop)
         parts.append(call_cells(content.probabilities_NC, content.counted_N, content.novelty_N, limits))
+        tops.append(content.top_N3(parts[-1].label_N))
         library_size_N[part], counted_N[part] = content.library_size_N, content.counted_N
         embedding_NE = content.embedding_NE.astype(np.float64)
         found = [content.detected_G, content.expression_G, embedding_NE.sum(axis=0), (embedding_NE**2).sum(axis=0)]
@@ -117,5 +125,6 @@ def assemble(store: ShardStore, limits: Limits) -> Annotation:
         expression_G=expression_G,
         embedding_mean_E=mean_E,
         embedding_std_E=np.sqrt(np.maximum(square_E - mean_E**2, 0.0)),
+        top_N3=np.concatenate(tops),
         store=store,
     )

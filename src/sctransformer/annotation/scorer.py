@@ -3,9 +3,9 @@
 from functools import cached_property
 from typing import Protocol
 
-from sctransformer.annotation.genes import GeneMatch
 from sctransformer.annotation.labelling import Labeller
 from sctransformer.annotation.reading import CheckedCells
+from sctransformer.annotation.regulators import regulators_for
 from sctransformer.annotation.session import ScoringSession, require_cores
 from sctransformer.annotation.settings import Scoring
 from sctransformer.annotation.shards import ShardStore
@@ -33,18 +33,26 @@ class LocalScorer:
     Args:
         bundle: the model.
         scoring: settings of the graph.
+        alike: a scorer of the same bundle with the same threads and variant, whose graph is used.
 
     Raises:
         UserError: `scoring.threads` is larger than the number of cores.
     """
 
-    def __init__(self, bundle: Bundle, scoring: Scoring = Scoring()) -> None:  # noqa: B008 (immutable)
+    def __init__(
+        self,
+        bundle: Bundle,
+        scoring: Scoring = Scoring(),  # noqa: B008 (immutable)
+        alike: "LocalScorer | None" = None,
+    ) -> None:
         require_cores(scoring.threads)
-        self._bundle, self._scoring = bundle, scoring
+        self._bundle, self._scoring, self._alike = bundle, scoring, alike
 
     @cached_property
     def session(self) -> ScoringSession:
         """The graph, loaded."""
+        if self._alike is not None:
+            return self._alike.session
         return ScoringSession(self._bundle, self._scoring.threads, self._scoring.variant)
 
     @property
@@ -56,10 +64,11 @@ class LocalScorer:
         """See `Scorer`."""
         return self.session.batch_cells(wanted)
 
-    def labeller(self, match: GeneMatch) -> Labeller:
-        """Label cells whose genes are matched like this."""
-        return Labeller(self.session, self._bundle.vocabulary, match, self._scoring.absent_genes)
+    def labeller(self, read: CheckedCells) -> Labeller:
+        """What labels these cells."""
+        regulators = regulators_for(self._bundle, read, self._scoring)
+        return Labeller(self.session, self._bundle.vocabulary, read.match, self._scoring.absent_genes, regulators)
 
     def __call__(self, read: CheckedCells, store: ShardStore, wanted: list[int], on_progress: Progress) -> None:
         """See `Scorer`."""
-        score_shards(read, self.labeller(read.match), store, wanted, on_progress)
+        score_shards(read, self.labeller(read), store, wanted, on_progress)

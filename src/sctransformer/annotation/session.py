@@ -45,7 +45,7 @@ class Scores(NamedTuple):
     novelty_N: NDArray[np.float32]
     """Novelty; NaN if the model has no novelty score."""
     activity_NR: NDArray[np.float32] | None = None
-    """Activity of each regulator; None if the model has none."""
+    """Activity of each regulator; None if the model has none, or they were not asked for."""
 
 
 def joined(parts: Sequence[Scores]) -> Scores:
@@ -120,6 +120,7 @@ class ScoringSession:
         counts_NG: NDArray[np.float32],
         library_size_N: NDArray[np.float32],
         measured_G: NDArray[np.bool_] | None = None,
+        activity: bool = True,
     ) -> Scores:
         """Score cells in one run of the graph; memory grows with their number.
 
@@ -127,6 +128,7 @@ class ScoringSession:
             counts_NG: raw counts, cells x genes of the vocabulary.
             library_size_N: total counts of each cell; values under 1 count as 1.
             measured_G: genes that novelty and activities look at; None: all.
+            activity: whether activities are wanted, if the model has them.
         """
         feeds = {"counts": counts_NG, "library_size": library_size_N}
         if self.has_novelty or self.has_activity:
@@ -134,7 +136,7 @@ class ScoringSession:
             feeds["measured"] = given_G.astype(np.float32)
         wanted = ["probabilities", "embedding"]
         wanted += ["novelty"] if self.has_novelty else []
-        wanted += ["activity"] if self.has_activity else []
+        wanted += ["activity"] if self.has_activity and activity else []
         found = dict(zip(wanted, self._session.run(wanted, feeds), strict=True))
         novelty_N = found.get("novelty", np.full(len(counts_NG), np.nan, dtype=np.float32))
         return Scores(found["probabilities"], found["embedding"], novelty_N, found.get("activity"))

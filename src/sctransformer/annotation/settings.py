@@ -12,7 +12,8 @@ from sctransformer.settings import Settings
 
 Format = Literal["anndata", "parquet", "csv"]
 AbsentGenes = Literal["mean", "zero"]
-RESULT_VERSION = 4
+RegulatorOutput = Literal["off", "top", "all"]
+RESULT_VERSION = 5
 """Raised when the same input, model and settings give another result than before: outputs are then written again."""
 
 
@@ -27,6 +28,10 @@ class GraphSettings(Settings):
     """Form of the model's graph. `float32`: the reference, right in nearly all cases. `float16`: half the memory, for
     GPUs. `int8`: smaller, with slightly other probabilities, for machines with little memory. `mha`: another attention
     operator, faster in some versions of onnxruntime. A bundle holds those that `export.variants` lists."""
+    regulators: RegulatorOutput = "top"
+    """What is written of the activities of regulators. `top`: the column top_regulators, up to three regulators that
+    stand out in each cell, with signs. `all`: also the activities of all regulators, `obsm["X_regulators"]`, and their
+    own mRNA, `obsm["X_regulators_mrna"]`; in a table one column per regulator. `off`: nothing."""
 
 
 class Scoring(GraphSettings):

@@ -6,23 +6,18 @@ from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from sctransformer.annotation.labelling import CellLabels, Labeller, join_labels
 from sctransformer.annotation.parallel import in_order
 from sctransformer.annotation.prefetch import prefetch
-from sctransformer.annotation.reading import CheckedCells
+from sctransformer.annotation.reading import CheckedCells, Chunk
 from sctransformer.annotation.shards import Shard, ShardPlan, ShardStore
 from sctransformer.data.normalise import log1p_cp10k
 
-Batch = tuple[sparse.csr_matrix, NDArray[np.float32]]
-"""Counts of some cells, cells x genes of the vocabulary, and their library sizes."""
 CHUNK_CELLS = 512
 """Cells read at a time."""
 Progress = Callable[[int, int], None]
 """Called with the number of cells done and the number of all cells."""
-
-
 _Part = tuple[CellLabels, NDArray[np.int64], NDArray[np.float64]]
 """Labels of a batch, and its `_gene_sums`."""
 
@@ -60,10 +55,10 @@ def score_shards(
     done = plan.cells - sum(len(plan.rows(shard)) for shard in wanted)
     on_progress(done, plan.cells)
     starts = [start for shard in wanted for start in plan.chunk_starts(shard)]
-    batches = _batches(read, plan.chunk_cells, plan.batch_cells, starts)
+    batches = _batches(read, plan.chunk_cells, plan.batch_cells, starts, labeller)
 
-    def work(batch: Batch) -> _Part:
-        return labeller.score(*batch), *_gene_sums(*batch)
+    def work(batch: Chunk) -> _Part:
+        return labeller.score(*batch), *_gene_sums(batch)
 
     written: Future[None] | None = None
     with (
@@ -101,7 +96,7 @@ def label_all(
     """
     parts, done, total = [], 0, read.cells.n_cells
     on_progress(done, total)
-    batches = _batches(read, _chunk_cells(batch_cells), batch_cells, None)
+    batches = _batches(read, _chunk_cells(batch_cells), batch_cells, None, labeller)
     with (
         closing(batches),
         closing(in_order(lambda batch: labeller.score(*batch), batches, labeller.threads)) as scored,
@@ -114,20 +109,20 @@ def label_all(
 
 
 def activity_of_all(read: CheckedCells, labeller: Labeller, batch_cells: int) -> NDArray[np.float32]:
-    """Activity of each regulator in all cells, cells x regulators, for a model that has activities.
+    """Activity of each regulator in all cells, cells x regulators, as the graph computes it.
 
     Args:
         read: the cells, at least one.
-        labeller: for their genes.
+        labeller: for their genes, with the model's regulators.
         batch_cells: cells per batch, see `ScoringSession.batch_cells`.
 
     Raises:
         UserError: as `score_shards`.
     """
-    batches = _batches(read, _chunk_cells(batch_cells), batch_cells, None)
+    batches = _batches(read, _chunk_cells(batch_cells), batch_cells, None, labeller)
     with (
         closing(batches),
-        closing(in_order(lambda batch: labeller.scores(*batch), batches, labeller.threads)) as scored,
+        closing(in_order(lambda batch: labeller.scores(*batch[:2]), batches, labeller.threads)) as scored,
     ):
         return np.concatenate([scores.activity_NR for scores in scored if scores.activity_NR is not None])
 
@@ -136,21 +131,21 @@ def _chunk_cells(batch_cells: int) -> int:
     return max(CHUNK_CELLS // batch_cells, 1) * batch_cells
 
 
-def _batches(read: CheckedCells, chunk_cells: int, batch_cells: int, starts: Sequence[int] | None) -> Generator[Batch]:
+def _batches(
+    read: CheckedCells, chunk_cells: int, batch_cells: int, starts: Sequence[int] | None, labeller: Labeller
+) -> Generator[Chunk]:
     """One batch after another; the next chunks are read meanwhile."""
-    with closing(prefetch(read.chunks(chunk_cells, starts))) as chunks:
-        for counts_NG, library_size_N in chunks:
-            for start in range(0, len(library_size_N), batch_cells):
-                rows = slice(start, start + batch_cells)
-                yield counts_NG[rows], library_size_N[rows]
+    own = None if labeller.regulators is None else labeller.regulators.own
+    with closing(prefetch(read.chunks(chunk_cells, starts, own))) as chunks:
+        for chunk in chunks:
+            for start in range(0, len(chunk.library_size_N), batch_cells):
+                yield chunk.part(slice(start, start + batch_cells))
 
 
-def _gene_sums(
-    counts_NG: sparse.csr_matrix, library_size_N: NDArray[np.float32]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _gene_sums(batch: Chunk) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Per gene: the number of cells that express it, and the sum of its expression; from the stored counts alone."""
-    gene_P, n_genes = counts_NG.indices, counts_NG.shape[1]
-    expression_P = log1p_cp10k(counts_NG, library_size_N).data
+    gene_P, n_genes = batch.counts_NG.indices, batch.counts_NG.shape[1]
+    expression_P = log1p_cp10k(batch.counts_NG, batch.library_size_N).data
     detected_G = np.bincount(gene_P, minlength=n_genes).astype(np.int64)
     return detected_G, np.bincount(gene_P, expression_P, n_genes).astype(np.float64)
 

@@ -43,6 +43,8 @@ class AnnotationSummary:
     """Where the library sizes come from."""
     provider: str
     """What onnxruntime ran on."""
+    regulators: str | None = None
+    """Number of regulators, and of those without an activity; None if they are not wanted or the model has none."""
     notes: list[str] = field(default_factory=list)
     """What the user should know about how the cells were read, see `Cells.notes`."""
     larger_column: str | None = None

@@ -89,6 +89,10 @@ def _compare_anndata(written: Path, cells: pd.Index, columns: Mapping[str, Any],
         for start, rows_NE in annotation.embeddings():
             found_NE = embedding[start : start + len(rows_NE)]
             _require(written, f"obsm[{OBSM.embedding!r}]", np.array_equal(found_NE, rows_NE, equal_nan=True))
+        for start, *expected in annotation.activities() if annotation.store.activities else []:
+            for name, values_NR in zip((OBSM.regulators, OBSM.regulators_mrna), expected, strict=True):
+                found_NR = root["obsm"][name][start : start + len(values_NR)]
+                _require(written, f"obsm[{name!r}]", np.array_equal(found_NR, values_NR, equal_nan=True))
 
 
 def _text(names: Any) -> NDArray[np.object_]:

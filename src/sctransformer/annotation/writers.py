@@ -2,20 +2,19 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 from anndata.io import read_elem, write_elem
-from numpy.typing import NDArray
 
-from sctransformer._constants import OBSM, UNS
+from sctransformer._constants import OBS, OBSM, UNS
 from sctransformer.annotation.fields import (
     CELL_TYPES,
     COLUMNS_WRITTEN,
     MOST_COLUMNS,
+    REGULATORS,
     ColumnChanges,
     is_alike,
     replace_columns,
@@ -27,6 +26,8 @@ _INDEX = "_index"
 """What anndata calls the dataset of an index without a name."""
 _SLACK_BYTES = 2**20
 """Space for names, categories and the tables of HDF5."""
+_NAME_BYTES = 64
+"""Space for a category beside its text."""
 
 
 def write_annotated(
@@ -35,8 +36,9 @@ def write_annotated(
     """Copy an h5ad file or a zarr folder and add the annotation of its cells.
 
     Sets the columns in obs, `obsm["X_sctransformer"]` (float32), `uns["sctransformer"]` and, if that names cell types,
-    `obsm["sctransformer_probabilities"]` (float32). Everything else is as in the input. The same input and annotation
-    give the same bytes.
+    `obsm["sctransformer_probabilities"]` (float32); if it names regulators, `obsm["X_regulators"]` and
+    `obsm["X_regulators_mrna"]` (float32). Everything else is as in the input. The same input and annotation give the
+    same bytes.
 
     Args:
         source: the input; only read.
@@ -61,7 +63,7 @@ def write_annotated(
             zarr.consolidate_metadata(target)
         return
     shutil.copyfile(source, target)
-    _reserve(target, annotation, len(provenance.get(CELL_TYPES, [])))
+    _reserve(target, annotation, columns, provenance)
     with h5py.File(target, "r+") as file:  # closing it releases reserved space that was not used
         _add_elements(file, source, columns, annotation, provenance)
 
@@ -80,6 +82,7 @@ def _add_elements(
     root: Any, source: Path, columns: dict[str, Any], annotation: Annotation, provenance: dict[str, Any]
 ) -> None:
     written = root.get(f"uns/{UNS.annotation}/{COLUMNS_WRITTEN}")
+    had_regulators = f"uns/{UNS.annotation}/{REGULATORS}" in root
     before = written_before(None if written is None else read_elem(written))
     changes = replace_columns(columns, set(_column_order(root["obs"])), before, str(source))
     columns = changes.written
@@ -89,28 +92,45 @@ def _add_elements(
         if group not in root:
             root.create_group(group).attrs.update({"encoding-type": kind, "encoding-version": "0.1.0"})
     obsm = root["obsm"]
-    _write_array(obsm, OBSM.embedding, (len(annotation), annotation.embedding_size), annotation.embeddings())
-    if OBSM.probabilities in obsm:  # those of an earlier annotation
-        del obsm[OBSM.probabilities]
+    embedding = _new_array(obsm, OBSM.embedding, (len(annotation), annotation.embedding_size))
+    for start, embedding_NE in annotation.embeddings():
+        embedding[start : start + len(embedding_NE)] = embedding_NE
+    _remove(obsm, OBSM.probabilities)  # those of an earlier annotation
     if cell_types := provenance.get(CELL_TYPES):
-        _write_array(obsm, OBSM.probabilities, (len(annotation), len(cell_types)), annotation.probabilities())
+        probabilities = _new_array(obsm, OBSM.probabilities, (len(annotation), len(cell_types)))
+        for start, probabilities_NC in annotation.probabilities():
+            probabilities[start : start + len(probabilities_NC)] = probabilities_NC
+    if had_regulators:
+        _remove(obsm, OBSM.regulators)
+        _remove(obsm, OBSM.regulators_mrna)
+    if REGULATORS in provenance:
+        _write_regulators(obsm, annotation, len(provenance[REGULATORS]["name"]))
     write_elem(root["uns"], UNS.annotation, {**provenance, COLUMNS_WRITTEN: np.array(list(columns), dtype=object)})
 
 
-def _write_array(
-    obsm: Any, name: str, shape: tuple[int, int], parts: Iterator[tuple[int, NDArray[np.float32]]]
-) -> None:
-    """Write rows of cells as `write_elem` does, but one shard at a time."""
-    if name in obsm:
-        del obsm[name]
+def _write_regulators(obsm: Any, annotation: Annotation, n_regulators: int) -> None:
+    shape = (len(annotation), n_regulators)
+    activities, mrna = (_new_array(obsm, name, shape) for name in (OBSM.regulators, OBSM.regulators_mrna))
+    for start, activity_NR, mrna_NR in annotation.activities():
+        rows = slice(start, start + len(activity_NR))
+        activities[rows], mrna[rows] = activity_NR, mrna_NR
+
+
+def _remove(group: Any, name: str) -> None:
+    if name in group:
+        del group[name]
+
+
+def _new_array(obsm: Any, name: str, shape: tuple[int, int]) -> Any:
+    """An array like those of `write_elem`, for rows that are written one shard at a time."""
+    _remove(obsm, name)
     create = obsm.create_dataset if isinstance(obsm, h5py.Group) else obsm.create_array
     array = create(name, shape=shape, dtype=np.float32)
     array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-    for start, rows in parts:
-        array[start : start + len(rows)] = rows
+    return array
 
 
-def _reserve(target: Path, annotation: Annotation, n_probabilities: int) -> None:
+def _reserve(target: Path, annotation: Annotation, columns: dict[str, Any], provenance: dict[str, Any]) -> None:
     """Extend the copy to its largest possible size: HDF5 may crash the process when the disk is full.
 
     Raises:
@@ -118,7 +138,10 @@ def _reserve(target: Path, annotation: Annotation, n_probabilities: int) -> None
     """
     if not hasattr(os, "posix_fallocate"):  # macOS
         return
-    needed = len(annotation) * 4 * (annotation.embedding_size + n_probabilities + MOST_COLUMNS) + _SLACK_BYTES
+    n_regulators = len(provenance.get(REGULATORS, {}).get("name", []))
+    per_cell = annotation.embedding_size + len(provenance.get(CELL_TYPES, [])) + 2 * n_regulators + MOST_COLUMNS
+    names = columns[OBS.top_regulators].categories if OBS.top_regulators in columns else []
+    needed = 4 * per_cell * len(annotation) + sum(len(name) + _NAME_BYTES for name in names) + _SLACK_BYTES
     with target.open("r+b") as stream:
         size = target.stat().st_size
         os.posix_fallocate(stream.fileno(), size, needed)

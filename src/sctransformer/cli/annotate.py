@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sctransformer._constants import GraphForm
-from sctransformer.annotation.settings import DEFAULTS, AbsentGenes, AnnotationSettings, ClusterSettings, Format
+from sctransformer.annotation.settings import (
+    DEFAULTS,
+    AbsentGenes,
+    AnnotationSettings,
+    ClusterSettings,
+    Format,
+    RegulatorOutput,
+)
 from sctransformer.cli.options import option_for
 from sctransformer.errors import exit_code_of
 from sctransformer.wording import some
@@ -50,6 +57,7 @@ def annotate(
     absent_genes: Annotated[AbsentGenes, _reading("absent_genes")] = DEFAULTS.absent_genes,
     majority_voting: Annotated[bool, _labels("majority_voting", "--majority-voting")] = DEFAULTS.majority_voting,
     probabilities: Annotated[bool, _labels("probabilities", "--probabilities")] = DEFAULTS.probabilities,
+    regulators: Annotated[RegulatorOutput, _labels("regulators", "--regulators")] = DEFAULTS.regulators,
     variant: Annotated[GraphForm, _speed("variant")] = DEFAULTS.variant,
     output_format: Annotated[Format, _labels("format", "--format")] = DEFAULTS.format,
     batch_size: Annotated[int | None, _speed("batch_cells", metavar="CELLS")] = DEFAULTS.batch_cells,
@@ -70,7 +78,8 @@ def annotate(
 
     Writes OUTDIR/<name>_annotated.h5ad for each file: a copy with obs predicted_labels and conf_score, obsm
     X_sctransformer and uns sctransformer added. The most likely label of an unknown cell is in obs
-    predicted_labels_raw. The input is never changed.
+    predicted_labels_raw. obs top_regulators names the regulators that stand out in a cell among those typical of its
+    label; labels rest on genes, so they are not the reason of the label. The input is never changed.
 
     With a pattern, folders from the first wildcard on are kept: 'runs/*/cells.h5ad' writes
     OUTDIR/s1/cells_annotated.h5ad for runs/s1/cells.h5ad. Files in OUTDIR are not used as input.
@@ -101,6 +110,7 @@ def annotate(
 
     from sctransformer.annotation.files import FileOutcome, annotate_each
     from sctransformer.annotation.pipeline import FileAnnotator
+    from sctransformer.annotation.regulators import warn_without_activities
     from sctransformer.annotation.scorer import LocalScorer, Scorer
     from sctransformer.annotation.sources import find_sources
     from sctransformer.progress import cells_bar
@@ -117,11 +127,13 @@ def annotate(
         variant=variant,
         majority_voting=majority_voting,
         probabilities=probabilities,
+        regulators=regulators,
         batch_cells=batch_size,
         threads=threads,
         format=output_format,
     )
     asked = load_model(model)
+    warn_without_activities(asked.bundle, settings)
     sources = find_sources(indata, outdir)
     console, outcomes = Console(), list[FileOutcome]()
     scorer: Scorer
@@ -182,6 +194,8 @@ def _show(console: "Console", summary: "AnnotationSummary") -> None:
     if summary.novelty_note is not None:
         line(f"novelty       {summary.novelty_note}")
     line(f"gene coverage {summary.coverage:.1%}{_missing(summary.missing_genes)}")
+    if summary.regulators is not None:
+        line(f"regulators    {summary.regulators}")
     if summary.repeated_genes:
         line(
             f"gene names    {some(summary.repeated_genes, _GENES_SHOWN)} occur more than once; their counts were summed"

@@ -56,6 +56,7 @@ def run(
     import logging
 
     from sctransformer.annotation.model import Model
+    from sctransformer.annotation.regulators import warn_without_activities
     from sctransformer.annotation.scorer import LocalScorer, Scorer
     from sctransformer.cli.annotate import of_file
     from sctransformer.jobs.find import find_job
@@ -70,6 +71,7 @@ def run(
 
     def start() -> tuple[Model, Scorer]:
         model = load_model(loaded.model)
+        warn_without_activities(model.bundle, loaded.settings)
         if not cluster:
             return model, LocalScorer(model.bundle, loaded.settings.scoring)
         from sctransformer.annotation.cluster import ClusterScorer

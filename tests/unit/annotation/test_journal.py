@@ -250,10 +250,16 @@ def test_a_run_stopped_by_a_full_disk_is_resumed(annotate: Callable[..., Annotat
     assert summary.output.read_bytes() == whole
 
 
+def shard_of(values: np.ndarray) -> Shard:
+    """A shard with one regulator."""
+    column, names = values[:, None], values[:, None].astype(np.int32)
+    regulators = {"typical_N3": names, "alone_N3": names, "activity_NR": column, "mrna_NR": -column}
+    return Shard(column, column, values, values > 3, values, **regulators, detected_G=values, expression_G=values)
+
+
 def test_shards_are_complete_or_missing(tmp_path: Path) -> None:
     store = ShardStore(tmp_path / "shards", ShardPlan(10, 5, 5))
-    values = np.arange(10, dtype=np.float32)
-    content = Shard(values[:, None], values[:, None], values, values > 3, values, values, values)
+    content = shard_of(np.arange(10, dtype=np.float32))
     assert store.missing() == [0]
     store.write(0, content)
     assert ShardStore(store.folder, store.plan).missing() == [0][1:]
@@ -263,6 +269,24 @@ def test_shards_are_complete_or_missing(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(UserError, match="does not match its checksum"):
         store.read(0)
+
+
+def test_a_shard_without_its_activities_is_missing(tmp_path: Path) -> None:
+    content = shard_of(np.arange(10, dtype=np.float32))
+    store = ShardStore(tmp_path / "shards", ShardPlan(10, 5, 5), activities=True)
+    store.write(0, content)
+    again = ShardStore(store.folder, store.plan, activities=True)
+    assert again.missing() == [0][1:]
+    assert again.read(0).activity_NR.shape == (10, 0)
+    np.testing.assert_array_equal(again.read(0).typical_N3, content.typical_N3)
+    for found, expected in zip(again.read_activities(0), (content.activity_NR, content.mrna_NR), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    (path,) = store.folder.glob("*.regulators.safetensors")
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(UserError, match="does not match its checksum"):
+        again.read_activities(0)
+    assert again.missing() == [0]
+    assert not path.exists()
 
 
 def _annotate_until_killed(bundle_folder: Path, source: Path, outdir: Path, fatal: int, pipe: Any) -> None:

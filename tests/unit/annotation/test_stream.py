@@ -97,10 +97,11 @@ class _Failing(ScoringSession):
         counts_NG: NDArray[np.float32],
         library_size_N: NDArray[np.float32],
         measured_G: NDArray[np.bool_] | None = None,
+        activity: bool = True,
     ) -> Scores:
         if (library_size_N == 12345).any():
             raise UserError("broken")
-        return super().score(counts_NG, library_size_N, measured_G)
+        return super().score(counts_NG, library_size_N, measured_G, activity)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
