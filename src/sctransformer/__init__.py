@@ -12,9 +12,11 @@ __all__ = [
     "annotate",
     "load_model",
     "promote",
+    "rank_regulators",
     "read_bundle",
     "read_network",
     "register",
+    "regulators",
     "rollback",
     "train",
 ]

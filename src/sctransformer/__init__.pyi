@@ -5,9 +5,11 @@ from sctransformer.api import UserError as UserError
 from sctransformer.api import annotate as annotate
 from sctransformer.api import load_model as load_model
 from sctransformer.api import promote as promote
+from sctransformer.api import rank_regulators as rank_regulators
 from sctransformer.api import read_bundle as read_bundle
 from sctransformer.api import read_network as read_network
 from sctransformer.api import register as register
+from sctransformer.api import regulators as regulators
 from sctransformer.api import rollback as rollback
 from sctransformer.api import train as train
 

@@ -5,6 +5,8 @@
 - `load_model`: a registered model, or the folder of a bundle, as a `Model`.
 - `Model`: predicts labels, probabilities (`predict_proba`) and embeddings (`embed`).
 - `annotate`: labels the cells of an AnnData object, as `sctransformer annotate` labels those of files.
+- `regulators`: the activities of regulators as an AnnData, for scanpy's functions.
+- `rank_regulators`: regulators whose activity differs between groups of cells, conditions or donors.
 - `train`: trains with the project's parameters, as `sctransformer train`.
 - `register`, `promote`, `rollback`: versions and the champion of a registered model, as the commands of these names.
 - `read_network`: a gene regulatory network from a published file.
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from anndata import AnnData
 
 from sctransformer._constants import GraphForm
+from sctransformer.annotation.activity_cells import regulators
 from sctransformer.annotation.in_memory import annotate_adata
 from sctransformer.annotation.model import Model, checked_settings
 from sctransformer.annotation.settings import DEFAULTS, AbsentGenes, RegulatorOutput
@@ -30,6 +33,7 @@ from sctransformer.export.bundle import read_bundle
 from sctransformer.registry.loading import load_model
 
 if TYPE_CHECKING:
+    from sctransformer.annotation.ranking import rank_regulators
     from sctransformer.pipeline.experiment import train
     from sctransformer.prior.readers import read_network
     from sctransformer.registry import promote, register, rollback
@@ -40,21 +44,24 @@ __all__ = [
     "annotate",
     "load_model",
     "promote",
+    "rank_regulators",
     "read_bundle",
     "read_network",
     "register",
+    "regulators",
     "rollback",
     "train",
 ]
 
 _MODULES = {
     "promote": "sctransformer.registry",
+    "rank_regulators": "sctransformer.annotation.ranking",
     "read_network": "sctransformer.prior.readers",
     "register": "sctransformer.registry",
     "rollback": "sctransformer.registry",
     "train": "sctransformer.pipeline.experiment",
 }
-"""Functions that are imported when they are first used: MLflow takes seconds to import."""
+"""Functions that are imported when they are first used: MLflow and scipy.stats take seconds to import."""
 
 
 def __getattr__(name: str) -> Any:
