@@ -188,9 +188,8 @@ def bundle_contents(model: Model, parent: Path) -> BundleContents:
     expression_NG = expression(training)
     graph = ScoringGraph(model, temperature=1.0)
     regulators, targets = zip(*EDGES, strict=True)
-    weights, lock = (parent / name for name in ("weights.safetensors", "dvc.lock"))
+    lock = parent / "dvc.lock"
     lock.write_text("schema: '2.0'\nstages: {}\n")
-    save_file(model.state_dict(), weights)
     return BundleContents(
         config=model.config.to_dict(),
         vocabulary=pd.DataFrame(
@@ -235,7 +234,7 @@ def bundle_contents(model: Model, parent: Path) -> BundleContents:
         card="# Model card\n",
         page="<h1>Model card</h1>\n",
         dvc_lock=lock,
-        weights=weights,
+        write_weights=lambda path: save_file(model.state_dict(), path),
         write_graph=lambda path: export_onnx(graph, path, opset=23),
         measure_parity=lambda path: {
             **measure_parity(graph, path, training, 1e-5),

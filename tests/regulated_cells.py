@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 
 from sctransformer.data.arrays import CellArrays, TrainingCells
 from sctransformer.evaluation.regulators import regulator_table, type_means
-from sctransformer.export.bundle import write_bundle
-from sctransformer.export.graph import ScoringGraph, export_onnx
+from sctransformer.export.bundle import BundleContents, write_bundle
+from sctransformer.export.graph import OnnxExport, ScoringGraph
 from sctransformer.model import ActivityTransformer, ModelConfig
 from sctransformer.prior.edge_list import EdgeList, edge_list
 from sctransformer.prior.network import Network
@@ -113,16 +114,21 @@ def _numbers(names: Sequence[str]) -> list[int]:
     return [int(name[-3:]) for name in names]
 
 
+def activity_contents(model: ActivityTransformer, parent: Path) -> BundleContents:
+    """The contents of a bundle of a model of activities over GENES."""
+    training, exported = arrays(simulated_cells()), OnnxExport(ScoringGraph(model, temperature=1.0), opset=23)
+    return replace(
+        bundle_contents(model, parent),
+        prior=SIGNED_EDGES,
+        regulators=regulator_table(model, training).join(type_means(model, training, LABELS)),
+        write_graph=exported.write,
+        write_edges_graph=partial(exported.write, along_edges=True),
+    )
+
+
 def write_activity_bundle(parent: Path) -> None:
     """Train a small model of activities and write `bundle` and, in the same folder, the files it was made from."""
     training, model = arrays(simulated_cells()), small_activity_model()
     config = TrainConfig(pretrain_epochs=1, pretrain_lr=1e-2)
     train_whole(model, TrainingCells(training, training), LABELS, config, LabelSettings(components=(6,), folds=2))
-    graph = ScoringGraph(model, temperature=1.0)
-    contents = replace(
-        bundle_contents(model, parent),
-        prior=SIGNED_EDGES,
-        regulators=regulator_table(model, training).join(type_means(model, training, LABELS)),
-        write_edges_graph=lambda path: export_onnx(graph, path, opset=23, along_edges=True),
-    )
-    write_bundle(parent / "bundle", contents)
+    write_bundle(parent / "bundle", activity_contents(model, parent))

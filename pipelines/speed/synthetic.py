@@ -85,8 +85,6 @@ def draw_bundle(cells: AnnData, params: Params, folder: Path, panel_genes: int, 
             for values in (model.components_GE, model.classifier.gene_weight_GC, model.classifier.activity_weight_RC):
                 values.normal_(std=0.01)
     graph = ScoringGraph(model, temperature=1.0)
-    weights = folder.with_name("weights.safetensors")
-    save_file(model.state_dict(), weights)
     contents = BundleContents(
         config=config.to_dict(),
         vocabulary=vocabulary,
@@ -97,7 +95,7 @@ def draw_bundle(cells: AnnData, params: Params, folder: Path, panel_genes: int, 
         metrics={},
         lineage={},
         card="# Random weights, for measuring speed\n",
-        weights=weights,
+        write_weights=lambda path: save_file(model.state_dict(), path),
         write_graph=lambda path: export_onnx(graph, path, params.export.opset),
         write_edges_graph=(
             (lambda path: export_onnx(graph, path, params.export.opset, along_edges=True)) if along_edges else None

@@ -64,6 +64,9 @@ class _BundleFiles(NamedTuple):
     edges_graph: str = "model_edges.onnx"
     """The same function along the edges of the network, faster on a CPU; bundles of models of the other direction, and
     those made before it was added, lack it."""
+    evaluated_graph: str = "evaluated.onnx"
+    """The model that the metrics are of, with labels fitted on training cells only; comparisons on test cells use it.
+    Absent if the labels were not fitted again on all labelled cells."""
     weights: str = "weights.safetensors"
     config: str = "config.json"
     vocabulary: str = "vocabulary.parquet"

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import anndata
+import pandas as pd
 import psutil
 import pytest
 import yaml
@@ -15,7 +16,9 @@ import yaml
 from infra.stack.services import s3_client
 from infra.stack.settings import BUCKET
 from sctransformer._constants import OBS
+from sctransformer.export.bundle import read_bundle
 from sctransformer.files import sha256_file
+from sctransformer.registry.rescoring import predict_labels
 from tests.integration.clones import (
     LENIENT,
     WITHOUT_CONTROL,
@@ -96,6 +99,14 @@ def test_a_run_has_one_point_per_epoch_and_its_inputs(project: Path) -> None:
     assert contexts == {"training", "prior"}
     kept = {item.path for item in client.list_artifacts(found.info.run_id)}
     assert {"lineage.json", "curves.png", "confusion_matrix.png", "results.json", "embedding.png"} <= kept
+
+
+def test_comparisons_score_the_test_cells_by_the_evaluated_model(project: Path) -> None:
+    predictions = pd.read_csv(project / "outputs/evaluation/predictions.csv", dtype=str, keep_default_na=False)
+    bundle = read_bundle(project / "outputs/bundle")
+    assert predict_labels(bundle, project / "outputs/evaluation/test_cells.h5ad") == predictions["predicted"].tolist()
+    assert bundle.metrics["refit"]["cells"] > bundle.metrics["test"]["cells"] + bundle.reference["cells"]
+    assert bundle.calibration["cells"] == "cross-validation"
 
 
 def test_new_cells_have_no_labels_and_are_not_used_elsewhere(project: Path) -> None:

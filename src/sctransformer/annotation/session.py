@@ -68,13 +68,16 @@ class ScoringSession:
         bundle: verified by `read_bundle`.
         threads: number of threads that may call `score` at once, see `threads`; None: one per core, at most 16.
         variant: form of the graph, see `export.variants`.
+        evaluated: use the model that the metrics are of, which has not seen the test cells.
 
     Raises:
         UserError: onnxruntime is absent or broken or rejects the graph, the graph does not fit the bundle's genes and
             cell types, or the bundle has no such variant.
     """
 
-    def __init__(self, bundle: Bundle, threads: int | None = None, variant: GraphForm = "float32") -> None:
+    def __init__(
+        self, bundle: Bundle, threads: int | None = None, variant: GraphForm = "float32", *, evaluated: bool = False
+    ) -> None:
         runtime = usable_runtime()
         options = runtime.SessionOptions()
         options.log_severity_level = _ORT_ERRORS_ONLY
@@ -83,6 +86,7 @@ class ScoringSession:
         wanted = [name for name in _PREFERRED if name in available]
         on_cpu = wanted[0] == "CPUExecutionProvider"
         path = bundle.cpu_graph_path if variant == "float32" and on_cpu else bundle.variant_path(variant)
+        path = bundle.evaluated_graph_path if evaluated else path
         try:
             self._session = runtime.InferenceSession(str(path), options, providers=wanted)
         except Exception as error:  # onnxruntime has no public base class for its errors

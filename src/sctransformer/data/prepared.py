@@ -1,6 +1,6 @@
 """Prepared cells: counts of the gene panel with labels and splits, written by the stage `prepare` for training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +8,8 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from sctransformer._constants import OBS, UNLABELLED
-from sctransformer.data.arrays import NO_LABEL, CellArrays, TrainingCells
+from sctransformer._constants import OBS, SPLITS, UNLABELLED
+from sctransformer.data.arrays import NO_LABEL, CellArrays, CellSource, TrainingCells
 from sctransformer.data.backed_cells import BackedCells
 from sctransformer.data.cells import CellFile, read_cells
 from sctransformer.data.count_search import X
@@ -76,13 +76,13 @@ def read_class_names(path: Path) -> list[str]:
         return sorted(file.obs[OBS.cell_type].cat.categories)
 
 
-def training_donors(path: Path) -> NDArray[np.object_] | None:
-    """Donor of each labelled training cell of a prepared file; None if the file has no donors."""
+def read_donors(path: Path, splits: Sequence[str] = ("train",)) -> NDArray[np.object_] | None:
+    """Donor of each cell of these splits of a prepared file, in file order; None if the file has no donors."""
     with CellFile(path, X) as file:
         if OBS.donor not in file.obs:
             return None
         donors: NDArray[np.object_] = file.obs[OBS.donor].astype(str).to_numpy(dtype=object)
-        return donors[(file.obs[OBS.split] == "train").to_numpy()]
+        return donors[file.obs[OBS.split].isin(splits).to_numpy()]
 
 
 def ontology_ids(obs: pd.DataFrame) -> dict[str, str]:
@@ -94,11 +94,11 @@ def ontology_ids(obs: pd.DataFrame) -> dict[str, str]:
     return dict(zip(unique[OBS.cell_type], unique[OBS.ontology_term], strict=True))
 
 
-def select_split(cells: AnnData, split: str) -> CellArrays:
-    """The cells of a split as arrays, in file order; cells of the split `unlabelled` get no label."""
-    part = cells[(cells.obs[OBS.split] == split).to_numpy()]
+def select_split(cells: AnnData, *splits: str) -> CellArrays:
+    """The cells of one or more splits as arrays, in file order; cells of the split `unlabelled` get no label."""
+    part = cells[cells.obs[OBS.split].isin(splits).to_numpy()]
     position = {name: index for index, name in enumerate(class_names(cells))}
-    if split == UNLABELLED:
+    if splits == (UNLABELLED,):
         labels_N = np.full(part.n_obs, NO_LABEL, dtype=np.int64)
     else:
         labels_N = part.obs[OBS.cell_type].map(position).to_numpy(dtype=np.int64)
@@ -121,19 +121,41 @@ def open_training_cells(path: Path) -> TrainingCells:
     Raises:
         UserError: the file was not written by `write_prepared`.
     """
+    return TrainingCells(*_open(path, [(split,) for split in TRAINING_SPLITS]))
+
+
+def labelled_cells(path: Path, in_memory: bool) -> TrainingCells:
+    """All cells of a prepared file, with all labelled ones as training cells and none for validation.
+
+    Args:
+        path: the prepared file.
+        in_memory: whether they are held in memory, or read from disk on demand.
+    """
+    groups: list[tuple[str, ...]] = [SPLITS, (UNLABELLED,)]
+    parts: Sequence[CellSource]
+    if in_memory:
+        cells = read_cells(path, counts=X)
+        parts = [select_split(cells, *splits) for splits in groups]
+    else:
+        parts = _open(path, groups)
+    return TrainingCells(parts[0], None, parts[1])
+
+
+def _open(path: Path, groups: Sequence[tuple[str, ...]]) -> list[BackedCells]:
+    """The cells of each group of splits, read from disk on demand."""
     with CellFile(path, X) as file:
         obs, n_genes = file.obs, len(file.genes)
     position = {name: index for index, name in enumerate(sorted(obs[OBS.cell_type].cat.categories))}
     labels_N = np.array([position.get(label, NO_LABEL) for label in obs[OBS.cell_type]], dtype=np.int64)
     library_size_N = obs[OBS.library_size].to_numpy(dtype=np.float32)
-    splits = []
-    for split in TRAINING_SPLITS:
-        rows_N = np.flatnonzero((obs[OBS.split] == split).to_numpy())
+    parts = []
+    for splits in groups:
+        rows_N = np.flatnonzero(obs[OBS.split].isin(splits).to_numpy())
         own_N = labels_N[rows_N]
-        if split == UNLABELLED:
+        if splits == (UNLABELLED,):
             own_N = np.full_like(own_N, NO_LABEL)
-        splits.append(BackedCells(path, rows_N, library_size_N[rows_N], own_N, n_genes))
-    return TrainingCells(*splits)
+        parts.append(BackedCells(path, rows_N, library_size_N[rows_N], own_N, n_genes))
+    return parts
 
 
 def fits_in_memory(n_cells: int, n_genes: int) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,9 @@ from sctransformer.evaluation.scoring import score_cells
 from sctransformer.evaluation.settings import EvaluationSettings
 from sctransformer.files import sha256_json
 from sctransformer.model import Model
+
+CalibratedOn = Literal["validation", "cross-validation"]
+"""Cells by which a model is calibrated: validation cells, or all labelled cells, each predicted without itself."""
 
 
 @dataclass(frozen=True)
@@ -134,16 +137,29 @@ def calibrated(model: Model, temperature: float) -> Callable[[CellArrays], NDArr
 def calibrate(model: Model, validation: CellArrays, params: EvaluationSettings) -> dict[str, Any]:
     """Temperature and rejection threshold from validation cells, as calibration.json holds them."""
     logits_NC, _ = score_cells(model, validation)
-    temperature = fit_temperature(logits_NC, validation.labels_N)
+    return calibrate_logits(logits_NC, validation.labels_N, params, "validation")
+
+
+def calibrate_logits(
+    logits_NC: NDArray[np.floating], labels_N: NDArray[np.int64], params: EvaluationSettings, cells: CalibratedOn
+) -> dict[str, Any]:
+    """Temperature and rejection threshold, as calibration.json holds them.
+
+    Args:
+        logits_NC: logits of cells that the model was not trained on.
+        labels_N: their labels.
+        params: the rejection rules.
+        cells: which cells they are.
+    """
+    temperature = fit_temperature(logits_NC, labels_N)
     probabilities_NC = probabilities(logits_NC, temperature)
-    threshold = rejection_threshold(
-        probabilities_NC, validation.labels_N, params.rejection_error, params.withheld_share
-    )
+    threshold = rejection_threshold(probabilities_NC, labels_N, params.rejection_error, params.withheld_share)
     return {
         "temperature": temperature,
         "rejection_threshold": threshold,
         "rejection_error": params.rejection_error,
         "withheld_share": params.withheld_share,
         "rejected_share": float((probabilities_NC.max(axis=1) < threshold).mean()),
-        "risk_coverage": risk_coverage(probabilities_NC, validation.labels_N),
+        "risk_coverage": risk_coverage(probabilities_NC, labels_N),
+        "cells": cells,
     }

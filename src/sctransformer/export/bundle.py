@@ -18,7 +18,7 @@ from sctransformer.files import atomic_write, read_json, sha256_file, write_json
 
 FORMAT = 1
 """Increased when an older reader could not read the files."""
-_ADDED_LATER = (BUNDLE.page, BUNDLE.lock, BUNDLE.edges_graph, BUNDLE.regulators)
+_ADDED_LATER = (BUNDLE.page, BUNDLE.lock, BUNDLE.edges_graph, BUNDLE.evaluated_graph, BUNDLE.regulators)
 """Members that bundles of this format may lack."""
 _OBJECTS = (
     BUNDLE.config,
@@ -46,9 +46,10 @@ class Bundle:
     labels: pd.DataFrame
     """One row per class in the order of the graph's output: name, cell_type_ontology_term_id ('' if unknown)."""
     calibration: dict[str, Any]
-    """temperature (already part of the graph), rejection_threshold, and how it was chosen on validation cells:
-    rejection_error, withheld_share, rejected_share, risk_coverage (a curve, see `evaluation.calibration`); `novelty`,
-    see `evaluation.novelty.Novelty.content`, if the graph has this output: bundles of 0.1.0 have none."""
+    """temperature (already part of the graph), rejection_threshold, and how it was chosen: rejection_error,
+    withheld_share, rejected_share, risk_coverage (a curve, see `evaluation.calibration`), and `cells`: `validation`, or
+    `cross-validation` over all labelled cells if the labels were fitted again (bundles without it: validation);
+    `novelty`, see `evaluation.novelty.Novelty.content`, if the graph has this output: bundles of 0.1.0 have none."""
     reference: dict[str, Any]
     """Statistics of the training cells, see `evaluation.reference`; drift reports compare batches with `profile`."""
     metrics: dict[str, Any]
@@ -75,6 +76,12 @@ class Bundle:
         """The ONNX file that is faster on a CPU: along the edges of the network, if the bundle has it."""
         along_edges = self.folder / BUNDLE.edges_graph
         return along_edges if along_edges.is_file() else self.graph_path
+
+    @property
+    def evaluated_graph_path(self) -> Path:
+        """The ONNX file of the model that has not seen the test cells; without a refit, the one that is exported."""
+        evaluated = self.folder / BUNDLE.evaluated_graph
+        return evaluated if evaluated.is_file() else self.cpu_graph_path
 
     def variant_path(self, kind: str) -> Path:
         """The ONNX file of a variant of the graph: `float32`, or one of VARIANTS.
@@ -120,14 +127,16 @@ class BundleContents:
     lineage: dict[str, Any]
     card: str
     """The model card in Markdown."""
-    weights: Path
-    """safetensors file to copy."""
+    write_weights: Callable[[Path], None]
+    """Writes the weights to the given safetensors file."""
     write_graph: Callable[[Path], None]
     """Writes the graph to the given file."""
     measure_parity: Callable[[Path], dict[str, Any]]
     """Returns the content of parity.json for the given graph; that of the graph along the edges is its `edges`."""
     write_edges_graph: Callable[[Path], None] | None = None
     """Writes the graph along the edges to the given file; None for a model without activities."""
+    write_evaluated_graph: Callable[[Path], None] | None = None
+    """Writes the graph of the evaluated model to the given file; None if it is the model itself."""
     regulators: pd.DataFrame | None = None
     """See `Bundle.regulators`."""
     write_variants: Callable[[Path], dict[str, Any]] = lambda folder: {}
@@ -142,10 +151,12 @@ def write_bundle(target: Path, contents: BundleContents) -> None:
     """Write a bundle atomically; an existing folder `target` is replaced."""
     with atomic_write(target) as folder:
         folder.mkdir()
-        shutil.copyfile(contents.weights, folder / BUNDLE.weights)
+        contents.write_weights(folder / BUNDLE.weights)
         contents.write_graph(folder / BUNDLE.graph)
         if contents.write_edges_graph is not None:
             contents.write_edges_graph(folder / BUNDLE.edges_graph)
+        if contents.write_evaluated_graph is not None:
+            contents.write_evaluated_graph(folder / BUNDLE.evaluated_graph)
         if contents.regulators is not None:
             contents.regulators.to_parquet(folder / BUNDLE.regulators, index=False)
         write_json(folder / BUNDLE.config, {"format": FORMAT, **contents.config})

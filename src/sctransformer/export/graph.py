@@ -6,6 +6,7 @@ can open, and one along the edges of the network, which is faster on a CPU.
 
 import contextlib
 import copy
+import functools
 import io
 import logging
 import warnings
@@ -87,35 +88,53 @@ class ScoringGraph(nn.Module):
         return probabilities_NC, output.embedding_NE, self.novelty(expression_NG, probabilities_NC, measured_G)
 
 
-def export_onnx(graph: ScoringGraph, target: Path, opset: int, along_edges: bool = False) -> None:
-    """Write the ONNX graph; the number of cells is dynamic.
-
-    Attention becomes the standard `Attention` operator (ONNX opset 23); its fourth input holds the prior.
+class OnnxExport:
+    """Writes the ONNX graphs of one model, which is traced once; the number of cells is dynamic.
 
     Args:
         graph: what is exported.
-        target: file to write.
         opset: version of the ONNX operators.
-        along_edges: for a model of activities, compute attention along the edges instead of with the operator.
-
-    Raises:
-        UserError: the exporter split attention into smaller operators.
     """
-    graph = copy.deepcopy(graph).eval().requires_grad_(False)
-    graph.model.fold_scales()
-    config = graph.model.config
-    if isinstance(graph.model, ActivityTransformer):
-        proto = add_activities(_traced(_FromActivity(graph, graph.model), opset), graph.model, along_edges)
-    else:
-        proto = _traced(graph, opset)
-    found = sum(is_attention(node, with_bias=config.uses_edges) for node in proto.graph.node)
-    if found < config.depth and not along_edges:
-        kind = " with a bias" if config.uses_edges else ""
-        raise UserError(
-            f"the ONNX graph holds {found} Attention operators{kind}; expected {config.depth}, one per layer."
-        )
-    with atomic_write(target) as temporary:
-        onnx.save(_without_traces(proto), temporary)
+
+    def __init__(self, graph: ScoringGraph, opset: int) -> None:
+        graph = copy.deepcopy(graph).eval().requires_grad_(False)
+        graph.model.fold_scales()
+        self._model, self._opset = graph.model, opset
+        self._graph = _FromActivity(graph, graph.model) if isinstance(graph.model, ActivityTransformer) else graph
+
+    @functools.cached_property
+    def _traced(self) -> onnx.ModelProto:
+        return _traced(self._graph, self._opset)
+
+    def write(self, target: Path, along_edges: bool = False) -> None:
+        """Write a graph.
+
+        Attention becomes the standard `Attention` operator (ONNX opset 23); its fourth input holds the prior.
+
+        Args:
+            target: file to write.
+            along_edges: for a model of activities, compute attention along the edges instead of with the operator.
+
+        Raises:
+            UserError: the exporter split attention into smaller operators.
+        """
+        proto, config = onnx.ModelProto(), self._model.config
+        proto.CopyFrom(self._traced)
+        if isinstance(self._model, ActivityTransformer):
+            add_activities(proto, self._model, along_edges)
+        found = sum(is_attention(node, with_bias=config.uses_edges) for node in proto.graph.node)
+        if found < config.depth and not along_edges:
+            kind = " with a bias" if config.uses_edges else ""
+            raise UserError(
+                f"the ONNX graph holds {found} Attention operators{kind}; expected {config.depth}, one per layer."
+            )
+        with atomic_write(target) as temporary:
+            onnx.save(_without_traces(proto), temporary)
+
+
+def export_onnx(graph: ScoringGraph, target: Path, opset: int, along_edges: bool = False) -> None:
+    """Write one ONNX graph of a model, see `OnnxExport`."""
+    OnnxExport(graph, opset).write(target, along_edges)
 
 
 class _FromActivity(nn.Module):

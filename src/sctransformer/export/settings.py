@@ -11,6 +11,10 @@ from sctransformer.settings import Settings
 class ExportSettings(Settings):
     """The ONNX graph and its variants."""
 
+    refit: bool = True
+    """Whether the labels of the exported model are fitted again on all labelled cells, those for validation and test
+    included, once the metrics are measured (`model.direction` targets). Attention, novelty and metrics stay those of
+    the evaluated model; temperature and confidence threshold come from cross-validation over all labelled cells."""
     opset: int = Field(default=23, ge=23)
     """ONNX opset; 23 is the first with the standard Attention operator."""
     parity_tolerance: float = Field(default=1e-5, gt=0.0)

@@ -145,6 +145,7 @@ def render_card(
             control=control,
             regulators=metrics.get("regulators") or {},
             regulators_by_type=metrics.get("regulators_by_type") or {},
+            refit=metrics.get("refit"),
             label_choice=metrics.get("labels") or {},
             network_decides_nothing=config.get("direction") != "targets"
             and (control.get("changed_labels_share") or 0.0) < NEGLIGIBLE,

@@ -51,7 +51,9 @@ def read_test_cells(path: Path) -> TestCells:
 
 
 def predict_labels(bundle: Bundle, path: Path) -> list[str]:
-    """Predict the most likely label of each cell of a file, as `annotate` does; no cell is rejected.
+    """Predict the most likely label of each test cell of a file; no cell is rejected.
+
+    As `annotate` does, but by the evaluated model: the labels of the exported one may be fitted on these cells too.
 
     Raises:
         UserError: too many genes are missing, or a value is not a raw count.
@@ -59,7 +61,7 @@ def predict_labels(bundle: Bundle, path: Path) -> list[str]:
     names = bundle.labels["name"].to_numpy()
     with open_cells(path, bundle.vocabulary) as file:
         read = check_cells(file, bundle.vocabulary)
-        session = ScoringSession(bundle)
+        session = ScoringSession(bundle, evaluated=True)
         labels = label_all(read, Labeller(session, bundle.vocabulary, read.match), session.batch_cells(None))
     return names[labels.best_N].tolist()
 

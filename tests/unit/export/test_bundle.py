@@ -14,7 +14,11 @@ from sctransformer.export.bundle import read_bundle
 from sctransformer.export.bundle_checks import require_ports
 from sctransformer.files import read_json, sha256_file, write_json
 
-MEMBERS = [name for name in BUNDLE if name not in (BUNDLE.checksums, BUNDLE.edges_graph, BUNDLE.regulators)]
+MEMBERS = [
+    name
+    for name in BUNDLE
+    if name not in (BUNDLE.checksums, BUNDLE.edges_graph, BUNDLE.evaluated_graph, BUNDLE.regulators)
+]
 """Members of a bundle of a model whose genes attend to regulators."""
 
 

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sctransformer._constants import OBS
-from sctransformer.data.arrays import CellArrays
+from sctransformer.data.arrays import NO_LABEL, CellArrays
 from sctransformer.data.backed_cells import BackedCells
-from sctransformer.data.prepared import fits_in_memory, load_training_cells, open_training_cells
+from sctransformer.data.cells import read_cells
+from sctransformer.data.prepared import fits_in_memory, labelled_cells, load_training_cells, open_training_cells
 from sctransformer.errors import UserError
 from sctransformer.training import stream
 from sctransformer.training.batches import Corruption, batches, steps_per_pass
@@ -54,6 +55,20 @@ def test_cells_on_disk_equal_cells_in_memory(stored: Path) -> None:
             np.testing.assert_array_equal(ours.counts_NG, theirs.counts_NG)
             np.testing.assert_array_equal(ours.library_size_N, theirs.library_size_N)
             np.testing.assert_array_equal(ours.labels_N, theirs.labels_N)
+
+
+def test_all_labelled_cells_are_those_of_three_splits_in_file_order(stored: Path) -> None:
+    split = np.asarray(read_cells(stored).obs[OBS.split])
+    every_N = arrays(simulated_cells(700)).labels_N
+    for in_memory in (True, False):
+        cells = labelled_cells(stored, in_memory)
+        assert cells.validation is None
+        assert cells.training.in_memory == in_memory
+        np.testing.assert_array_equal(cells.training.labels_N, every_N[split != "unlabelled"])
+        assert set(cells.unlabelled.labels_N.tolist()) == {NO_LABEL}
+        rows = np.array([0, 5, 300])
+        counts_NG = arrays(simulated_cells(700)).counts_NG[np.flatnonzero(split != "unlabelled")[rows]]
+        np.testing.assert_array_equal(cells.training.take(rows).counts_NG, counts_NG)
 
 
 def test_a_truncated_file_is_named(stored: Path) -> None:

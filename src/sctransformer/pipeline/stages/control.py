@@ -7,7 +7,7 @@ from anndata import AnnData
 
 from sctransformer import layout
 from sctransformer.data.cells import read_cells
-from sctransformer.data.prepared import class_names, read_class_names, select_split, training_donors
+from sctransformer.data.prepared import class_names, read_class_names, read_donors, select_split
 from sctransformer.evaluation.paired import NEGLIGIBLE, compare, disagreement
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.files import read_json, write_json
@@ -49,7 +49,7 @@ def train_control(params: Params, config: ModelConfig) -> Control:
     cells = task.load_cells(task.files)
     checkpoint = Trainer(model, cells, task.config, task.execution).fit()
     if isinstance(model, ActivityTransformer):
-        names, donors = read_class_names(layout.PREPARED_CELLS), training_donors(layout.PREPARED_CELLS)
+        names, donors = read_class_names(layout.PREPARED_CELLS), read_donors(layout.PREPARED_CELLS)
         fit_closed_form(model, cells, names, params.labels, params.seed, donors)
     return Control(model, changed, best_r2(pd.DataFrame(checkpoint.history)))
 

@@ -1,29 +1,43 @@
 """Export the calibrated model as a bundle: ONNX graph, weights, vocabulary, prior, labels, lineage, card."""
 
+import functools
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
+from numpy.typing import NDArray
+from safetensors.torch import save_file
 
 from sctransformer import layout
-from sctransformer._constants import BUNDLE, OBS
+from sctransformer._constants import BUNDLE, OBS, SPLITS
 from sctransformer.data.arrays import CellArrays
 from sctransformer.data.catalogue import read_catalogue
 from sctransformer.data.cells import read_cells
-from sctransformer.data.prepared import class_names, ontology_ids, select_split
+from sctransformer.data.prepared import (
+    class_names,
+    fits_in_memory,
+    labelled_cells,
+    ontology_ids,
+    read_class_names,
+    read_donors,
+    select_split,
+)
 from sctransformer.evaluation.calibration import probabilities
 from sctransformer.evaluation.novelty import Novelty, load_novelty, novelty_of
 from sctransformer.evaluation.reference import reference_profile, reference_statistics
 from sctransformer.evaluation.regulators import regulator_table, top_regulators, type_means
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.export.bundle import BundleContents, label_table, read_bundle, write_bundle
-from sctransformer.export.graph import ScoringGraph, export_onnx
+from sctransformer.export.graph import OnnxExport, ScoringGraph, export_onnx
 from sctransformer.export.parity import measure_parity, measure_speed
 from sctransformer.export.variants import make_variants
 from sctransformer.files import read_json
 from sctransformer.model import ActivityTransformer, Model
 from sctransformer.params import Params, load_params
+from sctransformer.pipeline.refit import Refit, refit_labels
 from sctransformer.pipeline.stage import run_stage
+from sctransformer.progress import cells_bar
 from sctransformer.registry.card import card_page, described, render_card
 from sctransformer.tracking.location import redact_credentials
 from sctransformer.training.build import load_trained_model
@@ -32,31 +46,55 @@ from sctransformer.training.build import load_trained_model
 def main() -> None:
     """Run the stage."""
     params = load_params()
-    contents = bundle_contents(
-        params, read_cells(layout.PREPARED_CELLS), load_trained_model(layout.MODEL_CONFIG, layout.BIAS, layout.WEIGHTS)
-    )
-    write_bundle(layout.BUNDLE_FOLDER, contents)
+    evaluated = load_trained_model(layout.MODEL_CONFIG, layout.BIAS, layout.WEIGHTS)
+    refit = None
+    if params.export.refit and isinstance(evaluated, ActivityTransformer):
+        refit = refit_on_all_cells(params, evaluated)
+    write_bundle(layout.BUNDLE_FOLDER, bundle_contents(params, read_cells(layout.PREPARED_CELLS), evaluated, refit))
     print_parity(read_bundle(layout.BUNDLE_FOLDER).parity)
 
 
-def bundle_contents(params: Params, cells: AnnData, model: Model) -> BundleContents:
+def refit_on_all_cells(params: Params, evaluated: ActivityTransformer) -> Refit:
+    """Fit the labels of the evaluated model again on all labelled cells of the prepared file."""
+    path, summary = layout.PREPARED_CELLS, read_json(layout.PANEL_SUMMARY)
+    cells = labelled_cells(path, fits_in_memory(sum(summary["cells"].values()), summary["genes"]))
+    with cells_bar("Fitting labels on all labelled cells") as on_progress:
+        refit = refit_labels(evaluated, cells, read_class_names(path), params, read_donors(path, SPLITS), on_progress)
+    print(
+        f"labels fitted again on all {refit.summary['cells']} labelled cells; in cross-validation over them: macro-F1 "
+        f"{refit.summary['macro_f1']:.3f}, accuracy {refit.summary['accuracy']:.3f}"
+    )
+    return refit
+
+
+def bundle_contents(params: Params, cells: AnnData, evaluated: Model, refit: Refit | None = None) -> BundleContents:
     """Collect the contents of the bundle from the model and from the files of the stages before.
 
     Args:
         params: all parameters.
         cells: the prepared cells.
-        model: the trained model.
+        evaluated: the trained model, of which the metrics are.
+        refit: the model that is exported in its place, with labels of all labelled cells.
     """
+    model = evaluated if refit is None else refit.model
     training, validation = (select_split(cells, split) for split in ("train", "validation"))
     training_cells = cells[(cells.obs[OBS.split] == "train").to_numpy()]
     calibration, lineage = read_json(layout.CALIBRATION), read_json(layout.LINEAGE)
+    evaluated_temperature = calibration["temperature"]
+    validation_NC = probabilities(score_cells(evaluated, validation)[0], evaluated_temperature)
+    confidence_N = validation_NC.max(axis=1)
     labels, prior = label_table(class_names(cells), ontology_ids(cells.obs)), pd.read_parquet(layout.EDGES)
-    metrics, config = collect_metrics(model), model.config.to_dict()
+    metrics, config = collect_metrics(evaluated), model.config.to_dict()
     regulators = None
     if isinstance(model, ActivityTransformer):
         names = labels["name"].tolist()
         regulators = regulator_table(model, training).join(type_means(model, training, names))
         metrics |= regulator_metrics(model, regulators, training, names)
+    if refit is not None:
+        calibration |= refit.calibration
+        metrics |= {"labels": refit.labels, "refit": refit.summary}
+        splits_N = cells.obs[OBS.split].astype(str)
+        confidence_N = refit.confidence_N[(splits_N[splits_N.isin(SPLITS)] == "validation").to_numpy()]
     card = render_card(
         layout.CARD_TEMPLATE,
         name=params.registration.name,
@@ -71,7 +109,9 @@ def bundle_contents(params: Params, cells: AnnData, model: Model) -> BundleConte
         described=described(training_cells.obs),
     )
     novelty = load_novelty(layout.NOVELTY)
+    is_novel_N = novelty_of(novelty, validation, validation_NC) > Novelty(novelty, calibration["novelty"]).threshold
     graph = ScoringGraph(model, calibration["temperature"], novelty)
+    exported = OnnxExport(graph, params.export.opset)
     return BundleContents(
         config=config,
         vocabulary=pd.read_parquet(layout.PANEL),
@@ -80,14 +120,14 @@ def bundle_contents(params: Params, cells: AnnData, model: Model) -> BundleConte
         calibration=calibration,
         reference={
             **reference_statistics(training, training_cells),
-            "profile": training_profile(
-                model,
+            "profile": reference_profile(
                 training,
-                validation,
+                score_cells(model, training)[1],
                 labels["name"].tolist(),
-                Novelty(novelty, calibration["novelty"]),
-                calibration,
-                training_cells.obs.get(OBS.donor),
+                confidence_N,
+                calibration["rejection_threshold"],
+                is_novel_N,
+                donor_names(training_cells.obs),
             ),
         },
         metrics=metrics,
@@ -95,12 +135,18 @@ def bundle_contents(params: Params, cells: AnnData, model: Model) -> BundleConte
         card=card,
         page=card_page(card, params.registration.name),
         dvc_lock=layout.TRAINING_LOCK if lineage["dvc_lock_sha256"] else None,
-        weights=layout.WEIGHTS,
-        write_graph=lambda path: export_onnx(graph, path, params.export.opset),
-        write_edges_graph=(
-            (lambda path: export_onnx(graph, path, params.export.opset, along_edges=True))
-            if isinstance(model, ActivityTransformer)
-            else None
+        write_weights=lambda path: save_file(model.state_dict(), path),
+        write_graph=exported.write,
+        write_edges_graph=functools.partial(exported.write, along_edges=True) if regulators is not None else None,
+        write_evaluated_graph=(
+            None
+            if refit is None
+            else functools.partial(
+                export_onnx,
+                ScoringGraph(evaluated, evaluated_temperature, novelty),
+                opset=params.export.opset,
+                along_edges=True,
+            )
         ),
         regulators=regulators,
         measure_parity=lambda path: {
@@ -141,23 +187,10 @@ def regulator_metrics(
     }
 
 
-def training_profile(
-    model: Model,
-    training: CellArrays,
-    validation: CellArrays,
-    names: list[str],
-    novelty: Novelty,
-    calibration: dict[str, Any],
-    donors: pd.Series | None = None,
-) -> dict[str, Any]:
-    """Profile of the training cells, with which drift reports compare later batches."""
-    validation_NC = probabilities(score_cells(model, validation)[0], calibration["temperature"])
-    _, embedding_NE = score_cells(model, training)
-    threshold = calibration["rejection_threshold"]
-    is_novel_N = novelty_of(novelty.score, validation, validation_NC) > novelty.threshold
-    donor_N = None if donors is None else donors.astype(str).to_numpy(dtype=object)
-    confidence_N = validation_NC.max(axis=1)
-    return reference_profile(training, embedding_NE, names, confidence_N, threshold, is_novel_N, donor_N)
+def donor_names(obs: pd.DataFrame) -> NDArray[np.object_] | None:
+    """Donor of each cell; None if they are not known."""
+    donors = obs.get(OBS.donor)
+    return None if donors is None else donors.astype(str).to_numpy(dtype=object)
 
 
 def catalogue_entry(params: Params) -> dict[str, str | None]:

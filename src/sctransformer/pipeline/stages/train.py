@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from sctransformer import layout
-from sctransformer.data.prepared import read_class_names, training_donors
+from sctransformer.data.prepared import read_class_names, read_donors
 from sctransformer.errors import UserError
 from sctransformer.evaluation.plots import plot_training_curves
 from sctransformer.evaluation.scoring import score_cells
@@ -120,7 +120,7 @@ def finish(task: Task, params: Params, checkpoint: Checkpoint, history: list[Epo
     assert cells.validation is not None
     with cells_bar("Fitting labels") as on_progress:
         fit = fit_closed_form(
-            model, cells, names, params.labels, params.seed, training_donors(layout.PREPARED_CELLS), on_progress
+            model, cells, names, params.labels, params.seed, read_donors(layout.PREPARED_CELLS), on_progress
         )
     logits_NC, _ = score_cells(model, cells.validation)
     labels_N = cells.validation.labels_N
