@@ -1,11 +1,43 @@
-"""Calibration on validation cells: the temperature, and the confidence below which a cell is `unknown`."""
+"""Calibration: the temperature, and the confidence below which a cell is `unknown`."""
+
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
+from sctransformer.evaluation.settings import EvaluationSettings
+
 LOWEST, HIGHEST = 0.05, 20.0
+
+CalibratedOn = Literal["validation", "cross-validation"]
+"""Cells by which a model is calibrated: validation cells, or all labelled cells, each predicted without itself."""
+
+
+def calibrate_logits(
+    logits_NC: NDArray[np.floating], labels_N: NDArray[np.int64], params: EvaluationSettings, cells: CalibratedOn
+) -> dict[str, Any]:
+    """Temperature and rejection threshold, as calibration.json holds them.
+
+    Args:
+        logits_NC: logits of cells that the model was not trained on.
+        labels_N: their labels.
+        params: the rejection rules.
+        cells: which cells they are.
+    """
+    temperature = fit_temperature(logits_NC, labels_N)
+    probabilities_NC = probabilities(logits_NC, temperature)
+    threshold = rejection_threshold(probabilities_NC, labels_N, params.rejection_error, params.withheld_share)
+    return {
+        "temperature": temperature,
+        "rejection_threshold": threshold,
+        "rejection_error": params.rejection_error,
+        "withheld_share": params.withheld_share,
+        "rejected_share": float((probabilities_NC.max(axis=1) < threshold).mean()),
+        "risk_coverage": risk_coverage(probabilities_NC, labels_N),
+        "cells": cells,
+    }
 
 
 def fit_temperature(logits_NC: NDArray[np.floating], labels_N: NDArray[np.int64]) -> float:

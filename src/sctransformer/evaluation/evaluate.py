@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,9 @@ from sctransformer.data.arrays import CellArrays
 from sctransformer.data.prepared import class_names, select_split
 from sctransformer.evaluation.baselines import logistic_regression
 from sctransformer.evaluation.calibration import (
+    calibrate_logits,
     expected_calibration_error,
-    fit_temperature,
     probabilities,
-    rejection_threshold,
     risk_coverage,
 )
 from sctransformer.evaluation.donors import metrics_by_donor, with_recall_intervals
@@ -29,9 +28,6 @@ from sctransformer.evaluation.scoring import score_cells
 from sctransformer.evaluation.settings import EvaluationSettings
 from sctransformer.files import sha256_json
 from sctransformer.model import Model
-
-CalibratedOn = Literal["validation", "cross-validation"]
-"""Cells by which a model is calibrated: validation cells, or all labelled cells, each predicted without itself."""
 
 
 @dataclass(frozen=True)
@@ -138,28 +134,3 @@ def calibrate(model: Model, validation: CellArrays, params: EvaluationSettings) 
     """Temperature and rejection threshold from validation cells, as calibration.json holds them."""
     logits_NC, _ = score_cells(model, validation)
     return calibrate_logits(logits_NC, validation.labels_N, params, "validation")
-
-
-def calibrate_logits(
-    logits_NC: NDArray[np.floating], labels_N: NDArray[np.int64], params: EvaluationSettings, cells: CalibratedOn
-) -> dict[str, Any]:
-    """Temperature and rejection threshold, as calibration.json holds them.
-
-    Args:
-        logits_NC: logits of cells that the model was not trained on.
-        labels_N: their labels.
-        params: the rejection rules.
-        cells: which cells they are.
-    """
-    temperature = fit_temperature(logits_NC, labels_N)
-    probabilities_NC = probabilities(logits_NC, temperature)
-    threshold = rejection_threshold(probabilities_NC, labels_N, params.rejection_error, params.withheld_share)
-    return {
-        "temperature": temperature,
-        "rejection_threshold": threshold,
-        "rejection_error": params.rejection_error,
-        "withheld_share": params.withheld_share,
-        "rejected_share": float((probabilities_NC.max(axis=1) < threshold).mean()),
-        "risk_coverage": risk_coverage(probabilities_NC, labels_N),
-        "cells": cells,
-    }

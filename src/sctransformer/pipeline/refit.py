@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sctransformer.data.arrays import TrainingCells
-from sctransformer.evaluation.calibration import probabilities
-from sctransformer.evaluation.evaluate import calibrate_logits
+from sctransformer.evaluation.calibration import calibrate_logits, probabilities
 from sctransformer.model import ActivityTransformer
 from sctransformer.params import Params
 from sctransformer.training.closed_form import fit_closed_form
@@ -24,7 +23,7 @@ class Refit:
 
     model: ActivityTransformer
     calibration: dict[str, Any]
-    """See `evaluation.evaluate.calibrate_logits`."""
+    """See `evaluation.calibration.calibrate_logits`."""
     labels: dict[str, Any]
     """How the label map was chosen, see `LabelMap.report`."""
     summary: dict[str, Any]
