@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ from sklearn.model_selection import StratifiedKFold
 from pipelines.study.pool import parallel_map
 from sctransformer import layout
 from sctransformer._constants import OBS
-from sctransformer.data.arrays import TrainingCells
+from sctransformer.data.arrays import CellArrays, TrainingCells
 from sctransformer.data.cells import CellFile, read_cells
 from sctransformer.data.prepared import class_names, select_split, training_moments, write_prepared
 from sctransformer.data.split_choice import choose_splits
@@ -35,7 +36,7 @@ from sctransformer.evaluation.baselines import logistic_regression
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.params import Params, load_params, with_overrides
 from sctransformer.pipeline.stages.prepare import panel_for
-from sctransformer.prior.network import read_network_table
+from sctransformer.prior.network import Network, read_network_table
 from sctransformer.training.build import build_from_params
 from sctransformer.training.closed_form import train_whole
 from sctransformer.training.scores import accuracy_and_macro_f1
@@ -55,11 +56,19 @@ def fold_split(obs: pd.DataFrame, params: Params, folds: int, repeat: int, fold:
     return validation_from_training(as_splits(splits), labels, VALIDATION_SHARE, repeat)
 
 
-def predict_fold(
-    task: tuple[Params, bool, int, int, int],
-) -> tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None]:
-    """Repeat, labels of the fold, and the predictions of the model and of logistic regression (or None)."""
-    params, with_baseline, folds, repeat, fold = task
+class PreparedFold(NamedTuple):
+    """The cells of a fold as a model is trained on them."""
+
+    cells: dict[str, CellArrays]
+    """By split: training and validation cells from the other folds, the fold itself as test cells."""
+    class_names: list[str]
+    panel: pd.DataFrame
+    """See `choose_panel`."""
+    network: Network
+
+
+def prepared_fold(params: Params, folds: int, repeat: int, fold: int) -> PreparedFold:
+    """Split the cells as `fold_split`, and choose the panel on the training cells."""
     network = read_network_table(params.prior.network, params.prior.confidence)
     with tempfile.TemporaryDirectory() as folder:
         with CellFile(layout.CELLS) as file:
@@ -68,13 +77,23 @@ def predict_fold(
             panel = panel_for(params, moments, file.genes.tolist(), network.pairs)
             write_prepared(file, split, panel, Path(folder) / "cells.h5ad")
         cells = read_cells(Path(folder) / "cells.h5ad")
-    training, validation, test = (select_split(cells, split_name) for split_name in (TRAIN, VALIDATION, TEST))
+    parts = {name: select_split(cells, name) for name in (TRAIN, VALIDATION, TEST)}
+    return PreparedFold(parts, class_names(cells), panel, network)
+
+
+def predict_fold(
+    task: tuple[Params, bool, int, int, int],
+) -> tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None]:
+    """Repeat, labels of the fold, and the predictions of the model and of logistic regression (or None)."""
+    params, with_baseline, folds, repeat, fold = task
+    prepared = prepared_fold(params, folds, repeat, fold)
+    names = prepared.class_names
+    training, validation, test = (prepared.cells[split] for split in (TRAIN, VALIDATION, TEST))
     baseline_N = None
     if with_baseline:
         baseline_N, _ = logistic_regression(training, test, params.evaluate.baseline_folds, repeat)
 
-    names = class_names(cells)
-    model = build_from_params(params, panel, network, len(names), repeat)
+    model = build_from_params(params, prepared.panel, prepared.network, len(names), repeat)
     train_whole(model, TrainingCells(training, validation), names, params.train_config(repeat), params.labels)
     logits_NC, _ = score_cells(model, test)
     return repeat, test.labels_N, logits_NC.argmax(axis=1), baseline_N

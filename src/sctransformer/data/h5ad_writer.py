@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -16,6 +17,7 @@ from sctransformer.files import atomic_write
 
 BLOCK = 65_536
 """Stored values per compressed chunk of the file."""
+_COMPRESSED: dict[str, Any] = {"chunks": (BLOCK,), "compression": "gzip", "compression_opts": 1}
 
 
 class H5adWriter:
@@ -25,8 +27,7 @@ class H5adWriter:
         self._file, self._n_genes = file, len(genes)
         write_elem(file, "/", AnnData(var=pd.DataFrame(index=list(genes))))
         empty = sparse.csr_matrix((0, self._n_genes), dtype=np.float32)
-        layout = {"indptr_dtype": np.int64, "chunks": (BLOCK,), "compression": "gzip", "compression_opts": 1}
-        write_elem(file, "X", empty, dataset_kwargs=layout)
+        write_elem(file, "X", empty, dataset_kwargs={"indptr_dtype": np.int64, **_COMPRESSED})
         self._matrix = sparse_dataset(file["X"])
 
     def append(self, counts_NG: sparse.csr_matrix) -> None:
@@ -45,7 +46,18 @@ class H5adWriter:
         n_cells = self._matrix.shape[0]
         if len(obs) != n_cells:
             raise ValueError(f"{len(obs)} rows of obs for {n_cells} rows of X")
+        self._narrow_indptr()
         write_table(self._file, "obs", obs)
+
+    def _narrow_indptr(self) -> None:
+        """Store row starts in the type of the column indices where they fit: scipy fails to reverse rows otherwise."""
+        group = self._file["X"]
+        starts, attributes = group["indptr"][:], dict(group["indptr"].attrs)
+        if starts[-1] <= np.iinfo(np.int32).max:
+            del group["indptr"]
+            group.create_dataset("indptr", data=starts.astype(np.int32), maxshape=(None,), **_COMPRESSED).attrs.update(
+                attributes
+            )
 
 
 @contextmanager
