@@ -8,6 +8,7 @@ Model and cells are random, as in `pipelines.speed.scoring`. The methods are tim
 
 - session: onnxruntime on raw counts in memory, one batch per core at a time;
 - annotate: `annotate_file` from an h5ad file to an annotated h5ad file, including hashing, reading and writing;
+- regulators off, regulators all: the same without regulators, and with the activities of all (`annotate`: top);
 - torch: the same model in eager mode, on a part of the cells;
 - dense torch: the standard Transformer of the same width, in which every gene attends to every gene, on few cells.
 
@@ -57,10 +58,11 @@ def methods(folder: Path, cells: AnnData, n_cells: int, params: Params) -> dict[
     from sctransformer.annotation.model import Model
     from sctransformer.annotation.parallel import in_order
     from sctransformer.annotation.pipeline import annotate_file
-    from sctransformer.annotation.scorer import LocalScorer
+    from sctransformer.annotation.settings import AnnotationSettings, RegulatorOutput
 
     bundle = read_bundle(folder / BUNDLE)
-    scorer = LocalScorer(bundle)
+    model = Model(bundle, "speed", "speed")
+    scorer = model.scorer(AnnotationSettings().scoring)
     session, batch = scorer.session, scorer.batch_cells(None)
     counts, sizes_N = panel_counts(cells, bundle)
     rows = np.arange(n_cells) % cells.n_obs
@@ -72,15 +74,20 @@ def methods(folder: Path, cells: AnnData, n_cells: int, params: Params) -> dict[
         for _ in in_order(score, (rows[start : start + batch] for start in range(0, n_cells, batch)), session.threads):
             pass
 
-    def annotate() -> None:
-        with tempfile.TemporaryDirectory(dir=folder) as out:
-            annotate_file(Model(bundle, "speed", "speed"), folder / f"{n_cells}.h5ad", Path(out), scorer=scorer)
+    def annotate(level: RegulatorOutput) -> Work:
+        def work() -> None:
+            with tempfile.TemporaryDirectory(dir=folder) as out:
+                annotate_file(model, folder / f"{n_cells}.h5ad", Path(out), AnnotationSettings(regulators=level))
+
+        return work
 
     own = {name: value for name, value in bundle.config.items() if name != "format"}
     dense = own | {"mode": "dense", "n_regulators": own["n_regulators"]}
     return {
         "session": (n_cells, bare),
-        "annotate": (n_cells, annotate),
+        "annotate": (n_cells, annotate("top")),
+        "regulators off": (n_cells, annotate("off")),
+        "regulators all": (n_cells, annotate("all")),
         "torch": (TORCH_CELLS, with_torch(own, bundle, counts, sizes_N, TORCH_CELLS, 64)),
         "dense torch": (DENSE_CELLS, with_torch(dense, bundle, counts, sizes_N, DENSE_CELLS, 8)),
     }
@@ -154,6 +161,8 @@ def measure(n_cells: int, n_genes: int, params: Params, repeats: int, memory: li
     if found:
         ratios = {
             "annotate_of_session": found["annotate"] / found["session"],
+            "annotate_of_regulators_off": found["annotate"] / found["regulators off"],
+            "regulators_all_of_off": found["regulators all"] / found["regulators off"],
             "session_of_torch": found["session"] / found["torch"],
             "session_of_dense_torch": found["session"] / found["dense torch"],
         }

@@ -8,7 +8,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from sctransformer._constants import OBS
+from sctransformer._constants import OBS, TYPE_MEAN
 from sctransformer.annotation.session import BATCH_CELLS
 from sctransformer.data.normalise import log1p_cp10k
 from sctransformer.export.bundle import BundleContents, label_table, write_bundle
@@ -100,12 +100,20 @@ def draw_bundle(cells: AnnData, params: Params, folder: Path, panel_genes: int, 
         write_edges_graph=(
             (lambda path: export_onnx(graph, path, params.export.opset, along_edges=True)) if along_edges else None
         ),
-        regulators=pd.DataFrame({"regulator": model.edges.regulators}) if along_edges else None,
+        regulators=_regulator_table(model.edges, rng) if along_edges else None,
         measure_parity=lambda path: measure_parity(
             graph, path, CellArrays(few, sizes_N, np.zeros(len(few), dtype=np.int64)), params.export.parity_tolerance
         ),
     )
     write_bundle(folder, contents)
+
+
+def _regulator_table(edges: Any, rng: np.random.Generator) -> pd.DataFrame:
+    """The columns of `Bundle.regulators` that annotation reads; the means of types are random."""
+    targets_R = np.bincount(edges.regulator_J, minlength=edges.n_regulators)
+    table = pd.DataFrame({"regulator": edges.regulators, "targets": targets_R, "mean": 0.0, "std": 1.0})
+    means_RC = rng.normal(size=(len(table), TYPES))
+    return table.assign(**{f"{TYPE_MEAN}type{index}": means_RC[:, index] for index in range(TYPES)})
 
 
 def make_model(config: Any, prior: pd.DataFrame, vocabulary: pd.DataFrame, seed: int = 0) -> Any:

@@ -140,23 +140,23 @@ class Labeller:
         self,
         counts_NG: sparse.csr_matrix,
         library_size_N: NDArray[np.float32],
-        own_NR: sparse.csr_matrix | None = None,
+        mrna_NR: NDArray[np.float32] | None = None,
     ) -> CellLabels:
         """Label cells in this thread.
 
         Args:
             counts_NG: raw counts, cells x genes of the vocabulary, see `GeneMatch.select`.
             library_size_N: total counts of each cell.
-            own_NR: raw counts of the regulators' own genes, see `Regulators.own`; None if their mRNA is not wanted.
+            mrna_NR: the regulators' own mRNA, which is kept beside the activities of all; None if neither is wanted.
         """
         scores, regulators = self.scores(counts_NG, library_size_N), self.regulators
         counted_N = np.diff(counts_NG.indptr) > 0
-        typical_N3, alone_N3, activity_NR, mrna_NR = _no_regulators(len(counted_N))
+        typical_N3, alone_N3, activity_NR, own_NR = _no_regulators(len(counted_N))
         if regulators is not None and scores.activity_NR is not None:
             z_NR = regulators.standardised(scores.activity_NR)
             typical_N3, alone_N3 = regulators.top(z_NR, scores.probabilities_NC.argmax(axis=1))
-            if own_NR is not None:
-                activity_NR, mrna_NR = z_NR, regulators.mrna(own_NR, library_size_N)
+            if mrna_NR is not None:
+                activity_NR, own_NR = z_NR, mrna_NR
         return CellLabels(
             scores.probabilities_NC,
             scores.embedding_NE,
@@ -166,7 +166,7 @@ class Labeller:
             typical_N3,
             alone_N3,
             activity_NR,
-            mrna_NR,
+            own_NR,
         )
 
     def scores(self, counts_NG: sparse.csr_matrix, library_size_N: NDArray[np.float32]) -> Scores:

@@ -32,11 +32,6 @@ class Chunk(NamedTuple):
     own_NR: sparse.csr_matrix | None
     """Raw counts of the regulators' own genes; None if they are not wanted."""
 
-    def part(self, rows: slice) -> "Chunk":
-        """Some of the cells."""
-        own_NR = None if self.own_NR is None else self.own_NR[rows]
-        return Chunk(self.counts_NG[rows], self.library_size_N[rows], own_NR)
-
 
 @dataclass(frozen=True)
 class CheckedCells:

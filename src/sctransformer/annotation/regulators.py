@@ -71,7 +71,9 @@ class Regulators:
         """
         has_scale_R = self.measured_R & (self.std_R > 0)
         std_R = np.where(has_scale_R, self.std_R, np.float32(np.nan))
-        return np.asarray((activity_NR - self.mean_R) / std_R, dtype=np.float32)
+        z_NR = activity_NR - self.mean_R
+        z_NR /= std_R
+        return z_NR
 
     def top(
         self, z_NR: NDArray[np.float32], best_N: NDArray[np.integer]
@@ -100,11 +102,8 @@ class Regulators:
         for place in range(TOP):
             packed_N = (packed_N << _DIGITS) + (top_N3[:, place] + (1 << (_DIGITS - 1)))
         _, first, inverse_N = np.unique(packed_N, return_index=True, return_inverse=True)
-        texts = [" ".join(self._signed(int(one)) for one in row if one) for row in top_N3[first]]
-        categories = sorted({text for text in texts if text})
-        position = {text: index for index, text in enumerate(categories)}
-        codes = np.array([position.get(text, -1) for text in texts], dtype=np.int32)
-        codes_N: Any = codes[inverse_N.ravel()]
+        codes, categories = pd.factorize(self._texts(top_N3[first]))
+        codes_N: Any = codes.astype(np.int32)[inverse_N.ravel()]
         return pd.Categorical.from_codes(codes_N, categories=pd.Index(categories, dtype=object))
 
     def mrna(self, own_NR: sparse.csr_matrix, library_size_N: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -130,8 +129,12 @@ class Regulators:
             **evidence,
         }
 
-    def _signed(self, one: int) -> str:
-        return f"{self.names[abs(one) - 1]}{'+' if one > 0 else '-'}"
+    def _texts(self, top_N3: NDArray[np.int32]) -> NDArray[np.object_]:
+        """The names with signs, joined by spaces; None for a cell without any."""
+        signed = np.array(["", *(f" {name}{sign}" for sign in "+-" for name in self.names)], dtype=object)
+        position_N3 = np.where(top_N3 < 0, len(self.names) - top_N3, top_N3)
+        joined_N = signed[position_N3].sum(axis=1)
+        return np.array([text[1:] or None for text in joined_N], dtype=object)
 
 
 def names_written(regulators: Regulators | None) -> list[str]:
@@ -149,14 +152,16 @@ def strongest(z_NR: NDArray[np.float32], size_NR: NDArray[np.float32]) -> NDArra
     Returns:
         Cells x 3, the largest first: the position from 1, negative where the activity is negative; 0 for none.
     """
-    left_NR = np.where(size_NR > 0, size_NR, np.float32(0.0))
-    found_N3 = np.zeros((len(z_NR), TOP), dtype=np.int32)
-    every_N = np.arange(len(z_NR))
-    for place in range(min(TOP, z_NR.shape[1])):
+    n_cells, n_regulators = z_NR.shape
+    left_NR = np.fmax(size_NR, np.float32(0.0))  # NaN becomes 0
+    first_N = np.arange(n_cells) * n_regulators
+    found_N3 = np.zeros((n_cells, TOP), dtype=np.int32)
+    for place in range(min(TOP, n_regulators)):
         largest_N = left_NR.argmax(axis=1)
-        signed_N = np.where(z_NR[every_N, largest_N] < 0, -1 - largest_N, 1 + largest_N)
-        found_N3[:, place] = np.where(left_NR[every_N, largest_N] > 0, signed_N, 0)
-        left_NR[every_N, largest_N] = 0.0
+        flat_N = first_N + largest_N  # `take` and `put` of flat positions are faster than indices of two axes
+        sign_N = np.where(z_NR.take(flat_N) < 0, -1, 1)
+        found_N3[:, place] = np.where(left_NR.take(flat_N) > 0, sign_N * (largest_N + 1), 0)
+        left_NR.put(flat_N, 0.0)
     return found_N3
 
 

@@ -3,14 +3,16 @@
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from sctransformer.annotation.labelling import CellLabels, Labeller, join_labels
 from sctransformer.annotation.parallel import in_order
 from sctransformer.annotation.prefetch import prefetch
-from sctransformer.annotation.reading import CheckedCells, Chunk
+from sctransformer.annotation.reading import CheckedCells
 from sctransformer.annotation.shards import Shard, ShardPlan, ShardStore
 from sctransformer.data.normalise import log1p_cp10k
 
@@ -18,6 +20,18 @@ CHUNK_CELLS = 512
 """Cells read at a time."""
 Progress = Callable[[int, int], None]
 """Called with the number of cells done and the number of all cells."""
+
+
+class Batch(NamedTuple):
+    """Cells that a thread scores at a time. N: cells, G: genes of the vocabulary, R: regulators."""
+
+    counts_NG: sparse.csr_matrix
+    """Raw counts."""
+    library_size_N: NDArray[np.float32]
+    mrna_NR: NDArray[np.float32] | None
+    """The regulators' own mRNA; None if it is not wanted."""
+
+
 _Part = tuple[CellLabels, NDArray[np.int64], NDArray[np.float64]]
 """Labels of a batch, and its `_gene_sums`."""
 
@@ -57,7 +71,7 @@ def score_shards(
     starts = [start for shard in wanted for start in plan.chunk_starts(shard)]
     batches = _batches(read, plan.chunk_cells, plan.batch_cells, starts, labeller)
 
-    def work(batch: Chunk) -> _Part:
+    def work(batch: Batch) -> _Part:
         return labeller.score(*batch), *_gene_sums(batch)
 
     written: Future[None] | None = None
@@ -133,16 +147,21 @@ def _chunk_cells(batch_cells: int) -> int:
 
 def _batches(
     read: CheckedCells, chunk_cells: int, batch_cells: int, starts: Sequence[int] | None, labeller: Labeller
-) -> Generator[Chunk]:
+) -> Generator[Batch]:
     """One batch after another; the next chunks are read meanwhile."""
-    own = None if labeller.regulators is None else labeller.regulators.own
+    regulators = labeller.regulators
+    own = None if regulators is None else regulators.own
     with closing(prefetch(read.chunks(chunk_cells, starts, own))) as chunks:
-        for chunk in chunks:
-            for start in range(0, len(chunk.library_size_N), batch_cells):
-                yield chunk.part(slice(start, start + batch_cells))
+        for counts_NG, library_size_N, own_NR in chunks:
+            mrna_NR = None
+            if regulators is not None and own_NR is not None:
+                mrna_NR = regulators.mrna(own_NR, library_size_N)
+            for start in range(0, len(library_size_N), batch_cells):
+                rows = slice(start, start + batch_cells)
+                yield Batch(counts_NG[rows], library_size_N[rows], None if mrna_NR is None else mrna_NR[rows])
 
 
-def _gene_sums(batch: Chunk) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _gene_sums(batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Per gene: the number of cells that express it, and the sum of its expression; from the stored counts alone."""
     gene_P, n_genes = batch.counts_NG.indices, batch.counts_NG.shape[1]
     expression_P = log1p_cp10k(batch.counts_NG, batch.library_size_N).data

@@ -20,6 +20,7 @@ _TABLES = {
     BUNDLE.labels: ("name", OBS.ontology_term),
 }
 """Columns that scoring or a reader of the bundle needs."""
+_REGULATOR_COLUMNS = ("regulator", "mean", "std")
 
 
 def require_consistent(
@@ -41,7 +42,8 @@ def require_consistent(
         size = config.get(name)
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise UserError(f"{folder / BUNDLE.config}: {name} is {size!r}, expected a whole number from 1; {_AGAIN}.")
-    for name, columns in _TABLES.items():
+    needed = _TABLES | ({BUNDLE.regulators: _REGULATOR_COLUMNS} if BUNDLE.regulators in tables else {})
+    for name, columns in needed.items():
         absent = [column for column in columns if column not in tables[name]]
         if absent:
             raise UserError(f"{folder / name}: has no column {', '.join(map(repr, absent))}; {_AGAIN}.")
