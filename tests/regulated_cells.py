@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from sctransformer.data.arrays import CellArrays, TrainingCells
+from sctransformer.evaluation.reference import reference_profile
 from sctransformer.evaluation.regulators import regulator_table, type_means
 from sctransformer.export.bundle import BundleContents, write_bundle
 from sctransformer.export.graph import OnnxExport, ScoringGraph
@@ -120,10 +121,17 @@ def activity_contents(model: ActivityTransformer, parent: Path) -> BundleContent
     return replace(
         bundle_contents(model, parent),
         prior=SIGNED_EDGES,
+        reference={"cells": len(training), "profile": profile_of(training)},
         regulators=regulator_table(model, training).join(type_means(model, training, LABELS)),
         write_graph=exported.write,
         write_edges_graph=partial(exported.write, along_edges=True),
     )
+
+
+def profile_of(training: CellArrays) -> dict[str, Any]:
+    """The profile of training cells with LABELS, of equal confidence and embedding."""
+    n_cells = len(training)
+    return reference_profile(training, np.zeros((n_cells, 8)), LABELS, np.full(n_cells, 0.9), 0.3)
 
 
 def write_activity_bundle(parent: Path) -> None:

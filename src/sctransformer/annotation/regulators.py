@@ -223,14 +223,22 @@ def warn_without_activities(bundle: Bundle, settings: GraphSettings) -> None:
         )
 
 
-def _typical(table: pd.DataFrame, labels: list[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """See `Regulators.typical_CR` and `Regulators.is_known_C`.
+def type_differences(table: pd.DataFrame, labels: list[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Difference between a label's mean activity and that of the other labels, in standard deviations of all cells.
 
     A label is compared with the mean of the means of the other labels, so that each counts once.
+
+    Args:
+        table: see `Bundle.regulators`.
+        labels: names of the cell types.
+
+    Returns:
+        Differences, cell types x regulators; NaN or infinite where not known, or for a constant activity. And whether
+        the differences of a cell type are known.
     """
     columns = [TYPE_MEAN + label for label in labels]
     if not set(columns) <= set(table) or len(labels) < 2:
-        return np.zeros((len(labels), len(table)), dtype=np.float32), np.zeros(len(labels), dtype=bool)
+        return np.full((len(labels), len(table)), np.nan), np.zeros(len(labels), dtype=bool)
     mean_CR = table[columns].to_numpy(dtype=np.float64).T
     is_known_C = np.isfinite(mean_CR).all(axis=1)
     known_CR = np.where(is_known_C[:, None], mean_CR, 0.0)
@@ -239,8 +247,14 @@ def _typical(table: pd.DataFrame, labels: list[str]) -> tuple[NDArray[np.float32
     std_R = table["std"].to_numpy(dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         difference_CR = (mean_CR - others_CR) / std_R
+    return difference_CR, is_known_C & (others_C > 0)
+
+
+def _typical(table: pd.DataFrame, labels: list[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """See `Regulators.typical_CR` and `Regulators.is_known_C`."""
+    difference_CR, is_known_C = type_differences(table, labels)
     typical_CR = np.where(np.abs(difference_CR) >= TYPICAL, np.sign(difference_CR), 0.0).astype(np.float32)
-    return typical_CR, is_known_C & (others_C > 0)
+    return typical_CR, is_known_C
 
 
 def _own_genes(names: list[str], vocabulary: pd.DataFrame, read: CheckedCells) -> GeneMatch:
