@@ -67,8 +67,7 @@ def explain_types(bundle: Bundle, cell_types: Sequence[str] | None = None, top: 
         UserError: the labels are not linear in expression, a cell type does not exist or has no training cells, or the
             bundle has no mean expression of cell types.
     """
-    if top < 1:
-        raise UserError(f"top is {top}, expected at least 1.")
+    require_top(top)
     weights, names = read_label_weights(bundle), bundle.labels["name"].tolist()
     mean_CG = _mean_expression(bundle, names)
     known = np.flatnonzero(np.isfinite(mean_CG[:, 0]))
@@ -243,6 +242,12 @@ def _require_type(bundle: Bundle, name: str, names: list[str], known: NDArray[np
             f"{bundle.folder / BUNDLE.reference}: profile.expression_by_label lacks {name!r}, which has no training "
             "cells; choose another cell type."
         )
+
+
+def require_top(top: int) -> None:
+    """Refuse a number of listed genes that is less than 1."""
+    if top < 1:
+        raise UserError(f"top is {top}, expected at least 1.")
 
 
 def near_names(name: str, names: Sequence[str], count: int = 3) -> list[str]:

@@ -194,12 +194,21 @@ class Labeller:
         parts = list(in_order(lambda batch: self.score(*batch), batches, self.threads))
         return join_labels(parts) if parts else self._none()
 
-    def _run(self, counts_NG: sparse.csr_matrix, library_size_N: NDArray[np.float32]) -> Scores:
-        """Score cells in one run of the graph."""
-        dense_NG = self._buffer(counts_NG.shape)
-        counts_NG.toarray(out=dense_NG)
+    def filled(
+        self,
+        counts_NG: sparse.csr_matrix,
+        library_size_N: NDArray[np.float32],
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """Dense counts as the graph reads them, with those of absent genes filled in; `out` is overwritten if given."""
+        dense_NG: NDArray[np.float32] = counts_NG.toarray(out=out)
         if self._fill:
             fill_absent(dense_NG, library_size_N, self.match, self._vocabulary)
+        return dense_NG
+
+    def _run(self, counts_NG: sparse.csr_matrix, library_size_N: NDArray[np.float32]) -> Scores:
+        """Score cells in one run of the graph."""
+        dense_NG = self.filled(counts_NG, library_size_N, self._buffer(counts_NG.shape))
         return self._session.score(dense_NG, library_size_N, self._measured_G, self.regulators is not None)
 
     def _buffer(self, shape: tuple[int, int]) -> NDArray[np.float32]:

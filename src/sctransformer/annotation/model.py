@@ -1,6 +1,6 @@
 """A model that labels cells: a verified bundle under the name by which it was asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypedDict, Unpack
@@ -11,6 +11,8 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from sctransformer.annotation.explain import TOP, Explanation, explain_types
+from sctransformer.annotation.explain_cells import CellExplanation, explain_cells
 from sctransformer.annotation.genes import GeneMatch, measured_genes
 from sctransformer.annotation.labelling import CellLabels
 from sctransformer.annotation.limits import Limits, limits_for
@@ -182,6 +184,59 @@ class Model:
         assert labeller.regulators is not None
         activity_NR[:, ~labeller.regulators.measured_R] = np.nan
         return pd.DataFrame(activity_NR, index=read.cells.obs.index, columns=labeller.regulators.names)
+
+    def explain(self, cell_type: str | None = None, top: int = TOP) -> Explanation:
+        """Explain what labels rest on: the genes and regulators that separate each cell type from the others.
+
+        Args:
+            cell_type: a cell type; None: all.
+            top: number of genes, and of regulators, per cell type.
+
+        Returns:
+            Three tables, `summary`, `genes` and `regulators`, with a column `cell_type`; see
+            `sctransformer.annotation.explain.explain_types` for how contributions are computed.
+
+        Raises:
+            UserError: the labels of the model are not linear in expression, or there is no such cell type.
+
+        Examples:
+            >>> model.explain("CD19+ B").genes.set_index("gene")["contribution"]  # doctest: +SKIP
+            >>> scanpy.pl.dotplot(adata, model.explain("CD19+ B", top=8).genes["gene"], "leiden")  # doctest: +SKIP
+        """
+        return explain_types(self.bundle, None if cell_type is None else [cell_type], top)
+
+    def explain_cells(
+        self, adata: AnnData, names: str | Sequence[str], top: int = TOP, **options: Unpack[ReadingOptions]
+    ) -> CellExplanation:
+        """Explain the labels of some cells: the genes for and against, and the regulators that stand out.
+
+        Args:
+            adata: cells with raw counts; not changed.
+            names: names of the cells to explain, from `adata.obs_names`.
+            top: number of genes for, and against, each label.
+            options: as for `predict_proba`.
+
+        Returns:
+            Three tables, `summary` (a row per cell), `genes` and `regulators`; see
+            `sctransformer.annotation.explain_cells.explain_cells`.
+
+        Raises:
+            UserError: as `sctransformer.annotate`, or as `explain`, or there is no such cell.
+
+        Examples:
+            >>> found = model.explain_cells(adata, ["AAACATACAACCAC-1"])  # doctest: +SKIP
+            >>> found.genes.sort_values("contribution")  # doctest: +SKIP
+        """
+        settings = checked_settings(regulators="top", **options)
+        chosen = [names] if isinstance(names, str) else names
+        return self.explain_read(self._read(adata, settings), chosen, top, settings)
+
+    def explain_read(
+        self, read: CheckedCells, names: Sequence[str], top: int, settings: AnnotationSettings
+    ) -> CellExplanation:
+        """As `explain_cells`, for cells that were read from a file."""
+        labeller = self.scorer(settings.scoring).labeller(read)
+        return explain_cells(self.bundle, read, labeller, self.limits(read.match, settings), names, top)
 
     def label(self, adata: AnnData, settings: AnnotationSettings) -> tuple[CheckedCells, CellLabels]:
         """Label the cells of an AnnData object without changing it; the basis of `sctransformer.annotate`.
