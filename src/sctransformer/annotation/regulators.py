@@ -154,15 +154,17 @@ def strongest(z_NR: NDArray[np.float32], size_NR: NDArray[np.float32]) -> NDArra
     """
     n_cells, n_regulators = z_NR.shape
     left_NR = np.fmax(size_NR, np.float32(0.0))  # NaN becomes 0
+    flat_N3 = np.zeros((n_cells, TOP), dtype=np.int64)  # `take` and `put` are faster than indices of two axes
     first_N = np.arange(n_cells) * n_regulators
-    found_N3 = np.zeros((n_cells, TOP), dtype=np.int32)
-    for place in range(min(TOP, n_regulators)):
-        largest_N = left_NR.argmax(axis=1)
-        flat_N = first_N + largest_N  # `take` and `put` of flat positions are faster than indices of two axes
-        sign_N = np.where(z_NR.take(flat_N) < 0, -1, 1)
-        found_N3[:, place] = np.where(left_NR.take(flat_N) > 0, sign_N * (largest_N + 1), 0)
-        left_NR.put(flat_N, 0.0)
-    return found_N3
+    places = min(TOP, n_regulators)
+    for place in range(places):
+        flat_N3[:, place] = left_NR.argmax(axis=1) + first_N
+        left_NR.put(flat_N3[:, place], -1.0)
+    position_N3 = flat_N3 - first_N[:, None] + 1
+    signed_N3 = np.where(z_NR.take(flat_N3) < 0, -position_N3, position_N3)
+    signed_N3[~(size_NR.take(flat_N3) > 0)] = 0
+    signed_N3[:, places:] = 0
+    return signed_N3.astype(np.int32)
 
 
 def regulators_for(bundle: Bundle, read: CheckedCells, settings: GraphSettings) -> Regulators | None:
