@@ -11,6 +11,7 @@ from anndata.io import read_elem
 from pyarrow import parquet
 
 from sctransformer._constants import BUNDLE, UNS
+from sctransformer.annotation.fields import REGULATORS
 from sctransformer.errors import UserError, one_line
 from sctransformer.export.bundle import read_bundle
 from sctransformer.registry.history import decisions_on
@@ -31,8 +32,8 @@ def lineage_of_file(path: Path) -> dict[str, Any]:
     the schema's metadata of a Parquet file.
 
     Returns:
-        `annotation`: that record. `model`, `lineage` and, of a registered version, `decisions` (see `decisions_on`); or
-        `lineage_not_found`: the reason why they are missing.
+        `annotation`: that record, without its table of regulators. `model`, `lineage` and, of a registered version,
+        `decisions` (see `decisions_on`); or `lineage_not_found`: the reason why they are missing.
 
     Raises:
         UserError: the file cannot be read, its format holds no record, or it was not annotated by sctransformer.
@@ -58,7 +59,7 @@ def _annotation_of(path: Path) -> dict[str, Any]:
         content = _in_h5ad(path)
     if not isinstance(content, Mapping) or not isinstance(content.get("model"), str):
         raise UserError(f"{path}: its {UNS.annotation!r} names no model; {_NOT_OURS}.")
-    return {str(key): _plain(value) for key, value in content.items()}
+    return {str(key): _plain(value) for key, value in content.items() if key != REGULATORS}
 
 
 def _in_h5ad(path: Path) -> Any:

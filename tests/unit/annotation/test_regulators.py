@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,11 +19,15 @@ from scipy import sparse
 
 import sctransformer as sct
 from sctransformer._constants import OBS, OBSM, UNS
+from sctransformer.annotation import pipeline, shards, stream
 from sctransformer.annotation.model import Model
 from sctransformer.annotation.pipeline import annotate_file
 from sctransformer.annotation.regulators import BEATS_SHUFFLES, Regulators, least_targets, regulators_for, strongest
 from sctransformer.annotation.settings import AnnotationSettings
+from sctransformer.annotation.writers import write_annotated
+from sctransformer.errors import OutputError
 from sctransformer.export.bundle import Bundle, read_bundle
+from sctransformer.registry.provenance import lineage_of_file
 from tests.conftest import GENES, LABELS, simulated_cells
 from tests.regulated_cells import edges_of_panel
 
@@ -227,7 +232,7 @@ def written(bundle: Bundle, tmp_path: Path) -> Callable[..., Path]:
     return annotate
 
 
-@pytest.mark.parametrize("kind", ["h5ad", "zarr"])
+@pytest.mark.parametrize("kind", ["h5ad", pytest.param("zarr", marks=pytest.mark.slow)])
 def test_a_file_gets_the_fields_that_an_anndata_gets(
     bundle: Bundle, new: AnnData, written: Callable[..., Path], tmp_path: Path, kind: str
 ) -> None:
@@ -311,3 +316,50 @@ def test_without_regulators_the_graph_is_not_asked_for_them(bundle: Bundle, new:
     first, second = (model.scorer(AnnotationSettings(regulators=level).scoring) for level in ("off", "top"))
     assert first is not second
     assert first.session is second.session  # the graph is loaded once
+
+
+def test_a_stopped_run_is_resumed_with_its_activities(
+    bundle: Bundle, new: AnnData, written: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(done: int, total: int) -> None:
+        if done > 150:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shards, "SHARD_CELLS", 64)
+    new.write_h5ad(tmp_path / "cells.h5ad")
+    chosen = AnnotationSettings(regulators="all", threads=1, batch_cells=64)
+    whole = annotate_file(Model(bundle, "m", "1"), tmp_path / "cells.h5ad", tmp_path / "whole", chosen).output
+    monkeypatch.setattr(stream, "CHUNK_CELLS", 64)
+    with pytest.raises(KeyboardInterrupt):
+        annotate_file(Model(bundle, "m", "1"), tmp_path / "cells.h5ad", tmp_path / "out", chosen, on_progress=stop)
+    assert len(list((tmp_path / "out").rglob("*.regulators.safetensors"))) == 2
+    summary = annotate_file(Model(bundle, "m", "1"), tmp_path / "cells.h5ad", tmp_path / "out", chosen)
+    assert summary.taken_over == 128
+    assert summary.output.read_bytes() == whole.read_bytes()
+
+
+def test_an_activity_that_is_read_back_with_another_value_is_refused(
+    bundle: Bundle, new: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*arguments: Any) -> None:
+        write_annotated(*arguments)
+        with h5py.File(arguments[1], "r+") as file:
+            file[f"obsm/{OBSM.regulators}"][40, 0] = 99.0
+
+    monkeypatch.setattr(pipeline, "write_annotated", damaged)
+    new.write_h5ad(tmp_path / "cells.h5ad")
+    chosen = AnnotationSettings(regulators="all")
+    with pytest.raises(OutputError, match=r"obsm\['X_regulators'\] were read back with other values"):
+        annotate_file(Model(bundle, "m", "1"), tmp_path / "cells.h5ad", tmp_path / "out", chosen)
+
+
+@pytest.mark.parametrize("output_format", ["anndata", "parquet"])
+def test_the_record_of_an_output_has_no_table_of_regulators(
+    activity_bundle: Path, new: AnnData, tmp_path: Path, output_format: Any
+) -> None:
+    new.write_h5ad(tmp_path / "cells.h5ad")
+    model = sct.load_model(activity_bundle)
+    chosen = AnnotationSettings(regulators="all", format=output_format)
+    found = lineage_of_file(annotate_file(model, tmp_path / "cells.h5ad", tmp_path / "out", chosen).output)
+    assert found["annotation"]["model_identity"] == model.identity
+    assert "regulators" not in found["annotation"]

@@ -18,9 +18,10 @@ def job_file(folder: Path, **changes: str) -> Path:
 
 
 def test_a_job_file_is_read(tmp_path: Path) -> None:
-    job = load_job(job_file(tmp_path, report="pages/drift.html", annotation="{batch_size: 8}"))
+    job = load_job(job_file(tmp_path, report="pages/drift.html", annotation="{batch_size: 8, regulators: off}"))
     assert (job.name, job.output, job.report) == ("mine", Path("out"), Path("pages/drift.html"))
     assert job.annotation.batch_cells == 8
+    assert job.settings.regulators == job.settings.scoring.regulators == "off"
 
 
 @pytest.mark.parametrize(
