@@ -14,12 +14,8 @@ from pipelines.study.cells import read_networks
 from pipelines.study.config import NetworkSection
 from pipelines.study.network_config import Arm, CellsSection, NetworkStudy
 from sctransformer.data.arrays import NO_LABEL, CellArrays, TrainingCells
-from sctransformer.data.cells import CellFile
-from sctransformer.data.gene_map import read_gene_map
-from sctransformer.data.genes import identify
-from sctransformer.data.library_size import choose_library_sizes
+from sctransformer.data.expression import CountedCells, read_counts
 from sctransformer.data.moments import GeneMoments
-from sctransformer.data.normalise import log1p_cp10k
 from sctransformer.data.panel import choose_expressed_panel
 from sctransformer.evaluation.recovery import (
     column_auroc,
@@ -59,15 +55,6 @@ class Run(NamedTuple):
     shuffle: int = 0
 
 
-class AllCells(NamedTuple):
-    """The cells of one file over all its genes."""
-
-    counts_NG: sparse.csr_matrix
-    library_size_N: NDArray[np.float64]
-    genes: list[str]
-    obs: pd.DataFrame
-
-
 class Trained(NamedTuple):
     """A trained model and what it was trained on."""
 
@@ -81,18 +68,7 @@ class Trained(NamedTuple):
     """The edges left out of the network."""
 
 
-@functools.lru_cache(maxsize=2)
-def load_cells(file: Path) -> AllCells:
-    """Read the raw counts of a file, with genes named by approved symbols."""
-    with CellFile(file) as source:
-        identity = identify(source.var, read_gene_map(), str(file))
-        sizes, counts, library_sizes = choose_library_sizes(source.obs, None, str(file)), [], []
-        for start, chunk in source.chunks():
-            counts.append(identity.gather(chunk).astype(np.float32))
-            library_sizes.append(sizes.of_chunk(start, chunk))
-        return AllCells(
-            sparse.vstack(counts, "csr"), np.concatenate(library_sizes), identity.genes.tolist(), source.obs.copy()
-        )
+load_cells = functools.lru_cache(maxsize=2)(read_counts)
 
 
 @functools.lru_cache(maxsize=1)
@@ -131,7 +107,7 @@ def measure(study: NetworkStudy, run: Run) -> dict[str, Any]:
     return result
 
 
-def train(study: NetworkStudy, run: Run, everything: AllCells) -> Trained:
+def train(study: NetworkStudy, run: Run, everything: CountedCells) -> Trained:
     """Split the cells, choose the panel from the training cells and train; labels are not used."""
     values = {"train.pretrain_epochs": 1, **study.parameters, "model.factors": run.factors}
     params = with_values(Params(), values)
@@ -185,7 +161,7 @@ def hidden_errors(trained: Trained, seed: int) -> tuple[NDArray[np.float64], NDA
 def add_biology(
     result: dict[str, Any],
     section: CellsSection,
-    everything: AllCells,
+    everything: CountedCells,
     trained: Trained,
     activity_NR: NDArray[np.floating],
     arm: Arm,
@@ -196,7 +172,7 @@ def add_biology(
     result["metrics"]["agreement"] = float(np.nanmean(correlation(activity_NR, signed_mean_NR)))
     if section.group_column is None:
         return
-    own_NR = own_expression(everything, trained.model.edges.regulators)
+    own_NR = everything.own_expression(trained.model.edges.regulators)
     scores = {"activity": activity_NR, "combined": combined_score(activity_NR, own_NR), "own": own_NR}
     if arm == "untrained":
         ulm_NR = univariate_activity(z_NG, weight_RG)
@@ -297,17 +273,6 @@ def hidden_edge_metrics(
         found[name] = float(column_auroc(scores[:, None], np.arange(len(scores)) < len(true))[0])
         found[f"{name}, number"] = len(true)
     return found
-
-
-def own_expression(everything: AllCells, regulators: list[str]) -> NDArray[np.float64]:
-    """log1p of counts per 10,000 of each regulator's own gene, from all genes of the file; 0 if it is not measured."""
-    position = {gene: index for index, gene in enumerate(everything.genes)}
-    expression = sparse.csc_matrix(log1p_cp10k(everything.counts_NG, everything.library_size_N))
-    own_NR = np.zeros((expression.shape[0], len(regulators)))
-    for index, name in enumerate(regulators):
-        if name in position:
-            own_NR[:, index] = expression[:, [position[name]]].toarray().ravel()
-    return own_NR
 
 
 def standardised(trained: Trained) -> NDArray[np.float32]:

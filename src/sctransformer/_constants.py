@@ -105,6 +105,8 @@ REJECTED: Final = "rejected"
 """Column of the served model's answer: whether the cell is `unknown` (bool)."""
 TARGET_SUM: Final = 1e4
 """Counts per cell after normalisation: expression is log1p(counts per 10,000)."""
+CLIP: Final = 5.0
+"""Largest deviation of a gene from its mean, in standard deviations: it limits rare, highly expressed genes."""
 SPLITS: Final = ("train", "validation", "test")
 UNLABELLED: Final = "unlabelled"
 """Split of the training cells that have no label, or whose label is not to be used."""

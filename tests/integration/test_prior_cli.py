@@ -1,4 +1,4 @@
-"""The commands `sctransformer prior build | coverage | compare | fetch | shuffle | holdout`, and their errors."""
+"""The commands `sctransformer prior ...`, and their errors."""
 
 import os
 import subprocess
@@ -12,9 +12,11 @@ import pytest
 from scipy import sparse
 
 from sctransformer.errors import DEBUG_VARIABLE
+from sctransformer.files import read_json
 from sctransformer.prior import fetch as fetch_module
-from sctransformer.prior.network import read_network_table
+from sctransformer.prior.network import IMMUNE_NETWORK, read_network_table
 from tests.integration.conftest import Call
+from tests.regulated_cells import regulated_cells
 
 COLLECTRI = "source\ttarget\tweight\nA\tB\t1\nA\tC\t-1\nB\tC\t1\nA\tA\t1\nNFKB\tA\t1\n"
 DOROTHEA = "tf\tconfidence\ttarget\tmor\nA\tA\tB\t1\nB\tC\tC\t-1\nC\tE\tD\t1\n"
@@ -266,3 +268,60 @@ def test_the_help_contains_an_example(call: Call, verb: str) -> None:
     helped = call(f"prior {verb} --help")
     assert helped.code == 0
     assert f"Example: sctransformer prior {verb}" in helped.out
+
+
+@pytest.fixture
+def scored_files() -> None:
+    """Cells of two conditions whose genes follow a network, the network, and a table of known regulators."""
+    cells = regulated_cells()
+    symbols = read_network_table(Path(IMMUNE_NETWORK), {"high": 1.0, "medium": 1.0, "low": 1.0}).genes[:80]
+    condition = np.where(cells.activity_NR[:, 2] > 0, "stim", "ctrl")
+    obs = pd.DataFrame({"condition": condition}, index=[f"cell{index}" for index in range(len(condition))])
+    anndata.AnnData(sparse.csr_matrix(cells.cells.counts_NG), obs=obs, var=pd.DataFrame(index=symbols)).write_h5ad(
+        "cells.h5ad"
+    )
+    symbol_of = dict(zip(cells.genes, symbols, strict=True))
+    edges = cells.network.edges.assign(target=cells.network.edges["target"].map(symbol_of))
+    edges.to_csv("network.tsv", sep="\t", index=False)
+    Path("known.tsv").write_text("cell_type\tregulator\nstim\tREGULATOR002\n")
+    Path("effects.tsv").write_text("regulator\ttarget\nREGULATOR002\tCD3D\n")
+
+
+def test_score_compares_a_network_with_its_shuffles(call: Call, scored_files: None) -> None:
+    groups = "--group-column condition --stimulated stim --expected REGULATOR002 --known known.tsv"
+    done = call(f"prior score network.tsv cells.h5ad {groups} --shuffles 10 --json score.json")
+    assert done.code == 0, done.err
+    assert "80 edges of 8 regulators, 100.0% with a known sign with 5 targets or more" in done.out
+    assert "hidden genes        passed" in done.out
+    assert "stimulation, " not in done.err
+    content = read_json(Path("score.json"))
+    assert [one["name"] for one in content["measurements"]] == ["hidden genes", "stimulation", "lineage regulators"]
+    assert {len(one["shuffled"]) for one in content["measurements"]} == {10}
+    assert [one["passed"] for one in content["measurements"][:2]] == [True, True]
+    again = call(f"prior score network.tsv cells.h5ad {groups} --shuffles 10 --json again.json")
+    assert again.code == 0
+    assert read_json(Path("again.json")) == content
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--stimulated stim", "--stimulated and --expected belong together"),
+        ("--known known.tsv", "--group-column is missing"),
+        ("--group-column condition", "nothing is measured with it"),
+        ("--group-column batch --known known.tsv", "obs has no column 'batch'; it has condition"),
+        (
+            "--group-column condition --stimulated IFN --expected A",
+            "no cell has 'IFN' in obs['condition']",
+        ),
+        ("--group-column condition --stimulated stim --expected A", "--expected A: none is a regulator of the network"),
+        ("--group-column condition --known effects.tsv", "effects.tsv: has no column cell_type"),
+        ("--min-targets 11", "network.tsv, cells.h5ad: no regulator of the network has 11 targets"),
+        ("--knock-outs nothing.tsv", "nothing.tsv"),
+    ],
+)
+def test_score_refuses_what_cannot_be_measured(call: Call, scored_files: None, words: str, message: str) -> None:
+    done = call(f"prior score network.tsv cells.h5ad {words} --json score.json")
+    assert done.code == 1, done
+    assert message in " ".join(done.err.split())
+    assert not Path("score.json").exists()

@@ -29,6 +29,7 @@ VERBS = (
     ("prior build", "sctransformer.cli.prior", "build"),
     ("prior coverage", "sctransformer.cli.prior", "coverage"),
     ("prior compare", "sctransformer.cli.prior", "compare"),
+    ("prior score", "sctransformer.cli.prior_score", "score"),
     ("prior fetch", "sctransformer.cli.prior", "fetch"),
     ("prior shuffle", "sctransformer.cli.prior", "shuffle"),
     ("prior holdout", "sctransformer.cli.prior", "holdout"),
@@ -62,7 +63,7 @@ GROUPS = {
     "batch": "Scheduled annotation: run a job, show its history, write files for a scheduler.",
     "drift": "Batches of a job compared with the training cells of its model.",
     "data": "Datasets: check cells, add them to the catalogue, show them.",
-    "prior": "Prior networks: build, compare, and check how well they cover your genes.",
+    "prior": "Prior networks: build, compare, and measure how well they cover and describe your cells.",
 }
 
 

@@ -11,9 +11,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from sctransformer._constants import CLIP
 from sctransformer.model import ActivityTransformer
 from sctransformer.model.edge_attention import EPSILON, LARGEST_SCORE, EdgeAttention
-from sctransformer.model.tokens import CLIP
 from sctransformer.prior.bias import CLOSED
 
 ACTIVITY, OUTPUT = "activity_RN", "activity"

@@ -7,9 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sctransformer._constants import TARGET_SUM
-
-CLIP = 5.0
+from sctransformer._constants import CLIP, TARGET_SUM
 
 
 def log_normalise(counts_NG: Tensor, library_size_N: Tensor) -> Tensor:
