@@ -215,7 +215,12 @@ def bundle_contents(model: Model, parent: Path) -> BundleContents:
             },
             "baseline": {"macro_f1": 0.88, "accuracy": 0.9},
             "versus_baseline": {"difference": 0.02, "low": -0.01, "high": 0.05, "drawn_again": "cells"},
-            "control": {"kind": "shuffled", "macro_f1": 0.87, "difference": 0.03},
+            "control": {
+                "kind": "shuffled",
+                "macro_f1": 0.87,
+                "difference": 0.03,
+                "evidence": [{"name": "hidden genes", "difference": 0.02, "low": 0.01, "high": 0.03}],
+            },
             "test_cells_sha256": sha256_json([list(pair) for pair in labelled_test_cells().obs[OBS.cell_type].items()]),
             "coverage": {"genes_with_regulator_share": 0.8, "edges_kept": len(EDGES)},
         },

@@ -49,11 +49,13 @@ class TrainParams(Optimisation, Execution, Storage, Workers):
 
 
 class ControlParams(Settings):
-    """The same training with a shuffled network, for the gate `shuffled_network`."""
+    """Comparison of the network with shuffled ones, for the gates `prior_evidence` and `shuffled_network`."""
 
     enabled: bool = True
     """Whether to train the same model again with a shuffled network, from fresh weights and for the same steps, which
     takes about as long as the training itself; if false, the gate fails unless registry/policy.yaml disables it."""
+    shuffles: int = Field(default=40, ge=2)
+    """Number of rewired networks that the network is compared with; no model is trained for this."""
 
 
 class Params(Seeded):

@@ -23,6 +23,7 @@ LENIENT = {
     "calibration": {"maximum": 1.0},
     "baseline": {"enabled": False},
     "champion": {"margin": 1.0, "probability": 0.5},
+    "prior_evidence": {"enabled": False},
     "shuffled_network": {"enabled": False},
 }
 """Gates for a model that was trained for a few epochs."""

@@ -25,6 +25,8 @@ _LINEAGE_FIELDS = (
 )
 _CODE_DIGEST = ("git", "code_sha256")
 """Identifies the code of a project that is not in a git repository."""
+_WITHOUT_EDGES = ("regulators", "dense")
+"""Modes that use no edges of the network."""
 MOST_FILES = 10
 """Number of files named in a reason."""
 TEST_F1 = ("test", "macro_f1")
@@ -192,13 +194,31 @@ def class_recall(candidate: Evidence, minimum: float, min_cells: int) -> Outcome
     return lowest, minimum, lowest >= minimum, f"lowest: {name}{note}"
 
 
+def prior_evidence(candidate: Evidence) -> Outcome:
+    """Each measurement of the network is above those of rewired networks, by a 95 % interval that excludes 0."""
+    if (mode := _text(candidate.config, ("mode",))) in _WITHOUT_EDGES:
+        return None, 0.0, True, f"mode {mode} uses no edges of the network"
+    measurements = value_at(candidate.metrics, ("control", "evidence"))
+    if not isinstance(measurements, list) or not measurements:
+        return None, 0.0, False, "not measured: control.evidence"
+    lowest, reasons = math.inf, []
+    for one in measurements:
+        low, difference, high = (_number(one, (name,)) for name in ("low", "difference", "high"))
+        if low is None or difference is None or high is None:
+            return None, 0.0, False, "not measured: control.evidence"
+        lowest = min(lowest, low)
+        reasons.append(f"{value_at(one, ('name',))}: {difference:+.4f} ({low:+.4f} to {high:+.4f})")
+    compared = f"compared with rewired networks: {'; '.join(reasons)}"
+    return lowest, 0.0, lowest > 0, compared if lowest > 0 else f"no better than a random one, {compared}"
+
+
 def shuffled(candidate: Evidence, margin: float) -> Outcome:
     """The model is no worse than the same training with a shuffled network."""
     own = _text(candidate.lineage, ("params", "prior", "control"))
     if own is not None and own != "none":
         return own, "none", False, "the model was trained on a control network itself"
     mode = _text(candidate.config, ("mode",))
-    if mode in ("regulators", "dense"):
+    if mode in _WITHOUT_EDGES:
         return None, -margin, True, f"mode {mode} uses no edges of the network"
     difference = _number(candidate.metrics, ("control", "difference"))
     if difference is None:

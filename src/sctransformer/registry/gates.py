@@ -90,6 +90,7 @@ def check_gates(
         "prior_edges": lambda: gate_checks.at_least(
             candidate.metrics, ("coverage", "edges_kept"), gates.prior_edges.minimum
         ),
+        "prior_evidence": lambda: gate_checks.prior_evidence(candidate),
         "shuffled_network": lambda: gate_checks.shuffled(candidate, gates.shuffled_network.margin),
         "scoring_speed": lambda: gate_checks.at_least(
             candidate.parity, ("speed", "cells_per_second"), gates.scoring_speed.minimum, "fast enough", "too slow"

@@ -112,6 +112,9 @@ class Gates(_Section):
     """Fraction of the panel's genes that have a regulator."""
     prior_edges: Count = Count(minimum=50)
     """Edges of the network with both genes in the panel."""
+    prior_evidence: Gate = Gate()
+    """What the network explains of hidden genes, compared with rewired networks: the 95 % interval of the difference is
+    above 0."""
     shuffled_network: Margin = Margin(margin=0.05)
     """Macro-F1 compared with the same training on a shuffled network."""
     scoring_speed: Positive = Positive(minimum=100.0)

@@ -4,16 +4,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from anndata import AnnData
+from scipy import sparse
 
 from sctransformer._constants import OBS
 from sctransformer.errors import UserError
 from sctransformer.params import Params
-from sctransformer.pipeline.stages.control import compare_with_control, reason_to_skip
+from sctransformer.pipeline.stages.control import compare_with_control, prior_evidence, reason_to_skip
 from sctransformer.pipeline.stages.export import describe_variant
 from sctransformer.pipeline.stages.prepare import summarise
 from sctransformer.pipeline.stages.prior import panel_prior
 from sctransformer.prior.network import Network
 from tests.conftest import EDGES, GENES, opened, simulated_cells, small_model
+from tests.regulated_cells import regulated_cells
 
 PANEL = pd.DataFrame({"gene": GENES, "is_regulator": [index < 4 for index in range(24)]})
 PARAMS = Params.model_validate({"model": {"direction": "regulators", "heads": 2, "width": 8}})
@@ -53,6 +56,23 @@ def test_no_control_is_trained_without_edges_or_for_a_control() -> None:
     assert reason_to_skip(off, config) == "control.enabled is false"
     shuffled = Params.model_validate({"prior": {"control": "shuffled"}})
     assert reason_to_skip(shuffled, config) == "the model itself is a control: prior.control is shuffled"
+
+
+def test_the_network_is_measured_on_training_cells_alone() -> None:
+    """Whatever the other cells are."""
+    regulated = regulated_cells()
+    obs = pd.DataFrame({OBS.library_size: regulated.cells.library_size_N.astype(float)})
+    obs.index = [f"cell{index}" for index in range(200)]
+    obs[OBS.split] = pd.Categorical(["train"] * 150 + ["test"] * 50)
+    counts_NG = sparse.csr_matrix(regulated.cells.counts_NG)
+    params = Params.model_validate({"control": {"shuffles": 5}})
+    first = prior_evidence(AnnData(counts_NG, obs, pd.DataFrame(index=regulated.genes)), regulated.network, params)
+    assert [one["name"] for one in first] == ["hidden genes"]
+    assert first[0]["passed"]
+    assert "shuffled" not in first[0]
+    others = sparse.vstack([counts_NG[:150], counts_NG[150:] * 7]).tocsr()
+    again = prior_evidence(AnnData(others, obs, pd.DataFrame(index=regulated.genes)), regulated.network, params)
+    assert again == first
 
 
 def test_the_control_is_compared_on_the_test_cells() -> None:

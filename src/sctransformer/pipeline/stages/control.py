@@ -1,14 +1,22 @@
-"""Train the same model with a shuffled network, for the gate `shuffled_network`."""
+"""Compare the network with shuffled ones: what it explains of the cells, and the same model trained with one.
+
+For the gates `prior_evidence` and `shuffled_network`.
+"""
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
+from scipy import sparse
 
 from sctransformer import layout
+from sctransformer._constants import OBS
 from sctransformer.data.cells import read_cells
+from sctransformer.data.expression import CountedCells
 from sctransformer.data.prepared import class_names, read_class_names, read_donors, select_split
 from sctransformer.evaluation.paired import NEGLIGIBLE, compare, disagreement
+from sctransformer.evaluation.prior_score import expressed_genes, score_network
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.files import read_json, write_json
 from sctransformer.model import ActivityTransformer, Model, ModelConfig
@@ -86,10 +94,42 @@ def compare_with_control(control: Model, cells: AnnData, predictions: pd.DataFra
     }
 
 
-def reason_to_skip(params: Params, config: ModelConfig) -> str | None:
-    """Why no control is trained; None if one is."""
-    if not params.control.enabled:
-        return "control.enabled is false"
+EVIDENCE_CELLS = 2000
+"""Largest number of training cells on which the network is scored."""
+
+
+def prior_evidence(cells: AnnData, network: Network, params: Params) -> list[dict[str, Any]]:
+    """What the network explains of the training cells, beside rewired networks; no labels are used.
+
+    Args:
+        cells: prepared cells.
+        network: edges to genes of the panel.
+        params: number of rewired networks, and seed.
+
+    Returns:
+        `Measurement.to_json` of each measurement, without the values of the single rewired networks.
+    """
+    own = cells[(cells.obs[OBS.split] == "train").to_numpy()]
+    rows = np.random.default_rng(params.seed).permutation(own.n_obs)[:EVIDENCE_CELLS]
+    own = own[np.sort(rows)]
+    counted = CountedCells(
+        sparse.csr_matrix(own.X), own.obs[OBS.library_size].to_numpy(dtype=np.float64), own.var_names.tolist(), own.obs
+    )
+    expression, inside = expressed_genes(counted, network, 1)
+    found = score_network(inside, expression, shuffles=params.control.shuffles, seed=params.seed)
+    return [{key: value for key, value in one.to_json().items() if key != "shuffled"} for one in found]
+
+
+def describe_measurement(one: dict[str, Any]) -> str:
+    """A measurement of the network in a line."""
+    return (
+        f"{one['name']}: {one['network']:.4f} with the network, {one['shuffled_mean']:.4f} with rewired networks, "
+        f"difference {one['difference']:+.4f} ({one['low']:+.4f} to {one['high']:+.4f}), {one['detail']}"
+    )
+
+
+def reason_without_network(params: Params, config: ModelConfig) -> str | None:
+    """Why there is no network to compare; None if there is one."""
     if not config.uses_edges:
         return f"mode {config.mode} uses no edges"
     if params.prior.control != "none":
@@ -97,18 +137,28 @@ def reason_to_skip(params: Params, config: ModelConfig) -> str | None:
     return None
 
 
+def reason_to_skip(params: Params, config: ModelConfig) -> str | None:
+    """Why no control is trained; None if one is."""
+    return reason_without_network(params, config) if params.control.enabled else "control.enabled is false"
+
+
 def main() -> None:
     """Run the stage."""
     params = load_params()
-    config = ModelConfig(**read_json(layout.MODEL_CONFIG))
+    config, cells = ModelConfig(**read_json(layout.MODEL_CONFIG)), read_cells(layout.PREPARED_CELLS)
+    evidence: dict[str, Any] = {}
+    if reason_without_network(params, config) is None:
+        evidence["evidence"] = prior_evidence(cells, Network(pd.read_parquet(layout.EDGES)), params)
+        for one in evidence["evidence"]:
+            print(describe_measurement(one))
     if reason := reason_to_skip(params, config):
-        write_json(layout.CONTROL, {"kind": None, "reason": reason})
+        write_json(layout.CONTROL, {"kind": None, "reason": reason, **evidence})
         print(f"no control was trained: {reason}")
         return
     print("Training the same model with a shuffled network (control.enabled: false leaves this out).", flush=True)
     control = train_control(params, config)
     predictions = pd.read_csv(layout.PREDICTIONS, dtype=str, keep_default_na=False)
-    comparison = compare_with_control(control.model, read_cells(layout.PREPARED_CELLS), predictions, params.seed)
+    comparison = compare_with_control(control.model, cells, predictions, params.seed)
     hidden_genes = {"network": best_r2(pd.read_csv(layout.HISTORY)), "shuffled": control.hidden_genes_r2}
     write_json(
         layout.CONTROL,
@@ -116,6 +166,7 @@ def main() -> None:
             "kind": "shuffled",
             "changed_edges_share": control.changed_edges_share,
             **comparison,
+            **evidence,
             **({} if None in hidden_genes.values() else {"hidden_genes_r2": hidden_genes}),
         },
     )
