@@ -3,7 +3,8 @@
     import sctransformer as sct
 
 - `load_model`: a registered model, or the folder of a bundle, as a `Model`.
-- `Model`: predicts labels, probabilities (`predict_proba`) and embeddings (`embed`).
+- `Model`: predicts labels, probabilities (`predict_proba`) and embeddings (`embed`), and explains labels (`explain`,
+  `explain_cells`).
 - `annotate`: labels the cells of an AnnData object, as `sctransformer annotate` labels those of files.
 - `regulators`: the activities of regulators as an AnnData, for scanpy's functions.
 - `rank_regulators`: regulators whose activity differs between groups of cells, conditions or donors.

@@ -44,6 +44,7 @@ VERBS = (
     ("history", "sctransformer.cli.history", "history"),
     ("doctor", "sctransformer.cli.doctor", "doctor"),
     ("annotate", "sctransformer.cli.annotate", "annotate"),
+    ("explain", "sctransformer.cli.explain", "explain"),
     ("batch run", "sctransformer.cli.batch", "run"),
     ("batch status", "sctransformer.cli.batch", "status"),
     ("batch render", "sctransformer.cli.batch", "render"),
@@ -55,7 +56,7 @@ PANELS = {
     "Data and networks": ("data", "prior"),
     "Train": ("train", "runs", "tune"),
     "Registry": ("register", "promote", "compare", "rollback", "history", "lineage"),
-    "Annotate": ("annotate",),
+    "Annotate": ("annotate", "explain"),
     "Batch jobs": ("batch", "drift"),
     "Maintenance": ("verify", "doctor"),
 }
