@@ -38,7 +38,7 @@ from pipelines.study import report, work
 from pipelines.study.cells import CELLS, Sources, assign_splits, prepare
 from pipelines.study.config import StudyConfig, load_study
 from pipelines.study.grid import RESULTS, Filter, Grid, Task
-from pipelines.study.pool import lock_folder, parallel_map
+from pipelines.study.pool import WorkerPool, lock_folder
 from pipelines.study.protocol import seeds_searched_together
 from pipelines.study.record import Record
 from sctransformer.data.cells import CellFile
@@ -83,7 +83,7 @@ def unfinished(tasks: Iterable[Task], out: Path) -> list[Task]:
 
 
 def run_tasks(
-    title: str, tasks: Sequence[Task], grid: Grid, out: Path, processes: int, on_done: Callable[[Task], None]
+    title: str, tasks: Sequence[Task], grid: Grid, out: Path, pool: WorkerPool, on_done: Callable[[Task], None]
 ) -> list[str]:
     """Run tasks in worker processes with a progress bar; returns a message for each failed task."""
     failed = []
@@ -98,7 +98,7 @@ def run_tasks(
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task(title, total=len(tasks))
         job = partial(run_task, study=grid.study, sources=grid.sources, out=out)
-        for number, (task, error) in enumerate(parallel_map(job, tasks, processes), start=1):
+        for number, (task, error) in enumerate(pool.map(job, tasks), start=1):
             if error is None:
                 on_done(task)
             else:
@@ -126,12 +126,13 @@ def run_study(study: StudyConfig, out: Path, words: Sequence[str], processes: in
                     scores = grid.search_scores(task.name, task.percent, task.seed, out) if task.kind == "arm" else None
                     record.log(task, read_json(task.result(out)), scores)
 
-            ahead = [*grid.baselines(), *grid.pretrainings()]
-            failed = run_tasks("preparing", unfinished(ahead, out), grid, out, processes, keep)
-            searches = [task for task in grid.searches() if task.ready(out)]
-            failed += run_tasks("searching", unfinished(searches, out), grid, out, processes, keep)
-            arms = [task for task in grid.arms(out) if task.ready(out)]
-            failed += run_tasks("measuring", unfinished(arms, out), grid, out, processes, keep)
+            with WorkerPool(processes) as pool:
+                ahead = [*grid.baselines(), *grid.pretrainings()]
+                failed = run_tasks("preparing", unfinished(ahead, out), grid, out, pool, keep)
+                searches = [task for task in grid.searches() if task.ready(out)]
+                failed += run_tasks("searching", unfinished(searches, out), grid, out, pool, keep)
+                arms = [task for task in grid.arms(out) if task.ready(out)]
+                failed += run_tasks("measuring", unfinished(arms, out), grid, out, pool, keep)
             whole = replace(grid, filter=Filter())  # results that `--only` leaves out may exist from earlier runs
             finished = [task for task in (*whole.baselines(), *whole.arms(out)) if task.result(out).is_file()]
             for task in finished:

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import track
 from sklearn.model_selection import StratifiedKFold
 
-from pipelines.study.pool import parallel_map
+from pipelines.study.pool import WorkerPool
 from sctransformer import layout
 from sctransformer._constants import OBS
 from sctransformer.data.arrays import CellArrays, TrainingCells
@@ -114,12 +114,11 @@ def main(words: Sequence[str] | None = None) -> None:
         for pair in product(range(options.repeats), range(options.folds))
     ]
     parts = []
-    for _, part in track(
-        parallel_map(predict_fold, tasks, options.processes), "folds", len(tasks), console=Console(stderr=True)
-    ):
-        if isinstance(part, Exception):
-            raise part
-        parts.append(part)
+    with WorkerPool(options.processes) as pool:
+        for _, part in track(pool.map(predict_fold, tasks), "folds", len(tasks), console=Console(stderr=True)):
+            if isinstance(part, Exception):
+                raise part
+            parts.append(part)
     rows = []
     for repeat in range(options.repeats):
         own = [part[1:] for part in parts if part[0] == repeat]

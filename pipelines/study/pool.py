@@ -7,10 +7,11 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from sctransformer.errors import UserError
 
@@ -21,32 +22,52 @@ ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Number of threads of numpy, scikit-learn and torch, read when a worker starts: the workers share the cores."""
 
 
-def parallel_map(work: Callable[[T], R], tasks: Sequence[T], processes: int) -> Iterator[tuple[T, R | Exception]]:
-    """Run tasks in worker processes of one thread each; yield each task with its result or error as it finishes.
+class WorkerPool:
+    """Worker processes of one thread each, used as a context; they import what the tasks need once.
 
-    If the caller stops early (Ctrl-C, an error), waiting tasks are cancelled and the workers terminated. A worker ends
-    by itself when its parent has ended, also if the parent was killed.
+    If the block ends with an error or Ctrl-C, waiting tasks are cancelled and the workers terminated. A worker ends by
+    itself when its parent has ended, also if the parent was killed.
+
+    Args:
+        processes: number of workers; each is started when there is a task for it.
     """
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
-    pool = ProcessPoolExecutor(min(processes, len(tasks)) or 1, multiprocessing.get_context("spawn"), _start)
-    finished = False
-    try:
-        with _blocked(signal.SIGINT):  # workers inherit the block from their start
-            futures: dict[Future[R], T] = {pool.submit(work, task): task for task in tasks}
+
+    def __init__(self, processes: int) -> None:
+        self._processes = processes
+        self._before = {name: os.environ.get(name) for name in ONE_THREAD}
+
+    def __enter__(self) -> Self:
+        os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+        self._pool = self._new_pool()
+        return self
+
+    def map(self, work: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[T, R | Exception]]:
+        """Run tasks; yield each task with its result or error as it finishes."""
+        try:
+            futures = self._submit(work, tasks)
+        except BrokenProcessPool:  # a worker was killed in an earlier call
+            self._pool = self._new_pool()
+            futures = self._submit(work, tasks)
         for future in as_completed(futures):
             error = future.exception()
             if error is not None and not isinstance(error, Exception):
                 raise error
             yield futures[future], future.result() if error is None else error
-        finished = True
-    finally:
-        if not finished:
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is not None:
             for process in multiprocessing.active_children():
                 process.terminate()
-        pool.shutdown(cancel_futures=True)
-        for name, value in before.items():
+        self._pool.shutdown(cancel_futures=True)
+        for name, value in self._before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(self._processes, multiprocessing.get_context("spawn"), _start)
+
+    def _submit(self, work: Callable[[T], R], tasks: Sequence[T]) -> dict[Future[R], T]:
+        with _blocked(signal.SIGINT):  # workers inherit the block from their start
+            return {self._pool.submit(work, task): task for task in tasks}
 
 
 @contextmanager

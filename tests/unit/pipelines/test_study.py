@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from pipelines.study.command import make_grid, run_study, unfinished
 from pipelines.study.config import load_study, with_arm_values
 from pipelines.study.grid import Filter, Grid
 from pipelines.study.models import pretrain, train
-from pipelines.study.pool import lock_folder, parallel_map
+from pipelines.study.pool import WorkerPool, lock_folder
 from pipelines.study.record import Record
 from sctransformer._constants import OBS
 from sctransformer.data.arrays import CellArrays, TrainingCells
@@ -280,9 +281,12 @@ def test_a_folder_is_locked_by_one_run(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_failed_task_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    found = dict(parallel_map(half, [1, 2, 3, 4], processes=2))
-    assert isinstance(found.pop(3), ValueError)
-    assert found == {1: (0.5, "1"), 2: (1.0, "1"), 4: (2.0, "1")}
+    with WorkerPool(2) as pool:
+        found = dict(pool.map(half, [1, 2, 3, 4]))
+        assert isinstance(found.pop(3), ValueError)
+        assert found == {1: (0.5, "1"), 2: (1.0, "1"), 4: (2.0, "1")}
+        assert isinstance(dict(pool.map(os._exit, [1]))[1], BrokenProcessPool)
+        assert dict(pool.map(half, [4])) == {4: (2.0, "1")}  # by another worker
     assert "OMP_NUM_THREADS" not in os.environ
 
 
