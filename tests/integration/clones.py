@@ -7,12 +7,15 @@ import sys
 from pathlib import Path
 
 import mlflow
+import pytest
 import yaml
 from mlflow.entities import Run
 
+from tests.shared import shared_folder
+
 ROOT = Path(__file__).parents[2]
 SMALL = {
-    "train": {"pretrain_epochs": 3, "pretrain_min_steps": 0},
+    "train": {"workers": 0, "pretrain_epochs": 3, "pretrain_min_steps": 0},
     "labels": {"components": [20], "penalties": [1e-3], "folds": 2, "picks": 3},
     "evaluate": {"baseline_folds": 2},
     "export": {"variants": []},
@@ -72,6 +75,17 @@ def clone(folder: Path) -> Path:
     run(folder, "git", "init", "--quiet")
     run(folder, "git", "add", "--all")
     run(folder, "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "all")
+    return folder
+
+
+def prepared_clone(folder: Path, factory: pytest.TempPathFactory) -> Path:
+    """A clone in which nothing has run, with the results of the stages before training in its DVC cache."""
+
+    def prepare(parent: Path) -> None:
+        run(clone(parent / "project"), "dvc", "repro", "prior")
+
+    made = shared_folder(factory, "prepared", prepare) / "project"
+    shutil.copytree(made / ".dvc" / "cache", clone(folder) / ".dvc" / "cache")
     return folder
 
 
