@@ -1,15 +1,32 @@
 """From cells and a network of one's own to a promoted model, in a clone of the project; no mocks."""
 
+import json
+import signal
+import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import yaml
 
-from tests.integration.clones import LENIENT, WITHOUT_CONTROL, clone, run
+from tests.integration.clones import (
+    LENIENT,
+    WITHOUT_CONTROL,
+    client_of,
+    clone,
+    environment_of,
+    run,
+    training_runs,
+)
 from tests.integration.conftest import Call
 
 pytestmark = pytest.mark.slow
+
+EPOCHS = 20
+"""Enough to interrupt the training between the first and the last."""
 
 
 @pytest.fixture
@@ -18,12 +35,41 @@ def fresh(tmp_path: Path) -> Path:
     return clone(tmp_path)
 
 
+def interrupted(project: Path, command: list[str]) -> str:
+    """Output of a training that is stopped with Ctrl-C once there is a checkpoint; no process of it is left."""
+    others = processes_in(project)
+    with (project / "log").open("w+") as log:
+        process = subprocess.Popen(command, cwd=project, env=environment_of(project), stdout=log, stderr=log)
+        while process.poll() is None and not list((project / "outputs/ray").glob("*/*/checkpoint_*")):
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        log.seek(0)
+        output = log.read()
+    last = time.monotonic() + 30.0  # Ray's workers end after Ray
+    while (left := processes_in(project) - others) and time.monotonic() < last:
+        time.sleep(0.2)
+    assert not left, left
+    return output
+
+
+def processes_in(folder: Path) -> set[psutil.Process]:
+    """Processes whose working folder this is."""
+    found = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cwd() == str(folder):
+                found.add(process)
+    return found
+
+
 def test_own_data_from_a_clone_to_a_promoted_model(
     fresh: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, call: Call
 ) -> None:
     """The README's workflow: cells, a network and a job file of one's own, committed after the training.
 
-    What the model was made from must be committed, the job file need not be, and the model is not trained twice.
+    The training, with two Ray workers, is interrupted, and resumed as the same run, with each epoch once. What the
+    model was made from must be committed, the job file need not be, and the model is not trained twice.
     """
     monkeypatch.chdir(fresh)
     monkeypatch.setenv("PYTHONPATH", str(fresh / "src"))
@@ -51,11 +97,25 @@ def test_own_data_from_a_clone_to_a_promoted_model(
     Path("policy.yaml").write_text(yaml.safe_dump({"gates": gates}))
     before = Path("params.yaml").read_bytes()
 
-    train = ("train", "-S", "data=mine", "-S", "prior=mine", "-S", "train.pretrain_epochs=1", *WITHOUT_CONTROL)
-    printed = command(*train)
+    values = {"data": "mine", "prior": "mine", "train.pretrain_lr": 3e-4, "train.pretrain_epochs": EPOCHS}
+    words = [word for name, value in values.items() for word in ("-S", f"{name}={value}")]
+    train = ("train", *words, "-S", "train.workers=2", *WITHOUT_CONTROL)
+    printed = interrupted(fresh, ["sctransformer", *train, "--name", "my cells"])
+    assert "Interrupted: the last checkpoint" in printed
+    assert "Traceback" not in printed
     assert "not committed: data/networks/mine.tsv (new), data/raw/mine.h5ad.dvc (new)." in printed
     assert "git add data/networks/mine.tsv data/raw/mine.h5ad.dvc && git commit" in printed
-    assert "Trained by run" in printed
+    (run_of_training,) = training_runs(fresh)
+    assert (run_of_training.info.run_name, run_of_training.info.status) == ("my cells", "KILLED")
+
+    assert "Trained by run" in command("train", "--resume", "my cells")
+    (run_of_training,) = training_runs(fresh)
+    assert (run_of_training.info.run_name, run_of_training.info.status) == ("my cells", "FINISHED")
+    history = client_of(fresh).get_metric_history(run_of_training.info.run_id, "pretraining_val_r2")
+    assert sorted(point.step for point in history) == list(range(EPOCHS))
+    assert run_of_training.data.params["train.pretrain_lr"] == "0.0003"
+    assert json.loads(run_of_training.data.tags["overrides"])["train.pretrain_lr"] == 3e-4
+    assert not list((fresh / "outputs/ray").iterdir())
     assert Path("params.yaml").read_bytes() == before
     command("register", "--name", "mine")
     promote = ("promote", "mine/1", "--first", "--policy", "policy.yaml", "--reason", "the first")
