@@ -43,24 +43,27 @@ def pytest_configure() -> None:
 
 
 LONGEST = (
-    "test_pipeline.py",
-    "test_study.py",
-    "test_team_stack.py",
-    "test_ray_training.py",
-    "test_own_data.py",
-    "test_ray_cluster.py",
-    "test_machines.py",
-    "test_read_only.py",
-    "test_search.py",
+    "integration/test_pipeline.py",
+    "integration/test_ray_training.py",
+    "integration/test_team_stack.py",
+    "integration/test_own_data.py",
+    "integration/test_registry_decisions.py",
+    "integration/test_study.py",
+    "integration/test_ray_cluster.py",
+    "integration/test_machines.py",
+    "integration/test_read_only.py",
+    "integration/test_search.py",
+    "unit/training/test_trainer.py",
 )
 """Files whose tests take minutes, the longest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run long files first, then others with slow tests, so that the parallel processes end at about the same time."""
-    rank = {name: number for number, name in enumerate(LONGEST)}
+    folder = Path(__file__).parent
+    rank = {folder / name: number for number, name in enumerate(LONGEST)}
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (rank.get(item.path.name, len(rank)), item.path not in slow))
+    items.sort(key=lambda item: (rank.get(item.path, len(rank)), item.path not in slow))
 
 
 def reference_folder() -> Path:

@@ -82,7 +82,7 @@ def test_promotions_at_once_and_killed_ones(team: Stack, versions: str, project:
     def to(version: int) -> None:
         promotion.promote(f"{versions}/{version}", policy=POLICY, cells=CELLS)
 
-    for _ in range(3):
+    for _ in range(2):
         rivals = [version for version in (1, 2, 3) if version != champion(versions)]
         children = [forked(lambda version=rival: to(version), project) for rival in rivals]  # type: ignore[misc]
         assert [ended(child) for child in children] == [0, 0], [path.read_text() for path in project.glob("error-*")]
@@ -91,7 +91,7 @@ def test_promotions_at_once_and_killed_ones(team: Stack, versions: str, project:
     assert [one.number for one in decisions] == list(range(len(decisions), 0, -1))
     assert all(later.from_version == earlier.to_version for later, earlier in itertools.pairwise(decisions))
 
-    for call in (2, 3, 5):
+    for call in (2, 5):  # the store of one user is killed before each call
         before = champion(versions)
         target = next(version for version in (1, 2, 3) if version != before)
 
