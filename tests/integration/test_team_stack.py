@@ -91,7 +91,7 @@ def test_promotions_at_once_and_killed_ones(team: Stack, versions: str, project:
     assert [one.number for one in decisions] == list(range(len(decisions), 0, -1))
     assert all(later.from_version == earlier.to_version for later, earlier in itertools.pairwise(decisions))
 
-    for call in (2, 5):  # the store of one user is killed before each call
+    for call in (2, 5):  # with SQLite, every call: see test_registry_decisions
         before = champion(versions)
         target = next(version for version in (1, 2, 3) if version != before)
 

@@ -277,12 +277,15 @@ SHARED = Execution(shared_weights=True, accumulate=2)
 REPLICATED = {"all": CONFIG, "pretrained": PRETRAINED, "frozen": FROZEN, "augmented": AUGMENTED}
 TOGETHER = REPLICATED | {"shared": PRETRAINED, "resumed": PRETRAINED}
 """`shared`: weights sharded over processes; `resumed`: such a run, resumed after its fourth epoch."""
+PROCESSES = {2: tuple(TOGETHER), 3: ("pretrained",)}
+"""Runs by number of processes; with three there is one, since it takes longest."""
 
 
 def _worker(rank: int, size: int, port: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
     torch.set_num_threads(1)
-    for name, config in TOGETHER.items():
+    for name in PROCESSES[size]:
+        config = TOGETHER[name]
         resume = load_checkpoint(Path(folder) / "fourth epoch") if name == "resumed" else None
         run = trained(config, resume=resume, execution=None if name in REPLICATED else SHARED)
         held = run.weights["readout.score_weight_GE"]
@@ -298,28 +301,42 @@ def _worker(rank: int, size: int, port: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.fixture(scope="module", params=[2, 3])
-def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the last checkpoint of each run of TOGETHER, trained on several processes."""
-    folder = tmp_path_factory.mktemp("together")
+def run_together(size: int, folder: Path) -> Path:
+    """A folder with the last checkpoint of each run for this number of processes."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]
-    mp.spawn(_worker, args=(request.param, port, str(folder)), nprocs=request.param)
+    mp.spawn(_worker, args=(size, port, str(folder)), nprocs=size)
     return folder
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", TOGETHER)
-def test_several_processes_give_the_result_of_one(together: Path, name: str) -> None:
-    """The last batch has 26 of 90 cells, which 3 processes share unevenly."""
+@pytest.fixture(scope="module")
+def by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs of TOGETHER on two processes."""
+    return run_together(2, tmp_path_factory.mktemp("two"))
+
+
+def assert_same_result(name: str, folder: Path) -> None:
     alone = trained(TOGETHER[name]).checkpoints[-1]
-    found = load_checkpoint(together / name)
+    found = load_checkpoint(folder / name)
     assert found.progress.best_epoch == alone.progress.best_epoch
     for kept in ("weights", "decoder"):
         for tensor_name, tensor in getattr(alone, kept).items():
             other = getattr(found, kept)[tensor_name]
             torch.testing.assert_close(other, tensor, atol=2e-4, rtol=2e-3, msg=tensor_name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TOGETHER)
+def test_two_processes_give_the_result_of_one(by_two: Path, name: str) -> None:
+    assert_same_result(name, by_two)
+
+
+@pytest.mark.slow
+def test_three_processes_which_share_batches_unevenly_give_the_result_of_one(tmp_path: Path) -> None:
+    """The last batch has 26 of 90 cells."""
+    (name,) = PROCESSES[3]
+    assert_same_result(name, run_together(3, tmp_path))
 
 
 def test_without_validation_cells_the_last_epoch_is_kept() -> None:
