@@ -19,11 +19,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from sklearn.model_selection import StratifiedKFold
 
-from pipelines.study.pool import WorkerPool
+from pipelines.study.pool import all_results
 from sctransformer import layout
 from sctransformer._constants import OBS
 from sctransformer.data.arrays import CellArrays, TrainingCells
@@ -113,12 +111,7 @@ def main(words: Sequence[str] | None = None) -> None:
         (params, options.baseline, options.folds, *pair)
         for pair in product(range(options.repeats), range(options.folds))
     ]
-    parts = []
-    with WorkerPool(options.processes) as pool:
-        for _, part in track(pool.map(predict_fold, tasks), "folds", len(tasks), console=Console(stderr=True)):
-            if isinstance(part, Exception):
-                raise part
-            parts.append(part)
+    parts = all_results(predict_fold, tasks, options.processes, "folds")
     rows = []
     for repeat in range(options.repeats):
         own = [part[1:] for part in parts if part[0] == repeat]

@@ -13,6 +13,9 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Self, TypeVar
 
+from rich.console import Console
+from rich.progress import track
+
 from sctransformer.errors import UserError
 
 T = TypeVar("T")
@@ -68,6 +71,17 @@ class WorkerPool:
     def _submit(self, work: Callable[[T], R], tasks: Sequence[T]) -> dict[Future[R], T]:
         with _blocked(signal.SIGINT):  # workers inherit the block from their start
             return {self._pool.submit(work, task): task for task in tasks}
+
+
+def all_results(work: Callable[[T], R], tasks: Sequence[T], processes: int, title: str) -> list[R]:
+    """Results of all tasks, in the order in which they finish, with a progress bar; the first error is raised."""
+    results = []
+    with WorkerPool(processes) as pool:
+        for _, result in track(pool.map(work, tasks), title, len(tasks), console=Console(stderr=True)):
+            if isinstance(result, Exception):
+                raise result
+            results.append(result)
+    return results
 
 
 @contextmanager

@@ -18,11 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from pipelines.study.inner_folds import prepared_fold
-from pipelines.study.pool import parallel_map
+from pipelines.study.pool import all_results
 from sctransformer.data.arrays import CellArrays
 from sctransformer.data.normalise import log1p_cp10k
 from sctransformer.data.splits import TEST, TRAIN, VALIDATION
@@ -93,13 +91,7 @@ def main(words: Sequence[str] | None = None) -> None:
     options = parser.parse_args(words)
     params = with_overrides(load_params(), options.overrides)
     tasks = [(params, options.folds, *pair) for pair in product(range(options.repeats), range(options.folds))]
-    parts = []
-    for _, part in track(
-        parallel_map(predict_fold, tasks, options.processes), "folds", len(tasks), console=Console(stderr=True)
-    ):
-        if isinstance(part, Exception):
-            raise part
-        parts.append(part)
+    parts = all_results(predict_fold, tasks, options.processes, "folds")
     rows: list[dict[str, Any]] = []
     for repeat in range(options.repeats):
         own = [part for part in parts if part[0] == repeat]
