@@ -59,10 +59,13 @@ class Regulators:
 
     @property
     def note(self) -> str:
-        """Number of regulators, and of those without an activity."""
+        """Number of regulators, of those without an activity, and of those that evidence allows to be named."""
         absent = int((~self.measured_R).sum())
         why = f"; {absent:,} without an activity (fewer than {counted(self.least_targets, 'measured target')})"
-        return f"{counted(len(self.names), 'regulator')}{why if absent else ''}"
+        beat = ""
+        if self.evidence_R is not None:
+            beat = f"; {int((self.evidence_R >= BEATS_SHUFFLES).sum()):,} beat shuffled networks and can be named"
+        return f"{counted(len(self.names), 'regulator')}{why if absent else ''}{beat}"
 
     def standardised(self, activity_NR: NDArray[np.float32]) -> NDArray[np.float32]:
         """Activities in standard deviations of the training cells; NaN where too few targets are measured.

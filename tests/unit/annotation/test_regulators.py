@@ -116,6 +116,7 @@ def test_regulators_that_do_not_beat_their_shuffles_are_not_named(beaten: float)
     regulators = hand_made(evidence_R=np.array([beaten, 0.99, BEATS_SHUFFLES, beaten]))
     z_NR = np.array([[1, -2, 3, 8]], dtype=np.float32)
     typical_N3, alone_N3 = regulators.top(z_NR, np.array([0]))
+    assert regulators.note == "4 regulators; 2 beat shuffled networks and can be named"
     assert list(regulators.named(alone_N3)) == ["C+ B-"]
     assert list(regulators.named(typical_N3)) == ["B-"]
     np.testing.assert_array_equal(regulators.standardised(z_NR), z_NR)  # activities are written all the same
