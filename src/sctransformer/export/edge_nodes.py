@@ -4,7 +4,7 @@ torch's exporter would trace every bucket of every layer and take most of a minu
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -85,6 +85,21 @@ def add_activities(proto: onnx.ModelProto, model: ActivityTransformer, along_edg
     return proto
 
 
+class _Bucket(NamedTuple):
+    """The edges of queries with about the same number of keys. Q: queries, J: edges per query."""
+
+    keys: str
+    """Name of the positions of the keys, Q x J."""
+    scores: str
+    """Name of the scores, Q x J."""
+    slope_QJ: NDArray[np.float32]
+    """Change of a score by a unit of the value."""
+    weight_QJ: NDArray[np.float32]
+    """Weight of the value in the message."""
+    bound: float
+    """Largest score."""
+
+
 def _attention(
     nodes: _Nodes,
     attention: EdgeAttention,
@@ -115,7 +130,9 @@ def _attention(
         # activities, and expression with messages, are not clipped
         largest = CLIP if value_KN == VALUE else (np.inf if slope_QJ.any() else 0.0)
         bound = float(np.abs(np.where(open_QJ > 0, score_QJ, 0.0)).max() + largest * np.abs(slope_QJ).max())
-        output_QN = form(nodes, value_KN if along_edges else value_NK, keys, scores, slope_QJ, weight_QJ, bound)
+        output_QN = form(
+            nodes, value_KN if along_edges else value_NK, _Bucket(keys, scores, slope_QJ, weight_QJ, bound)
+        )
         outputs.append(nodes.add("Mul", output_QN, root_Q1))
         roots.append(root_Q1)
     order = nodes.constant(attention.order_Q.numpy())
@@ -125,47 +142,31 @@ def _attention(
     return output_QN, nodes.add("Gather", nodes.add("Concat", *roots, zero_11, axis=0), order, axis=0)
 
 
-def _along_edges(
-    nodes: _Nodes,
-    value_KN: str,
-    keys: str,
-    scores: str,
-    slope_QJ: NDArray[np.float32],
-    weight_QJ: NDArray[np.float32],
-    bound: float,
-) -> str:
+def _along_edges(nodes: _Nodes, value_KN: str, bucket: _Bucket) -> str:
     """Cells last, so that gathered rows are contiguous: one exp per edge, and two sums as matrix products."""
-    value_QJN = nodes.add("Gather", value_KN, keys, axis=0)
-    score_QJ1 = nodes.add("Unsqueeze", scores, nodes.constant([2]))
-    score_QJN = nodes.add("Add", nodes.add("Mul", value_QJN, nodes.constant(slope_QJ[:, :, None])), score_QJ1)
-    if bound > LARGEST_SCORE:
+    value_QJN = nodes.add("Gather", value_KN, bucket.keys, axis=0)
+    score_QJ1 = nodes.add("Unsqueeze", bucket.scores, nodes.constant([2]))
+    score_QJN = nodes.add("Add", nodes.add("Mul", value_QJN, nodes.constant(bucket.slope_QJ[:, :, None])), score_QJ1)
+    if bucket.bound > LARGEST_SCORE:
         score_QJN = nodes.add("Min", score_QJN, nodes.constant(LARGEST_SCORE))
     p_QJN = nodes.add("Exp", score_QJN)
     message_QJN = nodes.add("Mul", p_QJN, value_QJN)
-    total_Q1N = nodes.add("MatMul", nodes.constant(weight_QJ[:, None, :]), message_QJN)
-    sum_Q1N = nodes.add("MatMul", nodes.constant(np.ones_like(weight_QJ[:, None, :])), p_QJN)
+    total_Q1N = nodes.add("MatMul", nodes.constant(bucket.weight_QJ[:, None, :]), message_QJN)
+    sum_Q1N = nodes.add("MatMul", nodes.constant(np.ones_like(bucket.weight_QJ[:, None, :])), p_QJN)
     divided = nodes.add("Div", total_Q1N, nodes.add("Add", sum_Q1N, nodes.constant(EPSILON)))
     return nodes.add("Squeeze", divided, nodes.constant([1]))
 
 
-def _with_operator(
-    nodes: _Nodes,
-    value_NK: str,
-    keys: str,
-    scores: str,
-    slope_QJ: NDArray[np.float32],
-    weight_QJ: NDArray[np.float32],
-    bound: float,
-) -> str:
+def _with_operator(nodes: _Nodes, value_NK: str, bucket: _Bucket) -> str:
     """Each query is a head with one query, whose keys and values have width 1; the prior is the bias of the scores."""
-    value_NQJ = nodes.add("Gather", value_NK, keys, axis=1)
+    value_NQJ = nodes.add("Gather", value_NK, bucket.keys, axis=1)
     last = nodes.constant([3])
-    key_NQJ1 = nodes.add("Unsqueeze", nodes.add("Mul", value_NQJ, nodes.constant(slope_QJ)), last)
-    message_NQJ1 = nodes.add("Unsqueeze", nodes.add("Mul", value_NQJ, nodes.constant(weight_QJ)), last)
+    key_NQJ1 = nodes.add("Unsqueeze", nodes.add("Mul", value_NQJ, nodes.constant(bucket.slope_QJ)), last)
+    message_NQJ1 = nodes.add("Unsqueeze", nodes.add("Mul", value_NQJ, nodes.constant(bucket.weight_QJ)), last)
     shape = nodes.add("Shape", value_NQJ, start=0, end=2)
     query_shape = nodes.add("Concat", shape, nodes.constant([1, 1]), axis=0)
     query_NQ11 = nodes.add("Expand", nodes.constant(np.ones((1, 1, 1, 1), dtype=np.float32)), query_shape)
-    bias_1Q1J = nodes.add("Unsqueeze", scores, nodes.constant([0, 2]))
+    bias_1Q1J = nodes.add("Unsqueeze", bucket.scores, nodes.constant([0, 2]))
     output_NQ11 = nodes.add("Attention", query_NQ11, key_NQJ1, message_NQJ1, bias_1Q1J, scale=1.0)
     output_NQ = nodes.add("Squeeze", output_NQ11, nodes.constant([2, 3]))
     return nodes.add("Transpose", output_NQ, perm=[1, 0])
