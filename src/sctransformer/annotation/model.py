@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from sctransformer.annotation.explain import TOP, Explanation, explain_types
 from sctransformer.annotation.explain_cells import CellExplanation, explain_cells
+from sctransformer.annotation.faithfulness import DeletionCurve, deletion_curve
 from sctransformer.annotation.genes import GeneMatch, measured_genes
 from sctransformer.annotation.labelling import CellLabels
 from sctransformer.annotation.limits import Limits, limits_for
@@ -237,6 +238,12 @@ class Model:
         """As `explain_cells`, for cells that were read from a file."""
         labeller = self.scorer(settings.scoring).labeller(read)
         return explain_cells(self.bundle, read, labeller, self.limits(read.match, settings), names, top)
+
+    def faithfulness(self, read: CheckedCells, settings: AnnotationSettings) -> DeletionCurve:
+        """Measure whether the genes of `explain` decide labels, on cells that were read; see `deletion_curve`."""
+        labeller = self.scorer(settings.scoring).labeller(read)
+        explained = explain_types(self.bundle, top=len(self.genes))
+        return deletion_curve(self.bundle, read, labeller, self.limits(read.match, settings), explained)
 
     def label(self, adata: AnnData, settings: AnnotationSettings) -> tuple[CheckedCells, CellLabels]:
         """Label the cells of an AnnData object without changing it; the basis of `sctransformer.annotate`.

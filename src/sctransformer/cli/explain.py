@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from sctransformer.annotation.explain import Explanation
     from sctransformer.annotation.explain_cells import CellExplanation
+    from sctransformer.annotation.faithfulness import DeletionCurve
 
 _GENES_IN_OVERVIEW = 6
 _REGULATORS_IN_OVERVIEW = 3
@@ -41,6 +43,14 @@ def explain(
         list[str] | None, typer.Option(metavar="NAME", help="A cell of CELLS to explain; may be repeated.")
     ] = None,
     top: Annotated[int, typer.Option(metavar="N", min=1, help="Number of genes, and of regulators, to list.")] = 20,
+    faithfulness: Annotated[
+        bool,
+        typer.Option(
+            "--faithfulness",
+            help="Test on CELLS that the genes decide labels: log odds without the top genes of each cell's label, and "
+            "without random genes of equal mean expression.",
+        ),
+    ] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write all tables to a JSON file.")
     ] = None,
@@ -61,8 +71,9 @@ def explain(
     sctransformer explain celltype@champion
     sctransformer explain celltype@champion --cell-type "CD19+ B" --top 10
     sctransformer explain celltype@champion new.h5ad --cell AAACATACAACCAC-1
+    sctransformer explain celltype@champion new.h5ad --faithfulness
     """  # noqa: D301  \b keeps typer from joining the lines
-    _require_fitting(cells, cell_type, cell)
+    _require_fitting(cells, cell_type, cell or [], faithfulness)
     from rich.console import Console
 
     from sctransformer.registry.loading import load_model
@@ -84,19 +95,25 @@ def explain(
     with open_cells(cells, vocabulary, settings.counts) as opened:
         read = check_cells(opened, vocabulary, settings.min_coverage, settings.library_size_column)
         read.log_notes()
-        of_cells = loaded.explain_read(read, cell or [], top, settings)
-    _print_cells(console, of_cells)
-    _write(json_file, model, loaded.identity, of_cells._asdict())
+        of_cells = loaded.explain_read(read, cell, top, settings) if cell else None
+        curve = loaded.faithfulness(read, settings) if faithfulness else None
+    if of_cells is not None:
+        _print_cells(console, of_cells)
+    if curve is not None:
+        _print_curve(console, curve)
+    more = {} if curve is None else {"faithfulness": curve._asdict()}
+    _write(json_file, model, loaded.identity, {} if of_cells is None else of_cells._asdict(), more)
 
 
-def _require_fitting(cells: Path | None, cell_type: str | None, cell: list[str] | None) -> None:
+def _require_fitting(cells: Path | None, cell_type: str | None, cell: list[str], faithfulness: bool) -> None:
     """Refuse options that do not fit each other."""
-    if cells is None and cell:
-        raise UserError("--cell needs a file: sctransformer explain MODEL CELLS --cell NAME.")
+    if cells is None and (cell or faithfulness):
+        option = "--cell NAME" if cell else "--faithfulness"
+        raise UserError(f"{option.split()[0]} needs a file: sctransformer explain MODEL CELLS {option}.")
     if cells is not None and cell_type is not None:
         raise UserError("--cell-type explains a model; leave out CELLS, or name cells with --cell.")
-    if cells is not None and not cell:
-        raise UserError(f"{cells}: name at least one of its cells with --cell.")
+    if cells is not None and not (cell or faithfulness):
+        raise UserError(f"{cells}: name at least one of its cells with --cell, or use --faithfulness.")
 
 
 def _print_type(console: "Console", found: "Explanation") -> None:
@@ -171,6 +188,19 @@ def _print_cells(console: "Console", found: "CellExplanation") -> None:
         console.print()
 
 
+def _print_curve(console: "Console", curve: "DeletionCurve") -> None:
+    _print_table(
+        console,
+        ("genes set to their mean", "log odds without top genes", "without random genes"),
+        zip(curve.numbers, curve.top, curve.random, strict=True),
+    )
+    console.print(
+        f"On average over these numbers of genes, log odds are {curve.area:.2f} lower without the top genes of the "
+        f"label than without random genes of equal mean expression (95 % interval {curve.low:.2f} to {curve.high:.2f}, "
+        f"{curve.cells} cells resampled)."
+    )
+
+
 def _rows(table: "pd.DataFrame", *columns: str) -> Iterable[Iterable[Any]]:
     return table[list(columns)].itertuples(index=False)
 
@@ -202,7 +232,13 @@ def _plain(text: Any) -> str:
     return escape(str(text))
 
 
-def _write(target: Path | None, model: str, identity: str, tables: "Mapping[str, pd.DataFrame]") -> None:
+def _write(
+    target: Path | None,
+    model: str,
+    identity: str,
+    tables: "Mapping[str, pd.DataFrame]",
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Write the tables as lists of records; NaN becomes null."""
     if target is None:
         return
@@ -212,5 +248,5 @@ def _write(target: Path | None, model: str, identity: str, tables: "Mapping[str,
     for rows in records.values():
         for row in rows:
             row.pop("index", None)
-    write_json(target, {"model": model, "identity": identity, **records})
+    write_json(target, {"model": model, "identity": identity, **records, **more})
     typer.echo(f"{target}: written")

@@ -91,10 +91,26 @@ def test_cells_are_explained_as_in_python(
     assert "log odds " in done.out
 
 
+def test_faithfulness_is_shown_and_written(
+    activity_bundle: Path,
+    file: Path,
+    tmp_path: Path,
+    explained: Explain,
+) -> None:
+    done = explained(activity_bundle, file, "--faithfulness", "--json", tmp_path / "out.json")
+    assert done.code == 0, done.err
+    content = json.loads((tmp_path / "out.json").read_text())
+    assert "summary" not in content
+    assert content["faithfulness"]["low"] > 0
+    assert f"95 % interval {content['faithfulness']['low']:.2f} to" in done.out
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
         (["{bundle}", "--cell", "cell1"], "--cell needs a file"),
+        (["{bundle}", "--faithfulness"], "--faithfulness needs a file"),
+        (["{old}", "{file}", "--faithfulness"], "not linear in expression"),
         (["{bundle}", "{file}"], "name at least one of its cells with --cell"),
         (["{bundle}", "{file}", "--cell-type", "beta"], "leave out CELLS"),
         (["{bundle}", "--cell-type", "betta"], "has no cell type 'betta'; did you mean beta?"),
