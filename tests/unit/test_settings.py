@@ -15,7 +15,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 import sctransformer
-from sctransformer.annotation.settings import AnnotationSettings, LabelSettings, Scoring
+from sctransformer.annotation.settings import AnnotationSettings, LabellingSettings, Scoring
 from sctransformer.cli.options import help_text, option_for
 from sctransformer.jobs.spec import Job
 from sctransformer.model.config import ModelConfig
@@ -96,7 +96,7 @@ def test_a_section_gives_each_component_its_own_settings() -> None:
 def test_files_have_the_names_of_files() -> None:
     assert Workers(count=3).model_dump() == Workers.model_validate({"workers": 3}).model_dump()
     assert Workers(count=3).model_dump()["workers"] == 3
-    assert LabelSettings.model_validate({"batch_size": 8}) == LabelSettings(batch_cells=8)
+    assert LabellingSettings.model_validate({"batch_size": 8}) == LabellingSettings(batch_cells=8)
 
 
 def test_settings_are_immutable_and_replaced_by_checked_copies() -> None:

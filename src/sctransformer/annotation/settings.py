@@ -42,7 +42,7 @@ class Scoring(GraphSettings):
     core, at most 16."""
 
 
-class LabelSettings(GraphSettings, CoverageLimit, CountSource):
+class LabellingSettings(GraphSettings, CoverageLimit, CountSource):
     """How cells are labelled, and what is written."""
 
     threshold: float | None = Field(default=None, ge=0.0, le=1.0)
@@ -62,7 +62,7 @@ class LabelSettings(GraphSettings, CoverageLimit, CountSource):
     """Output: `anndata`, an annotated copy of the input; `parquet`, labels and embeddings; `csv`, labels."""
 
 
-class AnnotationSettings(LabelSettings, Scoring):
+class AnnotationSettings(LabellingSettings, Scoring):
     """How a file is annotated."""
 
     @property

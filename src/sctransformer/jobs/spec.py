@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
 
-from sctransformer.annotation.settings import AnnotationSettings, ClusterSettings, LabelSettings
+from sctransformer.annotation.settings import AnnotationSettings, ClusterSettings, LabellingSettings
 from sctransformer.errors import UserError
 from sctransformer.jobs.schedule import Schedule
 from sctransformer.monitor.settings import AlarmRule, Limits
@@ -66,7 +66,7 @@ class Job(ClusterSettings):
     image: str = Field(default="sctransformer:latest", pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")
     """Container image for Kubernetes."""
     resources: Resources = Field(default_factory=Resources)
-    annotation: LabelSettings = Field(default_factory=LabelSettings)
+    annotation: LabellingSettings = Field(default_factory=LabellingSettings)
     drift: Drift = Field(default_factory=Drift)
 
     @field_validator("schedule")
