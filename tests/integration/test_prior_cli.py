@@ -298,6 +298,11 @@ def test_score_compares_a_network_with_its_shuffles(call: Call, scored_files: No
     assert [one["name"] for one in content["measurements"]] == ["hidden genes", "stimulation", "lineage regulators"]
     assert {len(one["shuffled"]) for one in content["measurements"]} == {10}
     assert [one["passed"] for one in content["measurements"][:2]] == [True, True]
+    done = call("prior score network.tsv cells.h5ad --shuffles 2 --knock-outs known.tsv")
+    assert "known.tsv: has no column target" in done.err
+    Path("others.tsv").write_text("regulator\ttarget\nSPI1\tLYZ\n")
+    done = call("prior score network.tsv cells.h5ad --shuffles 2 --knock-outs others.tsv")
+    assert (done.code, "no edge has both ends in others.tsv" in done.err) == (0, True)
     again = call(f"prior score network.tsv cells.h5ad {groups} --shuffles 10 --json again.json")
     assert again.code == 0
     assert read_json(Path("again.json")) == content

@@ -91,6 +91,8 @@ def score(
             on_progress=on_progress,
         )
     _print(found)
+    if knock_outs is not None and "knock-outs" not in {one.name for one in found}:
+        typer.echo(f"Note: no edge has both ends in {knock_outs}; knock-outs are not measured.", err=True)
     if json is not None:
         content = {"network": str(network), "cells": str(cells), "n_cells": len(counted.obs), "seed": seed}
         content |= {"edges": len(inside), "regulators": len(inside.regulators), "shuffles": shuffles}
