@@ -107,6 +107,8 @@ TARGET_SUM: Final = 1e4
 """Counts per cell after normalisation: expression is log1p(counts per 10,000)."""
 CLIP: Final = 5.0
 """Largest deviation of a gene from its mean, in standard deviations: it limits rare, highly expressed genes."""
+BEATS_SHUFFLES: Final = 0.95
+"""Least evidence of a regulator that is named: the fraction of shuffled networks that its targets beat."""
 SPLITS: Final = ("train", "validation", "test")
 UNLABELLED: Final = "unlabelled"
 """Split of the training cells that have no label, or whose label is not to be used."""

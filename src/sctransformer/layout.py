@@ -45,6 +45,7 @@ TEST_CELLS_FILE = EVALUATION / "test_cells.h5ad"
 CALIBRATION = EVALUATION / "calibration.json"
 NOVELTY = EVALUATION / "novelty.safetensors"
 CONTROL = Path("outputs/control/metrics.json")
+REGULATOR_EVIDENCE = Path("outputs/control/regulators.csv")
 CONFUSION_PLOT = EVALUATION / "confusion_matrix.png"
 RISK_COVERAGE_PLOT = EVALUATION / "risk_coverage.png"
 EMBEDDING_PLOT = EVALUATION / "embedding.png"

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sctransformer._constants import BUNDLE, TYPE_MEAN
+from sctransformer._constants import BEATS_SHUFFLES, BUNDLE, TYPE_MEAN
 from sctransformer.annotation.label_weights import LabelWeights, read_label_weights
-from sctransformer.annotation.regulators import BEATS_SHUFFLES, TYPICAL, type_differences
+from sctransformer.annotation.regulators import TYPICAL, type_differences
 from sctransformer.errors import UserError
 from sctransformer.evaluation.profile import array
 from sctransformer.export.bundle import Bundle

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from sctransformer._constants import TYPE_MEAN
+from sctransformer._constants import BEATS_SHUFFLES, TYPE_MEAN
 from sctransformer.annotation.genes import GeneMatch, match_genes, measured_genes, named_by_symbol
 from sctransformer.annotation.reading import CheckedCells
 from sctransformer.annotation.settings import GraphSettings
@@ -24,8 +24,6 @@ TOP = 3
 TYPICAL = 0.5
 """Least difference between a label's mean activity and that of the other labels, in standard deviations of the training
 cells, from which a regulator is typical of the label."""
-BEATS_SHUFFLES = 0.95
-"""Least evidence, the fraction of shuffled networks that the regulator's real targets beat."""
 _DIGITS = 21
 """Bits for a position in a packed list of three."""
 

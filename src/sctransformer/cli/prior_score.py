@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sctransformer._constants import BEATS_SHUFFLES
 from sctransformer.cli.display import print_fields
 from sctransformer.cli.options import option_for
 from sctransformer.data.settings import CellColumns
@@ -15,7 +16,7 @@ from sctransformer.progress import cells_bar, status_line
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sctransformer.evaluation.prior_score import Measurement, Populations, Stimulation
+    from sctransformer.evaluation.prior_score import Populations, Scorecard, Stimulation
 
 _TABLE = "tab-separated, plain or gzipped, or Parquet"
 _MAX_CELLS = 2000
@@ -80,7 +81,7 @@ def score(
         f"genes of {cells} ({len(counted.obs):,} cells)"
     )
     with cells_bar("Scoring networks") as on_progress:
-        found = score_network(
+        card = score_network(
             inside,
             expression,
             stimulation=_stimulation(counted.obs, cells, group_column, stimulated, expected, inside.regulators),
@@ -90,13 +91,14 @@ def score(
             seed=seed,
             on_progress=on_progress,
         )
-    _print(found)
-    if knock_outs is not None and "knock-outs" not in {one.name for one in found}:
+    _print(card)
+    if knock_outs is not None and "knock-outs" not in {one.name for one in card.measurements}:
         typer.echo(f"Note: no edge has both ends in {knock_outs}; knock-outs are not measured.", err=True)
     if json is not None:
         content = {"network": str(network), "cells": str(cells), "n_cells": len(counted.obs), "seed": seed}
         content |= {"edges": len(inside), "regulators": len(inside.regulators), "shuffles": shuffles}
-        write_json(json, content | {"measurements": [one.to_json() for one in found]})
+        content |= {"measurements": [one.to_json() for one in card.measurements], "evidence": card.evidence}
+        write_json(json, content)
         typer.echo(f"{json}: all values")
 
 
@@ -175,10 +177,10 @@ def _table(path: Path, columns: tuple[str, str]) -> "pd.DataFrame":
     return pd.DataFrame({name: table.column(name).astype(str) for name in columns})
 
 
-def _print(found: "list[Measurement]") -> None:
-    """Three lines per measurement, and its parts."""
+def _print(card: "Scorecard") -> None:
+    """Three lines per measurement, its parts, and how many regulators beat the rewired networks."""
     rows = []
-    for one in found:
+    for one in card.measurements:
         mean, low, high = one.difference
         without = "" if one.without_network is None else f", own mRNA {one.without_network:.4f}"
         rows += [
@@ -187,4 +189,7 @@ def _print(found: "list[Measurement]") -> None:
             ("", f"difference {mean:+.4f} ({low:+.4f} to {high:+.4f}), above {one.percentile:.0f} % of the shuffled"),
         ]
         rows += [("", f"{name}: {value:.3f}") for name, value in one.more.items()]
-    print_fields(rows)
+    beat = sum(value >= BEATS_SHUFFLES for value in card.evidence.values())
+    limit = f"{100 * BEATS_SHUFFLES:.0f} %"
+    rows.append(("regulators", f"targets of {beat:,} of {len(card.evidence):,} vary together more than in {limit}"))
+    print_fields([*rows, ("", "of the shuffled networks")])

@@ -98,6 +98,10 @@ class Measurement:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
+        return self.summary() | {"shuffled": self.shuffled}
+
+    def summary(self) -> dict[str, Any]:
+        """A JSON object without the values of the single controls."""
         mean, low, high = self.difference
         return {
             "name": self.name,
@@ -112,8 +116,17 @@ class Measurement:
             "passed": self.passed,
             "detail": self.detail,
             "more": self.more,
-            "shuffled": self.shuffled,
         }
+
+
+class Scorecard(NamedTuple):
+    """Everything that is measured of a network."""
+
+    measurements: list[Measurement]
+    """Hidden genes first, then those for which something is given."""
+    evidence: dict[str, float]
+    """By regulator: the fraction of rewired networks in which its targets vary together less than in the network. The
+    measure is the variance of the signed mean of the targets over the cells."""
 
 
 def expressed_genes(cells: CountedCells, network: Network, min_targets: int) -> tuple[ExpressedGenes, Network]:
@@ -154,7 +167,7 @@ def score_network(
     shuffles: int = SHUFFLES,
     seed: int = 0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Measurement]:
+) -> Scorecard:
     """Measure a network and its controls on the same cells.
 
     Args:
@@ -166,25 +179,25 @@ def score_network(
         shuffles: number of controls.
         seed: random seed of the controls and of the halves of the cells.
         on_progress: called with the number of networks done and the number of all networks.
-
-    Returns:
-        Hidden genes first, then those for which something is given.
     """
     half_N = np.random.default_rng(seed).permutation(len(cells.z_NG)) % 2 == 0
     found: list[dict[str, Value]] = []
+    together: list[NDArray[np.floating]] = []
     for number in range(shuffles + 1):
         one = network if number == 0 else shuffled(network, None, seed + number)
-        values = {"hidden genes": hidden_genes(one, cells, half_N)}
+        activity_NR, weight_RG = signed_means(one, cells)
+        together.append(activity_NR.var(axis=0))
+        values = {"hidden genes": hidden_genes(activity_NR, weight_RG, cells, half_N)}
         if stimulation is not None or populations is not None:
-            activity_NR = univariate_activity(cells.z_NG, network_matrix(one, cells.genes))
-            values |= _by_activity(activity_NR, network.regulators, stimulation, populations)
+            ulm_NR = univariate_activity(cells.z_NG, weight_RG)
+            values |= _by_activity(ulm_NR, network.regulators, stimulation, populations)
         if knock_outs is not None and (confirmed := confirmed_edges(one, knock_outs)) is not None:
             values["knock-outs"] = confirmed
         found.append(values)
         on_progress(number + 1, shuffles + 1)
     without: dict[str, Value] = {"hidden genes": own_prediction(network, cells, half_N)}
     without |= _by_activity(cells.own_NR, network.regulators, stimulation, populations)
-    return [
+    measurements = [
         Measurement(
             name=name,
             network=value.mean,
@@ -195,6 +208,8 @@ def score_network(
         )
         for name, value in found[0].items()
     ]
+    evidence_R = (np.array(together[1:]) < together[0]).mean(axis=0)
+    return Scorecard(measurements, dict(zip(network.regulators, evidence_R.tolist(), strict=True)))
 
 
 class Value(NamedTuple):
@@ -205,23 +220,32 @@ class Value(NamedTuple):
     parts: Mapping[str, float] = MappingProxyType({})
 
 
-def hidden_genes(network: Network, cells: ExpressedGenes, half_N: NDArray[np.bool_]) -> Value:
-    """R2 of genes that are predicted by the activities of their regulators, which do not see the gene itself.
+def signed_means(network: Network, cells: ExpressedGenes) -> tuple[NDArray[np.float32], sparse.csr_matrix]:
+    """The signed mean of each regulator's targets, and the weights of the edges, regulators x genes.
 
-    The activity is the signed mean of the other targets. A gene's prediction is the sum of its regulators' activities
-    times sign and confidence, times one slope per gene, fitted on half of the cells; R2 is that of the other half.
-
-    Args:
-        network: edges to genes of the cells.
-        cells: their expression.
-        half_N: the cells on which the slopes are fitted.
+    The mean is scaled so that its variance is 1 for targets that do not vary together.
     """
     weight_RG = network_matrix(network, cells.genes)
-    square_RG = weight_RG.multiply(weight_RG)
-    scale_R = 1.0 / np.sqrt(np.maximum(np.asarray(square_RG.sum(axis=1)).ravel(), 1e-12))
-    scaled_RG = sparse.diags(scale_R) @ weight_RG
-    activity_NR = np.asarray((scaled_RG @ cells.z_NG.T).T)
-    own_G = np.asarray((sparse.diags(scale_R) @ square_RG).sum(axis=0)).ravel()
+    return np.asarray((_scaled(weight_RG) @ cells.z_NG.T).T), weight_RG
+
+
+def hidden_genes(
+    activity_NR: NDArray[np.floating],
+    weight_RG: sparse.csr_matrix,
+    cells: ExpressedGenes,
+    half_N: NDArray[np.bool_],
+) -> Value:
+    """R2 of genes that are predicted by the activities of their regulators, which do not see the gene itself.
+
+    A gene's prediction is the sum of its regulators' activities without its own part, times sign and confidence, times
+    one slope per gene, fitted on half of the cells; R2 is that of the other half.
+
+    Args:
+        activity_NR, weight_RG: see `signed_means`.
+        cells: expression.
+        half_N: the cells on which the slopes are fitted.
+    """
+    own_G = np.asarray(_scaled(weight_RG).multiply(weight_RG).sum(axis=0)).ravel()
     columns = np.flatnonzero(own_G)
     prediction_NG = np.asarray((weight_RG[:, columns].T @ activity_NR.T).T) - cells.z_NG[:, columns] * own_G[columns]
     return _explained(prediction_NG, cells.z_NG[:, columns], half_N)
@@ -252,6 +276,12 @@ def network_matrix(network: Network, genes: Sequence[str]) -> sparse.csr_matrix:
     edges = edge_list(network.edges.to_dict("list"), genes, "mask")
     shape = (edges.n_regulators, edges.n_genes)
     return sparse.csr_matrix((edges.weight_J, (edges.regulator_J, edges.target_J)), shape=shape)
+
+
+def _scaled(weight_RG: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Rows with a sum of squares of 1."""
+    square_R = np.asarray(weight_RG.multiply(weight_RG).sum(axis=1)).ravel()
+    return sparse.csr_matrix(sparse.diags(1.0 / np.sqrt(np.maximum(square_R, 1e-12))) @ weight_RG)
 
 
 def _by_activity(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from sctransformer._constants import TYPE_MEAN
+from sctransformer._constants import BEATS_SHUFFLES, TYPE_MEAN
 from sctransformer.data.arrays import CellArrays, CellSource
 from sctransformer.model import ActivityTransformer
 from sctransformer.model.edge_attention import EdgeAttention
@@ -78,7 +78,11 @@ def type_means(model: ActivityTransformer, cells: CellArrays, class_names: Seque
 
 @torch.no_grad()
 def top_regulators(
-    model: ActivityTransformer, cells: CellArrays, class_names: Sequence[str], count: int = 5
+    model: ActivityTransformer,
+    cells: CellArrays,
+    class_names: Sequence[str],
+    evidence_R: pd.Series | None = None,
+    count: int = 5,
 ) -> dict[str, list[dict[str, Any]]]:
     """The regulators whose activity is highest in each class, compared with all other cells.
 
@@ -86,11 +90,13 @@ def top_regulators(
         model: the trained model.
         cells: labelled training cells.
         class_names: the cell types.
+        evidence_R: evidence of each regulator, see `prior_score.Scorecard`; regulators that do not beat shuffled
+            networks are left out. None: all count.
         count: number of regulators per class.
 
     Returns:
-        By class, a list of `regulator` and `difference`: of the mean activities, in standard deviations of all cells. A
-        class without cells has none.
+        By class, a list of `regulator` and `difference`: of the mean activities, in standard deviations of all cells,
+        above 0. A class without cells has none.
     """
     rows_N = np.arange(len(cells))
     parts = [_activities(model, cells, rows_N[start : start + _BATCH])[0] for start in range(0, len(rows_N), _BATCH)]
@@ -103,7 +109,9 @@ def top_regulators(
             continue
         change_R = activity_NR[inside_N].mean(axis=0) - activity_NR[~inside_N].mean(axis=0)
         change_R = np.divide(change_R, std_R, out=np.zeros_like(change_R), where=std_R > 0)
-        best = np.argsort(-change_R, kind="stable")[:count]
+        if evidence_R is not None:
+            change_R[~(evidence_R.to_numpy() >= BEATS_SHUFFLES)] = -np.inf
+        best = [index for index in np.argsort(-change_R, kind="stable")[:count] if change_R[index] > 0]
         found[name] = [
             {"regulator": model.edges.regulators[index], "difference": round(float(change_R[index]), 3)}
             for index in best

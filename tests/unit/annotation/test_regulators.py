@@ -18,11 +18,11 @@ from pyarrow import parquet
 from scipy import sparse
 
 import sctransformer as sct
-from sctransformer._constants import OBS, OBSM, UNS
+from sctransformer._constants import BEATS_SHUFFLES, OBS, OBSM, UNS
 from sctransformer.annotation import pipeline, shards, stream
 from sctransformer.annotation.model import Model
 from sctransformer.annotation.pipeline import annotate_file
-from sctransformer.annotation.regulators import BEATS_SHUFFLES, Regulators, least_targets, regulators_for, strongest
+from sctransformer.annotation.regulators import Regulators, least_targets, regulators_for, strongest
 from sctransformer.annotation.settings import AnnotationSettings
 from sctransformer.annotation.writers import write_annotated
 from sctransformer.errors import OutputError

@@ -18,6 +18,7 @@ from sctransformer.evaluation.prior_score import (
     expressed_genes,
     hidden_genes,
     score_network,
+    signed_means,
 )
 from sctransformer.prior.controls import shuffled
 from sctransformer.prior.network import Network
@@ -44,13 +45,15 @@ def expression(regulated: RegulatedCells) -> ExpressedGenes:
 def test_cells_that_follow_the_network_pass_and_its_shuffles_do_not(
     regulated: RegulatedCells, expression: ExpressedGenes
 ) -> None:
-    (own,) = score_network(regulated.network, expression, shuffles=20)
+    (own,), evidence = score_network(regulated.network, expression, shuffles=20)
     assert own.name == "hidden genes"
     assert own.passed
     assert own.percentile == 100
     assert own.network > 0.1
     wrong = shuffled(regulated.network, None, 99)
-    (control,) = score_network(wrong, expression, shuffles=20)
+    assert np.mean(list(evidence.values())) > 0.9
+    (control,), evidence = score_network(wrong, expression, shuffles=20)
+    assert np.mean(list(evidence.values())) < 0.8
     assert not control.passed
     assert control.network < own.network
 
@@ -62,7 +65,8 @@ def test_an_activity_does_not_see_the_gene_that_it_predicts(gene: int) -> None:
     cells = regulated_cells()
     expression = expressed_genes(counted(cells), cells.network, 5)[0]
     alone_NG = np.where(np.arange(80) == gene, expression.z_NG, 0.0).astype(np.float32)
-    assert hidden_genes(cells.network, expression._replace(z_NG=alone_NG), HALF_N).mean == pytest.approx(0.0, abs=1e-6)
+    alone = expression._replace(z_NG=alone_NG)
+    assert hidden_genes(*signed_means(cells.network, alone), alone, HALF_N).mean == pytest.approx(0.0, abs=1e-6)
 
 
 def test_stimulated_cells_and_populations_are_recovered(regulated: RegulatedCells, expression: ExpressedGenes) -> None:
@@ -76,7 +80,7 @@ def test_stimulated_cells_and_populations_are_recovered(regulated: RegulatedCell
         ),
         shuffles=10,
     )
-    by_name = {one.name: one for one in found}
+    by_name = {one.name: one for one in found.measurements}
     assert list(by_name) == ["hidden genes", "stimulation", "lineage regulators"]
     assert by_name["stimulation"].more == {"REGULATOR002": by_name["stimulation"].network}
     assert by_name["stimulation"].network > 0.8

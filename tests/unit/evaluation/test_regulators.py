@@ -1,6 +1,7 @@
 """The table of regulators, and which are active in which type."""
 
 import numpy as np
+import pandas as pd
 import torch
 
 from sctransformer.evaluation.regulators import correlation, regulator_table, top_regulators, type_means
@@ -31,14 +32,29 @@ def test_the_most_active_regulators_of_a_type_are_listed_first() -> None:
     found = top_regulators(model, cells, LABELS, count=2)
     assert list(found) == LABELS
     for label, name in enumerate(LABELS):
-        first, second = found[name]
-        assert first["difference"] >= second["difference"]
+        differences = [one["difference"] for one in found[name]]
+        assert differences == sorted(differences, reverse=True)
+        assert all(difference > 0 for difference in differences)
+        first = found[name][0]
         z_NG = model.tokens.standardised(torch.from_numpy(cells.counts_NG), torch.from_numpy(cells.library_size_N))
         activity_NR = model.activity(z_NG).T.detach().numpy()
         inside_N = cells.labels_N == label
         index = model.edges.regulators.index(first["regulator"])
         change = activity_NR[inside_N, index].mean() - activity_NR[~inside_N, index].mean()
         np.testing.assert_allclose(first["difference"], change / activity_NR[:, index].std(), atol=1e-3)
+
+
+def test_only_regulators_that_beat_shuffled_networks_are_listed() -> None:
+    cells, model = arrays(simulated_cells()), small_activity_model()
+    names = model.edges.regulators
+    every = top_regulators(model, cells, LABELS)
+    listed = {one["regulator"] for found in every.values() for one in found}
+    dropped = sorted(listed)[0]
+    evidence = pd.Series([0.94 if name == dropped else 0.95 for name in names])
+    found = top_regulators(model, cells, LABELS, evidence)
+    assert {one["regulator"] for own in found.values() for one in own} == listed - {dropped}
+    none = top_regulators(model, cells, LABELS, pd.Series(np.full(len(names), np.nan)))
+    assert not any(none.values())
 
 
 def test_a_type_without_cells_has_no_regulators() -> None:

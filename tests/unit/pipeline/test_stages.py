@@ -67,9 +67,10 @@ def test_the_network_is_measured_on_training_cells_alone() -> None:
     counts_NG = sparse.csr_matrix(regulated.cells.counts_NG)
     params = Params.model_validate({"control": {"shuffles": 5}})
     first = prior_evidence(AnnData(counts_NG, obs, pd.DataFrame(index=regulated.genes)), regulated.network, params)
-    assert [one["name"] for one in first] == ["hidden genes"]
-    assert first[0]["passed"]
-    assert "shuffled" not in first[0]
+    assert [one.name for one in first.measurements] == ["hidden genes"]
+    assert first.measurements[0].passed
+    assert "shuffled" not in first.measurements[0].summary()
+    assert sorted(first.evidence) == regulated.network.regulators
     others = sparse.vstack([counts_NG[:150], counts_NG[150:] * 7]).tocsr()
     again = prior_evidence(AnnData(others, obs, pd.DataFrame(index=regulated.genes)), regulated.network, params)
     assert again == first

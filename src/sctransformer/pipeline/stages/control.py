@@ -16,9 +16,9 @@ from sctransformer.data.cells import read_cells
 from sctransformer.data.expression import CountedCells
 from sctransformer.data.prepared import class_names, read_class_names, read_donors, select_split
 from sctransformer.evaluation.paired import NEGLIGIBLE, compare, disagreement
-from sctransformer.evaluation.prior_score import expressed_genes, score_network
+from sctransformer.evaluation.prior_score import Scorecard, expressed_genes, score_network
 from sctransformer.evaluation.scoring import score_cells
-from sctransformer.files import read_json, write_json
+from sctransformer.files import atomic_write, read_json, write_json
 from sctransformer.model import ActivityTransformer, Model, ModelConfig
 from sctransformer.params import Params, load_params
 from sctransformer.pipeline.stage import run_stage
@@ -98,16 +98,13 @@ EVIDENCE_CELLS = 2000
 """Largest number of training cells on which the network is scored."""
 
 
-def prior_evidence(cells: AnnData, network: Network, params: Params) -> list[dict[str, Any]]:
+def prior_evidence(cells: AnnData, network: Network, params: Params) -> Scorecard:
     """What the network explains of the training cells, beside rewired networks; no labels are used.
 
     Args:
         cells: prepared cells.
         network: edges to genes of the panel.
         params: number of rewired networks, and seed.
-
-    Returns:
-        `Measurement.to_json` of each measurement, without the values of the single rewired networks.
     """
     own = cells[(cells.obs[OBS.split] == "train").to_numpy()]
     rows = np.random.default_rng(params.seed).permutation(own.n_obs)[:EVIDENCE_CELLS]
@@ -116,8 +113,14 @@ def prior_evidence(cells: AnnData, network: Network, params: Params) -> list[dic
         sparse.csr_matrix(own.X), own.obs[OBS.library_size].to_numpy(dtype=np.float64), own.var_names.tolist(), own.obs
     )
     expression, inside = expressed_genes(counted, network, 1)
-    found = score_network(inside, expression, shuffles=params.control.shuffles, seed=params.seed)
-    return [{key: value for key, value in one.to_json().items() if key != "shuffled"} for one in found]
+    return score_network(inside, expression, shuffles=params.control.shuffles, seed=params.seed)
+
+
+def write_evidence(evidence: dict[str, float]) -> None:
+    """Write the evidence of each regulator; an empty table if it was not measured."""
+    table = pd.DataFrame({"regulator": list(evidence), "evidence": list(evidence.values())})
+    with atomic_write(layout.REGULATOR_EVIDENCE) as temporary:
+        table.to_csv(temporary, index=False)
 
 
 def describe_measurement(one: dict[str, Any]) -> str:
@@ -147,10 +150,13 @@ def main() -> None:
     params = load_params()
     config, cells = ModelConfig(**read_json(layout.MODEL_CONFIG)), read_cells(layout.PREPARED_CELLS)
     evidence: dict[str, Any] = {}
+    regulators: dict[str, float] = {}
     if reason_without_network(params, config) is None:
-        evidence["evidence"] = prior_evidence(cells, Network(pd.read_parquet(layout.EDGES)), params)
+        card = prior_evidence(cells, Network(pd.read_parquet(layout.EDGES)), params)
+        evidence["evidence"], regulators = [one.summary() for one in card.measurements], card.evidence
         for one in evidence["evidence"]:
             print(describe_measurement(one))
+    write_evidence(regulators)
     if reason := reason_to_skip(params, config):
         write_json(layout.CONTROL, {"kind": None, "reason": reason, **evidence})
         print(f"no control was trained: {reason}")

@@ -89,6 +89,9 @@ def bundle_contents(params: Params, cells: AnnData, evaluated: Model, refit: Ref
     if isinstance(model, ActivityTransformer):
         names = labels["name"].tolist()
         regulators = regulator_table(model, training).join(type_means(model, training, names))
+        evidence = pd.read_csv(layout.REGULATOR_EVIDENCE, index_col="regulator")["evidence"]
+        if len(evidence):
+            regulators["evidence"] = regulators["regulator"].map(evidence)
         metrics |= regulator_metrics(model, regulators, training, names)
     if refit is not None:
         calibration |= refit.calibration
@@ -182,7 +185,7 @@ def regulator_metrics(
     summary = {"agreement": float(agreement.median()), "lowest": float(agreement.min())} if len(agreement) else {}
     return {
         "regulators": summary,
-        "regulators_by_type": top_regulators(model, training, names),
+        "regulators_by_type": top_regulators(model, training, names, regulators.get("evidence")),
         "labels": read_json(layout.LABEL_REPORT),
     }
 
