@@ -289,15 +289,19 @@ def scored_files() -> None:
 
 def test_score_compares_a_network_with_its_shuffles(call: Call, scored_files: None) -> None:
     groups = "--group-column condition --stimulated stim --expected REGULATOR002 --known known.tsv"
-    done = call(f"prior score network.tsv cells.h5ad {groups} --shuffles 10 --json score.json")
+    done = call(f"prior score network.tsv cells.h5ad {groups} --shuffles 10 --json score.json --html score.html")
     assert done.code == 0, done.err
-    assert "80 edges of 8 regulators, 100.0% with a known sign with 5 targets or more" in done.out
+    assert "80 edges of 8 regulators, 100.0% with a known sign, with at least 5 targets" in done.out
     assert "hidden genes        passed" in done.out
     assert "stimulation, " not in done.err
     content = read_json(Path("score.json"))
     assert [one["name"] for one in content["measurements"]] == ["hidden genes", "stimulation", "lineage regulators"]
     assert {len(one["shuffled"]) for one in content["measurements"]} == {10}
     assert [one["passed"] for one in content["measurements"][:2]] == [True, True]
+    page = Path("score.html").read_text()
+    assert all(f"<h2>{one['name']}</h2>" in page for one in content["measurements"])
+    assert page.count("<circle") == 30
+    assert "http" not in page
     done = call("prior score network.tsv cells.h5ad --shuffles 2 --knock-outs known.tsv")
     assert "known.tsv: has no column target" in done.err
     Path("others.tsv").write_text("regulator\ttarget\nSPI1\tLYZ\n")

@@ -49,6 +49,7 @@ def score(
     gene_column: Annotated[str | None, option_for(CellColumns, "gene_column")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all values to this file.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with charts.")] = None,
 ) -> None:
     """Measure what a network knows about cells: each value beside those of rewired networks with the same degrees.
 
@@ -59,7 +60,7 @@ def score(
     A network passes a measurement if the 95 % interval of its difference to the rewired networks is above 0.
 
     Example: sctransformer prior score collectri.tsv.gz ifn.h5ad --group-column condition --stimulated stim
-    --expected STAT1,STAT2,IRF9 --json score.json
+    --expected STAT1,STAT2,IRF9 --html score.html
     """
     from sctransformer.cli.prior_inputs import read_renamed
     from sctransformer.data.expression import read_counts
@@ -76,10 +77,11 @@ def score(
             expression, inside = expressed_genes(counted, prior, min_targets)
         except UserError as error:
             raise UserError(f"{network}, {cells}: {error}") from error
-    typer.echo(
-        f"{network}: {inside.size()} with {min_targets} targets or more among the {len(expression.genes):,} expressed "
-        f"genes of {cells} ({len(counted.obs):,} cells)"
+    summary = (
+        f"{inside.size()}, with at least {min_targets} targets among the {len(expression.genes):,} expressed genes of "
+        f"{cells} ({len(counted.obs):,} cells)"
     )
+    typer.echo(f"{network}: {summary}")
     with cells_bar("Scoring networks") as on_progress:
         card = score_network(
             inside,
@@ -100,6 +102,11 @@ def score(
         content |= {"measurements": [one.to_json() for one in card.measurements], "evidence": card.evidence}
         write_json(json, content)
         typer.echo(f"{json}: all values")
+    if html is not None:
+        from sctransformer.evaluation.prior_page import write_page
+
+        write_page(html, card, network.name, summary)
+        typer.echo(f"{html}: open it in a browser")
 
 
 def _require_together(

@@ -10,10 +10,10 @@ import jinja2
 import numpy as np
 import pandas as pd
 
+from sctransformer import charts
 from sctransformer.evaluation.profile import CONFIDENCE_EDGES, LIBRARY_EDGES, Profile
 from sctransformer.export.bundle import Bundle
 from sctransformer.files import atomic_write
-from sctransformer.monitor import charts
 from sctransformer.monitor.genes import expected_expression, usable_std
 
 TEMPLATE = Path(str(files("sctransformer.monitor") / "report.html.j2"))

@@ -1,4 +1,4 @@
-"""Charts of the drift report as SVG: text in them can be searched, and no script or picture file is needed."""
+"""Charts of HTML pages as SVG: text in them can be searched, and no script or picture file is needed."""
 
 from collections.abc import Sequence
 
@@ -71,6 +71,36 @@ def differences(names: Sequence[str], values: Sequence[float]) -> Markup:
             _text(end + (4 if value >= 0 else -4), top + 15, f"{value:+.2f}", "start" if value >= 0 else "end")
         )
     return _svg(width, len(names) * _ROW + 4, parts)
+
+
+def among(value: float, others: Sequence[float], reference: float | None = None) -> Markup:
+    """A value as a line among other values as dots, on one axis.
+
+    Args:
+        value: the line.
+        others: the dots.
+        reference: one more value, as a dashed line.
+    """
+    width, height, margin, middle = 420, 74, 24, 30
+    known = [value, *others, *([] if reference is None else [reference])]
+    lowest, highest = min(known), max(known)
+    scale = (width - 2 * margin) / max(highest - lowest, 1e-12)
+
+    def place(one: float) -> float:
+        return margin + (one - lowest) * scale
+
+    parts = [f'<path d="M{margin} {middle + 14}H{width - margin}" stroke="#bbb"/>']
+    for index, one in enumerate(others):
+        y = middle + 8 - 4 * (index % 5)  # so that equal values stay apart
+        parts.append(f'<circle cx="{place(one):.1f}" cy="{y}" r="3" fill="{TRAINING}" fill-opacity=".6"/>')
+    if reference is not None:
+        x = place(reference)
+        parts.append(f'<path d="M{x:.1f} 6V{middle + 14}" stroke="#444" stroke-dasharray="3 3"/>')
+    x = place(value)
+    parts.append(f'<path d="M{x:.1f} 6V{middle + 14}" stroke="{BATCH}" stroke-width="3"/>')
+    parts += [_text(margin, height - 14, f"{lowest:.3g}", "middle")]
+    parts += [_text(width - margin, height - 14, f"{highest:.3g}", "middle")]
+    return _svg(width, height, parts)
 
 
 def trend(names: Sequence[str], values: Sequence[float | None], limits: Sequence[float | None]) -> Markup:
