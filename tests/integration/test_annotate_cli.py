@@ -341,6 +341,8 @@ def test_a_stopped_process_leaves_only_the_journal(
         tmp_path / "out",
         "--batch-size",
         "1",
+        "--regulators",
+        "off",
     ]
     process = subprocess.Popen(
         [*SCTRANSFORMER, *map(str, words)], stderr=subprocess.PIPE, text=True, env={**os.environ, DEBUG_VARIABLE: ""}

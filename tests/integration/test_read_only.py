@@ -75,7 +75,17 @@ def test_a_user_without_a_name_reads_a_project(
     cells.var_names = pd.unique(network["target"])[: cells.n_vars]
     cells.write_h5ad(folder / "symbols.h5ad")
 
-    annotate = ("annotate", "-i", "cells.h5ad", "-m", "celltype@champion", "-o", f"{outside}/out")
+    annotate = (
+        "annotate",
+        "-i",
+        "cells.h5ad",
+        "-m",
+        "celltype@champion",
+        "-o",
+        f"{outside}/out",
+        "--regulators",
+        "off",
+    )
     results = {
         "annotate": as_nobody(outside, *annotate, "--majority-voting"),
         "batch": as_nobody(outside, "batch", "run", "nightly"),
