@@ -67,7 +67,7 @@ def test_a_user_without_a_name_reads_a_project(
     (folder / "policy.yaml").write_text("gates: {prior_edges: {minimum: 10}}\n")
     registry.register(bundle=bundle_folder)
     assert registry.promote("celltype/1", first=True, policy=folder / "policy.yaml").verdict == "promoted"
-    job = f"model: celltype@champion\ninput: cells.h5ad\noutput: {outside}/out/job\n"
+    job = f"model: celltype@champion\ninput: cells.h5ad\noutput: {outside}/out/job\nannotation: {{regulators: off}}\n"
     (folder / "pipelines" / "jobs" / "nightly.yaml").write_text(job)
     cells = simulated_cells(60)
     cells.write_h5ad(folder / "cells.h5ad")

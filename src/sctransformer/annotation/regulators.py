@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,13 @@ from scipy import sparse
 
 from sctransformer._constants import BEATS_SHUFFLES, TYPE_MEAN
 from sctransformer.annotation.genes import GeneMatch, match_genes, measured_genes, named_by_symbol
-from sctransformer.annotation.reading import CheckedCells
 from sctransformer.annotation.settings import GraphSettings
 from sctransformer.data.normalise import log1p_cp10k
 from sctransformer.export.bundle import Bundle
 from sctransformer.wording import counted
+
+if TYPE_CHECKING:  # reading cells needs anndata, which a served model does without
+    from sctransformer.annotation.reading import CheckedCells
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +170,7 @@ def strongest(z_NR: NDArray[np.float32], size_NR: NDArray[np.float32]) -> NDArra
     return signed_N3.astype(np.int32)
 
 
-def regulators_for(bundle: Bundle, read: CheckedCells, settings: GraphSettings) -> Regulators | None:
+def regulators_for(bundle: Bundle, read: "CheckedCells", settings: GraphSettings) -> Regulators | None:
     """The regulators of a model for the cells of a file; None if they are not wanted, or the model has no activities.
 
     Args:
@@ -260,7 +262,7 @@ def _typical(table: pd.DataFrame, labels: list[str]) -> tuple[NDArray[np.float32
     return typical_CR, is_known_C
 
 
-def _own_genes(names: list[str], vocabulary: pd.DataFrame, read: CheckedCells) -> GeneMatch:
+def _own_genes(names: list[str], vocabulary: pd.DataFrame, read: "CheckedCells") -> GeneMatch:
     """Find the regulators' own genes among all genes of a file, also those that are not in the panel."""
     outside = pd.DataFrame({"gene": sorted(set(names) - set(vocabulary["gene"]))})
     known = pd.concat([vocabulary, outside], ignore_index=True)
