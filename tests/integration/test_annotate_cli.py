@@ -191,6 +191,7 @@ def test_a_reference_is_resolved_by_the_registry(
     models = ModuleType("sctransformer.registry.models")
     vars(models)["resolve"] = resolve
     monkeypatch.setitem(sys.modules, "sctransformer.registry.models", models)
+    monkeypatch.chdir(tmp_path)  # the project's folder may have a registry with this model
     assert annotate(cells, model=reference).code == 0
     assert asked == [reference]
     written = anndata.read_h5ad(tmp_path / "out" / "cells_annotated.h5ad").uns["sctransformer"]
