@@ -94,6 +94,7 @@ def test_the_only_cell_of_a_type_has_no_part_in_the_calibration(
     assert 0 < found.calibration["temperature"] < 20
 
 
+@pytest.mark.slow
 def test_comparisons_on_test_cells_use_the_evaluated_model(
     evaluated: ActivityTransformer, refit: Refit, tmp_path: Path
 ) -> None:
