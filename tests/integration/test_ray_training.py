@@ -1,7 +1,6 @@
 """Training with real Ray workers: the result of the trainer alone, also after a worker was killed."""
 
 import functools
-import itertools
 import os
 import signal
 import subprocess
@@ -17,7 +16,6 @@ import torch
 from sctransformer.data.arrays import TrainingCells
 from sctransformer.errors import UserError
 from sctransformer.model import PriorBiasedTransformer
-from sctransformer.model.output import ModelOutput
 from sctransformer.training.checkpoint import PROGRESS, Checkpoint, load_checkpoint, save_checkpoint
 from sctransformer.training.cluster import Workers, fit_on_ray
 from sctransformer.training.config import TrainConfig
@@ -29,7 +27,7 @@ from sctransformer.training.run_folder import RunFolder
 from sctransformer.training.task import Task
 from sctransformer.training.trainer import Trainer
 from tests.conftest import arrays, simulated_cells, small_model
-from tests.unit.training.training_runs import assert_same_weights
+from tests.unit.training.training_runs import assert_same_weights, failing_after
 
 pytestmark = pytest.mark.slow
 
@@ -46,13 +44,7 @@ def make_model(files: Mapping[str, Path]) -> PriorBiasedTransformer:
 
 def make_failing_model(files: Mapping[str, Path]) -> PriorBiasedTransformer:
     """Its scores are NaN from the 8th call on. An epoch has three calls in training and three in validation."""
-    model, calls = make_model(files), itertools.count()
-
-    def fail(module: torch.nn.Module, inputs: object, output: ModelOutput) -> ModelOutput:
-        return output._replace(logits_NC=output.logits_NC * (float("nan") if next(calls) >= 7 else 1.0))
-
-    model.register_forward_hook(fail)
-    return model
+    return failing_after(make_model(files), calls=7)
 
 
 TASK = Task(make_model, load_cells, CONFIG, Execution(checkpoint_steps=2))

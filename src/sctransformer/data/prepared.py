@@ -79,10 +79,15 @@ def read_class_names(path: Path) -> list[str]:
 def read_donors(path: Path, splits: Sequence[str] = ("train",)) -> NDArray[np.object_] | None:
     """Donor of each cell of these splits of a prepared file, in file order; None if the file has no donors."""
     with CellFile(path, X) as file:
-        if OBS.donor not in file.obs:
-            return None
-        donors: NDArray[np.object_] = file.obs[OBS.donor].astype(str).to_numpy(dtype=object)
-        return donors[file.obs[OBS.split].isin(splits).to_numpy()]
+        return donor_names(file.obs[file.obs[OBS.split].isin(splits)])
+
+
+def donor_names(obs: pd.DataFrame) -> NDArray[np.object_] | None:
+    """Donor of each cell; None if they are not known."""
+    if OBS.donor not in obs:
+        return None
+    donors: NDArray[np.object_] = obs[OBS.donor].astype(str).to_numpy(dtype=object)
+    return donors
 
 
 def ontology_ids(obs: pd.DataFrame) -> dict[str, str]:

@@ -26,9 +26,6 @@ from sctransformer.prior.controls import shuffled
 from sctransformer.prior.edge_list import edge_list
 from sctransformer.prior.network import Network
 
-SHUFFLES = 100
-"""Controls, if not given; with fewer than 40 the interval is that of the lowest and highest one."""
-
 _LEAST_DEVIATION = 1e-6
 """Smallest standard deviation by which a gene is divided."""
 
@@ -164,7 +161,7 @@ def score_network(
     stimulation: Stimulation | None = None,
     populations: Populations | None = None,
     knock_outs: pd.DataFrame | None = None,
-    shuffles: int = SHUFFLES,
+    shuffles: int,
     seed: int = 0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Scorecard:
@@ -176,7 +173,7 @@ def score_network(
         stimulation: if given, the mean AUROC of the expected regulators is measured.
         populations: if given, the rank of known regulators is measured, see `known_regulator_recovery`.
         knock_outs: if given, columns regulator and target: the fraction of edges that a knock-out confirmed.
-        shuffles: number of controls.
+        shuffles: number of controls; with fewer than 40 the interval is about that of the lowest and highest one.
         seed: random seed of the controls and of the halves of the cells.
         on_progress: called with the number of networks done and the number of all networks.
     """

@@ -1,6 +1,5 @@
 """Training without Ray: the result of the trainer, also after an interruption or a full disk."""
 
-import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,6 @@ import torch
 from sctransformer.data.arrays import TrainingCells
 from sctransformer.errors import UserError
 from sctransformer.model import PriorBiasedTransformer
-from sctransformer.model.output import ModelOutput
 from sctransformer.training.checkpoint import PROGRESS
 from sctransformer.training.execution import Execution
 from sctransformer.training.in_process import fit_in_process
@@ -21,7 +19,7 @@ from sctransformer.training.run_folder import RunFolder
 from sctransformer.training.task import Task
 from sctransformer.training.workers import Workers
 from tests.conftest import arrays, simulated_cells, small_model
-from tests.unit.training.training_runs import CONFIG, assert_same_weights, trained
+from tests.unit.training.training_runs import CONFIG, assert_same_weights, failing_after, trained
 
 HERE = Workers(count=0)
 
@@ -36,13 +34,7 @@ def make_model(files: Mapping[str, Path]) -> PriorBiasedTransformer:
 
 def make_failing_model(files: Mapping[str, Path]) -> PriorBiasedTransformer:
     """Its scores are NaN from the 20th call on."""
-    model, calls = make_model(files), itertools.count()
-
-    def fail(module: torch.nn.Module, inputs: object, output: ModelOutput) -> ModelOutput:
-        return output._replace(logits_NC=output.logits_NC * (float("nan") if next(calls) >= 19 else 1.0))
-
-    model.register_forward_hook(fail)
-    return model
+    return failing_after(make_model(files), calls=19)
 
 
 TASK = Task(make_model, load_cells, CONFIG, Execution(checkpoint_steps=1))
@@ -144,8 +136,8 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         fit_in_process(other, HERE, folder, lambda report: None, resume=True)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_missing_gpu_is_reported(tmp_path: Path) -> None:
+def test_a_missing_gpu_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # also on a machine with a GPU
     with pytest.raises(UserError, match=r"train\.gpus needs a GPU and this machine has 0"):
         fit_in_process(TASK, Workers(count=0, gpus=True), RunFolder(tmp_path, "run"), lambda report: None)
 

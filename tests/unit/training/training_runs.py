@@ -1,11 +1,14 @@
 """Small training runs, shared by several test files."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from sctransformer.data.arrays import CellArrays, CellSource, TrainingCells
+from sctransformer.model import PriorBiasedTransformer
+from sctransformer.model.output import ModelOutput
 from sctransformer.training.checkpoint import Checkpoint
 from sctransformer.training.config import TrainConfig
 from sctransformer.training.execution import Execution
@@ -68,3 +71,14 @@ def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Ten
     for name, tensor in one.items():
         largest = (tensor.double() - other[name].double()).abs().max().item()
         assert torch.equal(tensor, other[name]), f"{name} differs by up to {largest:.3g}"
+
+
+def failing_after(model: PriorBiasedTransformer, calls: int) -> PriorBiasedTransformer:
+    """The model, whose scores are NaN after this number of calls."""
+    counter = itertools.count()
+
+    def fail(module: torch.nn.Module, inputs: object, output: ModelOutput) -> ModelOutput:
+        return output._replace(logits_NC=output.logits_NC * (float("nan") if next(counter) >= calls else 1.0))
+
+    model.register_forward_hook(fail)
+    return model

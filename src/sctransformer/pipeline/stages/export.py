@@ -3,10 +3,8 @@
 import functools
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from anndata import AnnData
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from sctransformer import layout
@@ -16,6 +14,7 @@ from sctransformer.data.catalogue import read_catalogue
 from sctransformer.data.cells import read_cells
 from sctransformer.data.prepared import (
     class_names,
+    donor_names,
     fits_in_memory,
     labelled_cells,
     ontology_ids,
@@ -188,12 +187,6 @@ def regulator_metrics(
         "regulators_by_type": top_regulators(model, training, names, regulators.get("evidence")),
         "labels": read_json(layout.LABEL_REPORT),
     }
-
-
-def donor_names(obs: pd.DataFrame) -> NDArray[np.object_] | None:
-    """Donor of each cell; None if they are not known."""
-    donors = obs.get(OBS.donor)
-    return None if donors is None else donors.astype(str).to_numpy(dtype=object)
 
 
 def catalogue_entry(params: Params) -> dict[str, str | None]:
