@@ -59,7 +59,7 @@ def regulators(adata: AnnData) -> AnnData:
         )
     more = {name: np.atleast_1d(values) for name, values in described.items() if name != "name"}
     layers = {MRNA: np.array(adata.obsm[OBSM.regulators_mrna])} if OBSM.regulators_mrna in adata.obsm else {}
-    return AnnData(
+    acts = AnnData(
         activity_NR.copy(),
         obs=adata.obs.copy(),
         var=pd.DataFrame(more, index=pd.Index(names, dtype=object)),
@@ -68,6 +68,8 @@ def regulators(adata: AnnData) -> AnnData:
         obsp=dict(adata.obsp),
         layers=layers,
     )
+    # a selection leaves out categories without cells, and their colours: scanpy's plots of groups fail on them
+    return acts[:].copy()
 
 
 def _described(uns: Mapping[str, Any]) -> Mapping[str, Any]:

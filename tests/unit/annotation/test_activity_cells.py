@@ -50,6 +50,18 @@ def test_scanpy_ranks_and_averages_regulators() -> None:
     assert scanpy.get.aggregate(acts, by="label", func="mean").shape == (2, 3)
 
 
+def test_cell_types_without_cells_do_not_stop_plots() -> None:
+    import scanpy  # seconds, and only here
+
+    cells = annotated(40)
+    cells.obs["label"] = pd.Categorical(cells.obs["label"], categories=["none", "x", "y"])
+    cells.uns["label_colors"] = ["#111111", "#222222", "#333333"]
+    acts = sct.regulators(cells)
+    scanpy.pl.matrixplot(acts, ["A", "B"], groupby="label", show=False)
+    assert list(acts.uns["label_colors"]) == ["#222222", "#333333"]
+    assert cells.obs["label"].cat.categories.tolist() == ["none", "x", "y"]
+
+
 def test_parts_and_concatenated_cells_have_activities() -> None:
     parts = [annotated(12), annotated(6)]
     joined = anndata.concat(parts, uns_merge="same", index_unique="-")
