@@ -69,20 +69,26 @@ class RunFolder:
 
     def newest_checkpoint(self) -> tuple[str, Checkpoint] | None:
         """The checkpoint with the most progress and the path of its folder; invalid checkpoints are skipped."""
+        tried: list[tuple[Any, str]] | None = None
+        while (found := self._listed_checkpoints()) != tried:
+            for _, folder in found:
+                try:
+                    return folder, self.read_checkpoint(folder)
+                except UserError:
+                    continue
+            tried = found  # look again: workers of a killed process may have replaced them in the meantime
+        return None
+
+    def _listed_checkpoints(self) -> list[tuple[Any, str]]:
+        """Position and folder of each checkpoint with readable progress, the newest first."""
         found = []
         for path in self._fs.glob(f"{self._path}/{ATTEMPT}*/*/{PROGRESS}"):
             try:
                 progress = TrainingProgress(**json.loads(self._fs.cat_file(path))["progress"])
             except (OSError, ValueError, KeyError, TypeError):
                 continue
-            found.append((progress.position, str(path)))
-        for _, path in sorted(found, reverse=True):
-            folder = path.rsplit("/", maxsplit=1)[0]
-            try:
-                return folder, self.read_checkpoint(folder)
-            except UserError:
-                continue
-        return None
+            found.append((progress.position, str(path).rsplit("/", maxsplit=1)[0]))
+        return sorted(found, reverse=True)
 
     def claim_newest_checkpoint(self) -> tuple[str, Checkpoint] | None:
         """Move the newest checkpoint to an attempt of its own and return it as `newest_checkpoint` does.
