@@ -168,7 +168,9 @@ def add_biology(
 ) -> None:
     """Stimulated against control cells, and known regulators of populations, by activity and by combined score."""
     z_NG, weight_RG = standardised(trained), network_matrix(trained.model.edges)
-    signed_mean_NR = np.asarray((weight_RG @ z_NG.T).T)
+    with torch.no_grad():
+        relative_GN = trained.model.relative(torch.from_numpy(z_NG)).numpy()
+    signed_mean_NR = np.asarray((weight_RG @ relative_GN).T)
     result["metrics"]["agreement"] = float(np.nanmean(correlation(activity_NR, signed_mean_NR)))
     if section.group_column is None:
         return
@@ -299,7 +301,7 @@ def attention(trained: Trained) -> NDArray[np.float32]:
     """Attention weights of some validation cells, edges x cells."""
     batch = trained.cells.take(trained.validation_rows_N[:_ATTENTION_CELLS])
     z_NG = trained.model.tokens.standardised(torch.from_numpy(batch.counts_NG), torch.from_numpy(batch.library_size_N))
-    return cast(NDArray[np.float32], last_layer(trained.model).attention_weights(z_NG.T).numpy())
+    return cast(NDArray[np.float32], last_layer(trained.model).attention_weights(trained.model.relative(z_NG)).numpy())
 
 
 def _no_edges(n_genes: int) -> EdgeList:

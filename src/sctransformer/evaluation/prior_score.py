@@ -34,7 +34,8 @@ class ExpressedGenes(NamedTuple):
     """Expression of some cells. N: cells, G: genes, R: regulators of the network."""
 
     z_NG: NDArray[np.float32]
-    """log1p of counts per 10,000 in standard deviations from the mean of the cells, clipped."""
+    """log1p of counts per 10,000 in standard deviations from the mean of the cells, clipped, minus the mean over the
+    genes of the cell, as activities read it."""
     genes: list[str]
     own_NR: NDArray[np.floating]
     """log1p of counts per 10,000 of each regulator's own gene; 0 if it is not measured."""
@@ -151,6 +152,7 @@ def expressed_genes(cells: CountedCells, network: Network, min_targets: int) -> 
     expression_NG = log1p_cp10k(cells.counts_NG[:, columns], cells.library_size_N).toarray()
     mean_G, std_G = panel["mean"].to_numpy(), np.maximum(panel["std"].to_numpy(), _LEAST_DEVIATION)
     z_NG = ((expression_NG - mean_G) / std_G).clip(-CLIP, CLIP).astype(np.float32)
+    z_NG -= z_NG.mean(axis=1, keepdims=True)
     return ExpressedGenes(z_NG, genes, cells.own_expression(inside.regulators)), inside
 
 

@@ -26,9 +26,9 @@ _BATCH = 256
 def regulator_table(model: ActivityTransformer, cells: CellSource) -> pd.DataFrame:
     """One row per regulator; see `sctransformer.export.bundle.Bundle.regulators`.
 
-    The signed mean is the activity before training: the sum of the targets' standardised expression, weighted by sign
-    and confidence of the edges, as decoupler's univariate linear model (Badia-i-Mompel et al. 2022, Bioinformatics
-    Advances 2:vbac016) ranks cells.
+    The signed mean is the activity before training: the sum of the targets' standardised expression, relative to the
+    mean of the cell, weighted by sign and confidence of the edges, as decoupler's univariate linear model
+    (Badia-i-Mompel et al. 2022, Bioinformatics Advances 2:vbac016) ranks cells.
 
     Args:
         model: the trained model.
@@ -141,5 +141,5 @@ def _signed_mean(model: ActivityTransformer, z_NG: Tensor) -> NDArray[np.float32
     edges = model.edges
     shape = (edges.n_regulators, edges.n_genes)
     weight_RG = sparse.csr_matrix((edges.weight_J, (edges.regulator_J, edges.target_J)), shape=shape)
-    signed_mean_NR: NDArray[np.float32] = (weight_RG @ z_NG.numpy().T).T
+    signed_mean_NR: NDArray[np.float32] = (weight_RG @ model.relative(z_NG).numpy()).T
     return signed_mean_NR

@@ -19,7 +19,8 @@ from sctransformer.prior.bias import CLOSED
 ACTIVITY, OUTPUT = "activity_RN", "activity"
 """The value that the rest of the graph reads, and the output, which is NaN for a regulator without measured targets."""
 EXPRESSION, VALUE = "z_NG", "value_GN"
-"""Standardised expression, which the rest of the graph computes, and that of measured genes, genes first."""
+"""Standardised expression, which the rest of the graph computes, and that relative to the mean of the cell's measured
+genes, genes first."""
 
 
 class _Nodes:
@@ -54,8 +55,7 @@ def add_activities(proto: onnx.ModelProto, model: ActivityTransformer, along_edg
     nodes = _Nodes()
     layers: list[EdgeAttention] = list(model.activities)  # type: ignore[arg-type]
     messages: list[EdgeAttention] = list(model.messages)  # type: ignore[arg-type]
-    measured_G1 = nodes.add("Unsqueeze", "measured", nodes.constant([1]))
-    z_GN = nodes.add("Mul", nodes.add("Transpose", EXPRESSION, perm=[1, 0]), measured_G1, name=VALUE)
+    z_GN = _relative(nodes, model)
     value_GN, activity_RN, root_R1 = z_GN, "", ""
     for index, layer in enumerate(layers):
         if index:
@@ -83,6 +83,19 @@ def add_activities(proto: onnx.ModelProto, model: ActivityTransformer, along_edg
     graph.node.extend(ordered)
     graph.initializer.extend(nodes.constants)
     return proto
+
+
+def _relative(nodes: _Nodes, model: ActivityTransformer) -> str:
+    """`ActivityTransformer.relative`, except for unmeasured genes, which no regulator reads."""
+    varies_G = model.tokens.varies_G.numpy()
+    open_G1 = nodes.add("Unsqueeze", "measured", nodes.constant([1]))
+    if not varies_G.all():
+        open_G1 = nodes.add("Mul", open_G1, nodes.constant(varies_G[:, None].astype(np.float32)))
+    number_11 = nodes.add("ReduceSum", open_G1, nodes.constant([0]), keepdims=1)
+    share_G1 = nodes.add("Div", open_G1, nodes.add("Max", number_11, nodes.constant(1.0)))
+    mean_N1 = nodes.add("MatMul", EXPRESSION, share_G1)
+    relative_GN = nodes.add("Transpose", nodes.add("Sub", EXPRESSION, mean_N1), perm=[1, 0], name=VALUE)
+    return relative_GN if varies_G.all() else nodes.add("Mul", relative_GN, open_G1)
 
 
 class _Bucket(NamedTuple):
@@ -128,7 +141,7 @@ def _attention(
             closed_QJ = nodes.add("Mul", hidden_QJ, nodes.constant(-CLOSED))
             scores = nodes.add("Add", closed_QJ, nodes.constant(score_QJ))
         # activities, and expression with messages, are not clipped
-        largest = CLIP if value_KN == VALUE else (np.inf if slope_QJ.any() else 0.0)
+        largest = 2.0 * CLIP if value_KN == VALUE else (np.inf if slope_QJ.any() else 0.0)
         bound = float(np.abs(np.where(open_QJ > 0, score_QJ, 0.0)).max() + largest * np.abs(slope_QJ).max())
         output_QN = form(
             nodes, value_KN if along_edges else value_NK, _Bucket(keys, scores, slope_QJ, weight_QJ, bound)

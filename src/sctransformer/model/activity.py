@@ -51,7 +51,8 @@ class ActivityTransformer(nn.Module):
 
     In each layer regulators attend to their targets, which gives their activity; between layers genes attend to their
     regulators. Which gene is read by which regulator comes from the network, so a shuffled network gives other
-    activities. A regulator's own mRNA is not read. Embedding and labels are linear in expression (and activities).
+    activities. A regulator does not attend to its own mRNA. Embedding and labels are linear in expression (and
+    activities).
 
     Args:
         config: sizes; `direction` is `targets`.
@@ -122,12 +123,28 @@ class ActivityTransformer(nn.Module):
             z_NG: standardised expression, cells x genes.
             shown_GN: 1 for a gene that may be read, 0 for one that must not, genes x cells (or 1); None: all genes.
         """
-        z_GN = z_NG.T if shown_GN is None else z_NG.T * shown_GN
+        z_GN = self.relative(z_NG, shown_GN)
         layers = cast(list[EdgeAttention], list(self.activities))
         activity_RN = layers[0](z_GN, shown_GN)
         for message, layer in zip(self.messages, layers[1:], strict=True):
             activity_RN = layer(z_GN + message(activity_RN), shown_GN)
         return activity_RN
+
+    def relative(self, z_NG: Tensor, shown_GN: Tensor | None = None) -> Tensor:
+        """Standardised expression minus its mean over the cell's shown genes, genes x cells; 0 for hidden genes.
+
+        Otherwise a cell with a high mean, for example one with many counts, would have high activities of all
+        regulators. The univariate linear model of decoupler subtracts the same mean as its intercept.
+
+        Args:
+            z_NG, shown_GN: as for `activity`. Genes that are constant in the training cells are left out.
+        """
+        open_GN = self.tokens.varies_G[:, None].to(z_NG.dtype)
+        if shown_GN is not None:
+            open_GN = open_GN * shown_GN
+        z_GN = z_NG.T * open_GN
+        mean_1N = z_GN.sum(dim=0, keepdim=True) / open_GN.sum(dim=0, keepdim=True).clamp(min=1.0)
+        return (z_GN - mean_1N) * open_GN
 
     def new_decoder(self) -> "ActivityDecoder":
         """A decoder for training, with fresh weights."""
@@ -180,7 +197,8 @@ class ActivityDecoder(nn.Module):
     """Predicts the standardised expression of every gene from its regulators and from unnamed factors.
 
     Genes attend to their regulators along the edges. Factors are linear in the shown genes; they carry what the network
-    does not explain, so that regulators need not. Used in training only.
+    does not explain, so that regulators need not. So does the mean of the shown genes, which the activities do not
+    contain. Used in training only.
 
     Args:
         config: sizes; `factors` may be 0.
@@ -193,6 +211,7 @@ class ActivityDecoder(nn.Module):
         self.encoder_GM = nn.Parameter(torch.randn(config.n_genes, config.factors) * config.n_genes**-0.5)
         self.decoder_MG = nn.Parameter(torch.zeros(config.factors, config.n_genes))
         self.bias_G = nn.Parameter(torch.zeros(config.n_genes))
+        self.level_G = nn.Parameter(torch.zeros(config.n_genes))
 
     def forward(self, activity_RN: Tensor, z_NG: Tensor, shown_NG: Tensor) -> Tensor:
         """Standardised expression, cells x genes.
@@ -201,9 +220,11 @@ class ActivityDecoder(nn.Module):
             activity_RN: from the shown genes.
             z_NG, shown_NG: standardised expression, and 1 for a shown gene.
         """
-        gain_N1 = shown_NG.shape[1] / shown_NG.sum(dim=1, keepdim=True).clamp(min=1.0)
-        factor_NM = (z_NG * shown_NG) @ self.encoder_GM * gain_N1
-        return self.message(activity_RN).T + factor_NM @ self.decoder_MG + self.bias_G
+        n_shown_N1 = shown_NG.sum(dim=1, keepdim=True).clamp(min=1.0)
+        z_NG = z_NG * shown_NG
+        factor_NM = z_NG @ self.encoder_GM * (shown_NG.shape[1] / n_shown_N1)
+        level_NG = z_NG.sum(dim=1, keepdim=True) / n_shown_N1 * self.level_G
+        return self.message(activity_RN).T + factor_NM @ self.decoder_MG + level_NG + self.bias_G
 
 
 class MaskedActivityModel(nn.Module):

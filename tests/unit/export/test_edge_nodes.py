@@ -72,6 +72,8 @@ def trained_model(kind: str) -> ActivityTransformer:
     with torch.no_grad():
         for values in (*model.classifier.buffers(), model.components_GE):
             values.copy_(torch.randn(values.shape, generator=generator) * 0.2)
+    if mode == "bias":
+        model.tokens.scale_G[9] = 0.0  # a gene that is constant in the training cells
     return model
 
 

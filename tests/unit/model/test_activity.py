@@ -58,6 +58,7 @@ def activity_of(output: ModelOutput) -> NDArray[np.float32]:
 def test_activity_starts_as_the_signed_mean_times_the_root_of_the_number_of_targets(depth: int) -> None:
     model, cells = small_activity_model(depth=depth), arrays(simulated_cells())
     z_NG = standardised(model, cells).numpy().astype(np.float64)
+    z_NG -= z_NG.mean(axis=1, keepdims=True)
     found_NR = activity_of(scored(model, cells))
     for index, regulator in enumerate(model.edges.regulators):
         own = SIGNED_EDGES[SIGNED_EDGES["regulator"] == regulator]
@@ -193,15 +194,38 @@ def test_each_cell_is_scored_by_itself(depth: int, n_cells: int) -> None:
         torch.testing.assert_close(one, other[order_N], rtol=1e-5, atol=1e-5)
 
 
-def test_a_regulators_own_mrna_is_not_read() -> None:
+def test_a_regulator_does_not_attend_to_its_own_mrna() -> None:
     """GENE0 is a regulator and no target of another; in the open modes only its own activity must not read it."""
-    cells = arrays(simulated_cells(12))
-    more = with_counts(cells, [0], 40.0)
     for mode, read in (("mask", set()), ("bias", {"GENE1", "GENE2", "GENE3", "OUTSIDE"})):
         model = small_activity_model(mode=mode)
-        before, after = activity_of(scored(model, cells)), activity_of(scored(model, more))
-        changed_R = (before != after).any(axis=0)
+        value_GN = model.relative(standardised(model, arrays(simulated_cells(12))))
+        more_GN = value_GN.clone()
+        more_GN[0] += 2.0
+        changed_R = (model.activities[0](value_GN) != model.activities[0](more_GN)).any(dim=1)
         assert {name for name, changed in zip(model.edges.regulators, changed_R, strict=True) if changed} == read
+
+
+@DEPTHS
+def test_activities_do_not_depend_on_the_mean_of_a_cell(depth: int) -> None:
+    """The mean of the shown genes, whatever the hidden ones have."""
+    model = opened(small_activity_model(depth=depth))
+    z_NG, shown_GN = standardised(model, arrays(simulated_cells(12))), torch.ones(24, 12)
+    shown_GN[[3, 8], :6] = 0.0
+    higher_NG = z_NG + torch.linspace(-2, 2, 12)[:, None]
+    higher_NG[:6, 3] = 100.0
+    torch.testing.assert_close(
+        model.activity(higher_NG, shown_GN), model.activity(z_NG, shown_GN), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_a_gene_that_is_constant_in_the_training_cells_is_neutral() -> None:
+    """It is 0 and does not count in the mean, so that its regulator's activity is not that of the mean."""
+    model = small_activity_model()
+    model.tokens.scale_G[5] = 0.0
+    z_NG = standardised(model, arrays(simulated_cells(12)))
+    value_GN = model.relative(z_NG)
+    assert (value_GN[5] == 0.0).all()
+    torch.testing.assert_close(value_GN.sum(dim=0), torch.zeros(12), atol=1e-4, rtol=0.0)
 
 
 def test_a_shuffled_network_gives_other_activities() -> None:
