@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sctransformer.data.arrays import CellArrays, TrainingCells
 from sctransformer.evaluation.reference import reference_profile
-from sctransformer.evaluation.regulators import regulator_table, type_means
+from sctransformer.evaluation.regulators import regulator_table, type_statistics
 from sctransformer.export.bundle import BundleContents, write_bundle
 from sctransformer.export.graph import OnnxExport, ScoringGraph
 from sctransformer.model import ActivityTransformer, ModelConfig
@@ -122,7 +122,7 @@ def activity_contents(model: ActivityTransformer, parent: Path) -> BundleContent
         bundle_contents(model, parent),
         prior=SIGNED_EDGES,
         reference={"cells": len(training), "profile": profile_of(training)},
-        regulators=regulator_table(model, training).join(type_means(model, training, LABELS)),
+        regulators=regulator_table(model, training).join(type_statistics(model, training, LABELS)),
         write_graph=exported.write,
         write_edges_graph=partial(exported.write, along_edges=True),
     )

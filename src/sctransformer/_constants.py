@@ -90,6 +90,10 @@ class _BundleFiles(NamedTuple):
 
 TYPE_MEAN: Final = "mean:"
 """Start of the columns of `regulators.parquet` with the mean activity in the training cells of a type."""
+TYPE_STD: Final = "std:"
+"""Start of the columns with the standard deviation of the activity in the training cells of a type."""
+TYPE_DONORS: Final = "donors:"
+"""Start of the columns with the standard deviation, between donors, of the mean activity in a type."""
 Variant = Literal["mha", "float16", "int8"]
 GraphForm = Literal["float32", Variant]
 VARIANTS: Final = {"mha": "model.mha.onnx", "float16": "model.float16.onnx", "int8": "model.int8.onnx"}

@@ -73,6 +73,41 @@ def differences(names: Sequence[str], values: Sequence[float]) -> Markup:
     return _svg(width, len(names) * _ROW + 4, parts)
 
 
+def heatmap(
+    rows: Sequence[str], columns: Sequence[str], values: NDArray[np.floating], marked: NDArray[np.bool_], limit: float
+) -> Markup:
+    """Squares coloured from blue (negative) over white to red (positive); marked ones have a border.
+
+    Args:
+        rows, columns: names.
+        values: one per row and column; NaN leaves the square out. The pointer shows the value.
+        marked: squares with a border.
+        limit: absolute value from which on the colour does not change.
+    """
+    size, left = _ROW, _name_width(rows)
+    top = _name_width(columns)
+    parts = []
+    for column, name in enumerate(columns):
+        x = left + column * size + 14
+        parts.append(
+            f'<g transform="translate({x:.1f} {top - 6:.1f}) rotate(-90)">'
+            f"<title>{escape(name)}</title>{_text(0, 0, _cut(name, _LONGEST), 'start')}</g>"
+        )
+    for row, label in enumerate(rows):
+        parts.append(_name(left - 6, top + row * size + 15, label))
+        for column, name in enumerate(columns):
+            value = float(values[row, column])
+            if not np.isfinite(value):
+                continue
+            border = ' stroke="#222" stroke-width="1.5"' if marked[row, column] else ""
+            parts.append(
+                f'<rect x="{left + column * size + 1:.1f}" y="{top + row * size + 1:.1f}" width="{size - 2}" '
+                f'height="{size - 2}" fill="{_diverging(value / limit)}"{border}>'
+                f"<title>{escape(name)} in {escape(label)}: {value:+.2f}</title></rect>"
+            )
+    return _svg(left + len(columns) * size + 6, top + len(rows) * size + 6, parts)
+
+
 def among(value: float, others: Sequence[float], reference: float | None = None) -> Markup:
     """A value as a line among other values as dots, on one axis.
 
@@ -136,6 +171,14 @@ def trend(names: Sequence[str], values: Sequence[float | None], limits: Sequence
     if len(names) > 1:
         parts.append(_text(width - 4, height - 6, _cut(names[-1], 24), "end"))
     return _svg(width, height, parts)
+
+
+def _diverging(value: float) -> str:
+    """Colour of a value from -1 (blue) over 0 (white) to 1 (red)."""
+    red, blue = np.array([176, 0, 32]), np.array([31, 111, 178])
+    strength = min(abs(value), 1.0)
+    mixed = np.round(255 + (np.where(value > 0, red, blue) - 255) * strength).astype(int)
+    return "#" + "".join(f"{part:02x}" for part in mixed)
 
 
 def _svg(width: float, height: float, parts: Sequence[str]) -> Markup:

@@ -149,15 +149,39 @@ class Labeller:
             library_size_N: total counts of each cell.
             mrna_NR: the regulators' own mRNA, which is kept beside the activities of all; None if neither is wanted.
         """
+        return self._labelled(counts_NG, library_size_N, mrna_NR)[0]
+
+    def score_and_sum(
+        self,
+        counts_NG: sparse.csr_matrix,
+        library_size_N: NDArray[np.float32],
+        mrna_NR: NDArray[np.float32] | None = None,
+    ) -> tuple[CellLabels, NDArray[np.float64]]:
+        """The same, and the sum of the activities by most likely cell type.
+
+        Returns:
+            Labels, and sums, cell types x regulators; cell types x 0 without activities.
+        """
+        labels, z_NR = self._labelled(counts_NG, library_size_N, mrna_NR)
+        cells = np.arange(len(labels))
+        shape = (labels.probabilities_NC.shape[1], len(labels))
+        is_of_CN = sparse.csr_matrix((np.ones(len(labels)), (labels.best_N, cells)), shape=shape)
+        return labels, np.asarray(is_of_CN @ z_NR)
+
+    def _labelled(
+        self, counts_NG: sparse.csr_matrix, library_size_N: NDArray[np.float32], mrna_NR: NDArray[np.float32] | None
+    ) -> tuple[CellLabels, NDArray[np.float32]]:
+        """Labels and standardised activities, cells x 0 if they are not wanted; see `score`."""
         scores, regulators = self.scores(counts_NG, library_size_N), self.regulators
         counted_N = np.diff(counts_NG.indptr) > 0
         typical_N3, alone_N3, activity_NR, own_NR = _no_regulators(len(counted_N))
+        z_NR = activity_NR
         if regulators is not None and scores.activity_NR is not None:
             z_NR = regulators.standardised(scores.activity_NR)
             typical_N3, alone_N3 = regulators.top(z_NR, scores.probabilities_NC.argmax(axis=1))
             if mrna_NR is not None:
                 activity_NR, own_NR = z_NR, mrna_NR
-        return CellLabels(
+        labels = CellLabels(
             scores.probabilities_NC,
             scores.embedding_NE,
             library_size_N,
@@ -168,6 +192,7 @@ class Labeller:
             activity_NR,
             own_NR,
         )
+        return labels, z_NR
 
     def scores(self, counts_NG: sparse.csr_matrix, library_size_N: NDArray[np.float32]) -> Scores:
         """What the graph computes for cells, in this thread; arguments as for `score`."""

@@ -191,7 +191,7 @@ class FileAnnotator:
     ) -> AnnotationSummary:
         annotation, match, names = scored.annotation, read.match, self.model.labels
         warn_of_many_novel_cells(read.source, annotation.calls)
-        profile = profile_of(annotation, names, match.column_G >= 0).to_json()
+        profile = profile_of(annotation, names, match.column_G >= 0, scored.regulators).to_json()
         return AnnotationSummary(
             output=target,
             job_id=key,

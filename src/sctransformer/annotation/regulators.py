@@ -26,6 +26,9 @@ TOP = 3
 TYPICAL = 0.5
 """Least difference between a label's mean activity and that of the other labels, in standard deviations of the training
 cells, from which a regulator is typical of the label."""
+COMPARABLE = 0.8
+"""Least fraction of a regulator's targets that a file must have before its activities are compared with those of the
+training cells."""
 _DIGITS = 21
 """Bits for a position in a packed list of three."""
 
@@ -49,6 +52,8 @@ class Regulators:
     """1 or -1 if the regulator is typically more or less active in the cell type than in the others, else 0."""
     is_known_C: NDArray[np.bool_]
     """Whether it is known what is typical of the cell type."""
+    all_targets_R: NDArray[np.int64]
+    """Number of targets in the panel."""
     own: GeneMatch | None
     """Columns of the file with the regulators' own genes; None if their mRNA is not wanted."""
 
@@ -56,6 +61,11 @@ class Regulators:
     def measured_R(self) -> NDArray[np.bool_]:
         """Whether enough targets are measured for an activity."""
         return self.targets_R >= self.least_targets
+
+    @property
+    def comparable_R(self) -> NDArray[np.bool_]:
+        """Whether so many targets are measured that the activity can be compared with that of the training cells."""
+        return self.measured_R & (self.targets_R >= COMPARABLE * self.all_targets_R)
 
     @property
     def note(self) -> str:
@@ -193,6 +203,7 @@ def regulators_for(bundle: Bundle, read: "CheckedCells", settings: GraphSettings
         evidence_R=table["evidence"].to_numpy(dtype=np.float64) if "evidence" in table else None,
         typical_CR=typical_CR,
         is_known_C=is_known_C,
+        all_targets_R=measured_targets(bundle, names, np.ones(len(bundle.vocabulary), dtype=bool)),
         own=_own_genes(names, bundle.vocabulary, read) if settings.regulators == "all" else None,
     )
 

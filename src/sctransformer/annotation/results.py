@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from sctransformer._constants import UNKNOWN_LABEL
 from sctransformer.annotation.labelling import Calls, call_cells, join_calls
 from sctransformer.annotation.limits import Limits
+from sctransformer.annotation.regulators import Regulators
 from sctransformer.annotation.shards import ShardStore
-from sctransformer.evaluation.profile import Profile, confidence_bins, library_size_bins
+from sctransformer.evaluation.profile import SMALLEST_LABEL, Profile, confidence_bins, library_size_bins
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Annotation:
     """Mean log1p of counts per 10,000."""
     embedding_mean_E: NDArray[np.float64]
     embedding_std_E: NDArray[np.float64]
+    activity_sum_CR: NDArray[np.float64]
+    """Sum of the activities by most likely cell type; cell types x 0 without activities."""
     top_N3: NDArray[np.int32]
     """Regulators named for each cell, see `CellLabels.top_N3`; cells x 0 if they are not wanted."""
     store: ShardStore
@@ -66,17 +69,21 @@ class Annotation:
         return {name: counts[name] for name in sorted(counts, key=lambda name: -counts[name]) if counts[name]}
 
 
-def profile_of(annotation: Annotation, names: list[str], present_G: NDArray[np.bool_]) -> Profile:
+def profile_of(
+    annotation: Annotation, names: list[str], present_G: NDArray[np.bool_], regulators: Regulators | None = None
+) -> Profile:
     """Statistics of the cells as the model sees them, for drift monitoring.
 
     Args:
         annotation: of the cells.
         names: names of the cell types.
         present_G: whether the file has the gene.
+        regulators: those of the model, for these cells; None if activities are not wanted.
     """
     labels = annotation.label_counts(names)
     if UNKNOWN_LABEL not in names:
         labels.pop(UNKNOWN_LABEL, None)
+    cells_C = np.bincount(annotation.calls.best_N, minlength=len(names))
     return Profile(
         cells=len(annotation),
         detection_G=np.where(present_G, annotation.detection_G, np.nan),
@@ -87,8 +94,20 @@ def profile_of(annotation: Annotation, names: list[str], present_G: NDArray[np.b
         rejected=annotation.calls.rejected,
         embedding_mean_E=annotation.embedding_mean_E,
         embedding_std_E=annotation.embedding_std_E,
-        best_labels=dict(zip(names, np.bincount(annotation.calls.best_N, minlength=len(names)).tolist(), strict=True)),
+        best_labels=dict(zip(names, cells_C.tolist(), strict=True)),
+        activity_by_label={} if regulators is None else _mean_activities(annotation, names, cells_C, regulators),
     )
+
+
+def _mean_activities(
+    annotation: Annotation, names: list[str], cells_C: NDArray[np.integer], regulators: Regulators
+) -> dict[str, NDArray[np.float64]]:
+    """See `Profile.activity_by_label`."""
+    return {
+        name: np.where(regulators.comparable_R, sum_R / cells, np.nan)
+        for name, sum_R, cells in zip(names, annotation.activity_sum_CR, cells_C, strict=True)
+        if cells >= SMALLEST_LABEL and len(sum_R)
+    }
 
 
 def assemble(store: ShardStore, limits: Limits) -> Annotation:
@@ -114,8 +133,9 @@ def assemble(store: ShardStore, limits: Limits) -> Annotation:
         library_size_N[part], counted_N[part] = content.library_size_N, content.counted_N
         embedding_NE = content.embedding_NE.astype(np.float64)
         found = [content.detected_G, content.expression_G, embedding_NE.sum(axis=0), (embedding_NE**2).sum(axis=0)]
+        found.append(content.activity_sum_CR)
         sums = [np.add(left, right) for left, right in zip(sums, found, strict=True)] if sums else found
-    detection_G, expression_G, mean_E, square_E = (values / n_cells for values in sums)
+    detection_G, expression_G, mean_E, square_E = (values / n_cells for values in sums[:-1])
     return Annotation(
         join_calls(parts),
         library_size_N,
@@ -125,6 +145,7 @@ def assemble(store: ShardStore, limits: Limits) -> Annotation:
         expression_G=expression_G,
         embedding_mean_E=mean_E,
         embedding_std_E=np.sqrt(np.maximum(square_E - mean_E**2, 0.0)),
+        activity_sum_CR=sums[-1],
         top_N3=np.concatenate(tops),
         store=store,
     )

@@ -63,6 +63,8 @@ class Shard(CellLabels):
     """Number of cells of the shard that express the gene."""
     expression_G: NDArray[np.float64]
     """Sum over the shard of log1p of counts per 10,000."""
+    activity_sum_CR: NDArray[np.float64]
+    """Sum over the shard of the activities, by most likely cell type; see `Labeller.score_and_sum`."""
 
 
 class ShardStore:

@@ -32,8 +32,8 @@ class Batch(NamedTuple):
     """The regulators' own mRNA; None if it is not wanted."""
 
 
-_Part = tuple[CellLabels, NDArray[np.int64], NDArray[np.float64]]
-"""Labels of a batch, and its `_gene_sums`."""
+_Part = tuple[CellLabels, NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]
+"""Labels of a batch, its sums of activities (see `Labeller.score_and_sum`), and its `_gene_sums`."""
 
 
 def no_progress(done: int, total: int) -> None:
@@ -72,7 +72,7 @@ def score_shards(
     batches = _batches(read, plan.chunk_cells, plan.batch_cells, starts, labeller)
 
     def work(batch: Batch) -> _Part:
-        return labeller.score(*batch), *_gene_sums(batch)
+        return *labeller.score_and_sum(*batch), *_gene_sums(batch)
 
     written: Future[None] | None = None
     with (
@@ -170,7 +170,14 @@ def _gene_sums(batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 
 
 def _shard(
-    parts: Sequence[CellLabels], detected: Sequence[NDArray[np.int64]], expression: Sequence[NDArray[np.float64]]
+    parts: Sequence[CellLabels],
+    activities: Sequence[NDArray[np.float64]],
+    detected: Sequence[NDArray[np.int64]],
+    expression: Sequence[NDArray[np.float64]],
 ) -> Shard:
-    labels = vars(join_labels(parts))
-    return Shard(**labels, detected_G=np.sum(detected, axis=0), expression_G=np.sum(expression, axis=0))
+    return Shard(
+        **vars(join_labels(parts)),
+        detected_G=np.sum(detected, axis=0),
+        expression_G=np.sum(expression, axis=0),
+        activity_sum_CR=np.sum(activities, axis=0),
+    )

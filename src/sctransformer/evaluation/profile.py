@@ -14,6 +14,10 @@ LIBRARY_EDGES = np.linspace(0.0, 7.0, 141)
 """Bin edges of log10(library size), 0.05 apart."""
 CONFIDENCE_EDGES = np.linspace(0.0, 1.0, 21)
 """Bin edges of the confidence."""
+SMALLEST_LABEL = 30
+"""Labels with fewer cells have no mean activities."""
+MAX_TYPE_CELLS = 1024
+"""Training cells of a type from which the statistics of its activities come, evenly spaced."""
 _DIGITS = 5
 
 
@@ -38,6 +42,10 @@ class Profile:
     embedding_std_E: NDArray[np.float64]
     best_labels: dict[str, int] = field(default_factory=dict)
     """Number of cells by most likely label, rejected cells included; empty in profiles of earlier versions."""
+    activity_by_label: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    """Mean activity of each regulator by most likely label, in standard deviations of the training cells, for labels of
+    at least SMALLEST_LABEL cells; NaN for a regulator of which too few targets are measured. Empty without activities,
+    and in profiles of earlier versions."""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; NaN becomes null."""
@@ -52,6 +60,7 @@ class Profile:
             "embedding_mean": listed(self.embedding_mean_E),
             "embedding_std": listed(self.embedding_std_E),
             "best_labels": self.best_labels,
+            "activity_by_label": {name: listed(values_R) for name, values_R in self.activity_by_label.items()},
         }
 
     @classmethod
@@ -72,6 +81,9 @@ class Profile:
             embedding_mean_E=array(content["embedding_mean"]),
             embedding_std_E=array(content["embedding_std"]),
             best_labels=_counts(content.get("best_labels", {})),
+            activity_by_label={
+                str(name): array(values) for name, values in content.get("activity_by_label", {}).items()
+            },
         )
 
 

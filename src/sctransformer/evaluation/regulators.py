@@ -10,15 +10,18 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from sctransformer._constants import BEATS_SHUFFLES, TYPE_MEAN
+from sctransformer._constants import BEATS_SHUFFLES, TYPE_DONORS, TYPE_MEAN, TYPE_STD
 from sctransformer.data.arrays import CellArrays, CellSource
+from sctransformer.evaluation.profile import MAX_TYPE_CELLS
 from sctransformer.model import ActivityTransformer
 from sctransformer.model.edge_attention import EdgeAttention
 
 MAX_CELLS = 4096
 """Training cells from which the statistics come, evenly spaced."""
-MAX_TYPE_CELLS = 512
-"""Training cells of a type from which its mean activity comes, evenly spaced."""
+_DONOR_CELLS = 20
+"""Donors with fewer of these cells are left out of the spread between donors."""
+_FEWEST_DONORS = 3
+"""Number of donors from which on their spread is known."""
 _BATCH = 256
 
 
@@ -56,13 +59,22 @@ def regulator_table(model: ActivityTransformer, cells: CellSource) -> pd.DataFra
 
 
 @torch.no_grad()
-def type_means(model: ActivityTransformer, cells: CellArrays, class_names: Sequence[str]) -> pd.DataFrame:
-    """Mean activity in the training cells of each type: a column `mean:<type>` per type, a row per regulator.
+def type_statistics(
+    model: ActivityTransformer,
+    cells: CellArrays,
+    class_names: Sequence[str],
+    donor_N: NDArray[np.object_] | None = None,
+) -> pd.DataFrame:
+    """Activities in the training cells of each type, a row per regulator.
 
     Args:
         model: the trained model.
         cells: labelled training cells.
-        class_names: the cell types; the mean of a type without cells is NaN.
+        class_names: the cell types; the values of a type without cells are NaN.
+        donor_N: donor of each cell; None if unknown.
+
+    Returns:
+        Columns `mean:<type>`, `std:<type>` and, if donors are known, `donors:<type>`, see `spread_of_means`.
     """
     columns = {}
     for label, name in enumerate(class_names):
@@ -71,9 +83,32 @@ def type_means(model: ActivityTransformer, cells: CellArrays, class_names: Seque
         parts = [
             _activities(model, cells, rows_N[start : start + _BATCH])[0] for start in range(0, len(rows_N), _BATCH)
         ]
-        unknown_R = np.full(model.edges.n_regulators, np.nan)
-        columns[TYPE_MEAN + name] = np.concatenate(parts).mean(axis=0, dtype=np.float64) if parts else unknown_R
+        activity_NR = np.concatenate(parts) if parts else np.full((1, model.edges.n_regulators), np.nan)
+        columns[TYPE_MEAN + name] = activity_NR.mean(axis=0, dtype=np.float64)
+        columns[TYPE_STD + name] = activity_NR.std(axis=0, dtype=np.float64)
+        if donor_N is not None:
+            columns[TYPE_DONORS + name] = spread_of_means(activity_NR, donor_N[rows_N])
     return pd.DataFrame(columns)
+
+
+def spread_of_means(activity_NR: NDArray[np.floating], donor_N: NDArray[np.object_]) -> NDArray[np.float64]:
+    """Standard deviation of the donors' mean activities, without what the number of cells explains.
+
+    Args:
+        activity_NR: activities of cells of one type.
+        donor_N: donor of each cell.
+
+    Returns:
+        A value per regulator; NaN if fewer than three donors have 20 cells.
+    """
+    donors, cells = np.unique(donor_N.astype(str), return_counts=True)
+    large = [donor for donor, number in zip(donors.tolist(), cells.tolist(), strict=True) if number >= _DONOR_CELLS]
+    if len(large) < _FEWEST_DONORS:
+        return np.full(activity_NR.shape[1], np.nan)
+    own = [activity_NR[donor_N.astype(str) == donor].astype(np.float64) for donor in large]
+    chance_R = np.mean([values_NR.var(axis=0, ddof=1) / len(values_NR) for values_NR in own], axis=0)
+    found_R = np.var([values_NR.mean(axis=0) for values_NR in own], axis=0, ddof=1)
+    return np.asarray(np.sqrt(np.maximum(found_R - chance_R, 0.0)))
 
 
 @torch.no_grad()

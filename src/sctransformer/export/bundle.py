@@ -62,8 +62,9 @@ class Bundle:
     """One row per regulator in the order of the graph's output `activity`: regulator, targets, mean and std (of the
     activity in training cells), departure (root mean square change of the weights of its edges), agreement
     (correlation of the trained activity with the signed mean of its targets), and `mean:<type>` (mean activity in the
-    training cells of each type; bundles made before it was added lack it). `evidence`, where the bundle has it, is the
-    fraction of shuffled networks, 0 to 1, that the regulator's real targets beat. None for a model without
+    training cells of each type; bundles made before it was added lack it). `std:<type>`, the standard deviation within
+    a type, and `donors:<type>`, that of the donors' means, are in later bundles. `evidence`, where the bundle has it,
+    is the fraction of shuffled networks, 0 to 1, that the regulator's real targets beat. None for a model without
     activities."""
 
     @property

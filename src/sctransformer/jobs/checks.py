@@ -19,7 +19,12 @@ def hooks_of(job: Job, bundle: Bundle) -> Hooks:
 
     def flag(profile: dict[str, Any]) -> dict[str, Any]:
         verdict = verdict_of(job, bundle, profile)
-        return {"drift": verdict.sentence(), "drifted": verdict.drifted}
+        shifted = list(dict.fromkeys(one.regulator for one in verdict.regulators))
+        return {
+            "drift": verdict.sentence(),
+            "drifted": verdict.drifted,
+            "shifted_regulators": ", ".join(shifted),
+        }
 
     def check(read: CheckedCells) -> dict[str, Any]:
         return validated(read, bundle, job.annotation.part(BatchLimits)) if job.validate_cells else {}
@@ -29,7 +34,7 @@ def hooks_of(job: Job, bundle: Bundle) -> Hooks:
 
 def verdict_of(job: Job, bundle: Bundle, profile: dict[str, Any]) -> Verdict:
     """Compare a batch with the training cells."""
-    return judge(bundle.reference, bundle.vocabulary, profile, job.drift)
+    return judge(bundle.reference, bundle.vocabulary, profile, job.drift, bundle.regulators)
 
 
 def validated(read: CheckedCells, bundle: Bundle, limits: BatchLimits) -> dict[str, Any]:

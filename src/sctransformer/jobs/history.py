@@ -47,6 +47,8 @@ class RunRecord:
     """Why the run was aborted; empty if it was not."""
     metrics: dict[str, float] = field(default_factory=dict)
     """As in MLflow."""
+    shifted_regulators: list[str] = field(default_factory=list)
+    """Regulators that shifted in a batch that this run labelled."""
     new_batches: int = 0
     """Number of batches checked for drift for the first time."""
     alarm: bool = False

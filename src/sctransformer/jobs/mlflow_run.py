@@ -4,6 +4,7 @@ import sys
 
 from sctransformer.annotation.files import FileOutcome
 from sctransformer.annotation.labelling import REASONS
+from sctransformer.annotation.summary import AnnotationSummary
 from sctransformer.errors import UserError
 from sctransformer.jobs.history import History, RunRecord
 from sctransformer.jobs.spec import Job
@@ -13,7 +14,7 @@ _LONGEST_TAG = 5000
 
 def metrics_of(outcomes: list[FileOutcome], record: RunRecord) -> dict[str, float]:
     """Metrics of a run: counts, and fractions and means over the cells that it labelled."""
-    fresh = [one.summary for one in outcomes if one.summary is not None and not one.summary.unchanged]
+    fresh = _labelled_now(outcomes)
     metrics: dict[str, float] = {
         f"files_{status}": record.count(status) for status in ("labelled", "unchanged", "waiting", "failed")
     }
@@ -30,11 +31,22 @@ def metrics_of(outcomes: list[FileOutcome], record: RunRecord) -> dict[str, floa
     scoring = sum(summary.seconds for summary in fresh)
     metrics["cells_per_second"] = cells / scoring if scoring else 0.0
     metrics["validation_warnings"] = sum(len(summary.validation.get("warnings", [])) for summary in fresh)
+    metrics["regulators_shifted"] = len(record.shifted_regulators)
     metrics["batches_drifted"] = sum(bool(summary.flags.get("drifted")) for summary in fresh)
     labels = sorted({label for summary in fresh for label in summary.labels})
     for label in labels:
         metrics[f"label_share/{label}"] = sum(summary.labels.get(label, 0) for summary in fresh) / cells
     return metrics
+
+
+def shifted_regulators(outcomes: list[FileOutcome]) -> list[str]:
+    """Regulators that shifted in a batch that was labelled now, sorted."""
+    named = [summary.flags.get("shifted_regulators", "") for summary in _labelled_now(outcomes)]
+    return sorted({name for names in named for name in names.split(", ") if name})
+
+
+def _labelled_now(outcomes: list[FileOutcome]) -> list[AnnotationSummary]:
+    return [one.summary for one in outcomes if one.summary is not None and not one.summary.unchanged]
 
 
 def begin(job: Job, record: RunRecord, history: History) -> None:
@@ -107,7 +119,9 @@ def _send(record: RunRecord) -> None:
     if record.error:
         outbox.set_tags(run_id, {"sctransformer.error": record.error[:_LONGEST_TAG]})
     else:
-        outbox.set_tags(run_id, {"sctransformer.drift": "alarm" if record.alarm else "quiet"})
+        shifted = ", ".join(record.shifted_regulators)[:_LONGEST_TAG]
+        tags = {"sctransformer.shifted_regulators": shifted} if shifted else {}
+        outbox.set_tags(run_id, {"sctransformer.drift": "alarm" if record.alarm else "quiet"} | tags)
     all_failed = 0 < record.count("failed") == len(record.files)
     outbox.finish_run(run_id, "FAILED" if record.error or all_failed else "FINISHED")
 

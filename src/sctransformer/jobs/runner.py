@@ -92,6 +92,7 @@ def _label(
     record.seconds, record.ended = time.perf_counter() - started, _now()
     batches = history.batches()
     record.alarm = raised(job, batches)
+    record.shifted_regulators = mlflow_run.shifted_regulators(outcomes)
     record.metrics = mlflow_run.metrics_of(outcomes, record)
     if record.count("labelled") or record.count("failed"):
         write_report(history.report, state_of(job, history), model.bundle)
@@ -175,6 +176,8 @@ def _batch(job: Job, model: Model, source: Source, summary: AnnotationSummary) -
         "figures": verdict.values,
         "limits": verdict.limits,
         "genes": [asdict(gene) for gene in verdict.genes],
+        "regulators": [asdict(one) for one in verdict.regulators],
+        "regulators_note": verdict.regulators_note,
         "profile": summary.profile,
     }
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sctransformer.evaluation.profile import Profile
 from sctransformer.monitor.genes import GeneChange, changed_genes
+from sctransformer.monitor.regulators import RegulatorShift, regulator_shifts, sentence, why_not_compared
 from sctransformer.monitor.settings import AlarmRule, Limits
 
 _SMALLEST_BIN = 0.1
@@ -38,6 +39,10 @@ class Verdict:
     """Why the batch was not judged."""
     genes: list[GeneChange] = field(default_factory=list)
     """Genes whose mean expression changed, the most changed first."""
+    regulators: list[RegulatorShift] = field(default_factory=list)
+    """Regulators whose activity in a label shifted, see `Shifts.listed`."""
+    regulators_note: str = ""
+    """Why regulators were not compared; empty if they were."""
 
     @property
     def exceeded(self) -> list[str]:
@@ -58,10 +63,17 @@ class Verdict:
         found = [f"{name} {self.values[name]:.2g} (limit {self.limits[name]:.2g})" for name in self.exceeded]
         named = [f"{one.gene} {one.difference:+.1f}" for one in self.genes[:_GENES_NAMED]]
         genes = f"; most changed genes, in standard deviations: {', '.join(named)}" if "genes" in self.exceeded else ""
-        return f"drifted: {', '.join(found)}{genes}"
+        shifted = f"; regulators: {sentence(self.regulators)}" if "regulators" in self.exceeded else ""
+        return f"drifted: {', '.join(found)}{genes}{shifted}"
 
 
-def judge(reference: dict[str, Any], vocabulary: pd.DataFrame, batch: dict[str, Any], limits: Limits) -> Verdict:
+def judge(
+    reference: dict[str, Any],
+    vocabulary: pd.DataFrame,
+    batch: dict[str, Any],
+    limits: Limits,
+    regulators: pd.DataFrame | None = None,
+) -> Verdict:
     """Compare a batch with the training cells.
 
     Args:
@@ -69,6 +81,7 @@ def judge(reference: dict[str, Any], vocabulary: pd.DataFrame, batch: dict[str, 
         vocabulary: genes of the bundle, with the standard deviation of each in the training cells.
         batch: JSON of the batch's profile.
         limits: how far the batch may be from the training cells.
+        regulators: those of the bundle, see `Bundle.regulators`; None for a model without activities.
     """
     try:
         expected, found = Profile.from_json(reference["profile"]), Profile.from_json(batch)
@@ -98,7 +111,12 @@ def judge(reference: dict[str, Any], vocabulary: pd.DataFrame, batch: dict[str, 
     changed, measured = changed_genes(reference["profile"], vocabulary, found, limits.gene_shift)
     if measured:
         values["genes"], allowed["genes"] = len(changed) / measured, limits.genes + _ALWAYS_ALLOWED / measured
-    return Verdict(True, values, allowed, genes=changed[:_GENES_KEPT])
+    note, shifted = why_not_compared(regulators, found), list[RegulatorShift]()
+    if regulators is not None and not note:
+        shifted = regulator_shifts(regulators, reference["profile"], found, limits.regulator_shift).listed()
+        values["regulators"] = len({one.regulator for one in shifted})
+        allowed["regulators"] = limits.regulators
+    return Verdict(True, values, allowed, genes=changed[:_GENES_KEPT], regulators=shifted, regulators_note=note)
 
 
 def stability_index(

@@ -15,11 +15,16 @@ from sctransformer.evaluation.profile import CONFIDENCE_EDGES, LIBRARY_EDGES, Pr
 from sctransformer.export.bundle import Bundle
 from sctransformer.files import atomic_write
 from sctransformer.monitor.genes import expected_expression, usable_std
+from sctransformer.monitor.regulators import regulator_shifts, why_not_compared
+from sctransformer.monitor.settings import Limits
 
 TEMPLATE = Path(str(files("sctransformer.monitor") / "report.html.j2"))
 SHOWN = 500
 """Number of latest batches in the report."""
 GENES_NAMED = 25
+REGULATORS_SHOWN = 40
+_FULL_COLOUR = 3.0
+"""Shift, in standard deviations, from which on the colour of the heatmap does not change."""
 MEANING = {
     "psi_library_size": "library sizes, population stability index",
     "psi_confidence": "confidences, population stability index",
@@ -28,6 +33,7 @@ MEANING = {
     "rejected": "share of cells labelled unknown",
     "embedding": "mean embedding, distance in standard deviations",
     "genes": "share of genes whose mean expression changed",
+    "regulators": "number of regulators whose activity shifted",
 }
 
 
@@ -108,7 +114,32 @@ def _detail(batch: Mapping[str, Any], bundle: Bundle) -> dict[str, Any] | None:
         "genes": charts.differences(genes["gene"].tolist(), genes["difference"].tolist()),
         "rows": genes.to_dict("records"),
         "changed": {gene["gene"] for gene in batch.get("genes", [])},
+        "regulators": _regulators(batch, found, bundle),
+        "regulators_note": why_not_compared(bundle.regulators, found),
     }
+
+
+def _regulators(batch: Mapping[str, Any], found: Profile, bundle: Bundle) -> Any | None:
+    """Heatmap of shifts, labels x regulators, the shifted regulators first; None if they cannot be compared."""
+    if bundle.regulators is None or why_not_compared(bundle.regulators, found):
+        return None
+    if any(len(values_R) != len(bundle.regulators) for values_R in found.activity_by_label.values()):
+        return None
+    shifts = regulator_shifts(bundle.regulators, bundle.reference["profile"], found, Limits().regulator_shift)
+    compared = np.flatnonzero(np.isfinite(shifts.shift_CR).any(axis=0))
+    if not len(compared):
+        return None
+    named = {(one["label"], one["regulator"]) for one in batch.get("regulators", [])}
+    marked_CR = np.array([[(label, name) in named for name in shifts.regulators] for label in shifts.labels])
+    largest_R = np.nanmax(np.abs(shifts.shift_CR[:, compared]), axis=0)
+    order = compared[np.lexsort((-largest_R, ~marked_CR[:, compared].any(axis=0)))][:REGULATORS_SHOWN]
+    return charts.heatmap(
+        shifts.labels,
+        [shifts.regulators[column] for column in order],
+        shifts.shift_CR[:, order],
+        marked_CR[:, order],
+        _FULL_COLOUR,
+    )
 
 
 def _shares(profile: Profile, names: Sequence[str]) -> list[float]:

@@ -25,6 +25,11 @@ class Limits(Settings):
     cells from the mean that the batch's cell types have in training, beyond chance and the spread between donors."""
     genes: float = Field(default=0.005, gt=0.0, le=1.0)
     """Largest share of the panel's genes that may have changed; three genes always may."""
+    regulator_shift: float = Field(default=1.0, gt=0.0)
+    """A regulator has shifted in a label if its mean activity differs by more than this number of standard deviations
+    of the label's training cells, beyond chance and the spread between donors."""
+    regulators: int = Field(default=0, ge=0)
+    """Largest number of regulators that may have shifted."""
     min_cells: int = Field(default=50, ge=1)
     """Smaller batches are not judged: their fractions are noise."""
 

@@ -26,6 +26,7 @@ from sctransformer.annotation.regulators import Regulators, least_targets, regul
 from sctransformer.annotation.settings import AnnotationSettings
 from sctransformer.annotation.writers import write_annotated
 from sctransformer.errors import OutputError
+from sctransformer.evaluation.profile import Profile
 from sctransformer.export.bundle import Bundle, read_bundle
 from sctransformer.registry.provenance import lineage_of_file
 from tests.conftest import GENES, LABELS, simulated_cells
@@ -95,6 +96,7 @@ def hand_made(**values: Any) -> Regulators:
         "evidence_R": None,
         "typical_CR": np.array([[1, -1, 0, 0], [0, 0, 0, 0]], dtype=np.float32),
         "is_known_C": np.array([True, False]),
+        "all_targets_R": np.full(4, 9),
         "own": None,
     }
     return Regulators(**(given | values))
@@ -265,6 +267,34 @@ def test_a_matrix_of_that_name_which_no_annotation_wrote_is_kept(bundle: Bundle,
     new.obsm[OBSM.regulators] = np.ones((new.n_obs, 2))
     labelled = sct.annotate(new, Model(bundle, "m", "1"))
     np.testing.assert_array_equal(labelled.obsm[OBSM.regulators], 1.0)
+
+
+def test_the_profile_of_a_file_has_the_mean_activity_of_each_label(
+    new: AnnData, bundle: Bundle, tmp_path: Path
+) -> None:
+    new[:300].write_h5ad(tmp_path / "cells.h5ad")
+    model = Model(bundle, "m", "1")
+    found = {
+        kind: annotate_file(model, tmp_path / "cells.h5ad", tmp_path / kind, AnnotationSettings(regulators=kind))
+        for kind in ("all", "top", "off")
+    }
+    annotated = anndata.read_h5ad(found["all"].output)
+    activity_NR, label_N = annotated.obsm[OBSM.regulators], annotated.obs["predicted_labels_raw"].astype(str)
+    profile = Profile.from_json(found["all"].profile)
+    assert list(profile.activity_by_label) == LABELS
+    for name, mean_R in profile.activity_by_label.items():
+        np.testing.assert_allclose(mean_R, activity_NR[(label_N == name).to_numpy()].mean(axis=0), atol=1e-4)
+    assert found["top"].profile == found["all"].profile
+    assert found["off"].profile["activity_by_label"] == {}
+    few = new[:80].copy()
+    few[:, [name for name in few.var_names if name != OUTSIDE_TARGETS[0]]].write_h5ad(tmp_path / "few.h5ad")
+    other = annotate_file(model, tmp_path / "few.h5ad", tmp_path / "few", AnnotationSettings())
+    assert other.profile["activity_by_label"] == {}, "no label has 30 cells"
+
+
+def test_a_regulator_is_compared_if_the_file_has_most_of_its_targets() -> None:
+    found = hand_made(targets_R=np.array([9, 8, 7, 4]), all_targets_R=np.array([9, 10, 10, 4]), least_targets=5)
+    assert found.comparable_R.tolist() == [True, True, False, False]
 
 
 def test_tables_have_a_column_per_regulator(new: AnnData, written: Callable[..., Path], tmp_path: Path) -> None:

@@ -226,6 +226,7 @@ def nothing_sure(folder: Path, n_cells: int) -> Annotation:
             mrna_NR=np.zeros((n_cells, 0), np.float32),
             detected_G=none_G,
             expression_G=none_G,
+            activity_sum_CR=np.zeros((1, 0)),
         ),
     )
     return assemble(store, Limits(0.5))

@@ -2,9 +2,16 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 
-from sctransformer.evaluation.regulators import correlation, regulator_table, top_regulators, type_means
+from sctransformer.evaluation.regulators import (
+    correlation,
+    regulator_table,
+    spread_of_means,
+    top_regulators,
+    type_statistics,
+)
 from tests.conftest import LABELS, arrays, simulated_cells
 from tests.regulated_cells import edges_of_panel, small_activity_model
 
@@ -63,12 +70,25 @@ def test_a_type_without_cells_has_no_regulators() -> None:
 
 def test_the_mean_activity_of_each_type_is_that_of_its_cells() -> None:
     cells, model = arrays(simulated_cells()), small_activity_model()
-    found = type_means(model, cells, [*LABELS, "absent"])
-    assert found.columns.tolist() == ["mean:alpha", "mean:beta", "mean:gamma", "mean:absent"]
+    found = type_statistics(model, cells, [*LABELS, "absent"])
+    assert found.columns.tolist() == [f"{kind}:{name}" for name in (*LABELS, "absent") for kind in ("mean", "std")]
     own = cells.take(np.flatnonzero(cells.labels_N == 1))
     z_NG = model.tokens.standardised(torch.from_numpy(own.counts_NG), torch.from_numpy(own.library_size_N))
-    np.testing.assert_allclose(found["mean:beta"], model.activity(z_NG).detach().numpy().mean(axis=1), atol=1e-5)
-    assert found["mean:absent"].isna().all()
+    activity_RN = model.activity(z_NG).detach().numpy()
+    np.testing.assert_allclose(found["mean:beta"], activity_RN.mean(axis=1), atol=1e-5)
+    np.testing.assert_allclose(found["std:beta"], activity_RN.std(axis=1), atol=1e-5)
+    assert found[["mean:absent", "std:absent"]].isna().all(axis=None)
+
+
+def test_the_spread_between_donors_is_without_what_chance_explains() -> None:
+    rng = np.random.default_rng(0)
+    donor_N = np.repeat(np.array([f"donor{number}" for number in range(40)], dtype=object), 25)
+    activity_NR = rng.normal(size=(1000, 2))
+    activity_NR[:, 1] += np.repeat(rng.normal(size=40) * 2.0, 25)
+    alike, different = spread_of_means(activity_NR, donor_N)
+    assert alike < 0.15
+    assert different == pytest.approx(2.0, rel=0.3)
+    assert np.isnan(spread_of_means(activity_NR[:60], donor_N[:60])).all()
 
 
 def test_the_correlation_of_a_constant_is_not_a_number() -> None:

@@ -17,6 +17,7 @@ from sctransformer.monitor.report import JobState, write_report
 from sctransformer.monitor.settings import Limits
 from tests.conftest import LABELS, arrays, simulated_cells
 from tests.unit.monitor.test_drift import batch, induced, reference, vocabulary
+from tests.unit.monitor.test_regulators import profile, table
 
 LONG = "/very/long/" + "folder_of_many_samples" * 12 + "/cells.h5ad"
 ERROR = "d.h5ad: is not a readable h5ad file; it is not HDF5 (it starts with b'<script>')."
@@ -50,7 +51,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     batches[2]["model_identity"] = "another"
     batches[3]["source"] = LONG
     failed = [{"time": "2026-01-05T03:00:00.000+00:00", "source": "new/d.h5ad", "error": ERROR}]
-    bundle: Any = SimpleNamespace(reference=reference(), vocabulary=vocabulary(), identity="one")
+    bundle: Any = SimpleNamespace(reference=reference(), vocabulary=vocabulary(), identity="one", regulators=None)
     target = tmp_path_factory.mktemp("report") / "drift.html"
     write_report(target, JobState("nightly", batches, failed, Limits().model_dump() | RULE, False), bundle)
     return target
@@ -71,6 +72,27 @@ def test_every_batch_can_be_selected_and_genes_and_cell_types_are_named(page: Pa
     assert "most changed genes" in sections["1"]
     assert "another model version labelled this batch" in sections["2"]
     assert text.count('class="over">drifted: ') == 2  # in the table and in its section
+
+
+def test_shifted_regulators_are_first_in_a_heatmap(tmp_path: Path) -> None:
+    found = profile({"beta": [2.0, 3.0, 2.5, 0.0, 9.0], "alpha": [0.0, 0.0, 0.0, 1.5, 0.0]}).to_json()
+    verdict = judge(reference(), vocabulary(), found, Limits(), table())
+    bundle: Any = SimpleNamespace(reference=reference(), vocabulary=vocabulary(), identity="one", regulators=table())
+    shown = record(0, "a.h5ad", found) | {"regulators": [vars(one) for one in verdict.regulators]}
+    state = JobState("nightly", [shown], [], Limits().model_dump() | RULE, False)
+    write_report(tmp_path / "drift.html", state, bundle)
+    text = (tmp_path / "drift.html").read_text()
+    squares = re.findall(r'<rect [^>]*fill="(#\w+)"( stroke="#222"[^>]*)?><title>(\S+) in beta: ([^<]+)</title>', text)
+    assert [(name, value, bool(border)) for _, border, name, value in squares] == [
+        ("STAT2", "+3.00", True),
+        ("IRF9", "+2.50", True),
+        ("STAT1", "+2.00", True),
+        ("SPI1", "+0.00", False),
+    ]
+    assert (squares[0][0], squares[3][0]) == ("#b00020", "#ffffff")
+    old: Any = SimpleNamespace(reference=reference(), vocabulary=vocabulary(), identity="one", regulators=None)
+    write_report(tmp_path / "old.html", state, old)
+    assert "Regulators were not compared: the model has no activities." in (tmp_path / "old.html").read_text()
 
 
 def test_failed_files_are_listed_with_their_error(page: Path) -> None:
@@ -126,7 +148,7 @@ def test_genes_without_counts_in_the_file_are_left_out(page: Path, tmp_path: Pat
     profile = batch(arrays(simulated_cells(300, seed=3)))
     for name in ("expression", "detection"):
         profile[name] = [None if index < 12 else value for index, value in enumerate(profile[name])]
-    bundle: Any = SimpleNamespace(reference=reference(), vocabulary=vocabulary(), identity="one")
+    bundle: Any = SimpleNamespace(reference=reference(), vocabulary=vocabulary(), identity="one", regulators=None)
     state = JobState("nightly", [record(0, "a.h5ad", profile)], [], Limits().model_dump() | RULE, False)
     write_report(tmp_path / "drift.html", state, bundle)
     text = (tmp_path / "drift.html").read_text()
@@ -138,7 +160,7 @@ def test_genes_without_counts_in_the_file_are_left_out(page: Path, tmp_path: Pat
     "profile", [{}, {"cells": "many"}, {**batch(arrays(simulated_cells(60))), "expression": [1.0]}]
 )
 def test_a_damaged_profile_gives_a_report_without_its_charts(profile: dict[str, Any], tmp_path: Path) -> None:
-    bundle: Any = SimpleNamespace(reference=reference(), vocabulary=vocabulary(), identity="one")
+    bundle: Any = SimpleNamespace(reference=reference(), vocabulary=vocabulary(), identity="one", regulators=None)
     damaged = {**record(0, "a.h5ad", batch(arrays(simulated_cells(60)))), "profile": profile, "cells": 0}
     write_report(
         tmp_path / "drift.html", JobState("nightly", [damaged], [], Limits().model_dump() | RULE, False), bundle

@@ -1,5 +1,6 @@
 """The robustness scripts: detection of unknown types, and simulated shifts between technologies."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,12 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from pipelines.robustness import novelty
+from pipelines.robustness import false_alarms, novelty
 from pipelines.robustness.shift import ABSENT, SHIFTS, measure
 from pipelines.robustness.unknown_class import Scored, detection, leave_out, without
 from sctransformer.annotation.genes import fill_absent, match_genes
+from sctransformer.annotation.model import Model
+from sctransformer.annotation.pipeline import annotate_file
 from sctransformer.data.arrays import CellArrays
 from sctransformer.export.bundle import read_bundle
 from sctransformer.params import Params
@@ -64,6 +67,26 @@ def test_every_shift_is_measured(bundle_folder: Path) -> None:
     assert len(found) == len(SHIFTS) + 2 * len(ABSENT)
     assert found["unchanged"]["accuracy"] > 0.9
     assert found["50% of genes absent, filled"]["accuracy"] > 0.5
+
+
+def test_random_halves_of_like_cells_raise_no_alarm(activity_bundle: Path, tmp_path: Path) -> None:
+    bundle = read_bundle(activity_bundle)
+    assert bundle.regulators is not None
+    bundle = replace(bundle, regulators=bundle.regulators.assign(evidence=1.0))
+    simulated_cells(400, seed=9).write_h5ad(tmp_path / "cells.h5ad")
+    cells = false_alarms.score(bundle, tmp_path / "cells.h5ad")
+    found = false_alarms.measure(bundle, cells, np.arange(400), draws=3, seed=0)
+    assert found["note"] == ""
+    assert found["shifted"] == []
+    assert found["own"] == {"regulators": 0.0, "drifted": 0.0, "alarm": 0.0}
+    assert found["training"]["regulators"] == 0.0
+    summary = annotate_file(Model(bundle, "m", "1"), tmp_path / "cells.h5ad", tmp_path / "out")
+    profile = false_alarms.profile(bundle, cells, np.arange(400)).to_json()
+    for name, mean_R in summary.profile["activity_by_label"].items():
+        np.testing.assert_allclose(profile["activity_by_label"][name], mean_R, atol=1e-4)
+    assert {name: profile[name] for name in ("labels", "rejected", "confidence", "library_size")} == {
+        name: summary.profile[name] for name in ("labels", "rejected", "confidence", "library_size")
+    }
 
 
 def test_cells_of_a_type_that_was_left_out_have_lower_confidence(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from sctransformer.data.prepared import (
 from sctransformer.evaluation.calibration import probabilities
 from sctransformer.evaluation.novelty import Novelty, load_novelty, novelty_of
 from sctransformer.evaluation.reference import reference_profile, reference_statistics
-from sctransformer.evaluation.regulators import regulator_table, top_regulators, type_means
+from sctransformer.evaluation.regulators import regulator_table, top_regulators, type_statistics
 from sctransformer.evaluation.scoring import score_cells
 from sctransformer.export.bundle import BundleContents, label_table, read_bundle, write_bundle
 from sctransformer.export.graph import OnnxExport, ScoringGraph, export_onnx
@@ -87,7 +87,8 @@ def bundle_contents(params: Params, cells: AnnData, evaluated: Model, refit: Ref
     regulators = None
     if isinstance(model, ActivityTransformer):
         names = labels["name"].tolist()
-        regulators = regulator_table(model, training).join(type_means(model, training, names))
+        by_type = type_statistics(model, training, names, donor_names(training_cells.obs))
+        regulators = regulator_table(model, training).join(by_type)
         evidence = pd.read_csv(layout.REGULATOR_EVIDENCE, index_col="regulator")["evidence"]
         if len(evidence):
             regulators["evidence"] = regulators["regulator"].map(evidence)
