@@ -51,6 +51,7 @@ RISK_COVERAGE_PLOT = EVALUATION / "risk_coverage.png"
 EMBEDDING_PLOT = EVALUATION / "embedding.png"
 
 BUNDLE_FOLDER = Path("outputs/bundle")
+REPORT = Path("outputs/report.html")
 REGISTRATION = Path("outputs/registration.json")
 
 CARD_TEMPLATE = Path("registry/model_card.md.j2")

@@ -137,8 +137,8 @@ def _regulators(batch: Mapping[str, Any], found: Profile, bundle: Bundle) -> Any
         shifts.labels,
         [shifts.regulators[column] for column in order],
         shifts.shift_CR[:, order],
-        marked_CR[:, order],
-        _FULL_COLOUR,
+        limit=_FULL_COLOUR,
+        marked=marked_CR[:, order],
     )
 
 

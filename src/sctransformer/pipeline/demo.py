@@ -66,7 +66,7 @@ def reproduce() -> dict[str, float]:
         UserError: a stage failed; it has printed why.
     """
     require_project()
-    return run_stages({}, "register", {"PYTHONUNBUFFERED": "1"}).seconds
+    return run_stages({}, "report", {"PYTHONUNBUFFERED": "1"}).seconds
 
 
 @contextmanager
@@ -141,6 +141,7 @@ def print_summary(
     console.print(f"gates      {outcome(decision)}")
     console.print(f"champion   {champion}")
     console.print(f"annotated  {annotation.output} ({annotation.cells} cells, {annotation.rejected} unknown)")
+    console.print(f"report     {layout.REPORT}: open it in a browser")
     console.print(f"plots      {layout.CONFUSION_PLOT}, {layout.EMBEDDING_PLOT}, {layout.CURVES}")
     console.print(f"Data Docs  {layout.DATA_DOCS / 'index.html'}")
     console.print("\nNext, after `source .venv/bin/activate`:", style="bold")

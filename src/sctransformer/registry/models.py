@@ -90,6 +90,14 @@ def version_with_identity(identity: str) -> str | None:
     return f"{found[0].name}/{found[0].version}" if found else None
 
 
+@one_sentence
+def version_of_run(run_id: str) -> str | None:
+    """The newest registered version that a run trained, under any name; None if there is none."""
+    found = connect(must_exist=True).search_model_versions(f"tags.{VERSION_TAGS.run_id} = '{run_id}'")
+    newest = max(found, key=lambda one: int(one.creation_timestamp), default=None)
+    return None if newest is None else f"{newest.name}/{newest.version}"
+
+
 def find_version(client: MlflowClient, reference: Reference) -> ModelVersion:
     """The version that a reference names.
 

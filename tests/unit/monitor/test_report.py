@@ -89,7 +89,7 @@ def test_shifted_regulators_are_first_in_a_heatmap(tmp_path: Path) -> None:
         ("STAT1", "+2.00", True),
         ("SPI1", "+0.00", False),
     ]
-    assert (squares[0][0], squares[3][0]) == ("#b00020", "#ffffff")
+    assert (squares[0][0], squares[3][0]) == ("#b2182b", "#f7f7f7")
     old: Any = SimpleNamespace(reference=reference(), vocabulary=vocabulary(), identity="one", regulators=None)
     write_report(tmp_path / "old.html", state, old)
     assert "Regulators were not compared: the model has no activities." in (tmp_path / "old.html").read_text()
