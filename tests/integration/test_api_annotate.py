@@ -143,6 +143,21 @@ def test_majority_voting_is_that_of_the_command(call: Call, bundle_folder: Path,
     assert {GROUPS, MAJORITY} <= set(adata.obs)
 
 
+def test_scanpys_plots_of_groups_work_on_labels(bundle_folder: Path) -> None:
+    """They fail on categories without cells; concatenated files have the categories of all."""
+    import scanpy  # seconds, and only here
+
+    cells = simulated_cells()
+    cells = cells[cells.obs[OBS.cell_type] != "gamma"].copy()
+    sct.annotate(cells, bundle_folder, threshold=0.0)
+    assert "gamma" not in set(cells.obs[OBS.predicted_labels])
+    scanpy.pl.dotplot(cells, list(cells.var_names[:3]), groupby=OBS.predicted_labels, show=False)
+    other = simulated_cells(seed=1)
+    sct.annotate(other, bundle_folder, threshold=0.0)
+    joined = anndata.concat([cells, other], index_unique="-")
+    assert set(joined.obs[OBS.predicted_labels].cat.categories) == set(other.obs[OBS.predicted_labels])
+
+
 def test_a_view_is_annotated_and_its_parent_is_not_changed(bundle_folder: Path) -> None:
     cells = simulated_cells(200)
     with warnings.catch_warnings():

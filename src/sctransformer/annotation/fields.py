@@ -54,7 +54,7 @@ def label_columns(calls: Calls, labels: pd.DataFrame) -> dict[str, Any]:
         OBS.raw_labels: categorical(calls.best_N, names),
         OBS.second_labels: categorical(calls.second_N, names),
         OBS.second_score: calls.second_confidence_N,
-        OBS.reason: pd.Categorical.from_codes(calls.reason_N.tolist(), categories=pd.Index(REASONS)),
+        OBS.reason: _in_use(calls.reason_N.tolist(), pd.Index(REASONS)),
     }
     if not np.isnan(calls.novelty_N).all():
         columns[OBS.novelty] = calls.novelty_N
@@ -72,14 +72,18 @@ def regulator_columns(regulators: Regulators | None, top_N3: NDArray[np.int32]) 
 def categorical(label_N: NDArray[np.integer], names: list[str]) -> "pd.Categorical[str]":
     """The name of each cell's label; `unknown` where it was rejected or its cell type has no name.
 
-    All of the model's names are categories, in its order, so that the outputs of several files can be concatenated.
+    Categories are the names of these cells, in the model's order; scanpy's plots of groups fail on others.
     """
     categories = list(dict.fromkeys([*names, UNKNOWN_LABEL]))
     position = {name: index for index, name in enumerate(categories)}
     code_C = np.array([position[name] for name in [*names, UNKNOWN_LABEL]])  # UNKNOWN, -1, selects the last
     assert UNKNOWN == -1
     codes_N: Any = code_C[label_N].astype(np.int16)
-    return pd.Categorical.from_codes(codes_N, categories=pd.Index(categories))
+    return _in_use(codes_N, pd.Index(categories))
+
+
+def _in_use(codes_N: Any, categories: "pd.Index[str]") -> "pd.Categorical[str]":
+    return pd.Categorical.from_codes(codes_N, categories=categories).remove_unused_categories()
 
 
 def provenance(

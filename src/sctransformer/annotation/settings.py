@@ -13,7 +13,7 @@ from sctransformer.settings import Settings
 Format = Literal["anndata", "parquet", "csv"]
 AbsentGenes = Literal["mean", "zero"]
 RegulatorOutput = Literal["off", "top", "all"]
-RESULT_VERSION = 5
+RESULT_VERSION = 6
 """Raised when the same input, model and settings give another result than before: outputs are then written again."""
 
 
