@@ -45,6 +45,7 @@ VERBS = (
     ("doctor", "sctransformer.cli.doctor", "doctor"),
     ("annotate", "sctransformer.cli.annotate", "annotate"),
     ("explain", "sctransformer.cli.explain", "explain"),
+    ("simulate", "sctransformer.cli.knockout", "simulate"),
     ("report", "sctransformer.cli.report", "report"),
     ("batch run", "sctransformer.cli.batch", "run"),
     ("batch status", "sctransformer.cli.batch", "status"),
@@ -57,7 +58,7 @@ PANELS = {
     "Data and networks": ("data", "prior"),
     "Train": ("train", "runs", "tune"),
     "Registry": ("register", "promote", "compare", "rollback", "history", "lineage"),
-    "Annotate": ("annotate", "explain", "report"),
+    "Annotate": ("annotate", "explain", "simulate", "report"),
     "Batch jobs": ("batch", "drift"),
     "Maintenance": ("verify", "doctor"),
 }

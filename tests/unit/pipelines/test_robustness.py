@@ -8,13 +8,18 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from pipelines.robustness import false_alarms, novelty
+from pipelines.robustness import false_alarms, knock_outs, novelty
 from pipelines.robustness.shift import ABSENT, SHIFTS, measure
 from pipelines.robustness.unknown_class import Scored, detection, leave_out, without
 from sctransformer.annotation.genes import fill_absent, match_genes
 from sctransformer.annotation.model import Model
 from sctransformer.annotation.pipeline import annotate_file
+from sctransformer.annotation.reading import check_cells, open_cells
+from sctransformer.annotation.scorer import LocalScorer
+from sctransformer.annotation.settings import Scoring
+from sctransformer.annotation.target_response import measured_cells
 from sctransformer.data.arrays import CellArrays
+from sctransformer.errors import UserError
 from sctransformer.export.bundle import read_bundle
 from sctransformer.params import Params
 from tests.conftest import EDGES, GENES, arrays, expression, simulated_cells
@@ -87,6 +92,22 @@ def test_random_halves_of_like_cells_raise_no_alarm(activity_bundle: Path, tmp_p
     assert {name: profile[name] for name in ("labels", "rejected", "confidence", "library_size")} == {
         name: summary.profile[name] for name in ("labels", "rejected", "confidence", "library_size")
     }
+
+
+def test_signs_of_knock_outs_are_compared_with_measured_ones(activity_bundle: Path, tmp_path: Path) -> None:
+    bundle = read_bundle(activity_bundle)
+    simulated_cells(120, seed=9).write_h5ad(tmp_path / "cells.h5ad")
+    with open_cells(tmp_path / "cells.h5ad", bundle.vocabulary) as file:
+        read = check_cells(file, bundle.vocabulary)
+        cells = measured_cells(read, LocalScorer(bundle, Scoring()).labeller(read), 100, 0)
+    edges = bundle.prior[bundle.prior["regulator"] == "GENE1"]
+    truth = edges.assign(effect_of_regulator=np.where(edges["sign"] < 0, -1, 1))
+    found = knock_outs.measure(replace(bundle, prior=bundle.prior.assign(sources="")), cells, truth, rewired=3)
+    assert found["edges"] == len(edges[edges["target"] != "GENE1"])
+    assert found["network_sign"] == 1.0
+    assert 0.0 <= found["rewired_mean"] <= 1.0
+    with pytest.raises(UserError, match="no edge of the model's network has a measured effect"):
+        knock_outs.measure(bundle, cells, truth.assign(regulator="OTHER"), rewired=2)
 
 
 def test_cells_of_a_type_that_was_left_out_have_lower_confidence(tmp_path: Path) -> None:
