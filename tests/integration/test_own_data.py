@@ -97,7 +97,13 @@ def test_own_data_from_a_clone_to_a_promoted_model(
     Path("policy.yaml").write_text(yaml.safe_dump({"gates": gates}))
     before = Path("params.yaml").read_bytes()
 
-    values = {"data": "mine", "prior": "mine", "train.pretrain_lr": 3e-4, "train.pretrain_epochs": EPOCHS}
+    values = {
+        "data": "mine",
+        "data.new_cells_fraction": 0.1,
+        "prior": "mine",
+        "train.pretrain_lr": 3e-4,
+        "train.pretrain_epochs": EPOCHS,
+    }
     words = [word for name, value in values.items() for word in ("-S", f"{name}={value}")]
     train = ("train", *words, "-S", "train.workers=2", *WITHOUT_CONTROL)
     printed = interrupted(fresh, ["sctransformer", *train, "--name", "my cells"])

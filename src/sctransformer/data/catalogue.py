@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
-from sctransformer.data.settings import CellColumns, DatasetDescription
+from sctransformer.data.settings import CellColumns, DatasetDescription, DataSettings
 from sctransformer.errors import UserError
 from sctransformer.files import atomic_write
 from sctransformer.settings import Settings, like
@@ -97,6 +97,7 @@ class Dataset(Settings):
     ontology_ids: dict[str, Text] | None = like(CellColumns, "ontology_ids", default=None)
     counts: Parameter | None = like(CellColumns, "counts", default=None)
     library_size_column: Parameter | None = like(CellColumns, "library_size_column", default=None)
+    new_cells_fraction: float = like(DataSettings, "new_cells_fraction", default=0.0, ge=0.0, lt=1.0)
     organism: Annotated[str, AfterValidator(_known_organism)] = like(DatasetDescription, "organism", default="human")
     license: Text | None = like(DatasetDescription, "license", default=None)
     citation: Text | None = like(DatasetDescription, "citation", default=None)

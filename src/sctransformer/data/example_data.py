@@ -8,25 +8,11 @@ from anndata import AnnData
 from scipy import sparse
 
 from sctransformer._constants import OBS, TARGET_SUM
+from sctransformer.data.cell_ontology import known_ids
 from sctransformer.errors import UserError
 
 ROUNDING_TOLERANCE = 0.1
 """Largest allowed distance of a recovered count from an integer (measured: 0.082)."""
-
-
-CELL_ONTOLOGY = {
-    "CD14+ Monocyte": "CL:0001054",
-    "CD19+ B": "CL:0000236",
-    "CD34+": "CL:0008001",
-    "CD4+/CD25 T Reg": "CL:0000792",
-    "CD4+/CD45RA+/CD25- Naive T": "CL:0000895",
-    "CD4+/CD45RO+ Memory": "CL:0000897",
-    "CD56+ NK": "CL:0000623",
-    "CD8+ Cytotoxic T": "CL:0000794",
-    "CD8+/CD45RA+ Naive Cytotoxic": "CL:0000900",
-    "Dendritic": "CL:0000451",
-}
-"""Cell Ontology id of each of the example cell types."""
 
 
 def example_cells() -> AnnData:
@@ -53,11 +39,12 @@ def example_cells() -> AnnData:
             f"scanpy's pbmc68k_reduced: recovered counts are up to {deviation:.3f} away from integers, expected at "
             f"most {ROUNDING_TOLERANCE}; install the versions of constraints.txt."
         )
+    labels = source.obs["bulk_labels"].astype(str)
     obs = pd.DataFrame(
         {
             OBS.library_size: np.round(library_size_N),
             OBS.cell_type: source.obs["bulk_labels"].astype("category"),
-            OBS.ontology_term: source.obs["bulk_labels"].astype(str).map(CELL_ONTOLOGY).astype("category"),
+            OBS.ontology_term: labels.map(known_ids(labels.unique())).astype("category"),
         },
         index=source.obs_names.astype(str).rename(None),
     )

@@ -55,7 +55,8 @@ class DataSettings(CellColumns):
     gene_map: Path = Path("data/example/gene_map.csv")
     """Table of Ensembl ids and gene symbols; the default is GENCODE v44, as in the CellTypist package."""
     new_cells_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """Fraction of each cell type that is held out, without labels, as the cells to annotate at the end."""
+    """Fraction of each cell type that is held out, without labels, as the cells that the demonstration annotates; 0 for
+    other datasets of the catalogue."""
 
     @field_validator("cells", "gene_map")
     @classmethod

@@ -20,11 +20,14 @@ def coverage(network: Network, genes: Sequence[str]) -> dict[str, float | int]:
 
     Returns:
         genes (panel size); edges and edges_kept; regulators and regulators_kept; genes_with_regulator, a number, and
-        genes_with_regulator_share, a fraction of the panel; regulators_per_regulated_gene, a mean; activating_share,
-        the fraction of kept edges with sign 1.
+        genes_with_regulator_share, a fraction of the panel; used_share, the larger one of this fraction and the
+        fraction of edges that are kept (most genes of a large panel are outside a small network, and most edges of a
+        large network outside a small panel; only if both fractions are small do they not fit);
+        regulators_per_regulated_gene, a mean; activating_share, the fraction of kept edges with sign 1.
     """
     kept = network.among(set(genes)).edges
     in_degree = kept["target"].value_counts()
+    genes_share = len(in_degree) / len(genes)
     return {
         "genes": len(genes),
         "edges": len(network),
@@ -32,7 +35,8 @@ def coverage(network: Network, genes: Sequence[str]) -> dict[str, float | int]:
         "regulators": len(network.regulators),
         "regulators_kept": int(kept["regulator"].nunique()),
         "genes_with_regulator": len(in_degree),
-        "genes_with_regulator_share": len(in_degree) / len(genes),
+        "genes_with_regulator_share": genes_share,
+        "used_share": max(genes_share, len(kept) / max(len(network), 1)),
         "regulators_per_regulated_gene": float(in_degree.mean()) if len(in_degree) else 0.0,
         "activating_share": float((kept["sign"] > 0).mean()) if len(kept) else 0.0,
     }

@@ -25,7 +25,8 @@ class PriorSettings(Settings):
     """Control network in place of the real one: `shuffled` keeps the in- and out-degree of every gene, `random` only
     the number of edges."""
     min_coverage: float = Field(default=0.05, ge=0.0, le=1.0)
-    """Smallest fraction of the panel's genes that must have a regulator."""
+    """Smallest fraction: of the panel's genes that have a regulator, or of the network's edges that are in the panel.
+    The larger one counts."""
     min_targets: int = Field(default=5, ge=1)
     """Least number of targets in the panel that a regulator needs to have an activity (direction `targets`)."""
     strength: float = Field(default=1.0, ge=0.0)

@@ -154,6 +154,17 @@ def at_most(content: dict[str, Any], path: tuple[str, ...], maximum: float, good
     return value, maximum, value <= maximum, good if value <= maximum else "too high"
 
 
+def prior_genes(candidate: Evidence, minimum: float) -> Outcome:
+    """Network and panel have enough genes in common, see `prior.coverage.coverage`.
+
+    Earlier bundles lack `used_share`.
+    """
+    has_both = _number(candidate.metrics, ("coverage", "used_share")) is not None
+    return at_least(
+        candidate.metrics, ("coverage", "used_share" if has_both else "genes_with_regulator_share"), minimum
+    )
+
+
 def same_labels(candidate: Evidence, champion: Evidence | None) -> Outcome:
     """Candidate and champion predict the same cell types."""
     own = len(candidate.labels)

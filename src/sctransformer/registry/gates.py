@@ -69,7 +69,6 @@ def check_gates(
         One result per gate, in the order of the policy. A gate that the policy disables passes, with that reason.
     """
     gates = policy.gates
-    coverage = ("coverage", "genes_with_regulator_share")
     checks: dict[str, Callable[[], Outcome]] = {
         "bundle_checksums": lambda: gate_checks.checksums(candidate),
         "lineage_complete": lambda: gate_checks.lineage_complete(candidate),
@@ -86,7 +85,7 @@ def check_gates(
         ),
         "baseline": lambda: gate_checks.baseline(candidate, gates.baseline.margin),
         "champion": lambda: gate_checks.champion(candidate, champion, comparison or Comparison(), gates.champion),
-        "prior_genes": lambda: gate_checks.at_least(candidate.metrics, coverage, gates.prior_genes.minimum),
+        "prior_genes": lambda: gate_checks.prior_genes(candidate, gates.prior_genes.minimum),
         "prior_edges": lambda: gate_checks.at_least(
             candidate.metrics, ("coverage", "edges_kept"), gates.prior_edges.minimum
         ),

@@ -109,7 +109,7 @@ class Gates(_Section):
     champion: NoWorse = NoWorse(margin=0.02, probability=0.8)
     """Macro-F1 compared with the champion, both scored again on the same test cells."""
     prior_genes: Floor = Floor(minimum=0.05)
-    """Fraction of the panel's genes that have a regulator."""
+    """Fraction of the panel's genes that have a regulator, or of the network's edges in the panel; the larger one."""
     prior_edges: Count = Count(minimum=50)
     """Edges of the network with both genes in the panel."""
     prior_evidence: Gate = Gate()

@@ -39,7 +39,11 @@ def test_the_prior_of_a_panel_keeps_the_edges_in_the_panel() -> None:
     [
         (EDGES, PANEL.assign(is_regulator=False), "has no regulator"),
         ([("A", "B")], PANEL, "none of its 1 edges has both ends among the 24 genes"),
-        (EDGES[:1], PANEL, r"1 of 24 genes of the panel have a regulator, a share of 0.042; prior.min_coverage"),
+        (
+            [*EDGES[:1], *(("GENE0", f"OTHER{index}") for index in range(40))],
+            PANEL,
+            "1 of 24 genes of the panel have a regulator, and 1 of 41 edges are in the panel, a share of 0.042",
+        ),
     ],
 )
 def test_a_panel_without_a_usable_prior_is_refused(
@@ -47,6 +51,16 @@ def test_a_panel_without_a_usable_prior_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         panel_prior(network(edges), panel, PARAMS)
+
+
+def test_a_small_network_fits_a_large_panel() -> None:
+    """As the built-in network does the 10,000 genes of most files."""
+    genes = [*GENES, *(f"MORE{index}" for index in range(2000))]
+    panel = pd.DataFrame({"gene": genes, "is_regulator": [index < 4 for index in range(len(genes))]})
+    params = Params.model_validate({"prior": {"min_targets": 1}})
+    prior = panel_prior(network(EDGES), panel, params)
+    assert prior.coverage["genes_with_regulator_share"] < params.prior.min_coverage
+    assert prior.coverage["used_share"] == 1.0
 
 
 def test_no_control_is_trained_without_edges_or_for_a_control() -> None:

@@ -22,14 +22,22 @@ def test_coverage_counts_edges_and_genes_of_the_panel() -> None:
     assert metrics["edges_kept"] == 2
     assert metrics["regulators_kept"] == 1
     assert metrics["genes_with_regulator_share"] == 0.5
+    assert metrics["used_share"] == 0.5
+    assert coverage(NETWORK, ["A", "B", *(f"G{index}" for index in range(98))])["used_share"] == 0.25
     assert metrics["activating_share"] == 0.5
     assert degrees(NETWORK, ["A", "B", "C"]).to_dict("list") == {"regulator": ["A"], "targets": [2]}
 
 
 def test_coverage_of_a_panel_without_edges_is_zero() -> None:
     metrics = coverage(NETWORK, ["Q"])
-    zero = ("edges_kept", "genes_with_regulator_share", "regulators_per_regulated_gene", "activating_share")
-    assert [metrics[name] for name in zero] == [0] * 4
+    zero = (
+        "edges_kept",
+        "genes_with_regulator_share",
+        "used_share",
+        "regulators_per_regulated_gene",
+        "activating_share",
+    )
+    assert [metrics[name] for name in zero] == [0] * 5
     assert degree_distribution(NETWORK, ["Q"]).to_numpy().tolist() == [[0, 1, 1]]
     assert degrees(NETWORK, ["Q"]).empty
 

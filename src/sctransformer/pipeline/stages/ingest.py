@@ -32,7 +32,8 @@ def main() -> None:
     print(f"counts in {file.counts_in}; {identity.summary()}")
     for note in (*file.notes, *identity.repairs.notes()):
         print(f"note: {note}")
-    print(f"{kept:,} cells -> {layout.CELLS}; {new:,} new cells, without labels -> {layout.NEW_CELLS}")
+    held_out = f"; {new:,} new cells, without labels -> {layout.NEW_CELLS}" if new else ""
+    print(f"{kept:,} cells -> {layout.CELLS}{held_out}")
 
 
 if __name__ == "__main__":

@@ -54,11 +54,12 @@ def panel_prior(network: Network, panel: pd.DataFrame, params: Params) -> PanelP
             f"{params.prior.network}: none of its {len(network)} edges has both ends among the {len(genes)} genes of "
             "the panel; check that cells and network use the same gene names, and run `dvc repro`."
         )
-    if covered["genes_with_regulator_share"] < params.prior.min_coverage:
+    if covered["used_share"] < params.prior.min_coverage:
         raise UserError(
             f"{params.prior.network}: {covered['genes_with_regulator']} of {len(genes)} genes of the panel have a "
-            f"regulator, a share of {covered['genes_with_regulator_share']:.3f}; prior.min_coverage in params.yaml "
-            f"asks for {params.prior.min_coverage}: use a larger network or lower it."
+            f"regulator, and {covered['edges_kept']} of {covered['edges']} edges are in the panel, a share of "
+            f"{covered['used_share']:.3f} at most; prior.min_coverage in params.yaml asks for "
+            f"{params.prior.min_coverage}: check that the network has these genes, or lower it."
         )
     if params.prior.control != "none":
         kept = control_of(params.prior.control, kept, genes, n_regulators, params.model, params.seed)
