@@ -21,7 +21,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project as from an unpacked archive, in a folder with a space, with its environment inside."""
     folder = prepared_clone(tmp_path_factory.mktemp("machine") / "Prüf ordner", tmp_path_factory)
     shutil.rmtree(folder / ".git")
-    set_params(folder, SMALL | {"train": {"pretrain_epochs": 1, "pretrain_min_steps": 0, "workers": 1}})
+    set_params(folder, SMALL | {"train": SMALL["train"] | {"pretrain_epochs": 1}})
     environment = folder / ".venv"
     venv.create(environment, symlinks=True)
     packages = environment / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
@@ -30,14 +30,23 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_an_archive_in_a_folder_with_a_space_trains(archive: Path) -> None:
-    paths = os.pathsep.join([str(archive / ".venv" / "bin"), os.environ["PATH"]])
-    code = (
-        "import sctransformer.pipeline.experiment as e; e.require_project(); "
-        "e.run_stages({'train.pretrain_lr': 0.002}, 'train')"
-    )
-    done = run(archive, str(archive / ".venv" / "bin" / "python"), "-c", code, PATH=paths)
+TRAIN = """
+import ray
+from sctransformer.pipeline.experiment import require_project, run_stages
+from sctransformer.training.ray_connection import connection
+
+require_project()
+run_stages({"train.pretrain_lr": 0.002}, "train")
+with connection():
+    print("worker:", ray.get(ray.remote(lambda: __import__("sys").executable).remote()))
+"""
+
+
+def test_an_archive_in_a_folder_with_a_space_trains_and_starts_workers(archive: Path) -> None:
+    python = str(archive / ".venv" / "bin" / "python")
+    done = run(archive, python, "-c", TRAIN, PATH=os.pathsep.join([str(Path(python).parent), os.environ["PATH"]]))
     assert "this folder is not in a git repository" in done.stderr
+    assert f"worker: {python}" in done.stdout
     lineage = read_json(archive / layout.LINEAGE)
     assert lineage["params"]["train"]["pretrain_lr"] == 0.002
     git = lineage["git"]

@@ -91,7 +91,7 @@ def test_training_with_a_killed_worker_gives_the_result_of_an_uninterrupted_run(
             killed.append(victim.pid)
             os.kill(victim.pid, signal.SIGKILL)
 
-    folder = RunFolder(tmp_path, "run")
+    folder = RunFolder(tmp_path / "Prüf ordner", "run")
     checkpoint = fit_on_ray(TASK, Workers(count=2, max_restarts=2), folder, on_epoch)
 
     assert killed
@@ -103,6 +103,20 @@ def test_training_with_a_killed_worker_gives_the_result_of_an_uninterrupted_run(
     assert len(complete_checkpoints(folder)) == 1  # the incomplete checkpoint of the killed worker is removed
 
 
+def interrupted_in_process(folder: RunFolder, epoch: int) -> list[EpochReport]:
+    """Train without Ray until an epoch has ended."""
+    reports: list[EpochReport] = []
+
+    def interrupt(report: EpochReport) -> None:
+        reports.append(report)
+        if report.epoch == epoch:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_in_process(TASK, Workers(count=0), folder, interrupt)
+    return reports
+
+
 DRIVER = """
 import os, signal, sys
 from tests.integration.test_ray_training import TASK
@@ -110,23 +124,30 @@ from sctransformer.training.cluster import Workers, fit_on_ray
 from sctransformer.training.run_folder import RunFolder
 
 def on_epoch(report):
-    if report.epoch == 3:
+    print(report.epoch, flush=True)
+    if report.epoch == 4:
         os.kill(os.getpid(), signal.SIGKILL)
 
-fit_on_ray(TASK, Workers(count=1), RunFolder(sys.argv[1], "run"), on_epoch)
+fit_on_ray(TASK, Workers(count=1), RunFolder(sys.argv[1], "run"), on_epoch, resume=True)
 """
 
 
-def test_training_resumes_after_a_killed_driver_and_after_a_non_finite_loss(tmp_path: Path) -> None:
-    """From the last valid checkpoint; with one worker the weights are those of the trainer alone, bit by bit."""
+def test_training_is_resumed_with_ray_and_without_after_a_killed_driver_and_a_non_finite_loss(tmp_path: Path) -> None:
+    """Always from the last valid checkpoint; the weights are those of an uninterrupted run, bit by bit.
+
+    It starts without Ray, is resumed with one Ray worker twice, and ends without Ray.
+    """
+    folder = RunFolder(tmp_path, "run")
+    assert [report.epoch for report in interrupted_in_process(folder, epoch=1)] == [0, 1]
+
     done = subprocess.run([sys.executable, "-c", DRIVER, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    folder = RunFolder(tmp_path, "run")
+    assert done.stdout.split() == ["2", "3", "4"]
     found = folder.newest_checkpoint()
     assert found is not None
     epochs_done = found[1].progress.epochs_done
-    assert 4 <= epochs_done < CONFIG.epochs - 2
-    half = Path(folder.path) / "attempt-1" / "checkpoint_half"
+    assert 5 <= epochs_done < CONFIG.epochs - 2
+    half = Path(found[0]).parent / "checkpoint_half"
     half.mkdir()
     (half / PROGRESS).write_bytes((Path(found[0]) / PROGRESS).read_bytes())
 
@@ -141,7 +162,7 @@ def test_training_resumes_after_a_killed_driver_and_after_a_non_finite_loss(tmp_
     assert checkpoint.progress.position > found[1].progress.position
     assert all(tensor.isfinite().all() for tensor in checkpoint.weights.values())
 
-    resumed = fit_on_ray(TASK, Workers(count=1), folder, reports.append, resume=True)
+    resumed = fit_in_process(TASK, Workers(count=0), folder, reports.append, resume=True)
     first = reports[0].epoch  # workers of the killed driver may have finished another epoch
     assert epochs_done <= first < CONFIG.epochs - 2
     assert [report.epoch for report in reports] == list(range(first, CONFIG.epochs))
@@ -152,7 +173,7 @@ def test_training_resumes_after_a_killed_driver_and_after_a_non_finite_loss(tmp_
 
 
 def test_training_resumes_after_a_full_disk(small_disk: Path) -> None:
-    """The error names the reason; training resumes once there is space: first without Ray, then with Ray again."""
+    """The error names the reason; training resumes once there is space."""
     reports: list[EpochReport] = []
     ballast = small_disk / "ballast"
 
@@ -171,15 +192,7 @@ def test_training_resumes_after_a_full_disk(small_disk: Path) -> None:
     assert 4 <= epochs_done < CONFIG.epochs
 
     ballast.unlink()
-
-    def interrupt(report: EpochReport) -> None:
-        reports.append(report)
-        if report.epoch == CONFIG.epochs - 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fit_in_process(TASK, Workers(count=0), folder, interrupt, resume=True)
-    resumed = fit_on_ray(TASK, Workers(count=1), folder, reports.append, resume=True)
+    resumed = fit_in_process(TASK, Workers(count=0), folder, reports.append, resume=True)
     assert [report.epoch for report in reports] == list(range(CONFIG.epochs))
     assert_same_weights(resumed.weights, bare_run().weights)
     assert len(complete_checkpoints(folder)) == 1
