@@ -109,13 +109,26 @@ def _fit(
     return last[1]
 
 
+class _Trainer(TorchTrainer):
+    """Ray's trainer without helper actors that have nothing to do here; each takes seconds to start.
+
+    Cells are not Ray datasets. On this machine workers end with Ray; on a cluster the cleaner frees their CPUs if the
+    controller is killed.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        unused = {"DatasetsCallback"} if on_cluster() else {"DatasetsCallback", "PlacementGroupCleanerCallback"}
+        return [found for found in super()._create_default_callbacks() if type(found).__name__ not in unused]
+
+
 def _trainer(task: Task, workers: Workers, folder: RunFolder, queue: Queue, start_from: str | None) -> TorchTrainer:
+    task_ref = ray.put(task)  # read by workers only, so that the controller imports none of its libraries
     resources = {"CPU": workers.cpus} | ({"GPU": 1} if workers.gpus else {})
     filesystem = None if folder.is_local else pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(folder.filesystem))
     count = workers.count if workers.minimum is None else (workers.minimum, workers.count)
-    return TorchTrainer(
+    return _Trainer(
         _train_worker,
-        train_loop_config={"task": task, "folder": folder.url, "start_from": start_from, "uploaded": on_cluster()},
+        train_loop_config={"task": task_ref, "folder": folder.url, "start_from": start_from, "uploaded": on_cluster()},
         torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=count,
@@ -139,7 +152,7 @@ def _train_worker(settings: dict[str, Any]) -> None:
     from sctransformer.training.in_process import train_task  # here: driver and controller start without the trainer
     from sctransformer.training.trainer import Callbacks
 
-    task: Task = settings["task"]
+    task: Task = ray.get(settings["task"])
     folder = RunFolder(*settings["folder"].rsplit("/", maxsplit=1))
     if folder.read_json(FAILURE) is not None:
         return  # restarted after a failure that would happen again
