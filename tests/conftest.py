@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: simulated cells of three types, and a small bundle of a model trained on them."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -64,6 +65,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {folder / name: number for number, name in enumerate(LONGEST)}
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (rank.get(item.path, len(rank)), item.path not in slow))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported by now out of garbage collection, which would walk through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def reference_folder() -> Path:

@@ -186,8 +186,17 @@ def test_ontology_ids_of_an_earlier_run_are_removed_with_its_labels(
     assert result.obs[OBS.predicted_labels].cat.categories.tolist() == ["unknown"]
 
 
-@pytest.mark.parametrize("kind", ["h5ad", "zarr"])
-@pytest.mark.parametrize("name", [OBS.predicted_labels, OBS.conf_score, OBS.ontology_term, "majority_voting"])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (OBS.predicted_labels, "h5ad"),
+        (OBS.conf_score, "h5ad"),
+        (OBS.ontology_term, "h5ad"),
+        ("majority_voting", "h5ad"),
+        (OBS.predicted_labels, "zarr"),
+        ("majority_voting", "zarr"),
+    ],
+)
 def test_cell_names_survive_an_index_named_like_a_column(
     bundle: Bundle, cells: AnnData, tmp_path: Path, name: str, kind: str
 ) -> None:

@@ -81,8 +81,8 @@ entries = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.lists(entries, unique_by=lambda entry: entry.name, max_size=4))
+@settings(max_examples=20, deadline=None)
+@given(st.lists(entries, unique_by=lambda entry: entry.name, max_size=3))
 def test_entries_are_read_as_they_were_written_and_in_order(written: list[Dataset]) -> None:
     text = ""
     for entry in written:

@@ -155,7 +155,7 @@ def test_extreme_settings_stay_finite() -> None:
 # blocks and seeds
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(st.integers(1, 900), st.integers(0, 699), st.integers(1, 700))
 def test_cells_do_not_depend_on_the_number_sampled_at_once(rows: int, start: int, length: int) -> None:
     whole = all_cells(SMALL)

@@ -33,6 +33,7 @@ def test_operations_equal_those_counted_by_torch(mode: str, sizes: dict[str, int
     assert matrix_flops(case) * case.batch == pytest.approx(counter.get_total_flops(), rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_case_is_measured() -> None:
     ((_, mask),) = measure([CASE], repeats=1, threads=1)
     assert mask.share_of_matmul == pytest.approx(mask.inference_gflops / mask.matmul_gflops)

@@ -12,7 +12,7 @@ from sctransformer.prior.network import Network, repaired
 from sctransformer.prior.repairs import Repairs
 from tests.unit.prior.prior_strategies import frame, networks
 
-quick = settings(max_examples=50, deadline=None)
+quick = settings(max_examples=30, deadline=None)
 
 
 def network(*rows: tuple[str, str, int, float], source: str = "test") -> Network:

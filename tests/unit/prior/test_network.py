@@ -178,7 +178,7 @@ def test_the_built_in_network_needs_no_repair() -> None:
 
 
 @given(networks)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_written_network_is_read_unchanged(network: Network) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "network.tsv"
@@ -189,7 +189,7 @@ def test_a_written_network_is_read_unchanged(network: Network) -> None:
 
 
 @given(lines, st.randoms())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_network_is_valid_and_does_not_depend_on_the_order_of_lines(rows: list, random: object) -> None:
     network = repaired(frame(rows), "test", Repairs())
     edges, repairs = network.edges, network.repairs

@@ -417,7 +417,7 @@ def test_arbitrary_bytes_give_a_network_or_an_error(content: bytes, kind: str) -
 
 
 @given(TABLE, st.sampled_from(["\t", ",", ";"]), st.sampled_from(sorted(FORMATS)), st.sampled_from(["a.tsv", "a.gmt"]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_an_arbitrary_table_gives_a_valid_network_or_an_error(
     rows: list[list[str]], separator: str, kind: str, name: str
 ) -> None:
@@ -432,7 +432,7 @@ def test_an_arbitrary_table_gives_a_valid_network_or_an_error(
 
 
 @given(networks, st.sampled_from(["own", "weights", "parquet", "gmt"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_network_is_read_unchanged_from_each_format(network: Network, form: str) -> None:
     edges = network.edges
     with tempfile.TemporaryDirectory() as folder:

@@ -1,5 +1,6 @@
 """Training without Ray: the result of the trainer, also after an interruption or a full disk."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +20,11 @@ from sctransformer.training.run_folder import RunFolder
 from sctransformer.training.task import Task
 from sctransformer.training.workers import Workers
 from tests.conftest import arrays, simulated_cells, small_model
-from tests.unit.training.training_runs import CONFIG, assert_same_weights, failing_after, trained
+from tests.unit.training import training_runs
+from tests.unit.training.training_runs import assert_same_weights, failing_after, trained
 
 HERE = Workers(count=0)
+CONFIG = training_runs.CONFIG.replace(epochs=5)
 
 
 def load_cells(files: Mapping[str, Path]) -> TrainingCells:
@@ -35,6 +38,12 @@ def make_model(files: Mapping[str, Path]) -> PriorBiasedTransformer:
 def make_failing_model(files: Mapping[str, Path]) -> PriorBiasedTransformer:
     """Its scores are NaN from the 20th call on."""
     return failing_after(make_model(files), calls=19)
+
+
+@functools.cache
+def best_weights() -> dict[str, torch.Tensor]:
+    """The weights of the trainer alone."""
+    return trained(CONFIG).weights
 
 
 TASK = Task(make_model, load_cells, CONFIG, Execution(checkpoint_steps=1))
@@ -65,7 +74,7 @@ def checkpoints(folder: RunFolder) -> list[str]:
 def test_the_weights_are_those_of_the_trainer_and_only_the_last_checkpoint_is_kept(folder: RunFolder) -> None:
     reports: list[EpochReport] = []
     checkpoint = fit_in_process(TASK, HERE, folder, reports.append)
-    assert_same_weights(checkpoint.best, trained().weights)
+    assert_same_weights(checkpoint.best, best_weights())
     assert [report.epoch for report in reports] == list(range(CONFIG.epochs))
     found = folder.newest_checkpoint()
     assert found is not None
@@ -81,7 +90,7 @@ def test_an_interrupted_training_is_resumed_with_the_same_weights(folder: RunFol
     assert len(checkpoints(folder)) == 1
     checkpoint = fit_in_process(TASK, HERE, folder, reports.append, resume=True)
     assert [report.epoch for report in reports] == list(range(CONFIG.epochs))
-    assert_same_weights(checkpoint.best, trained().weights)
+    assert_same_weights(checkpoint.best, best_weights())
     assert len(checkpoints(folder)) == 1
 
 
@@ -111,7 +120,7 @@ def test_training_resumes_after_a_full_disk(small_disk: Path) -> None:
     ballast.unlink()
     checkpoint = fit_in_process(TASK, HERE, folder, reports.append, resume=True)
     assert [report.epoch for report in reports] == list(range(CONFIG.epochs))
-    assert_same_weights(checkpoint.best, trained().weights)
+    assert_same_weights(checkpoint.best, best_weights())
 
 
 def test_an_error_of_the_listener_is_raised_after_the_last_epoch(tmp_path: Path) -> None:

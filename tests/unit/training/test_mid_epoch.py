@@ -11,8 +11,9 @@ from sctransformer.training.execution import Execution
 from sctransformer.training.run_folder import RunFolder
 from tests.unit.training.training_runs import FROZEN, PRETRAINED, Run, assert_same_weights, trained
 
-SEVERAL_PASSES = PRETRAINED.replace(epochs=2, min_steps=10)
+SEVERAL_PASSES = PRETRAINED.replace(pretrain_epochs=1, epochs=2, min_steps=10)
 """Two epochs of classification of two passes each, three steps a pass."""
+FEW_FROZEN = FROZEN.replace(epochs=2)
 
 
 def with_checkpoints(config: TrainConfig, every: int, resume: Checkpoint | None = None) -> tuple[Run, list[Checkpoint]]:
@@ -21,7 +22,7 @@ def with_checkpoints(config: TrainConfig, every: int, resume: Checkpoint | None 
     return run, run.within_epochs
 
 
-@pytest.mark.parametrize("config", [SEVERAL_PASSES, FROZEN], ids=["all", "frozen"])
+@pytest.mark.parametrize("config", [SEVERAL_PASSES, FEW_FROZEN], ids=["all", "frozen"])
 def test_a_run_resumes_after_every_step(config: TrainConfig, tmp_path: Path) -> None:
     """Weights, optimizer and all metrics but speed and memory are the same, in each phase, epoch and pass."""
     whole = trained(config)
