@@ -12,7 +12,7 @@ import pytest
 from scipy import sparse
 
 from sctransformer.errors import DEBUG_VARIABLE
-from sctransformer.files import read_json
+from sctransformer.files import read_json, write_json
 from sctransformer.prior import fetch as fetch_module
 from sctransformer.prior.network import IMMUNE_NETWORK, read_network_table
 from tests.integration.conftest import Call
@@ -295,12 +295,13 @@ def test_score_compares_a_network_with_its_shuffles(call: Call, scored_files: No
     assert "hidden genes        passed" in done.out
     assert "stimulation, " not in done.err
     content = read_json(Path("score.json"))
-    assert [one["name"] for one in content["measurements"]] == ["hidden genes", "stimulation", "lineage regulators"]
+    names = ["hidden genes", "hidden edges", "stimulation", "lineage regulators"]
+    assert [one["name"] for one in content["measurements"]] == names
     assert {len(one["shuffled"]) for one in content["measurements"]} == {10}
-    assert [one["passed"] for one in content["measurements"][:2]] == [True, True]
+    assert [one["passed"] for one in content["measurements"][:3]] == [True, True, True]
     page = Path("score.html").read_text()
     assert all(f"<h2>{one['name']}</h2>" in page for one in content["measurements"])
-    assert page.count("<circle") == 30
+    assert page.count("<circle") == 40
     assert "http" not in page
     done = call("prior score network.tsv cells.h5ad --shuffles 2 --knock-outs known.tsv")
     assert "known.tsv: has no column target" in done.err
@@ -310,6 +311,37 @@ def test_score_compares_a_network_with_its_shuffles(call: Call, scored_files: No
     again = call(f"prior score network.tsv cells.h5ad {groups} --shuffles 10 --json again.json")
     assert again.code == 0
     assert read_json(Path("again.json")) == content
+
+
+def test_compare_shows_the_difference_of_two_scorecards(call: Call, scored_files: None) -> None:
+    assert call("prior shuffle network.tsv --seed 1 -o shuffled.tsv").code == 0
+    both = call("prior compare shuffled.tsv network.tsv --cells cells.h5ad --shuffles 10 --json both.json")
+    assert both.code == 0, both.err
+    found = read_json(Path("both.json"))
+    edges_of = {one["name"]: one for one in found["measurements"]}["hidden edges"]
+    assert (edges_of["first_passed"], edges_of["second_passed"]) == (False, True)
+    assert edges_of["change"] == edges_of["second"] - edges_of["first"] > 0
+    assert len(found["regulators"]["gained"]) > len(found["regulators"]["lost"])
+    assert "only in the second: REGULATOR" in both.out
+    for name in ("shuffled", "network"):
+        assert call(f"prior score {name}.tsv cells.h5ad --shuffles 10 --json {name}.json").code == 0
+    cards = call("prior compare shuffled.json network.json --json cards.json")
+    assert cards.code == 0, cards.err
+    assert read_json(Path("cards.json"))["measurements"] == found["measurements"]
+    assert "(not passed) to" in cards.out
+    content = read_json(Path("network.json"))
+    write_json(Path("other.json"), content | {"cells": "others.h5ad"})
+    assert "measured on different cells" in call("prior compare shuffled.json other.json").err
+    write_json(Path("damaged.json"), {"measurements": [{}]})
+    for words, message in (
+        ("network.json network.tsv", "one is a scorecard and one is not"),
+        ("network.json damaged.json", "damaged.json: is no scorecard"),
+        ("network.json shuffled.json --cells cells.h5ad", "which --cells cannot score"),
+        ("network.tsv shuffled.tsv --model bundle", "--model needs --cells"),
+    ):
+        refused = call(f"prior compare {words}")
+        assert (refused.code, refused.err.count("\n")) == (1, 1)
+        assert message in refused.err
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ VERBS = (
     ("data show", "sctransformer.cli.catalogue", "show"),
     ("prior build", "sctransformer.cli.prior", "build"),
     ("prior coverage", "sctransformer.cli.prior", "coverage"),
-    ("prior compare", "sctransformer.cli.prior", "compare"),
+    ("prior compare", "sctransformer.cli.prior_compare", "compare"),
     ("prior score", "sctransformer.cli.prior_score", "score"),
     ("prior fetch", "sctransformer.cli.prior", "fetch"),
     ("prior shuffle", "sctransformer.cli.prior", "shuffle"),

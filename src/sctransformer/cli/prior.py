@@ -1,4 +1,4 @@
-"""`sctransformer prior ...`: build, fetch, compare and shuffle prior networks, and measure their coverage of genes."""
+"""`sctransformer prior ...`: build, fetch and shuffle prior networks, and measure their coverage of genes."""
 
 import shlex
 from enum import StrEnum
@@ -96,7 +96,7 @@ def build(
     for name, path, levels in found:
         with status_line(f"Reading {path}"):
             networks[name] = read_renamed(path, name=name, file_format=format_of.get(name, "auto"), levels=levels)
-        _report(name, networks[name])
+        report_reading(name, networks[name])
         if warning := letter_case_warning(networks[name], human_symbols()):
             typer.echo(f"Warning: {path}: {warning}.", err=True)
     merged = vote(networks, needed, weight_of)
@@ -130,35 +130,13 @@ def coverage(
         typer.echo(f"{genes}: {summary}")
     with status_line(f"Reading {network}"):
         prior = read_renamed(network)
-    _report(network.name, prior)
+    report_reading(network.name, prior)
     metrics = coverage_of(prior, names)
-    print_fields((name.replace("_", " "), _number(value)) for name, value in metrics.items())
+    print_fields((name.replace("_", " "), number(value)) for name, value in metrics.items())
     if not metrics["edges_kept"]:
         typer.echo(f"No edge has both ends among the genes of {genes}; do both use the same gene names?", err=True)
     if outdir is not None:
         typer.echo(f"{outdir}: {', '.join(write_coverage(prior, names, outdir))}")
-
-
-def compare(
-    first: Annotated[Path, typer.Argument(help=_NETWORK_HELP)],
-    second: Annotated[Path, typer.Argument(help="Another network.")],
-) -> None:
-    """Show what two networks share, and how often their signs agree.
-
-    Example: sctransformer prior compare data/networks/mine.tsv collectri.tsv.gz
-    """
-    from sctransformer.cli.prior_inputs import read_renamed
-    from sctransformer.prior.comparison import compare as compare_networks
-
-    networks = []
-    for path in (first, second):
-        with status_line(f"Reading {path}"):
-            networks.append(read_renamed(path))
-        _report(str(path), networks[-1])
-    metrics = compare_networks(*networks)
-    if not metrics["signed_edges_shared"]:
-        metrics.pop("sign_agreement")
-    print_fields((name.replace("_", " "), _number(value)) for name, value in metrics.items())
 
 
 def fetch(
@@ -184,7 +162,7 @@ def fetch(
     with status_line(f"Downloading {name.value}"):
         chosen = [level.strip() for level in levels.split(",")] if levels else ()
         network = with_approved_symbols(download(name.value, chosen), gene_aliases())
-    _report(name.value, network)
+    report_reading(name.value, network)
     write_network(network, output)
     typer.echo(f"{output}: {network.size()}")
     if in_repository(output):
@@ -228,7 +206,7 @@ def shuffle(
     with status_line(f"Shuffling {network}"):
         prior = read_renamed(network)
         control = shuffled(prior, names, seed)
-    _report(network.name, prior)
+    report_reading(network.name, prior)
     write_network(control, output)
     typer.echo("\n".join([*control.repairs.notes, f"{output}: {control.size()}"]))
 
@@ -255,13 +233,13 @@ def holdout(
         check_output(file, force)
     with status_line(f"Reading {network}"):
         prior = read_renamed(network)
-    _report(network.name, prior)
+    report_reading(network.name, prior)
     for file, part in zip((output, held_out), split(prior, share, seed), strict=True):
         write_network(part, file)
         typer.echo(f"{file}: {part.size()}")
 
 
-def _report(name: str, network: "Network") -> None:
+def report_reading(name: str, network: "Network") -> None:
     """Print how a network was read and what was changed."""
     repairs = network.repairs
     typer.echo(f"{name}: read as {repairs.format}, {repairs.lines:,} lines; {network.size()}")
@@ -269,5 +247,6 @@ def _report(name: str, network: "Network") -> None:
         typer.echo(f"  {sentence}")
 
 
-def _number(value: float | int) -> str:
+def number(value: float | int) -> str:
+    """A value of a table in text."""
     return f"{value:.3f}" if isinstance(value, float) else f"{value:,}"

@@ -54,8 +54,10 @@ def score(
     """Measure what a network knows about cells: each value beside those of rewired networks with the same degrees.
 
     Hidden genes are always measured: how much of a gene's expression the activities of its regulators explain, where an
-    activity does not see the gene itself. Two columns of cells and two tables add more: regulators that a stimulation
-    must activate, known regulators of populations, and effects of knock-outs. No model is trained.
+    activity does not see the gene itself. So are hidden edges: a fifth of the edges is held out, and the value is the
+    mean correlation of their targets with the mean of the regulator's other targets. Two columns of cells and two
+    tables add more: regulators that a stimulation must activate, known regulators of populations, and effects of
+    knock-outs. No model is trained. `prior compare` shows the difference of two files that --json wrote.
 
     A network passes a measurement if the 95 % interval of its difference to the rewired networks is above 0.
 
@@ -64,6 +66,7 @@ def score(
     """
     from sctransformer.cli.prior_inputs import read_renamed
     from sctransformer.data.expression import read_counts
+    from sctransformer.evaluation.held_out_edges import HELD_OUT_SHARE
     from sctransformer.evaluation.prior_score import expressed_genes, score_network
     from sctransformer.files import write_json
 
@@ -89,6 +92,7 @@ def score(
             stimulation=_stimulation(counted.obs, cells, group_column, stimulated, expected, inside.regulators),
             populations=_populations(counted.obs, cells, group_column, known),
             knock_outs=effects,
+            hidden_edges=HELD_OUT_SHARE,
             shuffles=shuffles,
             seed=seed,
             on_progress=on_progress,

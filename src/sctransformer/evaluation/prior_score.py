@@ -21,6 +21,7 @@ from sctransformer.data.normalise import log1p_cp10k
 from sctransformer.data.panel import choose_expressed_panel
 from sctransformer.errors import UserError
 from sctransformer.evaluation.bootstrap import percentile_interval
+from sctransformer.evaluation.held_out_edges import Correlation, held_out_correlation, scaled
 from sctransformer.evaluation.recovery import column_auroc, known_regulator_recovery, univariate_activity
 from sctransformer.prior.controls import shuffled
 from sctransformer.prior.edge_list import edge_list
@@ -163,6 +164,7 @@ def score_network(
     stimulation: Stimulation | None = None,
     populations: Populations | None = None,
     knock_outs: pd.DataFrame | None = None,
+    hidden_edges: float | None = None,
     shuffles: int,
     seed: int = 0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -175,6 +177,7 @@ def score_network(
         stimulation: if given, the mean AUROC of the expected regulators is measured.
         populations: if given, the rank of known regulators is measured, see `known_regulator_recovery`.
         knock_outs: if given, columns regulator and target: the fraction of edges that a knock-out confirmed.
+        hidden_edges: if given, this fraction of the edges is held out, see `held_out_correlation`.
         shuffles: number of controls; with fewer than 40 the interval is about that of the lowest and highest one.
         seed: random seed of the controls and of the halves of the cells.
         on_progress: called with the number of networks done and the number of all networks.
@@ -182,11 +185,16 @@ def score_network(
     half_N = np.random.default_rng(seed).permutation(len(cells.z_NG)) % 2 == 0
     found: list[dict[str, Value]] = []
     together: list[NDArray[np.floating]] = []
+    first: Correlation | None = None
     for number in range(shuffles + 1):
         one = network if number == 0 else shuffled(network, None, seed + number)
         activity_NR, weight_RG = signed_means(one, cells)
         together.append(activity_NR.var(axis=0))
         values = {"hidden genes": hidden_genes(activity_NR, weight_RG, cells, half_N)}
+        if hidden_edges is not None:
+            held_out = held_out_correlation(weight_RG, cells.z_NG, cells.own_NR, hidden_edges, seed)
+            values["hidden edges"] = Value(held_out.mean, f"{held_out.edges:,} edges")
+            first = held_out if number == 0 else first
         if stimulation is not None or populations is not None:
             ulm_NR = univariate_activity(cells.z_NG, weight_RG)
             values |= _by_activity(ulm_NR, network.regulators, stimulation, populations)
@@ -195,6 +203,8 @@ def score_network(
         found.append(values)
         on_progress(number + 1, shuffles + 1)
     without: dict[str, Value] = {"hidden genes": own_prediction(network, cells, half_N)}
+    if first is not None:
+        without["hidden edges"] = Value(first.own, "own mRNA")
     without |= _by_activity(cells.own_NR, network.regulators, stimulation, populations)
     measurements = [
         Measurement(
@@ -225,7 +235,7 @@ def signed_means(network: Network, cells: ExpressedGenes) -> tuple[NDArray[np.fl
     The mean is scaled so that its variance is 1 for targets that do not vary together.
     """
     weight_RG = network_matrix(network, cells.genes)
-    return np.asarray((_scaled(weight_RG) @ cells.z_NG.T).T), weight_RG
+    return np.asarray((scaled(weight_RG) @ cells.z_NG.T).T), weight_RG
 
 
 def hidden_genes(
@@ -244,7 +254,7 @@ def hidden_genes(
         cells: expression.
         half_N: the cells on which the slopes are fitted.
     """
-    own_G = np.asarray(_scaled(weight_RG).multiply(weight_RG).sum(axis=0)).ravel()
+    own_G = np.asarray(scaled(weight_RG).multiply(weight_RG).sum(axis=0)).ravel()
     columns = np.flatnonzero(own_G)
     prediction_NG = np.asarray((weight_RG[:, columns].T @ activity_NR.T).T) - cells.z_NG[:, columns] * own_G[columns]
     return _explained(prediction_NG, cells.z_NG[:, columns], half_N)
@@ -275,12 +285,6 @@ def network_matrix(network: Network, genes: Sequence[str]) -> sparse.csr_matrix:
     edges = edge_list(network.edges.to_dict("list"), genes, "mask")
     shape = (edges.n_regulators, edges.n_genes)
     return sparse.csr_matrix((edges.weight_J, (edges.regulator_J, edges.target_J)), shape=shape)
-
-
-def _scaled(weight_RG: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Rows with a sum of squares of 1."""
-    square_R = np.asarray(weight_RG.multiply(weight_RG).sum(axis=1)).ravel()
-    return sparse.csr_matrix(sparse.diags(1.0 / np.sqrt(np.maximum(square_R, 1e-12))) @ weight_RG)
 
 
 def _by_activity(
