@@ -17,6 +17,7 @@ __all__ = [
     "read_network",
     "register",
     "regulators",
+    "report",
     "rollback",
     "train",
 ]

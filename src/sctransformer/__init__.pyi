@@ -10,6 +10,7 @@ from sctransformer.api import read_bundle as read_bundle
 from sctransformer.api import read_network as read_network
 from sctransformer.api import register as register
 from sctransformer.api import regulators as regulators
+from sctransformer.api import report as report
 from sctransformer.api import rollback as rollback
 from sctransformer.api import train as train
 

@@ -8,6 +8,7 @@
 - `annotate`: labels the cells of an AnnData object, as `sctransformer annotate` labels those of files.
 - `regulators`: the activities of regulators as an AnnData, for scanpy's functions.
 - `rank_regulators`: regulators whose activity differs between groups of cells, conditions or donors.
+- `report`: writes a page to explore annotated cells, a training or a model, as `sctransformer report`.
 - `train`: trains with the project's parameters, as `sctransformer train`.
 - `register`, `promote`, `rollback`: versions and the champion of a registered model, as the commands of these names.
 - `read_network`: a gene regulatory network from a published file.
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from sctransformer.pipeline.experiment import train
     from sctransformer.prior.readers import read_network
     from sctransformer.registry import promote, register, rollback
+    from sctransformer.reports.writing import report
 
 __all__ = [
     "Model",
@@ -50,6 +52,7 @@ __all__ = [
     "read_network",
     "register",
     "regulators",
+    "report",
     "rollback",
     "train",
 ]
@@ -59,6 +62,7 @@ _MODULES = {
     "rank_regulators": "sctransformer.annotation.ranking",
     "read_network": "sctransformer.prior.readers",
     "register": "sctransformer.registry",
+    "report": "sctransformer.reports.writing",
     "rollback": "sctransformer.registry",
     "train": "sctransformer.pipeline.experiment",
 }

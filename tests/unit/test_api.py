@@ -44,7 +44,7 @@ def test_the_package_and_its_stub_have_the_public_names_of_the_api() -> None:
         _ = sct.nonsense  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", ["train", "register", "promote", "rollback", "read_network", "read_bundle"])
+@pytest.mark.parametrize("name", ["train", "register", "promote", "rollback", "read_network", "read_bundle", "report"])
 def test_functions_behind_the_commands_are_public_and_documented(name: str) -> None:
     function = getattr(sct, name)
     assert "Raises:" in str(inspect.getdoc(function))

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from sctransformer.errors import UserError
 from sctransformer.progress import status_line
 
 
@@ -47,17 +46,11 @@ def report(
     sctransformer report outputs
     sctransformer report celltype@champion -o champion.html
     """  # noqa: D301  \b keeps typer from joining the lines
-    from sctransformer.report.page import write_page
-    from sctransformer.report.sources import default_target, report_of
+    from sctransformer.reports.writing import default_target, write_report
 
     target = output or default_target(source)
-    if target.is_dir():
-        raise UserError(f"{target}: is a folder; give the name of the HTML file.")
-    if Path(source).exists() and target.exists() and target.samefile(source):
-        raise UserError(f"{target}: is the file to read; give another name for the HTML file.")
     with status_line(f"Reading {source}; a map of 50,000 cells takes minutes"):
-        found = report_of(source, model)
-    write_page(target, found)
+        found = write_report(source, target, model)
     for note in found.notes:
         typer.echo(f"Note: {note}", err=True)
     typer.echo(f"{target}: open it in a browser ({target.stat().st_size / 1e6:.1f} MB)")

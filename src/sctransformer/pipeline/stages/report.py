@@ -3,8 +3,8 @@
 from sctransformer import layout
 from sctransformer.files import read_json
 from sctransformer.pipeline.stage import run_stage
-from sctransformer.report.page import write_page
-from sctransformer.report.training import OUTPUTS, report_of_outputs
+from sctransformer.reports.page import write_page
+from sctransformer.reports.training import OUTPUTS, report_of_outputs
 from sctransformer.tracking import outbox
 
 

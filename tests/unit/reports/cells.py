@@ -17,7 +17,7 @@ from sctransformer.annotation.model import Model
 from sctransformer.annotation.settings import AnnotationSettings, RegulatorOutput
 from sctransformer.export.bundle import Bundle, read_bundle
 from sctransformer.files import sha256_file
-from sctransformer.report.training import in_outputs
+from sctransformer.reports.training import in_outputs
 from tests.conftest import LABELS, simulated_cells
 
 N_CELLS = 36

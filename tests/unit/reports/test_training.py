@@ -9,9 +9,10 @@ from sctransformer import layout
 from sctransformer._constants import OBS
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle, read_bundle
-from sctransformer.report.sources import default_target, report_of
-from sctransformer.report.training import in_outputs, report_of_bundle, report_of_outputs
-from tests.unit.report.cells import N_CELLS, write_outputs
+from sctransformer.reports.sources import report_of
+from sctransformer.reports.training import in_outputs, report_of_bundle, report_of_outputs
+from sctransformer.reports.writing import default_target
+from tests.unit.reports.cells import N_CELLS, write_outputs
 
 
 @pytest.fixture

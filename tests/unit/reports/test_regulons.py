@@ -7,7 +7,7 @@ from safetensors.numpy import load_file
 
 from sctransformer._constants import BUNDLE
 from sctransformer.export.bundle import Bundle
-from sctransformer.report.regulons import edges_of, regulators_of
+from sctransformer.reports.regulons import edges_of, regulators_of
 
 
 def test_edges_have_the_weights_of_the_network_and_of_the_model(bundle: Bundle) -> None:

@@ -20,10 +20,10 @@ from sctransformer.errors import UserError
 from sctransformer.evaluation.calibration import risk_coverage
 from sctransformer.export.bundle import Bundle, read_bundle
 from sctransformer.files import read_json
-from sctransformer.report.columns import groupings_of, values_of
-from sctransformer.report.content import MOST_CELLS, Report, Results, ShownCells
-from sctransformer.report.positions import positions_of, sampled_rows
-from sctransformer.report.regulons import regulators_of
+from sctransformer.reports.columns import groupings_of, values_of
+from sctransformer.reports.content import MOST_CELLS, Report, Results, ShownCells
+from sctransformer.reports.positions import positions_of, sampled_rows
+from sctransformer.reports.regulons import regulators_of
 
 OUTPUTS = layout.TRAINING.parent
 _CURVES = "risk_coverage"

@@ -10,9 +10,9 @@ from sctransformer.files import read_json
 from sctransformer.registry.opened_model import OpenedModel
 from sctransformer.registry.opening import open_model
 from sctransformer.registry.references import is_reference
-from sctransformer.report.annotated import report_of_file
-from sctransformer.report.content import Report
-from sctransformer.report.training import OUTPUTS, in_outputs, is_outputs, report_of_bundle, report_of_outputs
+from sctransformer.reports.annotated import report_of_file
+from sctransformer.reports.content import Report
+from sctransformer.reports.training import OUTPUTS, in_outputs, is_outputs, report_of_bundle, report_of_outputs
 
 _EXPECTED = (
     "expected an annotated h5ad file or zarr folder, a folder of outputs, a bundle, NAME@ALIAS, NAME/VERSION, or the "
@@ -42,16 +42,6 @@ def report_of(source: str, model: str | None = None) -> Report:
     if path.suffix or len(path.parts) > 1:
         raise UserError(f"{source}: no such file or folder; {_EXPECTED}.")
     return _of_run(source)
-
-
-def default_target(source: str) -> Path:
-    """Where the page of a source is written: beside a file or in outputs, else in the working folder."""
-    path = Path(source)
-    if path.is_dir() and (is_outputs(path) or is_outputs(path / OUTPUTS)):
-        return (path if is_outputs(path) else path / OUTPUTS) / layout.REPORT.name
-    if path.exists() and not (path / BUNDLE.checksums).is_file():
-        return path.with_name(f"{path.stem}_report.html")
-    return Path(layout.REPORT.name)
 
 
 def _of_folder(folder: Path) -> Report | None:

@@ -19,10 +19,10 @@ from sctransformer.errors import UserError, one_line
 from sctransformer.export.bundle import Bundle
 from sctransformer.registry.opening import open_model
 from sctransformer.registry.references import Reference, is_reference, parse_reference
-from sctransformer.report.columns import groupings_of, values_of
-from sctransformer.report.content import MOST_CELLS, Regulators, Report, ShownCells
-from sctransformer.report.positions import positions_of, sampled_rows
-from sctransformer.report.regulons import regulators_of
+from sctransformer.reports.columns import groupings_of, values_of
+from sctransformer.reports.content import MOST_CELLS, Regulators, Report, ShownCells
+from sctransformer.reports.positions import positions_of, sampled_rows
+from sctransformer.reports.regulons import regulators_of
 from sctransformer.wording import counted
 
 _ROWS = 4096

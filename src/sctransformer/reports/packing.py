@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sctransformer._constants import BEATS_SHUFFLES, OBS
 from sctransformer.charts import colour_scale
-from sctransformer.report.content import Regulators, Report, ShownCells, Values
+from sctransformer.reports.content import Regulators, Report, ShownCells, Values
 
 MOST_BYTES = 14_000_000
 """Size of the packed data; activities of more regulators are left out."""

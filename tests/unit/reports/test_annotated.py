@@ -9,10 +9,10 @@ from anndata import AnnData
 from sctransformer._constants import OBS, OBSM, UNS
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle
-from sctransformer.report import annotated as module
-from sctransformer.report.annotated import report_of_file
+from sctransformer.reports import annotated as module
+from sctransformer.reports.annotated import report_of_file
 from tests.conftest import simulated_cells
-from tests.unit.report.cells import EVIDENCE, N_CELLS, annotated_cells
+from tests.unit.reports.cells import EVIDENCE, N_CELLS, annotated_cells
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pandas as pd
 
 from sctransformer._constants import OBS
 from sctransformer.annotation.fields import MAJORITY
-from sctransformer.report.content import Grouping, Values
+from sctransformer.reports.content import Grouping, Values
 
 MOST_CATEGORIES = 60
 """A column of the file with more categories is not shown."""

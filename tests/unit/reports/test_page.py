@@ -14,11 +14,11 @@ import pytest
 
 from sctransformer._constants import OBS
 from sctransformer.export.bundle import Bundle
-from sctransformer.report.annotated import report_of_file
-from sctransformer.report.content import Report
-from sctransformer.report.page import heatmap_columns, render, write_page
-from sctransformer.report.training import report_of_bundle, report_of_outputs
-from tests.unit.report.cells import annotated_cells, write_outputs
+from sctransformer.reports.annotated import report_of_file
+from sctransformer.reports.content import Report
+from sctransformer.reports.page import heatmap_columns, render, write_page
+from sctransformer.reports.training import report_of_bundle, report_of_outputs
+from tests.unit.reports.cells import annotated_cells, write_outputs
 
 ATTACK = "</script><script>window.attacked = true</script>\x07 & \u202e"
 

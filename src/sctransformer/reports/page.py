@@ -14,10 +14,10 @@ from markupsafe import Markup
 from sctransformer import __version__, charts
 from sctransformer._constants import BEATS_SHUFFLES
 from sctransformer.files import atomic_write
-from sctransformer.report.content import MOST_CELLS, SEED, Regulators, Report, Results
-from sctransformer.report.packing import ACTIVITY_LIMIT, beats, clean, cleaned, island, pack_report, preferred
+from sctransformer.reports.content import MOST_CELLS, SEED, Regulators, Report, Results
+from sctransformer.reports.packing import ACTIVITY_LIMIT, beats, clean, cleaned, island, pack_report, preferred
 
-TEMPLATES = Path(str(files("sctransformer.report") / "templates"))
+TEMPLATES = Path(str(files("sctransformer.reports") / "templates"))
 SCRIPTS = ("unpack.js", "map.js", "cell.js", "regulator.js", "main.js")
 MOST_COLUMNS = 48
 """Regulators in the heatmap."""

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from sctransformer._constants import BUNDLE, TYPE_MEAN
 from sctransformer.export.bundle import Bundle
-from sctransformer.report.content import Regulators
+from sctransformer.reports.content import Regulators
 
 _LAYER = re.compile(r"activities\.(\d+)\.weight_J")
 

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from sctransformer.report.content import SEED
+from sctransformer.reports.content import SEED
 
 NEIGHBOURS, MIN_DISTANCE = 30, 0.5
 MANY = 10_000

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sctransformer.export.bundle import Bundle
-from sctransformer.report.packing import clean, fitting_regulators, island, pack_codes, pack_values, preferred
-from sctransformer.report.regulons import regulators_of
+from sctransformer.reports.packing import clean, fitting_regulators, island, pack_codes, pack_values, preferred
+from sctransformer.reports.regulons import regulators_of
 
 
 def unpacked(packed: dict[str, object]) -> np.ndarray:

@@ -6,7 +6,7 @@ import pytest
 
 from sctransformer.export.bundle import Bundle, read_bundle
 from tests.shared import shared_folder
-from tests.unit.report.cells import bundle_with_evidence
+from tests.unit.reports.cells import bundle_with_evidence
 
 
 @pytest.fixture(scope="session")
