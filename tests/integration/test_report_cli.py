@@ -33,7 +33,9 @@ def test_python_writes_the_page_that_the_command_writes(file: Path, call: Call, 
     assert f"All {N_CELLS} cells." in Path("in_memory.html").read_text()
 
 
-def test_a_registered_model_has_a_page_of_its_regulators(store: MlflowClient, call: Call, activity_bundle: Path) -> None:
+def test_a_registered_model_has_a_page_of_its_regulators(
+    store: MlflowClient, call: Call, activity_bundle: Path
+) -> None:
     register_bundle(activity_bundle, "celltype")
     done = call("report", "celltype@candidate")
     assert done.code == 0, done.err

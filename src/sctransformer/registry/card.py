@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 from markdown_it import MarkdownIt
+from markupsafe import Markup
 
 from sctransformer._constants import BUNDLE, CELLXGENE_FIELDS, OBS
 from sctransformer.errors import UserError
@@ -29,7 +30,8 @@ _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b}"
     "table{border-collapse:collapse;margin:1rem 0}td,th{border:1px solid #ccc;padding:.3rem .6rem;text-align:left}"
     "th,code,pre{background:#f3f3f3}code{padding:.1rem .3rem}pre{padding:1rem;overflow:auto}"
-    "pre code{padding:0}h1,h2{line-height:1.2}"
+    "pre code{padding:0}h1,h2{line-height:1.2}figure{margin:1.5rem 0}img{max-width:100%}"
+    "svg{width:100%;font:12px sans-serif}figcaption{color:#555;font-size:14px}"
 )
 
 
@@ -52,7 +54,7 @@ def renamed(card: str, name: str) -> str:
     old = title.removeprefix("# ").strip()
     if not title.startswith("# ") or not old or old == name:
         return card
-    for before in ("models:/", "-m "):
+    for before in ("models:/", "-m ", "report "):
         rest = rest.replace(f"{before}{old}@", f"{before}{name}@")
     return f"# {name}\n{rest}"
 
@@ -66,13 +68,24 @@ def shortened(card: str, longest: int) -> str:
     return kept[: next((place for place in boundaries if place > 0), len(kept))].rstrip() + _REST
 
 
-def card_page(card: str, name: str) -> str:
-    """The card as one self-contained HTML page; HTML in the card is escaped."""
+def card_page(card: str, name: str, plots: Sequence[tuple[str, Markup]] = ()) -> str:
+    """The card as one self-contained HTML page; HTML in the card is escaped.
+
+    Args:
+        card: in Markdown.
+        name: of the model.
+        plots: captions and plots, shown at the end.
+    """
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(card)
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{html.escape(name)}: model card</title>'
-        f"<style>{_STYLE}</style></head>\n<body>\n{body}</body>\n</html>\n"
+        f"<style>{_STYLE}</style></head>\n<body>\n{body}{_figures(plots)}</body>\n</html>\n"
     )
+
+
+def _figures(plots: Sequence[tuple[str, Markup]]) -> str:
+    figures = [f"<figure>{plot}<figcaption>{html.escape(caption)}</figcaption></figure>\n" for caption, plot in plots]
+    return "<h2>Plots</h2>\n" + "".join(figures) if figures else ""
 
 
 def render_card(

@@ -7,21 +7,17 @@ from typing import Any
 from urllib.parse import quote
 
 import jinja2
-import numpy as np
-import pandas as pd
 from markupsafe import Markup
 
 from sctransformer import __version__, charts
 from sctransformer._constants import BEATS_SHUFFLES
 from sctransformer.files import atomic_write
 from sctransformer.reports.content import MOST_CELLS, SEED, Regulators, Report, Results
+from sctransformer.reports.matrices import confusion_matrix, heatmap_columns, regulator_heatmap
 from sctransformer.reports.packing import ACTIVITY_LIMIT, beats, clean, cleaned, island, pack_report, preferred
 
 TEMPLATES = Path(str(files("sctransformer.reports") / "templates"))
 SCRIPTS = ("unpack.js", "map.js", "cell.js", "regulator.js", "main.js")
-MOST_COLUMNS = 48
-"""Regulators in the heatmap."""
-_HEATMAP_LIMIT = 2.0
 
 
 def write_page(target: Path, report: Report) -> None:
@@ -95,30 +91,12 @@ def _by_preference(regulators: Regulators) -> list[tuple[str, list[tuple[int, st
     return [(heading, own) for heading, own in groups if own]
 
 
-def heatmap_columns(regulators: Regulators) -> list[int]:
-    """The regulators of the heatmap: those that beat rewired networks first, each part ordered by the type in which
-    the mean is highest, so that types with their own regulators form blocks.
-    """
-    chosen = preferred(regulators)[:MOST_COLUMNS]
-    mean_CR = np.where(np.isfinite(regulators.mean_CR), regulators.mean_CR, -np.inf)
-    best_R, high_R = mean_CR.argmax(axis=0), mean_CR.max(axis=0)
-    is_strong = beats(regulators)
-    return sorted(chosen.tolist(), key=lambda r: (not is_strong[r], best_R[r], -high_R[r]))
-
-
 def _heatmap(regulators: Regulators) -> dict[str, Any]:
-    columns, is_strong = heatmap_columns(regulators), beats(regulators)
-    names = [regulators.names[r] for r in columns]
+    columns = heatmap_columns(regulators)
+    links = ["#regulator=" + quote(clean(regulators.names[r]), safe="!'()*") for r in columns]
     scale = charts.colour_scale(True, 5)
     return {
-        "chart": charts.heatmap(
-            [clean(name) for name in regulators.types],
-            [clean(name) for name in names],
-            regulators.mean_CR[:, columns],
-            limit=_HEATMAP_LIMIT,
-            hatched=[not is_strong[r] for r in columns],
-            links=["#regulator=" + quote(clean(name), safe="!'()*") for name in names],
-        ),
+        "chart": regulator_heatmap(regulators, links),
         "shown": len(columns),
         "keys": list(zip(scale, ("\u22122 or less", "\u22121", "0", "+1", "+2 or more"), strict=True)),
     }
@@ -143,18 +121,11 @@ def _results(results: Results) -> dict[str, Any]:
     own, other = results.classes.get("test") or {}, results.classes.get("baseline") or {}
     found["classes"] = [(name, values, other.get(name) or {}) for name, values in cleaned(own).items()]
     if results.predictions is not None and len(results.predictions):
-        found["confusion"] = _confusion(results.predictions)
+        found["confusion"] = confusion_matrix(results.predictions)
     if results.risk_coverage:
         found["risk"] = _risk(results)
     found["control"] = _control(results.control)
     return found
-
-
-def _confusion(predictions: pd.DataFrame) -> Markup:
-    names = sorted({*predictions["cell_type"], *predictions["predicted"]})
-    table = pd.crosstab(predictions["cell_type"], predictions["predicted"])
-    counts_CC = table.reindex(index=names, columns=names, fill_value=0).to_numpy()
-    return charts.confusion([clean(name) for name in names], counts_CC)
 
 
 def _risk(results: Results) -> Markup:

@@ -1,6 +1,8 @@
 """The edges of each regulator: in the network, and after training. Reads a bundle; needs no torch."""
 
 import re
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +23,24 @@ def regulators_of(bundle: Bundle) -> Regulators | None:
     Args:
         bundle: the model.
     """
-    table = bundle.regulators
-    if table is None:
+    if bundle.regulators is None:
         return None
-    types = [name for name in bundle.labels["name"].astype(str) if TYPE_MEAN + name in table]
+    return replace(
+        regulators_in(bundle.regulators, bundle.labels["name"].astype(str), str(bundle.folder / BUNDLE.regulators)),
+        edges=edges_of(bundle),
+        edges_source=f"{bundle.folder / BUNDLE.prior}, {BUNDLE.weights}",
+    )
+
+
+def regulators_in(table: pd.DataFrame, labels: Iterable[str], source: str) -> Regulators:
+    """The regulators of a table, without their edges.
+
+    Args:
+        table: see `Bundle.regulators`.
+        labels: names of the cell types.
+        source: where the table comes from.
+    """
+    types = [name for name in labels if TYPE_MEAN + name in table]
     mean_CR = table[[TYPE_MEAN + name for name in types]].to_numpy(dtype=np.float64).T
     std_R = table["std"].to_numpy(dtype=np.float64)
     z_CR = (mean_CR - table["mean"].to_numpy(dtype=np.float64)) / np.where(std_R > 0, std_R, np.nan)
@@ -34,10 +50,8 @@ def regulators_of(bundle: Bundle) -> Regulators | None:
         types=types,
         mean_CR=z_CR,
         cells="the training cells",
-        source=str(bundle.folder / BUNDLE.regulators),
+        source=source,
         details=table[[name for name in ("targets", "departure", "agreement") if name in table]],
-        edges=edges_of(bundle),
-        edges_source=f"{bundle.folder / BUNDLE.prior}, {BUNDLE.weights}",
     )
 
 

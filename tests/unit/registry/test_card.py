@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from markupsafe import Markup
 
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import label_table
@@ -190,11 +191,22 @@ def test_the_page_has_tables_and_runs_nothing() -> None:
     assert "<title>cell&lt;type&gt;: model card</title>" in page
 
 
+def test_plots_follow_the_card_with_their_captions() -> None:
+    page = card_page("# A\n", "cell", [("true <type>", Markup("<svg></svg>"))])
+    assert page.index("<h1>A</h1>") < page.index("<h2>Plots</h2>")
+    assert "<figure><svg></svg><figcaption>true &lt;type&gt;</figcaption></figure>" in page
+    assert "Plots" not in card_page("# A\n", "cell")
+
+
 def test_a_card_names_the_model_under_which_it_is_registered() -> None:
-    card = '# celltype\n\nload_model("models:/celltype@champion")\n`annotate -i a -m celltype@champion`\nof celltype\n'
-    other = renamed(card, "blood")
-    assert other == (
-        '# blood\n\nload_model("models:/blood@champion")\n`annotate -i a -m blood@champion`\nof celltype\n'
-    )
+    lines = [
+        "# NAME",
+        "",
+        'load_model("models:/NAME@champion")',
+        "`annotate -i a -m NAME@champion`",
+        "`report NAME@champion`",
+    ]
+    card, other = ("\n".join([*lines, "of celltype"]).replace("NAME", name) for name in ("celltype", "blood"))
+    assert renamed(card, "blood") == other
     assert renamed(card, "celltype") == card
     assert renamed("no title", "blood") == "no title"

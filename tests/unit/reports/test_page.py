@@ -16,7 +16,8 @@ from sctransformer._constants import OBS
 from sctransformer.export.bundle import Bundle
 from sctransformer.reports.annotated import report_of_file
 from sctransformer.reports.content import Report
-from sctransformer.reports.page import heatmap_columns, render, write_page
+from sctransformer.reports.matrices import heatmap_columns
+from sctransformer.reports.page import render, write_page
 from sctransformer.reports.training import report_of_bundle, report_of_outputs
 from tests.unit.reports.cells import annotated_cells, write_outputs
 

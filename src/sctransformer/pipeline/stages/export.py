@@ -38,6 +38,7 @@ from sctransformer.pipeline.refit import Refit, refit_labels
 from sctransformer.pipeline.stage import run_stage
 from sctransformer.progress import cells_bar
 from sctransformer.registry.card import card_page, described, render_card
+from sctransformer.reports.card_plots import card_plots
 from sctransformer.tracking.location import redact_credentials
 from sctransformer.training.build import load_trained_model
 
@@ -136,7 +137,7 @@ def bundle_contents(params: Params, cells: AnnData, evaluated: Model, refit: Ref
         metrics=metrics,
         lineage=lineage,
         card=card,
-        page=card_page(card, params.registration.name),
+        page=card_page(card, params.registration.name, card_plots(labels["name"].tolist(), regulators)),
         dvc_lock=layout.TRAINING_LOCK if lineage["dvc_lock_sha256"] else None,
         write_weights=lambda path: save_file(model.state_dict(), path),
         write_graph=exported.write,
