@@ -6,9 +6,12 @@ import pytest
 from mlflow import MlflowClient
 
 import sctransformer as sct
+from sctransformer import layout
+from sctransformer.files import write_json
+from sctransformer.pipeline.stages.report import main
 from sctransformer.registry.registration import register_bundle
 from tests.integration.conftest import Call
-from tests.unit.reports.cells import N_CELLS, annotated_cells
+from tests.unit.reports.cells import N_CELLS, annotated_cells, write_outputs
 
 
 @pytest.fixture
@@ -42,6 +45,28 @@ def test_a_registered_model_has_a_page_of_its_regulators(
     assert done.out.startswith("report.html: open it in a browser")
     assert "a model keeps no cells" in done.err
     assert "<h1>celltype/1</h1>" in Path("report.html").read_text()
+
+
+def test_a_run_has_the_page_of_the_version_that_it_trained(
+    store: MlflowClient, call: Call, activity_bundle: Path
+) -> None:
+    run = store.create_run(store.create_experiment("training"), run_name="mine")
+    refused = call("report", "mine")
+    assert refused.code == 1
+    assert "its model was not registered" in refused.err
+    register_bundle(activity_bundle, "celltype", run.info.run_id)
+    for words in ("mine", run.info.run_id[:8]):
+        assert call("report", words).code == 0
+        assert "<h1>celltype/1</h1>" in Path("report.html").read_text()
+
+
+def test_the_stage_keeps_the_page_with_the_run(store: MlflowClient, activity_bundle: Path) -> None:
+    run_id = store.create_run("0").info.run_id
+    write_outputs(layout.METRICS.parents[1], activity_bundle)
+    write_json(layout.LINEAGE, {"run_id": run_id})
+    main()
+    assert layout.REPORT.is_file()
+    assert layout.REPORT.name in {item.path for item in store.list_artifacts(run_id)}
 
 
 def test_bad_input_gives_one_sentence(project: Path, call: Call, file: Path) -> None:

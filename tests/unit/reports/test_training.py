@@ -9,6 +9,7 @@ from sctransformer import layout
 from sctransformer._constants import OBS
 from sctransformer.errors import UserError
 from sctransformer.export.bundle import Bundle, read_bundle
+from sctransformer.reports.page import render
 from sctransformer.reports.sources import report_of
 from sctransformer.reports.training import in_outputs, report_of_bundle, report_of_outputs
 from sctransformer.reports.writing import default_target
@@ -73,6 +74,15 @@ def test_a_model_without_activities_gives_a_report_without_regulators(bundle_fol
     report = report_of_bundle(read_bundle(bundle_folder), "earlier")
     assert report.regulators is None
     assert any("model.direction targets" in note for note in report.notes)
+
+
+def test_outputs_of_a_model_without_activities_give_cells_and_results(bundle_folder: Path, tmp_path: Path) -> None:
+    write_outputs(tmp_path / "outputs", bundle_folder)
+    report = report_of_outputs(tmp_path / "outputs")
+    assert report.cells is not None
+    assert report.cells.activity_NR is None
+    assert (report.cells.top, report.regulators) == (None, None)
+    assert "Results on test cells" in render(report)
 
 
 def test_a_source_is_recognised(outputs: Path, bundle: Bundle) -> None:
