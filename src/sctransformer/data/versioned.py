@@ -1,5 +1,6 @@
 """Files under DVC: calls of its command line and reading of its files. Hashes are always computed by DVC."""
 
+import functools
 import os
 import re
 import shutil
@@ -276,9 +277,19 @@ def _tracked(file: Path, stage: str | None, out: Any, itself: bool, origin: str 
     return Tracked(file, stage, out.get("md5"), out.get("size") if itself else None, origin)
 
 
+@functools.lru_cache(maxsize=16)
+def parsed(content: bytes) -> Any:
+    """Content of a file of DVC. It is kept and must not be changed: a stage needs dvc.lock a dozen times.
+
+    Raises:
+        YAMLError: it is not YAML.
+    """
+    return YAML(typ="safe").load(content)
+
+
 def _read(file: Path) -> Any:
     try:
-        content = YAML(typ="safe").load(file)
+        content = parsed(file.read_bytes())
     except (OSError, UnicodeDecodeError, YAMLError) as error:
         raise UserError(f"{file}: cannot be read ({one_line(error)}).") from error
     if not isinstance(content, dict):

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml.error import YAMLError
 
-from sctransformer.data.versioned import find_tracked
+from sctransformer.data.versioned import find_tracked, parsed
 from sctransformer.files import sha256_file, sha256_json
 from sctransformer.repository import git, head_commit, in_git
 
@@ -242,9 +242,9 @@ def _holds(root: Path, commit: str, file: Uncommitted) -> bool:
     if file.md5 is None:
         return False
     try:
-        content = yaml.safe_load(git(root, "show", f"{commit}:./{file.path.rstrip('/')}.dvc"))
+        content = parsed(git(root, "show", f"{commit}:./{file.path.rstrip('/')}.dvc"))
         return bool(content["outs"][0]["md5"] == file.md5)
-    except (subprocess.CalledProcessError, yaml.YAMLError, KeyError, IndexError, TypeError):
+    except (subprocess.CalledProcessError, YAMLError, KeyError, IndexError, TypeError):
         return False
 
 
@@ -260,8 +260,8 @@ def _why(error: OSError | subprocess.SubprocessError) -> str:
 def _stages(lock: Path) -> list[dict[str, Any]]:
     """Stages of dvc.lock; none if it cannot be read."""
     try:
-        return [dict(stage) for stage in (yaml.safe_load(lock.read_text()) or {}).get("stages", {}).values()]
-    except (OSError, yaml.YAMLError, AttributeError, TypeError, ValueError):
+        return [dict(stage) for stage in (parsed(lock.read_bytes()) or {}).get("stages", {}).values()]
+    except (OSError, YAMLError, AttributeError, TypeError, ValueError):
         return []
 
 

@@ -17,7 +17,7 @@ from sctransformer.data.catalogue import (
     write_entry,
 )
 from sctransformer.data.settings import DataSettings
-from sctransformer.data.versioned import checked_url, dvc_sentence, find_tracked, is_url
+from sctransformer.data.versioned import checked_url, dvc_sentence, find_tracked, is_url, parsed
 from sctransformer.errors import UserError
 from sctransformer.params import load_params
 from sctransformer.pipeline.overrides import BUILT_IN_NETWORK, expanded
@@ -279,6 +279,11 @@ def test_tracked_files_are_found_in_dvc_files_tracked_folders_and_the_lock(tmp_p
     (tmp_path / "data" / "raw.dvc").write_text("[")
     with pytest.raises(UserError, match=r"raw\.dvc: cannot be read"):
         find_tracked(Path("data/raw/a.h5ad"), tmp_path)
+
+
+def test_equal_content_of_a_file_of_dvc_is_parsed_once() -> None:
+    content = b"outs:\n- {md5: abc, path: once.h5ad}\n"
+    assert parsed(content) is parsed(bytes(bytearray(content)))
 
 
 def test_urls_are_distinguished_from_paths_and_secrets_are_refused() -> None:
