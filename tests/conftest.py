@@ -45,16 +45,16 @@ def pytest_configure() -> None:
 
 LONGEST = (
     "integration/test_pipeline.py",
-    "integration/test_ray_training.py",
     "integration/test_team_stack.py",
-    "integration/test_own_data.py",
     "integration/test_registry_decisions.py",
+    "integration/test_ray_training.py",
+    "integration/test_own_data.py",
     "integration/test_study.py",
     "integration/test_ray_cluster.py",
     "integration/test_machines.py",
+    "unit/training/test_trainer.py",
     "integration/test_read_only.py",
     "integration/test_search.py",
-    "unit/training/test_trainer.py",
 )
 """Files whose tests take minutes, the longest first."""
 
@@ -65,6 +65,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {folder / name: number for number, name in enumerate(LONGEST)}
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (rank.get(item.path, len(rank)), item.path not in slow))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import files of slow tests that are left out anyway: Ray and other libraries take seconds."""
+    if config.option.markexpr != "not slow" or collection_path.suffix != ".py":
+        return None
+    return True if "\npytestmark = pytest.mark.slow\n" in collection_path.read_text() else None
 
 
 def pytest_collection_finish() -> None:

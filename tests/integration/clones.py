@@ -18,6 +18,7 @@ SMALL = {
     "train": {"workers": 0, "pretrain_epochs": 3, "pretrain_min_steps": 0},
     "labels": {"components": [20], "penalties": [1e-3], "folds": 2, "picks": 3},
     "evaluate": {"baseline_folds": 2},
+    "control": {"shuffles": 4},
     "export": {"variants": []},
 }
 LENIENT = {

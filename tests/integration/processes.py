@@ -73,7 +73,7 @@ class MlflowServer:
             self._process = subprocess.Popen(
                 command, stdout=stream, stderr=stream, cwd=self._folder, env=environment, start_new_session=True
             )
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 240
         while True:
             assert self._process.poll() is None and time.monotonic() < deadline, log.read_text()
             try:
@@ -86,7 +86,7 @@ class MlflowServer:
         """Send a signal to it and to its workers, and wait for its end; nothing if it has ended."""
         if self._process is not None:
             os.killpg(self._process.pid, how)
-            self._process.wait(timeout=30)
+            self._process.wait(timeout=120)
             self._process = None
 
 

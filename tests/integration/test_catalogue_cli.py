@@ -437,11 +437,11 @@ def test_an_interrupted_download_leaves_no_files(project: Path) -> None:
     words = ["data", "add", "kang", f"http://127.0.0.1:{server.server_port}/a.h5ad", *LABELS]
     process = subprocess.Popen([sys.executable, "-m", "sctransformer.cli.main", *words], cwd=project)
     try:
-        assert asked.wait(timeout=60)
+        assert asked.wait(timeout=180)
         time.sleep(1)
         assert list(project.glob("data/raw/.kang.h5ad.*/*")), "the download goes to a scratch folder"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == TERMINATED
+        assert process.wait(timeout=120) == TERMINATED
     finally:
         process.kill()
         server.shutdown()

@@ -43,10 +43,10 @@ def interrupted(project: Path, command: list[str]) -> str:
         while process.poll() is None and not list((project / "outputs/ray").glob("*/*/checkpoint_*")):
             time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(180) == 130
         log.seek(0)
         output = log.read()
-    last = time.monotonic() + 30.0  # Ray's workers end after Ray
+    last = time.monotonic() + 120.0  # Ray's workers end after Ray
     while (left := processes_in(project) - others) and time.monotonic() < last:
         time.sleep(0.2)
     assert not left, left

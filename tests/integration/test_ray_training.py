@@ -63,12 +63,12 @@ def bare_run() -> Checkpoint:
     return Trainer(make_model({}), load_cells({}), CONFIG).fit()
 
 
-def ray_workers() -> list[psutil.Process]:
-    """Ray Train workers, the youngest last."""
+def actors(name: str) -> list[psutil.Process]:
+    """Processes of an actor of Ray Train, the youngest last."""
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
-            if "RayTrainWorker" in " ".join(process.cmdline()):
+            if name in " ".join(process.cmdline()):
                 found.append(process)
         except psutil.Error:
             continue
@@ -87,7 +87,9 @@ def test_training_with_a_killed_worker_gives_the_result_of_an_uninterrupted_run(
     def on_epoch(report: EpochReport) -> None:
         reports.append(report)
         if report.epoch == 4 and not killed:
-            victim = ray_workers()[-1]
+            assert len(actors("TrainController")) == 1
+            assert not actors("DatasetManager") + actors("PlacementGroupCleaner")  # each takes seconds to start
+            victim = actors("RayTrainWorker")[-1]
             killed.append(victim.pid)
             os.kill(victim.pid, signal.SIGKILL)
 

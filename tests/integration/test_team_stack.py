@@ -204,7 +204,7 @@ def test_mlflow_models_serve(team: Stack, versions: str, project: Path, bundle_f
         assert "not an integer; it looks log-normalised" in answer["message"]
     finally:
         os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=30)
+        server.wait(timeout=120)
 
 
 def _pinged(port: int) -> bool:

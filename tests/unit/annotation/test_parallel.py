@@ -64,5 +64,5 @@ def test_few_items_are_taken_ahead_and_the_threads_end_with_their_consumer() -> 
 
 
 def test_items_are_worked_on_at_once() -> None:
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=60)
     assert len(list(in_order(lambda _: both.wait(), range(2), 2))) == 2  # one thread would wait for ever

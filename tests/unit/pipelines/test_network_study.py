@@ -41,6 +41,7 @@ def write_network_study(folder: Path, factors: tuple[int, ...] = (2,)) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_network_study_compares_the_network_with_its_controls_and_resumes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
