@@ -61,7 +61,8 @@ def test_a_run_has_the_page_of_the_version_that_it_trained(
 
 
 def test_the_stage_keeps_the_page_with_the_run(store: MlflowClient, activity_bundle: Path) -> None:
-    run_id = store.create_run("0").info.run_id
+    experiment = store.create_experiment("training", Path("artifacts").resolve().as_uri())
+    run_id = store.create_run(experiment).info.run_id
     write_outputs(layout.METRICS.parents[1], activity_bundle)
     write_json(layout.LINEAGE, {"run_id": run_id})
     main()
