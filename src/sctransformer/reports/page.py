@@ -44,6 +44,7 @@ def render(report: Report) -> str:
         style=_file("style.css"),
         script=Markup("\n").join(_file(name) for name in SCRIPTS),
         data=island(packed),
+        coloured=sum(one is not None for one in (packed["regulators"] or {}).get("activity") or []),
         choices=None if report.cells is None else _choices(packed),
         heatmap=None if regulators is None or not regulators.types else _heatmap(regulators),
         beat=0 if regulators is None else int(beats(regulators).sum()),

@@ -14,6 +14,7 @@ import pytest
 
 from sctransformer._constants import OBS
 from sctransformer.export.bundle import Bundle
+from sctransformer.reports import packing
 from sctransformer.reports.annotated import report_of_file
 from sctransformer.reports.content import Report
 from sctransformer.reports.matrices import heatmap_columns
@@ -93,6 +94,17 @@ def test_a_report_without_cells_or_without_regulators_has_no_such_section(bundle
     text = render(replace(report_of_outputs(outputs), regulators=None))
     assert 'id="types"' not in text
     assert data_of(text)["regulators"] is None
+
+
+def test_a_page_without_room_for_all_activities_states_which_it_has(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "The map can be coloured by" not in render(report_of_outputs(outputs))
+    monkeypatch.setattr(packing, "fitting_regulators", lambda regulators, *_: packing.preferred(regulators)[:2])
+    text = render(report_of_outputs(outputs))
+    assert "The map can be coloured by 2 of 5 regulators" in text
+    activity = data_of(text)["regulators"]["activity"]
+    assert sum(one is not None for one in activity) == 2
 
 
 def test_targets_with_signs_and_sources_are_in_the_data(bundle: Bundle) -> None:
