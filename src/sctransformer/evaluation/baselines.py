@@ -100,7 +100,7 @@ def fit_logistic_regression(
 
 
 class _View:
-    """Genes as columns, standardised if wanted; if there are more genes than cells, rotated to as many columns as cells.
+    """Genes as columns, standardised if wanted; with more genes than cells, rotated to as many columns as cells.
 
     The rotation is exact, because the weights of a penalised regression are a combination of the cells.
     """
