@@ -1,6 +1,7 @@
 """Errors for users, and how a process reports them."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn, ParamSpec
@@ -14,6 +15,7 @@ SOME_FAILED = 3
 """Exit code: some files were labelled, and some failed."""
 LONGEST_QUOTED = 200
 """Maximum length of a quoted message of another library."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 P = ParamSpec("P")
 
 
@@ -55,6 +57,11 @@ def exit_code_of(errors: Sequence[UserError], attempted: int) -> int:
     return codes.pop() if len(errors) == attempted and len(codes) == 1 else SOME_FAILED
 
 
+def printable(text: str) -> str:
+    """A text without control characters, which could change what a terminal shows: escaped instead."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
 def one_line(error: Exception) -> str:
     """The message of an error of another library, shortened to one line; its class name if the message is empty."""
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
@@ -68,7 +75,7 @@ def debugging() -> bool:
 
 def fail(error: UserError) -> NoReturn:
     """Print the message on standard error and exit with the exit code of the error."""
-    print(f"Error: {error}", file=sys.stderr)
+    print(f"Error: {printable(str(error))}", file=sys.stderr)
     sys.exit(error.exit_code)
 
 

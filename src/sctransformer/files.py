@@ -62,7 +62,13 @@ def read_json(path: Path) -> Any:
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's content, as hex."""
+    """SHA-256 of a file's content, as hex.
+
+    Raises:
+        UserError: it is a pipe or a device, from which reading may never end.
+    """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: is not a regular file; copy its content into one.")
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -1,12 +1,13 @@
 """Files are whole or absent."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from sctransformer import files
 from sctransformer.errors import OutputError, UserError
-from sctransformer.files import atomic_write, read_json, sha256_json, write_json
+from sctransformer.files import atomic_write, read_json, sha256_file, sha256_json, write_json
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -33,6 +34,12 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file: cannot be written"), atomic_write(tmp_path / "file" / "x"):
         pass
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cells.h5ad")
+    with pytest.raises(UserError, match=r"cells\.h5ad: is not a regular file"):
+        sha256_file(tmp_path / "cells.h5ad")
 
 
 def test_json_is_written_in_one_form(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from sctransformer.annotation.settings import (
     RegulatorOutput,
 )
 from sctransformer.cli.options import option_for
-from sctransformer.errors import exit_code_of
+from sctransformer.errors import exit_code_of, printable
 from sctransformer.wording import some
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def annotate(
             if len(sources) > 1:
                 _line(console, f"{place()}: {of_file(outcome)}")
             if outcome.error is not None:
-                typer.echo(f"Error: {outcome.error}", err=True)
+                typer.echo(printable(f"Error: {outcome.error}"), err=True)
             outcomes.append(outcome)
     if len(sources) == 1:
         _show(console, outcomes[0].done)

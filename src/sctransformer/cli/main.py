@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from sctransformer import __version__
 from sctransformer.caches import use_writable_caches
 from sctransformer.cli.stopping import stoppable
-from sctransformer.errors import DEBUG_VARIABLE, INTERRUPTED, UNEXPECTED, UserError, debugging
+from sctransformer.errors import DEBUG_VARIABLE, INTERRUPTED, UNEXPECTED, UserError, debugging, printable
 
 _LONGEST_PATH = 80
 """Characters shown of a path that is too long."""
@@ -145,7 +145,7 @@ def _leave_unexpected(error: Exception) -> NoReturn:
 
 
 def _leave(sentence: str, code: int, cause: Exception) -> NoReturn:
-    typer.echo(sentence, err=True)
+    typer.echo(printable(sentence), err=True)
     raise typer.Exit(code) from cause
 
 

@@ -15,8 +15,15 @@ from sctransformer.data.species import Species, mixed_species
 from sctransformer.errors import UserError
 from sctransformer.wording import some
 
-TYPE_COLUMNS = ("feature_types", "feature_type", "modality")
-"""Columns of var with the kind of each feature: those of Cell Ranger and scanpy, and of concatenated modalities."""
+TYPE_COLUMNS = ("featuretypes", "featuretype", "modality", "type")
+"""Columns of var with the kind of each feature, without case and separators: those of Cell Ranger (`feature_types`) and
+scanpy, and of concatenated modalities."""
+_BIOTYPES = "type"
+"""A column that may hold biotypes: only features that are no genes for certain are left out."""
+_BYTES = re.compile(r"^b(['\"])(.*)\1$")
+"""A text of bytes that was written with Python's str()."""
+_MANY_BARE = 0.1
+"""Fraction of names without a prefix above which these are those of another genome than the prefix."""
 GENOME_COLUMN = "genome"
 _GENES = frozenset({"geneexpression", "gene", "genes", "rna", "gex", "mrna", "transcriptome", "expression"})
 _OTHERS = frozenset({
@@ -127,16 +134,16 @@ def genome_prefix(name: str) -> str | None:
 def _not_genes(var: pd.DataFrame) -> tuple[NDArray[np.bool_], Counter[str]]:
     """Mask of the features that are not genes, and the number of each of their types."""
     mask_F, found = np.zeros(len(var), dtype=bool), Counter[str]()
-    for column in TYPE_COLUMNS:
-        if column not in var:
+    for column in var.columns:
+        if (plain := re.sub(r"[^a-z]", "", str(column).lower())) not in TYPE_COLUMNS:
             continue
-        values = var[column].astype("string").fillna("").str.strip()
+        values = var[column].astype("string").fillna("").str.strip().str.replace(_BYTES, r"\2", regex=True)
         kind_of = {value: re.sub(r"[^a-z]", "", value.lower()) for value in values.unique()}
         has_genes = any(kind in _GENES for kind in kind_of.values())
         others = [
             value
             for value, kind in kind_of.items()
-            if kind not in _GENES and (kind in _OTHERS or (has_genes and kind != ""))
+            if kind not in _GENES and (kind in _OTHERS or (has_genes and kind != "" and plain != _BIOTYPES))
         ]
         other_F = values.isin(others).to_numpy(dtype=bool)
         found.update(values[other_F & ~mask_F])
@@ -147,15 +154,23 @@ def _not_genes(var: pd.DataFrame) -> tuple[NDArray[np.bool_], Counter[str]]:
 def _genomes(var: pd.DataFrame) -> list[str]:
     """The genome of each feature: the prefix of one of its names, else the column `genome`; empty if unknown.
 
-    Where no feature has either, and the names are those of two species, the species.
+    Where no feature has either, and the names are those of two species, the species. Where only one of two genomes has
+    a prefix, names without one belong to the other.
     """
     genomes = [""] * len(var)
     if GENOME_COLUMN in var:
         genomes = var[GENOME_COLUMN].astype("string").fillna("").str.strip().tolist()
+    prefixed: set[int] = set()
     for names in _name_columns(var):
         for index, name in enumerate(names):
             if (found := _PREFIX.match(name)) is not None:
                 genomes[index] = found[1]
+                prefixed.add(index)
+    if prefixed and sum(genome == "" for genome in genomes) > _MANY_BARE * len(genomes):
+        named = {_species(genomes[index]) for index in prefixed}
+        if named in ({"human"}, {"mouse"}):
+            other = "mouse" if named == {"human"} else "human"
+            genomes = [genome or other for genome in genomes]
     if all(_species(genome) is None for genome in set(genomes)):
         written = mixed_species(_name_columns(var))
         return written if any(written) else genomes

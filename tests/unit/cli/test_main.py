@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sctransformer.cli.display import print_fields
 from sctransformer.cli.main import GROUPS, PANELS, VERBS, run
 
 
@@ -26,3 +27,12 @@ def test_a_name_that_is_too_long_is_refused_in_a_sentence(
     assert error.startswith(f"Error: {str(long)[:40]}")
     assert "Unexpected" not in error
     assert error.count("\n") == 1
+
+
+def test_control_characters_of_names_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(["annotate", "-i", "\x1b[31mcells.h5ad", "-m", "none", "-o", "out"])
+    print_fields([("labels", "B \x1b[31mcells\x07")])
+    printed = capsys.readouterr()
+    assert "\x1b" not in printed.out + printed.err
+    assert "B \\x1b[31mcells\\x07" in printed.out

@@ -209,6 +209,7 @@ def test_an_entry_sets_every_parameter_that_it_has_a_field_for() -> None:
         DataSettings.model_fields
     )
     assert {"cells", "label_column", "library_size_column"} <= set(entry.parameters(DataSettings.model_fields))
+    assert entry.parameters(DataSettings.model_fields)["new_cells_fraction"] == 0.0  # for the demonstration alone
 
 
 @pytest.fixture

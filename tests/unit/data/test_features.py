@@ -24,7 +24,7 @@ def var(names: list[str], **columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame(columns, index=names)
 
 
-@pytest.mark.parametrize("column", ["feature_types", "feature_type", "modality"])
+@pytest.mark.parametrize("column", ["feature_types", "Feature_Types", "feature.type", "modality"])
 @pytest.mark.parametrize(
     ("gene", "other"),
     [("Gene Expression", "Antibody Capture"), ("rna", "prot"), ("gex", "adt"), ("Gene Expression", "Peaks"),
@@ -38,6 +38,27 @@ def test_features_that_are_no_genes_are_left_out(column: str, gene: str, other: 
     assert found.notes == (
         f"1 of 4 features are not gene expression ({other} 1) and are left out of genes and library sizes",
     )
+
+
+def test_antibodies_are_found_in_a_column_type_and_in_texts_of_bytes() -> None:
+    """A column `type` may hold biotypes instead, which leave nothing out."""
+    for types in (["gene", "antibody"], ["b'Gene Expression'", "b'Antibody Capture'"]):
+        assert select_features(var(["CD3E", "CD4"], type=types), "f").var.index.tolist() == ["CD3E"]
+    assert select_features(var(["CD3E", "MALAT1"], type=["gene", "lncRNA"]), "f").kept_F is None
+
+
+@pytest.mark.parametrize("names", [["CD3E", "CD4", "mm10_Cd3e"], ["GRCh38_CD3E", "GRCh38_CD4", "Cd3e"]])
+def test_one_of_two_genomes_may_have_no_prefix(names: list[str]) -> None:
+    found = select_features(var(names), "f")
+    assert found.var.index.tolist() == ["CD3E", "CD4"]
+    assert found.other_genome_F is not None
+    assert found.other_genome_F.tolist() == [2]
+
+
+def test_a_few_names_without_a_prefix_are_no_genome() -> None:
+    """For example a transgene."""
+    names = [*(f"GRCh38_GENE{index}" for index in range(20)), "EGFP"]
+    assert select_features(var(names), "f").var.index.tolist()[-1] == "EGFP"
 
 
 @pytest.mark.parametrize(
