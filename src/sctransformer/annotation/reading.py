@@ -16,7 +16,7 @@ from sctransformer.annotation.genes import GeneMatch, match_genes, match_table, 
 from sctransformer.annotation.settings import DEFAULTS
 from sctransformer.data.cells import CellFile, Cells
 from sctransformer.data.library_size import LibrarySizes, choose_library_sizes
-from sctransformer.data.species import species_of
+from sctransformer.data.species import require_species, species_of
 from sctransformer.data.zero_blocks import ZeroBlocks
 from sctransformer.errors import UserError
 
@@ -121,10 +121,13 @@ def check_cells(
         library_size_column: see `choose_library_sizes`.
 
     Raises:
-        UserError: there are no cells, too many genes are missing, or the library size column does not exist.
+        UserError: there are no cells, obs states that some are of another species, too many genes are missing, or the
+            library size column does not exist.
     """
     if cells.n_cells == 0:
         raise UserError(f"{cells.source}: has no cells.")
+    if not cells.has_two_genomes:
+        require_species(cells.obs, species_of(vocabulary["gene"]), cells.source)
     match = match_table(vocabulary, cells.var, cells.source, min_coverage)
     sizes = choose_library_sizes(cells.obs, library_size_column, cells.source, cells.counts_in)
     return CheckedCells(cells, match, sizes)

@@ -70,6 +70,8 @@ class Cells:
         self._features = self._select(self.counts_in)
         self.notes += self._features.notes
         self.var: pd.DataFrame = self._features.var
+        self.has_two_genomes = self._features.other_genome_F is not None
+        """Whether genes of another species are left out; its cells are then read as cells without counts."""
         """Table of the genes that are read."""
         self.genes: pd.Index = self.var.index.astype(str)
         self._matrix = self._open(self.counts_in)

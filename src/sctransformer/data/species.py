@@ -5,8 +5,18 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Literal
 
+import pandas as pd
+
+from sctransformer.errors import UserError
+
 Species = Literal["human", "mouse"]
 
+STATED = ("organism", "organism_ontology_term_id", "species")
+"""Columns of obs that state the species of cells, in CELLxGENE's schema and elsewhere."""
+_SPECIES_BY_NAME: dict[str, Species] = {
+    **dict.fromkeys(("human", "homo sapiens", "homo_sapiens", "h. sapiens", "ncbitaxon:9606", "9606"), "human"),
+    **dict.fromkeys(("mouse", "mus musculus", "mus_musculus", "m. musculus", "ncbitaxon:10090", "10090"), "mouse"),
+}
 _MIXED = 0.1
 """Fraction of a file's genes that each of two species has at least, in a file of both."""
 _PAIRED = 0.2
@@ -20,6 +30,32 @@ def species_of(genes: Iterable[str]) -> Species:
     names = [name for name in map(str, genes) if any(letter.isalpha() for letter in name)]
     mouse = sum(name.startswith("ENSMUSG") or name == name.capitalize() != name.upper() for name in names)
     return "mouse" if 2 * mouse > len(names) else "human"
+
+
+def require_species(obs: pd.DataFrame, species: Species, source: str) -> None:
+    """Check that no column of obs states another species.
+
+    Genes of mouse are often named by their human symbols, so that names alone do not tell.
+
+    Args:
+        obs: the cells; the columns of STATED are read, whatever their letter case.
+        species: the species of the model.
+        source: name of the cells in errors.
+
+    Raises:
+        UserError: some cells are of another species.
+    """
+    for column in obs.columns:
+        if str(column).lower() not in STATED:
+            continue
+        values = obs[column].astype("string").fillna("").str.strip().str.lower()
+        stated = values.map(_SPECIES_BY_NAME)
+        other_N = (stated.notna() & (stated != species)).to_numpy(dtype=bool)
+        if other_N.any():
+            raise UserError(
+                f"{source}: obs[{str(column)!r}] is {obs[column][other_N].iloc[0]!r} for {int(other_N.sum()):,} of "
+                f"{len(obs):,} cells, and the model is for {species} cells; give a file without these cells."
+            )
 
 
 def mixed_species(columns: Sequence[Sequence[str]]) -> list[str]:

@@ -16,7 +16,7 @@ from sctransformer.data.features import genome_prefix, select_features
 from sctransformer.data.gene_map import GeneMap
 from sctransformer.data.library_size import choose_library_sizes
 from sctransformer.data.settings import CellColumns
-from sctransformer.data.species import mixed_species, species_of
+from sctransformer.data.species import mixed_species, require_species, species_of
 from sctransformer.errors import UserError
 
 
@@ -113,6 +113,19 @@ def test_a_single_genome_leaves_nothing_out(genome: str) -> None:
 def test_gene_names_are_not_taken_for_genomes(name: str) -> None:
     assert genome_prefix(name) is None
     assert select_features(var([name]), "f").var.index.tolist() == [name]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("organism", "Mus musculus"), ("Species", "mouse"), ("organism_ontology_term_id", "NCBITaxon:10090")],
+)
+def test_cells_that_obs_states_to_be_of_another_species_are_refused(column: str, value: str) -> None:
+    obs = pd.DataFrame({column: pd.Categorical([value, "unknown", value])})
+    with pytest.raises(
+        UserError, match=rf"f: obs\['{column}'\] is '{value}' for 2 of 3 cells, and the model is for human"
+    ):
+        require_species(obs, "human", "f")
+    require_species(obs, "mouse", "f")
 
 
 def test_the_species_of_a_panel_follows_from_its_symbols() -> None:
