@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sctransformer.evaluation.tsne import tsne
 from sctransformer.files import atomic_write
 
 matplotlib.use("Agg")  # no display is needed
@@ -17,7 +18,6 @@ from matplotlib.figure import Figure
 DPI = 120
 MAX_CELLS = 10_000
 """Cells in the plot of the embedding; of more cells a random sample is shown."""
-_PERPLEXITY = 30.0
 
 
 def plot_training_curves(history: pd.DataFrame, target: Path) -> None:
@@ -92,8 +92,7 @@ def plot_confusion_matrix(
 def plot_embedding(embedding_NE: NDArray[np.floating], labels: Sequence[str], seed: int, target: Path) -> None:
     """t-SNE of the cell embedding, coloured by label.
 
-    t-SNE starts from principal components, which keeps the arrangement of groups (Kobak & Berens 2019, Nature
-    Communications 10, 5416). Of more than MAX_CELLS cells a random sample is shown.
+    Of more than MAX_CELLS cells a random sample is shown.
 
     Args:
         embedding_NE: cell embeddings.
@@ -105,7 +104,7 @@ def plot_embedding(embedding_NE: NDArray[np.floating], labels: Sequence[str], se
     if len(label_N) > MAX_CELLS:
         shown_N = np.sort(np.random.default_rng(seed).choice(len(label_N), MAX_CELLS, replace=False))
         embedding_NE, label_N = embedding_NE[shown_N], label_N[shown_N]
-    coordinates = _tsne(np.asarray(embedding_NE, dtype=np.float32), seed)
+    coordinates = tsne(embedding_NE, seed)
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     colours = plt.get_cmap("tab20")
     for index, name in enumerate(sorted(set(labels))):
@@ -114,18 +113,6 @@ def plot_embedding(embedding_NE: NDArray[np.floating], labels: Sequence[str], se
     axes.set(xlabel="t-SNE 1", ylabel="t-SNE 2", xticks=[], yticks=[], title="cell embedding")
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _save(figure, target)
-
-
-def _tsne(embedding_NE: NDArray[np.float32], seed: int) -> NDArray[np.floating]:
-    """Two coordinates per cell; zeros for fewer than four cells, which have no neighbourhoods."""
-    from sklearn.manifold import TSNE  # takes seconds
-
-    n_cells = len(embedding_NE)
-    if n_cells < 4:
-        return np.zeros((n_cells, 2))
-    perplexity = min(_PERPLEXITY, (n_cells - 1) / 3)
-    coordinates: NDArray[np.floating] = TSNE(perplexity=perplexity, random_state=seed).fit_transform(embedding_NE)
-    return coordinates
 
 
 def _save(figure: Figure, target: Path) -> None:

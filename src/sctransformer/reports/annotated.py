@@ -159,7 +159,7 @@ def _read(root: Any, path: Path) -> Fields:
 
 
 def _positions(fields: Fields, rows_N: NDArray[np.int64], source: str) -> tuple[NDArray[np.float32], str]:
-    """Positions of the shown cells: those of the file, or UMAP of its embedding."""
+    """Positions of the shown cells: those of the file, or positions from its embedding."""
     known = fields.obsm.get("X_umap")
     if known is not None and len(known.shape) == 2 and known.shape[1] >= 2:
         position_N2 = fields.rows("X_umap", rows_N)[:, :2]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 MOST_CELLS = 50_000
 """Cells on the map; of more cells a random sample is shown."""
 SEED = 0
-"""Random seed of the sample and of UMAP."""
+"""Random seed of the sample and of the positions."""
 
 
 @dataclass(frozen=True)

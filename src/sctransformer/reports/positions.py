@@ -5,13 +5,16 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
+from sctransformer.evaluation.tsne import tsne
 from sctransformer.reports.content import SEED
 
 NEIGHBOURS, MIN_DISTANCE = 30, 0.5
 MANY = 10_000
 """More cells get fewer neighbours and start from principal components, which is several times faster."""
 FEWEST = 40
-"""Fewer cells have too few neighbours for UMAP; principal components are shown instead."""
+"""Fewer cells have too few neighbours; principal components are shown instead."""
+FEWEST_FOR_UMAP = 2000
+"""Fewer cells are shown by t-SNE, without waiting for umap-learn to compile."""
 
 
 def sampled_rows(n_cells: int, most: int) -> NDArray[np.int64]:
@@ -22,7 +25,7 @@ def sampled_rows(n_cells: int, most: int) -> NDArray[np.int64]:
 
 
 def positions_of(embedding_NE: NDArray[np.floating], named: str) -> tuple[NDArray[np.float32], str]:
-    """Positions of cells by UMAP of their embedding, and how they were computed.
+    """Positions of cells by UMAP of their embedding, or by t-SNE of few cells, and how they were computed.
 
     McInnes et al. 2018, arXiv:1802.03426.
 
@@ -33,6 +36,8 @@ def positions_of(embedding_NE: NDArray[np.floating], named: str) -> tuple[NDArra
     embedding_NE = np.nan_to_num(np.asarray(embedding_NE, dtype=np.float32))
     if len(embedding_NE) < FEWEST:
         return _principal(embedding_NE), f"The first two principal components of {named}"
+    if len(embedding_NE) < FEWEST_FOR_UMAP:
+        return _finite(tsne(embedding_NE, SEED)), f"t-SNE (seed {SEED}) of {named}"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of one thread, which a fixed seed needs
         import umap  # takes seconds

@@ -21,7 +21,7 @@ from sctransformer.reports.training import in_outputs
 from tests.conftest import LABELS, simulated_cells
 
 N_CELLS = 36
-"""So few that the map needs no UMAP."""
+"""So few that the map shows principal components."""
 EVIDENCE = {"GENE0": 1.0, "GENE1": 0.97, "GENE2": 0.5, "GENE3": 0.2, "OUTSIDE": 0.99}
 
 
