@@ -27,7 +27,7 @@ MOST_CELLS_TO_CHOOSE = 4000
 _FEWEST_OF_A_CLASS = 10
 """Cells of a rare class that are kept among these."""
 _FEW_VALUES = 10_000_000
-"""Size of a matrix of expression below which several threads of BLAS are slower than one."""
+"""Size of a matrix of expression below which several threads of BLAS are slower than one, and all genes are columns."""
 
 Predictor = Callable[[CellArrays], NDArray[np.int64]]
 """Predicts the class index of each cell."""
@@ -100,21 +100,22 @@ def fit_logistic_regression(
 
 
 class _View:
-    """Genes as columns, standardised if wanted; with more genes than cells, rotated to as many columns as cells.
+    """Genes as columns, standardised if wanted; a large matrix with more genes than cells has as many columns as cells.
 
-    The rotation is exact, because the weights of a penalised regression are a combination of the cells.
+    These are a rotation of the genes. It is exact, because the weights of a penalised regression are a combination of
+    the cells.
     """
 
     def __init__(self, expression_NG: NDArray[np.floating], standardised: bool) -> None:
         self._scaler = StandardScaler().fit(expression_NG) if standardised else None
         self._basis_GM: NDArray[np.floating] | None = None
-        if expression_NG.shape[0] < expression_NG.shape[1]:
+        if expression_NG.shape[0] < expression_NG.shape[1] and expression_NG.size >= _FEW_VALUES:
             self._basis_GM = qr(self(expression_NG).T, mode="economic", check_finite=False)[0]
 
     def __call__(self, expression_NG: NDArray[np.floating]) -> NDArray[np.floating]:
         """The columns of some cells."""
         scaled_NG = expression_NG if self._scaler is None else self._scaler.transform(expression_NG)
-        return scaled_NG if self._basis_GM is None else scaled_NG @ self._basis_GM
+        return scaled_NG if self._basis_GM is None else (scaled_NG @ self._basis_GM).astype(np.float64)
 
 
 def _sample(labels_N: NDArray[np.integer], most: int, seed: int) -> NDArray[np.int64]:

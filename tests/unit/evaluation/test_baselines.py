@@ -21,8 +21,9 @@ def many_genes(n_cells: int, seed: int) -> CellArrays:
 
 
 @pytest.mark.parametrize("n_cells", [90, 400])
-def test_the_fit_is_that_of_scikit_learn_on_all_genes(n_cells: int) -> None:
+def test_the_fit_is_that_of_scikit_learn_on_all_genes(n_cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With fewer cells than genes it is computed on as many columns as cells."""
+    monkeypatch.setattr(baselines, "_FEW_VALUES", 0)
     training, test = many_genes(n_cells, 0), many_genes(200, 1)
     label, chosen = fit_logistic_regression(training, 3, seed=0)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=chosen["C"], max_iter=1000))
