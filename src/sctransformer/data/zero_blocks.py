@@ -27,30 +27,30 @@ class _Grouping:
     group_N: NDArray[np.int64]
     names: list[str]
     column: str | None
-    detected_RG: NDArray[np.int32]
+    detected_UG: NDArray[np.int32]
     """Cells of each group (rows) that have the gene."""
-    seen_R: NDArray[np.int64]
+    seen_U: NDArray[np.int64]
     """Cells of each group that were added."""
 
     def add(self, start: int, n_cells: int, cell_P: NDArray[np.integer], gene_P: NDArray[np.integer]) -> None:
         group_N = self.group_N[start : start + n_cells]
         groups, place_N = np.unique(group_N, return_inverse=True)
-        n_genes = self.detected_RG.shape[1]
+        n_genes = self.detected_UG.shape[1]
         found = np.bincount(place_N[cell_P] * n_genes + gene_P, minlength=len(groups) * n_genes)
         known = groups >= 0
-        self.detected_RG[groups[known]] += found.reshape(len(groups), n_genes)[known].astype(np.int32)
-        self.seen_R[groups[known]] += np.bincount(place_N, minlength=len(groups))[known]
+        self.detected_UG[groups[known]] += found.reshape(len(groups), n_genes)[known].astype(np.int32)
+        self.seen_U[groups[known]] += np.bincount(place_N, minlength=len(groups))[known]
 
     def missing(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Groups that lack many genes, and the genes that any of them lacks."""
-        groups, missing_G = [], np.zeros(self.detected_RG.shape[1], dtype=bool)
-        total_G, total = self.detected_RG.sum(axis=0, dtype=np.int64), int(self.seen_R.sum())
-        for group, seen in enumerate(self.seen_R.tolist()):
+        groups, missing_G = [], np.zeros(self.detected_UG.shape[1], dtype=bool)
+        total_G, total = self.detected_UG.sum(axis=0, dtype=np.int64), int(self.seen_U.sum())
+        for group, seen in enumerate(self.seen_U.tolist()):
             others = total - seen
             if seen < _FEWEST_CELLS or others < _FEWEST_CELLS:
                 continue
-            expected_G = (total_G - self.detected_RG[group]) * (seen / others) >= _EXPECTED
-            lacking_G = expected_G & (self.detected_RG[group] == 0)
+            expected_G = (total_G - self.detected_UG[group]) * (seen / others) >= _EXPECTED
+            lacking_G = expected_G & (self.detected_UG[group] == 0)
             if lacking_G.any() and lacking_G.sum() >= _SHARE * expected_G.sum():
                 groups.append(group)
                 missing_G |= lacking_G
