@@ -9,8 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-GROUP_COLUMNS = ("batch", "panel", "dataset", "sample", "sample_id", "library", "donor_id", "donor", "patient")
-"""Columns of obs whose groups are examined; the first that has at least two groups."""
+GROUP_COLUMNS = (
+    *("batch", "panel", "dataset", "chemistry", "sample", "sample_id", "orig.ident", "library"),
+    *("donor_id", "donor", "patient"),
+)
+"""Columns of obs whose groups are examined, in any letter case; the first that has at least two groups."""
 _MOST_GROUPS = 200
 _BLOCKS = 64
 _BLOCK_CELLS = 512
@@ -70,13 +73,13 @@ class ZeroBlocks:
     @classmethod
     def of(cls, obs: pd.DataFrame, n_genes: int) -> Self:
         """Counters for the groups of a table of cells."""
-        groupings = []
-        for column in GROUP_COLUMNS:
-            if column not in obs:
+        groupings, written = [], {str(column).lower(): column for column in obs.columns}
+        for name in GROUP_COLUMNS:
+            if (column := written.get(name)) is None:
                 continue
             codes_N, values = pd.factorize(obs[column])
             if 2 <= len(values) <= _MOST_GROUPS:
-                groupings.append(_grouping(codes_N.astype(np.int64), list(map(str, values)), column, n_genes))
+                groupings.append(_grouping(codes_N.astype(np.int64), list(map(str, values)), str(column), n_genes))
                 break
         cells = max(_BLOCK_CELLS, -(-len(obs) // _BLOCKS))
         block_N = np.arange(len(obs), dtype=np.int64) // cells
@@ -123,5 +126,5 @@ class ZeroBlocks:
 
 
 def _grouping(group_N: NDArray[np.int64], names: list[str], column: str | None, n_genes: int) -> _Grouping:
-    empty_RG = np.zeros((len(names), n_genes), dtype=np.int32)
-    return _Grouping(group_N, names, column, empty_RG, np.zeros(len(names), dtype=np.int64))
+    empty_UG = np.zeros((len(names), n_genes), dtype=np.int32)
+    return _Grouping(group_N, names, column, empty_UG, np.zeros(len(names), dtype=np.int64))

@@ -38,6 +38,13 @@ def test_joined_panels_are_noted_by_the_column_of_their_batch() -> None:
     assert note.endswith("annotate the file of each panel by itself")
 
 
+def test_names_of_columns_are_read_in_any_letter_case() -> None:
+    for name in ("Sample", "orig.ident"):
+        counts, obs = joined(400, shuffled=True)
+        (note,) = notes(counts, obs.rename(columns={"batch": name}))
+        assert f"(obs['{name}']: half)" in note
+
+
 def test_without_a_column_consecutive_cells_are_compared() -> None:
     counts, obs = joined(4096)
     (note,) = notes(counts, obs.drop(columns="batch"))
