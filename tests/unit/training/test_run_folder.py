@@ -20,7 +20,7 @@ def test_the_newest_checkpoint_is_found_while_it_is_replaced(tmp_path: Path) -> 
     writer = threading.Thread(target=replace)
     writer.start()
     try:
-        found = [folder.newest_checkpoint() for _ in range(60)]
+        found = [folder.newest_checkpoint() for _ in range(8)]
     finally:
         done.set()
         writer.join()
