@@ -64,7 +64,7 @@ class Regulators:
 
     @property
     def comparable_R(self) -> NDArray[np.bool_]:
-        """Whether so many targets are measured that the activity can be compared with that of the training cells."""
+        """Whether enough targets are measured to compare the activity with that of the training cells."""
         return self.measured_R & (self.targets_R >= COMPARABLE * self.all_targets_R)
 
     @property

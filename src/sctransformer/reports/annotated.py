@@ -19,8 +19,8 @@ from sctransformer.errors import UserError, one_line
 from sctransformer.export.bundle import Bundle
 from sctransformer.registry.opening import open_model
 from sctransformer.registry.references import Reference, is_reference, parse_reference
-from sctransformer.reports.columns import groupings_of, values_of
-from sctransformer.reports.content import MOST_CELLS, Regulators, Report, ShownCells
+from sctransformer.reports.columns import shown_cells
+from sctransformer.reports.content import MOST_CELLS, Regulators, Report
 from sctransformer.reports.positions import positions_of, sampled_rows
 from sctransformer.reports.regulons import regulators_of
 from sctransformer.wording import counted
@@ -78,21 +78,8 @@ def report_of_fields(fields: "Fields", source: str, model: str | None = None) ->
             notes.append(f"The targets of regulators are not shown: {why}")
         else:
             regulators = _with_regulons(regulators, bundle)
-    position_N2, positions = _positions(fields, rows_N, source)
-    shown, top = obs.iloc[rows_N], None
-    if OBS.top_regulators in obs:
-        top = ["" if pd.isna(text) else str(text) for text in shown[OBS.top_regulators]]
-    cells = ShownCells(
-        names=shown.index.astype(str).tolist(),
-        total=len(obs),
-        position_N2=position_N2,
-        position_source=positions,
-        groupings=groupings_of(shown),
-        values=values_of(shown, record),
-        activity_NR=activity_NR,
-        top=top,
-        source=source,
-    )
+    positions = _positions(fields, rows_N, source)
+    cells = shown_cells(obs, rows_N, record, positions, activity_NR, source)
     facts = [("cells", f"{len(obs):,}"), *_record_facts(record)]
     return Report(Path(source).name, facts, cells, regulators, None, notes)
 

@@ -1,14 +1,15 @@
-"""Columns of obs as what the map of cells can be coloured by."""
+"""Cells of an annotated table as the map shows them, and the columns of obs that it can be coloured by."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from sctransformer._constants import OBS
 from sctransformer.annotation.fields import MAJORITY
-from sctransformer.reports.content import Grouping, Values
+from sctransformer.reports.content import Grouping, ShownCells, Values
 
 MOST_CATEGORIES = 60
 """A column of the file with more categories is not shown."""
@@ -29,6 +30,40 @@ _VALUES = {
 }
 _LIMITS = {OBS.conf_score: "threshold", OBS.novelty: "novelty_threshold"}
 _NOT_SHOWN = (OBS.top_regulators, OBS.ontology_term, "over_clustering")
+
+
+def shown_cells(
+    obs: pd.DataFrame,
+    rows_N: NDArray[np.int64],
+    record: Mapping[str, Any],
+    positions: tuple[NDArray[np.float32], str],
+    activity_NR: NDArray[np.float32] | None,
+    source: str,
+) -> ShownCells:
+    """Some cells of an annotated table.
+
+    Args:
+        obs: all cells, with the columns of an annotation.
+        rows_N: the cells to show.
+        record: thresholds of the model, see `values_of`.
+        positions: of these cells, and where they come from.
+        activity_NR: activities of these cells; None without activities.
+        source: the file that they come from.
+    """
+    shown, top = obs.iloc[rows_N], None
+    if OBS.top_regulators in shown:
+        top = ["" if pd.isna(text) else str(text) for text in shown[OBS.top_regulators]]
+    return ShownCells(
+        names=shown.index.astype(str).tolist(),
+        total=len(obs),
+        position_N2=positions[0],
+        position_source=positions[1],
+        groupings=groupings_of(shown),
+        values=values_of(shown, record),
+        activity_NR=activity_NR,
+        top=top,
+        source=source,
+    )
 
 
 def groupings_of(obs: pd.DataFrame) -> dict[str, Grouping]:

@@ -20,7 +20,7 @@ from sctransformer.errors import UserError
 from sctransformer.evaluation.calibration import risk_coverage
 from sctransformer.export.bundle import Bundle, read_bundle
 from sctransformer.files import read_json
-from sctransformer.reports.columns import groupings_of, values_of
+from sctransformer.reports.columns import shown_cells
 from sctransformer.reports.content import MOST_CELLS, Report, Results, ShownCells
 from sctransformer.reports.positions import positions_of, sampled_rows
 from sctransformer.reports.regulons import regulators_of
@@ -177,25 +177,13 @@ def _test_cells(
     if OBS.cell_type not in obs:
         raise UserError(f"{path}: obs has no column {OBS.cell_type!r}; evaluate the model again.")
     rows_N = sampled_rows(len(obs), MOST_CELLS)
-    shown = obs.iloc[rows_N]
     record = {"threshold": limits.confidence, "novelty_threshold": limits.novelty}
-    position_N2, positions = positions_of(labels.embedding_NE[rows_N], "the cell embedding")
+    positions = positions_of(labels.embedding_NE[rows_N], "the cell embedding")
     true_N = bundle.labels["name"].tolist()
     truth = pd.Categorical(obs[OBS.cell_type].astype(str), categories=true_N).codes
-    top = None
-    if OBS.top_regulators in shown:
-        top = ["" if pd.isna(text) else str(text) for text in shown[OBS.top_regulators]]
-    cells = ShownCells(
-        names=shown.index.astype(str).tolist(),
-        total=len(obs),
-        position_N2=position_N2,
-        position_source=positions,
-        groupings=groupings_of(shown),
-        values=values_of(shown, record),
-        activity_NR=labels.activity_NR[rows_N] if labels.activity_NR.shape[1] else None,
-        top=top,
-        source=f"{path}, scored with {bundle.evaluated_graph_path}",
-    )
+    activity_NR = labels.activity_NR[rows_N] if labels.activity_NR.shape[1] else None
+    source = f"{path}, scored with {bundle.evaluated_graph_path}"
+    cells = shown_cells(obs, rows_N, record, positions, activity_NR, source)
     return cells, risk_coverage(labels.probabilities_NC, truth)
 
 
