@@ -25,8 +25,12 @@ ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Number of threads of numpy, scikit-learn and torch, read when a worker starts: the workers share the cores."""
 
 
+IMPORTED = ["pipelines.study.work"]
+"""Imported before workers are started; it takes seconds."""
+
+
 class WorkerPool:
-    """Worker processes of one thread each, used as a context; they import what the tasks need once.
+    """Worker processes of one thread each, used as a context; what the tasks need is imported once for all of them.
 
     If the block ends with an error or Ctrl-C, waiting tasks are cancelled and the workers terminated. A worker ends by
     itself when its parent has ended, also if the parent was killed.
@@ -66,7 +70,9 @@ class WorkerPool:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self._processes, multiprocessing.get_context("spawn"), _start)
+        context = multiprocessing.get_context("forkserver")  # workers are forked from a process without threads
+        context.set_forkserver_preload(IMPORTED)
+        return ProcessPoolExecutor(self._processes, context, _start)
 
     def _submit(self, work: Callable[[T], R], tasks: Sequence[T]) -> dict[Future[R], T]:
         with _blocked(signal.SIGINT):  # workers inherit the block from their start
@@ -113,7 +119,9 @@ def _blocked(signum: signal.Signals) -> Iterator[None]:
 
 
 def _start() -> None:
-    """In a worker: end when the parent ends, which handles Ctrl-C."""
+    """In a worker: one thread, and an end when the parent ends, which handles Ctrl-C."""
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))  # the server may have been started before
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
