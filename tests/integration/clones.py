@@ -94,8 +94,7 @@ def client_of(project: Path) -> mlflow.MlflowClient:
     return mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
 
 
-def training_runs(project: Path) -> list[Run]:
+def training_runs(client: mlflow.MlflowClient) -> list[Run]:
     """Training runs, the latest first."""
-    client = client_of(project)
     (experiment,) = [found for found in client.search_experiments() if found.name == "training"]
     return list(client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"]))

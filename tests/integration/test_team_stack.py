@@ -1,6 +1,6 @@
 """A team's services when they are shared, gone or put back: MLflow with passwords, PostgreSQL, an S3 store.
 
-They are those of `make stack`, started here on free ports. The whole workflow on them is in test_pipeline.
+They are those of `make stack`, started here on free ports. The whole workflow on them is in test_own_data.
 """
 
 import itertools
@@ -11,6 +11,8 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -61,15 +63,19 @@ def test_without_a_password_nobody_is_let_in(team: Stack, monkeypatch: pytest.Mo
     assert (team.folder / "secrets.env").stat().st_mode & 0o077 == 0
 
 
-@pytest.fixture
-def versions(team: Stack, project: Path, bundle_folder: Path, request: pytest.FixtureRequest) -> str:
-    """The name of a model with some versions, by default two, of which the first is champion."""
-    name = f"model-{os.urandom(3).hex()}"
-    register_bundle(bundle_folder, name)
-    for number in range(2, getattr(request, "param", 2) + 1):
-        other = changed(bundle_folder, project / f"b{number}", calibration={"rejection_threshold": 0.5 + number / 100})
-        register_bundle(other, name)
-    promotion.promote(f"{name}/1", policy=POLICY, first=True)
+@pytest.fixture(scope="module")
+def versions(stack: Stack, tmp_path_factory: pytest.TempPathFactory, bundle_folder: Path) -> str:
+    """The name of a model with three versions, of which one is champion; registering takes seconds each."""
+    name, folder = "celltype", tmp_path_factory.mktemp("versions")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for variable, value in stack.client_environment().items():
+            patch.setenv(variable, value)
+        register_bundle(bundle_folder, name)
+        for number in (2, 3):
+            calibration = {"rejection_threshold": 0.5 + number / 100}
+            register_bundle(changed(bundle_folder, folder / f"b{number}", calibration=calibration), name)
+        promotion.promote(f"{name}/1", policy=POLICY, first=True)
     return name
 
 
@@ -77,13 +83,18 @@ def champion(name: str) -> int:
     return int(connect().get_registered_model(name).aliases["champion"])
 
 
-@pytest.mark.parametrize("versions", [3], indirect=True)
+def rivals_of(name: str) -> list[int]:
+    """The versions that are not champion."""
+    now = champion(name)
+    return [version for version in (1, 2, 3) if version != now]
+
+
 def test_promotions_at_once_and_killed_ones(team: Stack, versions: str, project: Path) -> None:
     def to(version: int) -> None:
         promotion.promote(f"{versions}/{version}", policy=POLICY, cells=CELLS)
 
     for _ in range(2):
-        rivals = [version for version in (1, 2, 3) if version != champion(versions)]
+        rivals = rivals_of(versions)
         children = [forked(lambda version=rival: to(version), project) for rival in rivals]  # type: ignore[misc]
         assert [ended(child) for child in children] == [0, 0], [path.read_text() for path in project.glob("error-*")]
         assert champion(versions) in rivals
@@ -92,8 +103,7 @@ def test_promotions_at_once_and_killed_ones(team: Stack, versions: str, project:
     assert all(later.from_version == earlier.to_version for later, earlier in itertools.pairwise(decisions))
 
     for call in (2, 5):  # with SQLite, every call: see test_registry_decisions
-        before = champion(versions)
-        target = next(version for version in (1, 2, 3) if version != before)
+        before, target = champion(versions), rivals_of(versions)[0]
 
         def dying(call: int = call, target: int = target) -> None:
             die_before(call)
@@ -106,33 +116,32 @@ def test_promotions_at_once_and_killed_ones(team: Stack, versions: str, project:
         assert not [finding for finding in doctor.examine_registry(versions) if finding.state == "problem"]
 
 
+def refused(match: str, work: Callable[..., object], *arguments: object, **options: object) -> None:
+    """Check that a command fails with one sentence."""
+    with pytest.raises(UserError, match=match) as caught:
+        work(*arguments, **options)
+    assert "\n" not in str(caught.value)
+
+
 def test_services_that_are_gone(team: Stack, versions: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each failure is one sentence, nothing is lost, and everything works again when the service is back."""
+    """Each failure is one sentence, nothing is lost, and everything works again when the service is back.
 
-    def refused(match: str, work=promotion.promote, arguments=(f"{versions}/2",)) -> None:  # noqa: ANN001
-        options = {"policy": POLICY, "cells": CELLS} if work is promotion.promote else {}
-        with pytest.raises(UserError, match=match) as caught:
-            work(*arguments, **options)
-        assert "\n" not in str(caught.value)
-
+    The MLflow server itself is gone while a backup is restored, below.
+    """
     monkeypatch.setenv("XDG_CACHE_HOME", str(project / "empty-cache"))
+    now, rival = champion(versions), rivals_of(versions)[0]
     stop("s3", team.folder)
     assert not health(team)["s3"]
     decided = len(history.decisions_about(versions))
-    refused("artifacts cannot be fetched|responds with an error|does not respond", resolve, (f"{versions}@champion",))
+    refused("artifacts cannot be fetched|responds with an error|does not respond", resolve, f"{versions}@champion")
     start_s3(team)
-    assert resolve(f"{versions}@champion").version == 1
+    assert resolve(f"{versions}@champion").version == now
 
     stop_postgres(team)
-    refused("responds with an error")
-    refused("responds with an error", history.decisions_about, (versions,))
+    refused("responds with an error", promotion.promote, f"{versions}/{rival}", policy=POLICY, cells=CELLS)
+    refused("responds with an error", history.decisions_about, versions)
     start_postgres(team)
     assert len(history.decisions_about(versions)) == decided
-
-    stop("mlflow", team.folder)
-    refused("the MLflow server does not respond")
-    start_mlflow(team)
-    assert promotion.promote(f"{versions}/2", policy=POLICY, cells=CELLS).verdict == "promoted"
     assert all(well for name, well in health(team).items() if name != "ray")
 
 
@@ -141,13 +150,15 @@ def test_a_changed_byte_in_the_store_and_a_backup_that_is_put_back(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(project / "cache-0"))
     backup = project / "backup"
+    now, rival = champion(versions), rivals_of(versions)[0]
+    promote_rival = partial(promotion.promote, f"{versions}/{rival}", policy=POLICY, cells=CELLS)
     assert back_up(team, backup) > 10
     with pytest.raises(UserError, match="exists already"):
         back_up(team, backup)
 
     client = s3_client(team)
-    source = connect().get_model_version(versions, "2").source
-    location = connect().get_model_version_download_uri(versions, "2")
+    source = connect().get_model_version(versions, str(rival)).source
+    location = connect().get_model_version_download_uri(versions, str(rival))
     prefix = location.removeprefix("mlflow-artifacts:/").strip("/")
     (key,) = [
         item["Key"]
@@ -158,7 +169,7 @@ def test_a_changed_byte_in_the_store_and_a_backup_that_is_put_back(
     assert source
     content = client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
     client.put_object(Bucket=BUCKET, Key=key, Body=content[:-2] + b"x\n")
-    decision = promotion.promote(f"{versions}/2", policy=POLICY, cells=CELLS)
+    decision = promote_rival()
     assert decision.verdict == "refused"
     assert "labels.tsv: does not match its checksum" in decision.gates[0].reason
 
@@ -166,10 +177,11 @@ def test_a_changed_byte_in_the_store_and_a_backup_that_is_put_back(
     with pytest.raises(UserError, match="has no model"):
         resolve(f"{versions}@champion")
     stop("mlflow", team.folder)
+    refused("the MLflow server does not respond", promote_rival)
     assert restore(team, backup) > 10
     start_mlflow(team)
-    assert resolve(f"{versions}@champion").version == 1
-    assert promotion.promote(f"{versions}/2", policy=POLICY, cells=CELLS).verdict == "promoted"
+    assert resolve(f"{versions}@champion").version == now
+    assert promote_rival().verdict == "promoted"
 
     first = next((backup / "objects").iterdir())
     first.write_bytes(first.read_bytes()[:-1])
@@ -177,7 +189,6 @@ def test_a_changed_byte_in_the_store_and_a_backup_that_is_put_back(
         restore(team, backup)
 
 
-@pytest.mark.parametrize("versions", [1], indirect=True)
 def test_mlflow_models_serve(team: Stack, versions: str, project: Path, bundle_folder: Path) -> None:
     """The champion behind HTTP: counts by gene name, whatever the order; bad input gets a clear error."""
     port = Ports.free().mlflow
