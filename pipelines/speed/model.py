@@ -100,7 +100,7 @@ def make_model(case: Case) -> PriorBiasedTransformer:
     elif case.mode == "bias":
         prior_HGS = torch.zeros(case.heads, case.genes, case.regulators + 1)
         prior_HGS[:, :, :-1] = torch.from_numpy(allowed_GR.astype(np.float32))
-    torch.manual_seed(0)
+    torch.manual_seed(0)  # training.build would do this too, but needs pandas and safetensors
     return PriorBiasedTransformer(config, prior_HGS).to(case.device)
 
 

@@ -32,6 +32,8 @@ HISTORY = TRAINING / "history.csv"
 CURVES = TRAINING / "curves.png"
 LABEL_REPORT = TRAINING / "labels.json"
 """How the classifier was chosen; empty for a classifier that is trained by gradient descent."""
+CHECKPOINTS = Path("outputs/ray")
+"""Checkpoints of a training that runs or was interrupted, unless train.storage names another place."""
 LOGS = Path("outputs/logs")
 FAILED_BATCH = Path("outputs/failed_batch.json")
 

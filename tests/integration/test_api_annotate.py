@@ -1,6 +1,7 @@
 """`sctransformer.annotate` gives what `sctransformer annotate` writes, bit for bit, and refuses what it refuses."""
 
 import json
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +18,12 @@ import sctransformer as sct
 from sctransformer._constants import OBS, OBSM, UNS
 from sctransformer.annotation.voting import GROUPS, MAJORITY
 from sctransformer.registry.packaging import save_model
-from tests.conftest import GENES, simulated_cells
+from tests.conftest import GENES, LABELS, simulated_cells
 from tests.integration.conftest import Call
 from tests.integration.test_registry_pyfunc import loaded
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests/golden"
 
 
 def dense(cells: AnnData) -> AnnData:
@@ -238,6 +240,19 @@ def test_the_served_model_gives_the_same_labels(bundle_folder: Path, tmp_path: P
     adata = sct.annotate(cells, str(bundle_folder))
     assert served[OBS.predicted_labels].tolist() == adata.obs[OBS.predicted_labels].tolist()
     np.testing.assert_array_equal(served[OBS.conf_score], adata.obs[OBS.conf_score])
+
+
+def test_the_lines_of_the_readme(bundle_folder: Path, project: Path) -> None:
+    """Those on its first screen, on cells in the place where `make demo` leaves some, with a bundle folder as model."""
+    (lines,) = re.findall(r"^```python\n(.+?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (project / "data").mkdir()
+    simulated_cells().write_h5ad(project / "data/new_cells.h5ad")
+    assert lines.count('"celltype@champion"') == 1
+    names: dict[str, Any] = {}
+    exec(lines.replace('"celltype@champion"', repr(str(bundle_folder))), names)
+    table = eval(lines.splitlines()[-1], names)
+    assert set(table["predicted_labels"]) <= {*LABELS, "unknown"}
+    assert table["conf_score"].between(0, 1).all()
 
 
 def test_the_first_released_bundle_labels_cells_as_it_did() -> None:

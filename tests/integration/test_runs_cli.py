@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -163,7 +164,10 @@ def test_the_patch_of_changed_code_applies(project: Path) -> None:
     (project / "src" / "a.py").write_text("one = 2\n")
     (project / "src" / "new.py").write_text("three = 3\n")
     patch = code_patch(project)
-    assert code_state(project).patch_sha256 == hashlib.sha256(patch).hexdigest()
+    state = code_state(project)
+    assert state.patch_sha256 == hashlib.sha256(patch).hexdigest()
+    # the files of the patch are those that the lineage names
+    assert {file.path for file in state.files} == set(re.findall(r"^\+\+\+ b/(.+)$", patch.decode(), re.MULTILINE))
     (project / "p.patch").write_bytes(patch)
     git("checkout", "--quiet", "src/a.py")
     (project / "src" / "new.py").unlink()

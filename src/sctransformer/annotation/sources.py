@@ -212,7 +212,10 @@ def _file_system(url: str) -> tuple[Any, str]:
 
 
 def _patiently(url: str, act: Callable[[], T]) -> T:
-    """Try several times: network failures may be temporary."""
+    """Try several times: network failures may be temporary.
+
+    A library for retries is not worth a dependency here: most of these lines are the messages.
+    """
     wait = _FIRST_WAIT_SECONDS
     for attempt in range(1, _ATTEMPTS + 1):
         try:

@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from sctransformer import layout
 from sctransformer.settings import Settings
 
 Placement = Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]
@@ -35,7 +36,7 @@ class Workers(Settings):
 class Storage(Settings):
     """Where a run keeps its checkpoints, and how workers hold the cells."""
 
-    storage: str = "outputs/ray"
+    storage: str = layout.CHECKPOINTS.as_posix()
     """Folder, or URL of any storage that fsspec supports, for checkpoints; on a cluster, all nodes must reach it."""
     cells: Literal["auto", "memory", "stream"] = "auto"
     """Whether workers hold all cells in memory or read them from disk in chunks; auto: by their size."""
