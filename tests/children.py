@@ -14,14 +14,23 @@ import cloudpickle
 import pytest
 
 ROOT = Path(__file__).parents[1]
+IMPORTED = [
+    "tests.conftest",
+    "tests.integration.conftest",
+    "sctransformer.annotation.pipeline",
+    "sctransformer.registry.rollbacks",
+    "mlflow.store.tracking.sqlalchemy_store",  # else imported by each child that opens a store, for seconds
+    "mlflow.store.model_registry.sqlalchemy_store",
+]
+"""Imported once, by the server from which children are forked."""
 STUCK_SECONDS = 180
 
 
 @cache
 def context() -> ForkServerContext:
-    """The `multiprocessing` context to start children with; its server imports what tests need, once."""
+    """The `multiprocessing` context to start children with; its server has imported what tests need."""
     found = get_context("forkserver")
-    found.set_forkserver_preload(["tests.conftest", "tests.integration.conftest", "sctransformer.annotation.pipeline"])
+    found.set_forkserver_preload(IMPORTED)
     with pytest.MonkeyPatch.context() as patch:
         path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         patch.setenv("PYTHONPATH", os.pathsep.join(path))

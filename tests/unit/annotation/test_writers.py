@@ -194,7 +194,6 @@ def test_ontology_ids_of_an_earlier_run_are_removed_with_its_labels(
         (OBS.ontology_term, "h5ad"),
         ("majority_voting", "h5ad"),
         (OBS.predicted_labels, "zarr"),
-        ("majority_voting", "zarr"),
     ],
 )
 def test_cell_names_survive_an_index_named_like_a_column(

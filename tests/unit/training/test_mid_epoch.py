@@ -23,14 +23,14 @@ def with_checkpoints(config: TrainConfig, every: int, resume: Checkpoint | None 
 
 
 @pytest.mark.parametrize("config", [SEVERAL_PASSES, FEW_FROZEN], ids=["all", "frozen"])
-def test_a_run_resumes_after_every_step(config: TrainConfig, tmp_path: Path) -> None:
-    """Weights, optimizer and all metrics but speed and memory are the same, in each phase, epoch and pass."""
+def test_a_run_resumes_within_any_epoch_and_pass(config: TrainConfig, tmp_path: Path) -> None:
+    """Weights, optimizer and all metrics but speed and memory are the same; every second step is tried."""
     whole = trained(config)
     _, midway = with_checkpoints(config, every=1)
     steps_of_epochs = [3] * config.pretrain_epochs + [3 * (2 if config is SEVERAL_PASSES else 1)] * config.epochs
     expected = [(epoch, step) for epoch, steps in enumerate(steps_of_epochs) for step in range(1, steps)]
     assert [state.progress.position for state in midway] == expected
-    for number, state in enumerate(midway):
+    for number, state in list(enumerate(midway))[::2]:
         (tmp_path / str(number)).mkdir()
         save_checkpoint(state, tmp_path / str(number))
         resumed, left = with_checkpoints(config, every=1, resume=load_checkpoint(tmp_path / str(number)))
