@@ -20,9 +20,11 @@ from sctransformer.files import atomic_write
 Probabilities = Callable[[CellArrays], NDArray[np.floating]]
 """Calibrated probabilities of cells, cells x classes."""
 
-COMPONENTS = 50
-RARE = 0.02
-"""A gene is unexpected in a class if it is seen in a smaller fraction of its cells."""
+MOST_GENES = 2048
+"""The score reads the genes with the largest variance: the many genes that few cells express add noise."""
+MOST_COMPONENTS = 50
+LEAST_SEEN = 1e-6
+"""Smallest fraction of a class's cells in which a gene is seen, before the logarithm."""
 PRIOR_CELLS = 2.0
 """The fraction in a class is shrunk to the fraction in all cells, with the weight of this number of cells."""
 DIAGONAL = 0.1
@@ -37,10 +39,10 @@ MOST_CELLS, MOST_FOR_WEIGHTS = 16_384, 4096
 """Training cells for statistics and for the choice of weights, sampled by seed: it bounds time and memory."""
 MASKED_CELLS = 512
 """Validation cells that are scored for each choice of genes."""
-DEFAULT_WEIGHTS = (1.0, 1.0, 0.3)
+DEFAULT_WEIGHTS = (0.5, 1.0, 0.3)
 CANDIDATES = tuple(
-    (unexpected, distance, unsure)
-    for unexpected in (0.0, 0.5, 1.0)
+    (surprise, distance, unsure)
+    for surprise in (0.0, 0.5, 1.0)
     for distance in (0.5, 1.0)
     for unsure in (0.0, 0.1, 0.3, 1.0)
 )
@@ -95,30 +97,48 @@ def fit_novelty(
 
 def novelty_statistics(training: CellArrays, rng: np.random.Generator) -> NoveltyStatistics:
     """Statistics of labelled training cells for the parts of the score."""
-    from sklearn.utils.extmath import randomized_svd  # here and below: who reads a fitted score needs no scikit-learn
-
     cells = sample_of(training, MOST_CELLS, rng)
     labels_N, n_classes = cells.labels_N, int(cells.labels_N.max()) + 1
     expression_NG = log1p_cp10k(cells.counts_NG, cells.library_size_N).astype(np.float32)
     cells_C = np.maximum(np.bincount(labels_N, minlength=n_classes), 1)
     member_CN = np.zeros((n_classes, len(labels_N)), dtype=np.float32)
     member_CN[labels_N, np.arange(len(labels_N))] = 1.0
-    seen_NG = cells.counts_NG > 0
-    share_CG = (member_CN @ seen_NG.astype(np.float32) + PRIOR_CELLS * seen_NG.mean(axis=0)) / (
-        cells_C[:, None] + PRIOR_CELLS
-    )
     mean_CG, mean_G = member_CN @ expression_NG / cells_C[:, None], expression_NG.mean(axis=0)
+    deviation_G = expression_NG.std(axis=0)
+    used_G = np.zeros(cells.n_genes, dtype=bool)
+    used_G[np.argsort(-deviation_G, kind="stable")[:MOST_GENES]] = True
 
-    scale_G = 1.0 / np.maximum(expression_NG.std(axis=0), LEAST_DEVIATION)
-    standard_NG = (expression_NG - mean_G) * scale_G
-    n_components = max(1, min(COMPONENTS, *(size - 1 for size in standard_NG.shape)))
-    _, _, loading_MG = randomized_svd(standard_NG, n_components, random_state=0)
-    within_NM = ((expression_NG - mean_CG[labels_N]) * scale_G) @ loading_MG.T
+    seen_NG = (cells.counts_NG > 0).astype(np.float32)
+    share_CG = (member_CN @ seen_NG + PRIOR_CELLS * seen_NG.mean(axis=0)) / (cells_C[:, None] + PRIOR_CELLS)
+    surprise_GC = np.where(used_G, -np.log(np.maximum(share_CG, LEAST_SEEN)), 0.0).T
+    within_NG = expression_NG[:, used_G] - mean_CG[labels_N][:, used_G]
+    scale_G = 1.0 / np.maximum(deviation_G[used_G], LEAST_DEVIATION)
+    loading_MG = _components((expression_NG[:, used_G] - mean_G[used_G]) * scale_G)
+    within_NM = (within_NG * scale_G) @ loading_MG.T
     covariance_MM = within_NM.T @ within_NM / max(len(labels_N) - n_classes, 1)
     shrunk_MM = (1 - DIAGONAL) * covariance_MM + np.diag(DIAGONAL * np.diag(covariance_MM) + 1e-8)
-    projection_GM = np.linalg.solve(np.linalg.cholesky(shrunk_MM), loading_MG * scale_G).T
-    found = (share_CG.T < RARE, projection_GM, mean_G, mean_CG - mean_G)
+    projection_GM = np.zeros((cells.n_genes, len(loading_MG)), dtype=np.float32)
+    projection_GM[used_G] = np.linalg.solve(np.linalg.cholesky(shrunk_MM), loading_MG * scale_G).T
+    found = (used_G, surprise_GC, projection_GM, mean_G, mean_CG - mean_G)
     return NoveltyStatistics(*(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)) for values in found))
+
+
+def _components(standard_NG: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Principal components with more variance than noise has, at least one: components x genes.
+
+    Noise of N cells and G genes has eigenvalues up to `(1 + sqrt(G / N))**2` times its variance (Marchenko and Pastur
+    1967, https://doi.org/10.1070/SM1967v001n04ABEH001994). Components below fit the training cells only: these would
+    look more novel than others of their kind.
+    """
+    from sklearn.utils.extmath import randomized_svd  # here and below: who reads a fitted score needs no scikit-learn
+
+    n_cells, n_genes = standard_NG.shape
+    _, singular_M, loading_MG = randomized_svd(
+        standard_NG, max(1, min(MOST_COMPONENTS, n_cells - 1, n_genes - 1)), random_state=0
+    )
+    noise = float(np.square(standard_NG).mean()) * (1 + (n_genes / n_cells) ** 0.5) ** 2
+    kept = max(1, int((singular_M**2 / n_cells > noise).sum()))
+    return np.asarray(loading_MG[:kept])
 
 
 def sample_of(cells: CellArrays, most: int, rng: np.random.Generator) -> CellArrays:
@@ -207,8 +227,8 @@ def choose_weights(
 ) -> tuple[tuple[float, float, float], dict[str, float]]:
     """Choose the weights of the parts with each type left out of the training cells in turn.
 
-    Half of the other cells are fitted, the other half are the known cells. Logistic regression on the components takes
-    the place of the model.
+    Half of the other cells are fitted, the other half are the known cells, and the reverse. Logistic regression on the
+    components takes the place of the model.
 
     Returns:
         The weights with the highest AUROC, averaging the mean over types and the lowest; and both for these weights.
@@ -220,7 +240,12 @@ def choose_weights(
     if len(types) < FEWEST_TYPES:
         return DEFAULT_WEIGHTS, {}
     half_N = rng.random(len(cells)) < 0.5
-    auroc_TW = np.array([_auroc_by_weights(cells, half_N, label, rng) for label in types])
+    auroc_TW = np.array(
+        [
+            np.mean([_auroc_by_weights(cells, fitted_N, label, rng) for fitted_N in (half_N, ~half_N)], axis=0)
+            for label in types
+        ]
+    )
     mean_W, lowest_W = auroc_TW.mean(axis=0), auroc_TW.min(axis=0)
     best = int((mean_W + lowest_W).argmax())
     return CANDIDATES[best], {"mean": float(mean_W[best]), "lowest": float(lowest_W[best])}

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-PARTS = ("unexpected", "distance", "unsure")
+PARTS = ("surprise", "distance", "unsure")
 """Parts of the score, in the order of their weights: see `NoveltyScore.parts`."""
 _FLOOR = 1e-4
 """Added to 1 - p before its logarithm: softmax in float32 does not resolve much smaller values."""
@@ -17,10 +17,14 @@ _FLOOR = 1e-4
 class NoveltyStatistics(NamedTuple):
     """Statistics of labelled training cells. Expression is log1p of counts per 10,000."""
 
-    unexpected_GC: Tensor
-    """1 where the gene is hardly ever seen in cells of the class, else 0."""
+    used_G: Tensor
+    """1 for a gene that the score reads, else 0."""
+    surprise_GC: Tensor
+    """Minus the logarithm of the fraction of the class's cells in which the gene is seen; 0 for genes that are not
+    used."""
     projection_GM: Tensor
-    """Maps expression to components in which the pooled covariance within classes is the identity."""
+    """Maps expression to components in which the pooled covariance within classes is the identity; 0 for genes that are
+    not used."""
     mean_G: Tensor
     """Mean expression."""
     deviation_CG: Tensor
@@ -36,7 +40,8 @@ class NoveltyScore(nn.Module):
         weight_3: weight of each part.
     """
 
-    unexpected_GC: Tensor
+    used_G: Tensor
+    surprise_GC: Tensor
     projection_GM: Tensor
     mean_G: Tensor
     deviation_CG: Tensor
@@ -65,20 +70,22 @@ class NoveltyScore(nn.Module):
     def parts(self, expression_NG: Tensor, probabilities_NC: Tensor, measured_G: Tensor) -> Tensor:
         """The parts before scaling, cells x 3.
 
-        1. unexpected: log1p of the expression in genes that are hardly ever seen in cells of a class, averaged over the
-           classes by probability.
+        1. surprise: how rarely a class shows the genes that the cell expresses: minus the logarithm of the fraction of
+           the class's cells, averaged over the genes by expression and over the classes by probability.
         2. distance: logarithm of the Mahalanobis distance to the nearest class mean (Lee et al. 2018, "A Simple Unified
            Framework for Detecting Out-of-Distribution Samples", section 2), over the measured genes.
         3. unsure: minus the logit of the highest probability.
         """
         n_classes = self.deviation_CG.shape[0]
-        # one product with the expression of all cells: classes, then components
-        weight_G = torch.cat([self.unexpected_GC, self.projection_GM], dim=1) * measured_G[:, None]
+        # one product with the expression of all cells: classes, then the sum, then components
+        columns = [self.surprise_GC, self.used_G[:, None], self.projection_GM]
+        weight_G = torch.cat(columns, dim=1) * measured_G[:, None]
         product_N = expression_NG @ weight_G
-        unexpected_N = torch.log1p((probabilities_NC * product_N[:, :n_classes]).sum(dim=1))
+        total_N = product_N[:, n_classes].clamp(min=_FLOOR)
+        surprise_N = (probabilities_NC * product_N[:, :n_classes]).sum(dim=1) / total_N
 
-        projection_GM = weight_G[:, n_classes:]
-        component_NM = product_N[:, n_classes:] - self.mean_G @ projection_GM
+        projection_GM = weight_G[:, n_classes + 1 :]
+        component_NM = product_N[:, n_classes + 1 :] - self.mean_G @ projection_GM
         class_CM = self.deviation_CG @ projection_GM
         square_NC = (
             component_NM.square().sum(dim=1, keepdim=True)
@@ -89,4 +96,4 @@ class NoveltyScore(nn.Module):
 
         highest_N = probabilities_NC.amax(dim=1)
         unsure_N = torch.log(1.0 - highest_N + _FLOOR) - torch.log(highest_N)
-        return torch.stack([unexpected_N, distance_N, unsure_N], dim=1)
+        return torch.stack([surprise_N, distance_N, unsure_N], dim=1)

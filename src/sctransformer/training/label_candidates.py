@@ -1,6 +1,7 @@
 """Candidates of the label ensemble: logistic regressions on each view with each penalty, and the choice among them."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -53,7 +54,7 @@ class Candidate(NamedTuple):
 
 
 def candidates_of(
-    view: View, cells: LabelledCells, penalties: Sequence[float], on_fit: Callable[[], None]
+    view: View, cells: LabelledCells, penalties: Sequence[float], on_fit: Callable[[], None], threads: int = 1
 ) -> Iterator[Candidate]:
     """Fit one view with each penalty, the largest first, until the loss has increased twice in succession.
 
@@ -62,25 +63,30 @@ def candidates_of(
         cells: labels and folds.
         penalties: to try.
         on_fit: called after each fit.
+        threads: number of folds that are fitted at a time; the result does not depend on it.
     """
     fits: dict[int, Coefficients] = {}
     losses: list[float] = []
-    for penalty in sorted(set(penalties), reverse=True):
-        log_probability_NC = np.full((len(cells.labels_N), cells.n_classes), np.nan, dtype=np.float32)
-        for fold in cells.folds:
-            held_out_N = cells.fold_N == fold
-            others_N = np.where(held_out_N, NO_USE, cells.labels_N)
-            fits[fold] = fit_balanced(
-                view.x_NV, others_N, view.variance_V, cells.n_classes, penalty, start=fits.get(fold)
-            )
-            logits_NC = fits[fold].logits(view.x_NV)[held_out_N]
-            log_probability_NC[held_out_N] = special.log_softmax(logits_NC, axis=1)
-            on_fit()
-        losses.append(balanced_loss(log_probability_NC, cells.held_out_N))
-        start = Coefficients(*(np.mean(several, axis=0) for several in zip(*fits.values(), strict=True)))
-        yield Candidate(view, penalty, losses[-1], log_probability_NC, start)
-        if len(losses) > _INCREASES and all(np.diff(losses[-_INCREASES - 1 :]) > 0):
-            return
+    with ThreadPoolExecutor(min(threads, len(cells.folds))) as pool:
+        for penalty in sorted(set(penalties), reverse=True):
+            log_probability_NC = np.full((len(cells.labels_N), cells.n_classes), np.nan, dtype=np.float32)
+
+            def fit(fold: int, penalty: float = penalty) -> Coefficients:
+                others_N = np.where(cells.fold_N == fold, NO_USE, cells.labels_N)
+                return fit_balanced(
+                    view.x_NV, others_N, view.variance_V, cells.n_classes, penalty, start=fits.get(fold)
+                )
+
+            for fold, found in zip(cells.folds, pool.map(fit, cells.folds), strict=True):
+                held_out_N = cells.fold_N == fold
+                log_probability_NC[held_out_N] = special.log_softmax(found.logits(view.x_NV[held_out_N]), axis=1)
+                fits[fold] = found
+                on_fit()
+            losses.append(balanced_loss(log_probability_NC, cells.held_out_N))
+            start = Coefficients(*(np.mean(several, axis=0) for several in zip(*fits.values(), strict=True)))
+            yield Candidate(view, penalty, losses[-1], log_probability_NC, start)
+            if len(losses) > _INCREASES and all(np.diff(losses[-_INCREASES - 1 :]) > 0):
+                return
 
 
 def select(log_probabilities: Sequence[NDArray[np.floating]], labels_N: NDArray[np.int64], picks: int) -> list[int]:

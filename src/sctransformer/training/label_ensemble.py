@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from sctransformer.data.arrays import NO_LABEL, CellSource
 from sctransformer.errors import UserError
@@ -114,9 +114,10 @@ def fit_label_map(
     used_groups_N = None if groups_N is None else np.asarray(groups_N)[used_N]
     used_activity_NR = None if activity_NR is None else activity_NR[used_N]
     cells = LabelledCells(labels_N[used_N], assign_folds(labels_N[used_N], settings.folds, seed, used_groups_N))
-    with threadpool_limits(1):
+    threads = blas_threads()
+    with threadpool_limits(1):  # the bits of a product depend on the number of threads
         views = label_views(parts, rows_N[used_N], components, settings, used_activity_NR)
-        candidates = _candidates(views, cells, settings.penalties, on_progress)
+        candidates = _candidates(views, cells, settings.penalties, on_progress, threads)
         picks = select([one.log_probability_NC for one in candidates], cells.held_out_N, settings.picks)
         weight_of = {index: count / len(picks) for index, count in sorted(Counter(picks).items())}
         maps = [(candidates[index].refit(cells), weight) for index, weight in weight_of.items()]
@@ -146,6 +147,11 @@ def fit_label_map(
     return LabelFit(label_map, rows_N, log_probability_NC)
 
 
+def blas_threads() -> int:
+    """Number of threads that products of matrices may use, which OMP_NUM_THREADS and similar variables limit."""
+    return max((one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"), default=1)
+
+
 def _require_types(labels_N: NDArray[np.int64], class_names: Sequence[str]) -> None:
     cells_C = np.bincount(labels_N, minlength=len(class_names))
     if np.count_nonzero(cells_C) < 2:
@@ -161,7 +167,7 @@ def _require_types(labels_N: NDArray[np.int64], class_names: Sequence[str]) -> N
 
 
 def _candidates(
-    views: Sequence[View], cells: LabelledCells, penalties: Sequence[float], on_progress: Progress
+    views: Sequence[View], cells: LabelledCells, penalties: Sequence[float], on_progress: Progress, threads: int
 ) -> list[Candidate]:
     """The candidates of all views."""
     if not views:
@@ -176,7 +182,7 @@ def _candidates(
         def on_fit(done: Iterator[int] = done) -> None:
             on_progress(next(done), total)
 
-        candidates += candidates_of(view, cells, penalties, on_fit)
+        candidates += candidates_of(view, cells, penalties, on_fit, threads)
     on_progress(total, total)
     return candidates
 

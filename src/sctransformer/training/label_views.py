@@ -6,14 +6,17 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import linalg
 
 from sctransformer.data.arrays import CellSource
 from sctransformer.training.balanced_logistic import Coefficients
 from sctransformer.training.components import Components, log_expression
 from sctransformer.training.label_settings import LabelSettings
 
-FEW_CELLS = 2000
-"""Up to this number of cells, if there are more genes, the view on genes is rotated."""
+ROTATED_SHARE = 0.5
+"""Up to this number of cells per gene, views on genes are rotated to the space of the cells."""
+_RIDGE = 1e-6
+"""Added to the inner products of the cells, as a fraction of their mean, so that these have an inverse."""
 
 Source = Literal["expression", "activity"]
 
@@ -111,27 +114,34 @@ def centred_expression(
 
 
 def _genes_view(expression_NG: NDArray[np.float32]) -> View:
-    """Expression of all genes, which is overwritten.
-
-    With fewer cells than genes it is rotated to the space of the cells. This changes no solution with an L2 penalty,
-    because the weights are combinations of the cells, and saves time (Hastie and Tibshirani 2004, Biostatistics 5,
-    329-340, https://doi.org/10.1093/biostatistics/kxh010).
-    """
-    n_cells, n_genes = expression_NG.shape
-    if not n_cells <= min(FEW_CELLS, n_genes - 1):
-        return _scaled("genes", "expression", expression_NG)
-    square_V, cell_NV = np.linalg.eigh((expression_NG @ expression_NG.T).astype(np.float64))
-    kept_V = square_V > 1e-6 * max(square_V[-1], 1e-12)
-    length_V, cell_NV = np.sqrt(square_V[kept_V]), cell_NV[:, kept_V]
-    basis_GV = expression_NG.T @ (cell_NV / length_V).astype(np.float32)
-    return _scaled("genes", "expression", (cell_NV * length_V).astype(np.float32), basis=basis_GV)
+    """Expression of all genes, which is overwritten."""
+    return _of_genes("genes", expression_NG)
 
 
 def _scaled_genes_view(expression_NG: NDArray[np.float32]) -> View:
     """Expression of all genes in standard deviations, as in the usual logistic regression on standardised genes."""
     std_G = expression_NG.std(axis=0, dtype=np.float64)
     scale_G = np.divide(1.0, std_G, out=np.zeros_like(std_G), where=std_G > LEAST_DEVIATION)
-    return _scaled("scaled_genes", "expression", expression_NG * scale_G.astype(np.float32), scale_G)
+    return _of_genes("scaled_genes", expression_NG * scale_G.astype(np.float32), scale_G)
+
+
+def _of_genes(name: str, x_NG: NDArray[np.float32], scale_G: NDArray[np.float64] | None = None) -> View:
+    """A view on genes; rotated to the space of the cells if there are far fewer cells than genes.
+
+    The coordinates of the cells are then the rows of the Cholesky factor of their inner products. This changes no
+    solution with an L2 penalty, because the weights are combinations of the cells, and saves time (Hastie and
+    Tibshirani 2004, Biostatistics 5, 329-340, https://doi.org/10.1093/biostatistics/kxh010).
+    """
+    n_cells, n_genes = x_NG.shape
+    if n_cells > ROTATED_SHARE * n_genes:
+        return _scaled(name, "expression", x_NG, scale_G)
+    inner_NN = (x_NG @ x_NG.T).astype(np.float64)
+    inner_NN[np.diag_indices(n_cells)] += max(_RIDGE * np.trace(inner_NN) / n_cells, 1e-12)
+    cell_NV = linalg.cholesky(inner_NN, lower=True, overwrite_a=True).astype(np.float32)
+    basis_GV = linalg.solve_triangular(cell_NV, x_NG, lower=True).T
+    if scale_G is not None:
+        basis_GV *= scale_G.astype(np.float32)[:, None]
+    return _scaled(name, "expression", cell_NV, basis=basis_GV)
 
 
 def _scaled(

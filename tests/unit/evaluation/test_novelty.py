@@ -111,9 +111,9 @@ def test_with_fewer_genes_the_fitted_threshold_still_fits_known_cells(
 def test_each_part_sees_what_it_is_for(training: CellArrays, novelty: Novelty) -> None:
     known = cells_of([0], 50, seed=6)
     sure_NC = np.tile(np.array([1.0, 0.0, 0.0], dtype=np.float32), (50, 1))
-    unexpected_N, distance_N, unsure_N = parts_of(novelty.score, known, sure_NC).T
+    surprise_N, distance_N, unsure_N = parts_of(novelty.score, known, sure_NC).T
     as_other_N = parts_of(novelty.score, known, sure_NC[:, ::-1].copy())[:, 0]
-    assert as_other_N.min() > unexpected_N.max()  # genes of the first type are unexpected in the third
+    assert as_other_N.min() > surprise_N.max()  # the third type hardly shows the genes of the first
     even_NC = np.full((50, 3), 1 / 3, dtype=np.float32)
     assert parts_of(novelty.score, known, even_NC)[:, 2].min() > unsure_N.max()
     assert parts_of(novelty.score, cells_of([3], 50, seed=7), sure_NC)[:, 1].min() > distance_N.mean()

@@ -81,7 +81,8 @@ def novelty_score() -> NoveltyScore:
     """A score of random statistics."""
     rng = np.random.default_rng(2)
     logged_NG = expression(arrays(simulated_cells()))
-    values = ((rng.random((24, 3)) < 0.3), rng.normal(size=(24, 4)), logged_NG.mean(axis=0), rng.normal(size=(3, 24)))
+    surprise_GC, projection_GM = 5 * rng.random((24, 3)), rng.normal(size=(24, 4))
+    values = (np.ones(24), surprise_GC, projection_GM, logged_NG.mean(axis=0), rng.normal(size=(3, 24)))
     statistics = NoveltyStatistics(*(torch.from_numpy(np.asarray(array, dtype=np.float32)) for array in values))
     return NoveltyScore(statistics, torch.zeros(3), torch.ones(3), torch.ones(3))
 

@@ -52,10 +52,10 @@ def test_types_of_other_cells_are_predicted() -> None:
     assert (probabilities(fitted(noisy_cells()), other).argmax(axis=1) == other.labels_N).mean() > 0.9
 
 
-@pytest.mark.parametrize("few_cells", [0, 2000])
-def test_the_map_is_the_average_of_its_regressions(few_cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rotated_share", [0.0, 1.0])
+def test_the_map_is_the_average_of_its_regressions(rotated_share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if the view on genes is rotated, and with activities."""
-    monkeypatch.setattr(label_views, "FEW_CELLS", few_cells)
+    monkeypatch.setattr(label_views, "ROTATED_SHARE", rotated_share)
     cells = noisy_cells(21, noise=0.2)
     components, activity_NR = principal_components([cells], 6), activities(cells)
     fit = fit_label_map([cells], LABELS, components, SETTINGS, activity_NR=activity_NR)
@@ -75,11 +75,11 @@ def test_the_map_is_the_average_of_its_regressions(few_cells: int, monkeypatch: 
     assert sum(entry["weight"] for entry in report["candidates"]) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("few_cells", [0, 2000])
+@pytest.mark.parametrize("rotated_share", [0.0, 1.0])
 def test_each_regression_predicts_the_same_on_its_view_and_on_its_source(
-    few_cells: int, monkeypatch: pytest.MonkeyPatch
+    rotated_share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(label_views, "FEW_CELLS", few_cells)
+    monkeypatch.setattr(label_views, "ROTATED_SHARE", rotated_share)
     cells = noisy_cells(21)
     components, activity_NR = principal_components([cells], 6), activities(cells)
     views = label_views.label_views([cells], np.arange(21), components, SETTINGS, activity_NR)
@@ -96,8 +96,9 @@ def test_each_regression_predicts_the_same_on_its_view_and_on_its_source(
 
 def test_rotating_the_genes_changes_no_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
     cells, only = noisy_cells(21), SETTINGS.replace(components=())
+    monkeypatch.setattr(label_views, "ROTATED_SHARE", 1.0)
     rotated_NC = probabilities(fitted(cells, only), cells)
-    monkeypatch.setattr(label_views, "FEW_CELLS", 0)
+    monkeypatch.setattr(label_views, "ROTATED_SHARE", 0.0)
     np.testing.assert_allclose(probabilities(fitted(cells, only), cells), rotated_NC, atol=0.01)
 
 
