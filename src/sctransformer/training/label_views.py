@@ -15,8 +15,10 @@ from sctransformer.training.label_settings import LabelSettings
 
 ROTATED_SHARE = 0.5
 """Up to this number of cells per gene, views on genes are rotated to the space of the cells."""
-_RIDGE = 1e-6
-"""Added to the inner products of the cells, as a fraction of their mean, so that these have an inverse."""
+_RIDGE = 1e-7
+"""Added to the squared lengths of the cells, as a fraction of their mean: their inner products need an inverse."""
+_GENES = 1024
+"""Genes that are multiplied at a time."""
 
 Source = Literal["expression", "activity"]
 
@@ -135,7 +137,10 @@ def _of_genes(name: str, x_NG: NDArray[np.float32], scale_G: NDArray[np.float64]
     n_cells, n_genes = x_NG.shape
     if n_cells > ROTATED_SHARE * n_genes:
         return _scaled(name, "expression", x_NG, scale_G)
-    inner_NN = (x_NG @ x_NG.T).astype(np.float64)
+    inner_NN = np.zeros((n_cells, n_cells))
+    for start in range(0, n_genes, _GENES):  # in double precision: centred cells are linearly dependent
+        part_NG = x_NG[:, start : start + _GENES].astype(np.float64)
+        inner_NN += part_NG @ part_NG.T
     inner_NN[np.diag_indices(n_cells)] += max(_RIDGE * np.trace(inner_NN) / n_cells, 1e-12)
     cell_NV = linalg.cholesky(inner_NN, lower=True, overwrite_a=True).astype(np.float32)
     basis_GV = linalg.solve_triangular(cell_NV, x_NG, lower=True).T
