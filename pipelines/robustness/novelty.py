@@ -163,6 +163,7 @@ def foreign(cells: Public, split_N: NDArray[np.object_], tumour: Public, genes: 
                     "measured": float(measured_G.mean()),
                     "measured_in_tumour": float(both_G.mean()),
                     "known_withheld": fitted.above(test, measured_G),
+                    "training_withheld": fitted.above(training, measured_G),
                     "foreign_labelled": 1.0 - fitted.above(others.take(np.flatnonzero(is_foreign_N)), both_G),
                     "foreign_cells": int(is_foreign_N.sum()),
                     "other_lab_withheld": fitted.above(others.take(np.flatnonzero(is_blood_N)), both_G),

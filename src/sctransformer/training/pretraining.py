@@ -71,8 +71,8 @@ class Pretraining(Phase):
         """Mean squared error over the hidden genes of the batch, and the part of this process in the penalty."""
         n_predicted = float((batch.hidden_G * self._tokens.varies_G.cpu()).sum())  # of the whole batch
         hidden_NG = (batch.shown_NG == 0) & (batch.weight_N > 0)[:, None]
-        error, _ = self._errors(module, batch.cells, hidden_NG, device)
-        loss = error / max(1.0, n_predicted)
+        predicted_NG, z_NG, scored_NG = self._predict(module, batch.cells, hidden_NG, device)
+        loss = squared_errors(predicted_NG, z_NG, scored_NG) / max(1.0, n_predicted)
         if self._held is None or self._config.prior_strength == 0.0:
             return loss
         share = float(batch.weight_N.sum()) / batch.size
@@ -92,19 +92,21 @@ class Pretraining(Phase):
             is_padding = torch.as_tensor(positions >= len(rows))
             positions = positions % len(rows)
             hidden_NG = ~shown_NG[positions] & ~is_padding[:, None]
-            errors = self._errors(self.module, self.validation.take(rows[positions]), hidden_NG, device)
+            cells = self.validation.take(rows[positions])
+            predicted_NG, z_NG, scored_NG = self._predict(self.module, cells, hidden_NG, device)
+            of_mean_NG = torch.zeros_like(z_NG)  # of each gene
+            errors = [squared_errors(guess_NG, z_NG, scored_NG) for guess_NG in (predicted_NG, of_mean_NG)]
             sums += torch.stack([*(error.double().cpu() for error in errors), (hidden_NG & varies_G).sum().double()])
         error, variance, n_predicted = group.sum(sums.to(device)).tolist()
         return {"val_loss": error / max(1.0, n_predicted), "val_r2": 1.0 - error / max(variance, 1e-12)}
 
-    def _errors(
+    def _predict(
         self, module: nn.Module, cells: CellArrays, hidden_NG: Tensor, device: torch.device
-    ) -> tuple[Tensor, Tensor]:
-        """Sums of squared errors over hidden genes: of the prediction, and of the mean of each gene."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Predicted and true standardised expression, and which of it is predicted: hidden genes that vary."""
         counts_NG = torch.as_tensor(cells.counts_NG, device=device)
         library_size_N = torch.as_tensor(cells.library_size_N, device=device)
         hidden_NG = hidden_NG.to(device)
         z_NG = self._tokens.standardised(counts_NG, library_size_N)
         predicted_NG = module(counts_NG, library_size_N, hidden_NG).float()
-        scored_NG = hidden_NG & self._tokens.varies_G
-        return squared_errors(predicted_NG, z_NG, scored_NG), squared_errors(torch.zeros_like(z_NG), z_NG, scored_NG)
+        return predicted_NG, z_NG, hidden_NG & self._tokens.varies_G
