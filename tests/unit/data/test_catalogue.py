@@ -81,7 +81,7 @@ entries = st.builds(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(entries, unique_by=lambda entry: entry.name, max_size=3))
 def test_entries_are_read_as_they_were_written_and_in_order(written: list[Dataset]) -> None:
     text = ""
@@ -90,7 +90,7 @@ def test_entries_are_read_as_they_were_written_and_in_order(written: list[Datase
     assert list(parse_catalogue(text or "datasets:\n").values()) == written
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(entries, entries)
 def test_a_replaced_entry_has_only_the_new_values(old: Dataset, new: Dataset) -> None:
     new = new.model_copy(update={"name": old.name})

@@ -134,7 +134,7 @@ def on_disk(tmp_path: Path) -> BackedCells:
     return on_disk_source(arrays(cells), tmp_path / "cells.h5ad")
 
 
-@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("size", [2, 3])
 def test_batches_are_the_same_for_any_number_of_processes(on_disk: BackedCells, size: int) -> None:
     """Cells, hidden genes, thinned counts and sizes; the order within a batch differs."""
     whole = list(batches([on_disk], 64, CORRUPTION, (0, 1), ProcessGroup()))
@@ -167,7 +167,7 @@ def test_batches_mix_a_sorted_file_and_differ_between_epochs(on_disk: BackedCell
 
 def test_a_stream_starts_at_any_step(on_disk: BackedCells) -> None:
     whole = list(batches([on_disk], 64, CORRUPTION, (0, 1), ProcessGroup(1, 2)))
-    for first in (1, 20, len(whole) - 1):
+    for first in (20, len(whole) - 1):
         left = list(batches([on_disk], 64, CORRUPTION, (0, 1), ProcessGroup(1, 2), first))
         assert [batch.index for batch in left] == list(range(first, len(whole)))
         for ours, theirs in zip(left, whole[first:], strict=True):
