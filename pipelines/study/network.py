@@ -5,12 +5,13 @@
 
 Each model is trained on cells without labels, and measured: R2 of hidden genes of held-out cells, AUROC of expected
 regulators between two groups of cells, rank of known regulators of populations, edges confirmed by knock-outs, edges
-that were left out. Results are in OUT: results.csv (one row per value), summary.json, table.md. Finished results are
+that were left out. Results are in OUT: results.csv (one row per value), summary.json, table.md and, with
+charts, report.html. Finished results are
 read again, so the command can be interrupted and resumed.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from markupsafe import Markup
 from pydantic import ValidationError
 
 from pipelines.study.config import with_variables
@@ -25,6 +27,7 @@ from pipelines.study.network_config import NetworkStudy
 from pipelines.study.network_task import Run, measure
 from pipelines.study.protocol import t_interval
 from pipelines.study.report import markdown_table
+from sctransformer.charts import intervals, markdown_page
 from sctransformer.errors import UserError, run_reporting
 from sctransformer.evaluation.bootstrap import percentile_interval
 from sctransformer.evaluation.recovery import resampled_r2, top_overlap
@@ -32,7 +35,9 @@ from sctransformer.files import atomic_write, read_json, sha256_json, write_json
 from sctransformer.params import parse_overrides
 from sctransformer.typed_yaml import first_problem, read_yaml
 
-RESULTS, TABLE, VALUES, SUMMARY = "results", "table.md", "results.csv", "summary.json"
+RESULTS, TABLE, PAGE, VALUES, SUMMARY = "results", "table.md", "report.html", "results.csv", "summary.json"
+AUROCS = ("auroc", "lineage mean", "held-out edges", "bound genes")
+"""First words of the metrics whose means over seeds are drawn."""
 KEY = ["cells", "arm", "factors"]
 
 
@@ -182,7 +187,42 @@ def write_results(results: Sequence[tuple[Run, dict[str, Any]]], out: Path) -> s
     text = "\n".join(lines).strip() + "\n"
     with atomic_write(out / TABLE) as temporary:
         temporary.write_text(text, encoding="utf-8")
+    page = markdown_page(f"# What the network contributes\n\n{text}", "What the network contributes", charts(parts))
+    with atomic_write(out / PAGE) as temporary:
+        temporary.write_text(page, encoding="utf-8")
     return text
+
+
+def charts(parts: Mapping[str, Sequence[dict[str, Any]]]) -> list[tuple[str, Markup]]:
+    """Captions and charts: differences of R2, and each AUROC by arm.
+
+    Args:
+        parts: contents of summary.json.
+    """
+    found = []
+    if parts["r2_differences"]:
+        rows = [
+            (
+                f"{row['cells']}, {row['factors']} factors, minus {row['control']}",
+                row["mean"],
+                row["cells_low"],
+                row["cells_high"],
+            )
+            for row in parts["r2_differences"]
+        ]
+        found.append(
+            ("R2 of hidden genes, real network minus control; 95 % intervals over cells", intervals(rows, zero=True))
+        )
+    for caption, group in (("over seeds", parts["means"]), ("over regulators", parts["knock_outs"])):
+        by_metric: dict[tuple[str, str], list[tuple[str, float, float | None, float | None]]] = {}
+        for row in group:
+            name = str(row["metric"])
+            if name.startswith(AUROCS) == (caption == "over seeds"):
+                rows = by_metric.setdefault((row["cells"], name), [])
+                rows.append((f"{row['arm']}, {row['factors']} factors", row["mean"], row["low"], row["high"]))
+        for (cells, name), rows in by_metric.items():
+            found.append((f"{cells}: {name} (AUROC); 95 % intervals {caption}", intervals(rows)))
+    return found
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -10,11 +10,13 @@ from typing import Any
 
 import matplotlib
 import pandas as pd
+from markupsafe import Markup
 
 from pipelines.study.config import StudyConfig
 from pipelines.study.grid import RESULTS, Task
 from pipelines.study.protocol import paired_differences, summary
 from pipelines.study.work import parse_labels
+from sctransformer.charts import intervals, markdown_page
 from sctransformer.errors import UserError, run_reporting
 from sctransformer.evaluation.metrics import resampled_macro_f1
 from sctransformer.files import atomic_write, read_json, write_json
@@ -23,8 +25,8 @@ matplotlib.use("Agg")  # works without a display
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-PLAN, TABLE, MEANS, DIFFERENCES, EVERY, FRACTIONS_PLOT, SPEED = (
-    "plan.json", "table.md", "means.csv", "differences.csv", "results.csv", "macro_f1.png", "speed.png",
+PLAN, TABLE, PAGE, MEANS, DIFFERENCES, EVERY, FRACTIONS_PLOT, SPEED = (
+    "plan.json", "table.md", "report.html", "means.csv", "differences.csv", "results.csv", "macro_f1.png", "speed.png",
 )  # fmt: skip
 RESAMPLING_SEED = 0
 
@@ -72,8 +74,11 @@ def write_report(out: Path) -> list[Path]:
     plan, table = _plan(out), results(out)
     means = summary(table)
     differences = paired_differences(table, plan["references"])
+    text = as_markdown(plan, table, means, differences)
     with atomic_write(out / TABLE) as temporary:
-        temporary.write_text(as_markdown(plan, table, means, differences), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
+    with atomic_write(out / PAGE) as temporary:
+        temporary.write_text(markdown_page(text, plan["name"], charts(means, differences)), encoding="utf-8")
     for name, frame in (
         (MEANS, means),
         (DIFFERENCES, differences),
@@ -83,7 +88,7 @@ def write_report(out: Path) -> list[Path]:
             frame.to_csv(temporary, index=False)
     _plot_fractions(means, out / FRACTIONS_PLOT)
     _plot_speed(table, out / SPEED)
-    return [out / name for name in (PLAN, TABLE, MEANS, DIFFERENCES, EVERY, FRACTIONS_PLOT, SPEED)]
+    return [out / name for name in (PLAN, TABLE, PAGE, MEANS, DIFFERENCES, EVERY, FRACTIONS_PLOT, SPEED)]
 
 
 def as_markdown(plan: dict[str, Any], table: pd.DataFrame, means: pd.DataFrame, differences: pd.DataFrame) -> str:
@@ -128,6 +133,32 @@ def as_markdown(plan: dict[str, Any], table: pd.DataFrame, means: pd.DataFrame, 
             for row in collapsed.to_dict("records")
         ]
     return "\n".join(lines) + "\n"
+
+
+def charts(means: pd.DataFrame, differences: pd.DataFrame) -> list[tuple[str, Markup]]:
+    """Captions and charts: macro-F1 of each arm by share of labels, and differences with intervals over cells."""
+    found = []
+    for percent, own in means.groupby("percent", sort=False):
+        rows = [
+            (str(row["name"]), row["mean"], *_ends(row["mean"] - row["sd"], row["mean"] + row["sd"]))
+            for row in own.to_dict("records")
+        ]
+        found.append(
+            (f"Macro-F1 with {percent:g} % of the labels: mean ± standard deviation over seeds", intervals(rows))
+        )
+    for (reference, percent), own in differences.groupby(["reference", "percent"], sort=False):
+        rows = [
+            (str(row["name"]), row["difference"], *_ends(row["cells_low"], row["cells_high"]))
+            for row in own.to_dict("records")
+        ]
+        caption = f"Macro-F1 minus that of {reference} with {percent:g} % of the labels; 95 % intervals over test cells"
+        found.append((caption, intervals(rows, zero=True)))
+    return found
+
+
+def _ends(low: float, high: float) -> tuple[float | None, float | None]:
+    """The ends of an interval; none if they are not known."""
+    return (None, None) if pd.isna(low) or pd.isna(high) else (low, high)
 
 
 def _plan(out: Path) -> Any:

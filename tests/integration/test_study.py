@@ -133,7 +133,7 @@ def test_a_stopped_and_killed_study_is_resumed_with_the_same_result(
     assert {name: after[name] for name in between} == between
     assert set(after) == set(results_of(calm / "out"))
     pd.testing.assert_frame_equal(scores_of(killed / "out"), scores_of(calm / "out"))
-    for name in ("table.md", "means.csv", "differences.csv"):
+    for name in ("table.md", "report.html", "means.csv", "differences.csv"):
         assert (killed / "out" / name).read_text() == (calm / "out" / name).read_text()
     assert not list((killed / "out").rglob("*/.*.json.*/*"))  # a killed worker leaves no incomplete result
 

@@ -1,6 +1,5 @@
 """The model card: registry/model_card.md.j2 filled with the contents of a bundle, as Markdown and as HTML."""
 
-import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -8,10 +7,10 @@ from typing import Any
 
 import jinja2
 import pandas as pd
-from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from sctransformer._constants import BUNDLE, CELLXGENE_FIELDS, OBS
+from sctransformer.charts import markdown_page
 from sctransformer.errors import UserError
 from sctransformer.evaluation.paired import NEGLIGIBLE
 from sctransformer.registry.names import BUNDLE_ARTIFACT
@@ -25,13 +24,6 @@ _NOT_STATED = "not stated"
 _NOT_DESCRIBED = ("_id", OBS.donor, "is_primary_data")
 _REST = (
     f"\n\n*The rest of the card is `{BUNDLE.card}` in the folder `{BUNDLE_ARTIFACT}` of this version's artifacts.*\n"
-)
-_STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b}"
-    "table{border-collapse:collapse;margin:1rem 0}td,th{border:1px solid #ccc;padding:.3rem .6rem;text-align:left}"
-    "th,code,pre{background:#f3f3f3}code{padding:.1rem .3rem}pre{padding:1rem;overflow:auto}"
-    "pre code{padding:0}h1,h2{line-height:1.2}figure{margin:1.5rem 0}img{max-width:100%}"
-    "svg{width:100%;font:12px sans-serif}figcaption{color:#555;font-size:14px}"
 )
 
 
@@ -69,23 +61,8 @@ def shortened(card: str, longest: int) -> str:
 
 
 def card_page(card: str, name: str, plots: Sequence[tuple[str, Markup]] = ()) -> str:
-    """The card as one self-contained HTML page; HTML in the card is escaped.
-
-    Args:
-        card: in Markdown.
-        name: of the model.
-        plots: captions and plots, shown at the end.
-    """
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(card)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{html.escape(name)}: model card</title>'
-        f"<style>{_STYLE}</style></head>\n<body>\n{body}{_figures(plots)}</body>\n</html>\n"
-    )
-
-
-def _figures(plots: Sequence[tuple[str, Markup]]) -> str:
-    figures = [f"<figure>{plot}<figcaption>{html.escape(caption)}</figcaption></figure>\n" for caption, plot in plots]
-    return "<h2>Plots</h2>\n" + "".join(figures) if figures else ""
+    """The card as one self-contained HTML page, see `markdown_page`."""
+    return markdown_page(card, f"{name}: model card", plots)
 
 
 def render_card(

@@ -54,6 +54,9 @@ def test_a_network_study_compares_the_network_with_its_controls_and_resumes(
     summary = read_json(tmp_path / "out" / "summary.json")
     assert {(row["control"], row["factors"]) for row in summary["r2_differences"]} == {("shuffled", 2), ("factors", 2)}
     assert all(row["cells_low"] <= row["mean"] <= row["cells_high"] for row in summary["r2_differences"])
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "real network minus control" in page
+    assert page.count("<svg") > 2
     values = pd.read_csv(tmp_path / "out" / "results.csv")
     assert set(values["arm"]) == {"real", "shuffled", "factors", "untrained", "held_out"}
     untrained = values[(values["arm"] == "untrained") & (values["metric"] == "agreement")]["value"]
