@@ -138,13 +138,13 @@ def as_markdown(plan: dict[str, Any], table: pd.DataFrame, means: pd.DataFrame, 
 def charts(means: pd.DataFrame, differences: pd.DataFrame) -> list[tuple[str, Markup]]:
     """Captions and charts: macro-F1 of each arm by share of labels, and differences with intervals over cells."""
     found = []
-    for percent, own in means.groupby("percent", sort=False):
+    for share in dict.fromkeys(means["percent"]):
         rows = [
             (str(row["name"]), row["mean"], *_ends(row["mean"] - row["sd"], row["mean"] + row["sd"]))
-            for row in own.to_dict("records")
+            for row in means[means["percent"] == share].to_dict("records")
         ]
         found.append(
-            (f"Macro-F1 with {percent:g} % of the labels: mean ± standard deviation over seeds", intervals(rows))
+            (f"Macro-F1 with {share:g} % of the labels: mean ± standard deviation over seeds", intervals(rows))
         )
     for (reference, percent), own in differences.groupby(["reference", "percent"], sort=False):
         rows = [
