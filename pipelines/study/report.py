@@ -146,6 +146,8 @@ def charts(means: pd.DataFrame, differences: pd.DataFrame) -> list[tuple[str, Ma
         found.append(
             (f"Macro-F1 with {share:g} % of the labels: mean ± standard deviation over seeds", intervals(rows))
         )
+    if differences.empty:
+        return found
     for (reference, percent), own in differences.groupby(["reference", "percent"], sort=False):
         rows = [
             (str(row["name"]), row["difference"], *_ends(row["cells_low"], row["cells_high"]))
