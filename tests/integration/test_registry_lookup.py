@@ -39,6 +39,11 @@ def test_it_is_the_version_that_the_client_finds(registered: MlflowClient) -> No
         assert found.location == registered.get_model_version_download_uri("celltype", "1")
 
 
+def test_a_model_is_named_in_messages_as_it_was_opened(registered: MlflowClient, bundle_folder: Path) -> None:
+    assert open_model("celltype@candidate").bundle.shown == "celltype@candidate"
+    assert open_model(bundle_folder).bundle.shown == str(bundle_folder)
+
+
 def test_what_does_not_exist_is_reported_by_the_client(registered: MlflowClient) -> None:
     for reference, message in (
         ("celltype@champion", r"no alias 'champion' \(aliases: candidate = 1\)"),

@@ -236,7 +236,7 @@ def _require_type(bundle: Bundle, name: str, names: list[str], known: NDArray[np
     if name not in names:
         near = near_names(name, names)
         hint = f"did you mean {' or '.join(near)}?" if near else f"its cell types are {some(names)}."
-        raise UserError(f"{bundle.folder}: has no cell type {name!r}; {hint}")
+        raise UserError(f"{bundle.shown}: has no cell type {name!r}; {hint}")
     if names.index(name) not in known:
         raise UserError(
             f"{bundle.folder / BUNDLE.reference}: profile.expression_by_label lacks {name!r}, which has no training "

@@ -62,7 +62,7 @@ def read_label_weights(bundle: Bundle) -> LabelWeights:
     if not set(_NEEDED) <= set(tensors):
         direction = bundle.config.get("direction", "regulators")
         raise UserError(
-            f"{bundle.folder}: cannot be explained, because its labels are not linear in expression (model.direction "
+            f"{bundle.shown}: cannot be explained, because its labels are not linear in expression (model.direction "
             f"is {direction}); train a model with model.direction targets."
         )
     gene_GC, bias_C, mean_G, scale_G = (tensors[name].astype(np.float64) for name in _NEEDED)

@@ -155,20 +155,20 @@ def require_regulator(bundle: Bundle, regulator: str, force: bool = False) -> st
     table = bundle.regulators
     if table is None:
         raise UserError(
-            f"{bundle.folder}: has no activities of regulators, so none can be simulated; train a model with "
+            f"{bundle.shown}: has no activities of regulators, so none can be simulated; train a model with "
             "model.direction targets."
         )
     depth, mode = int(bundle.config.get("depth", 1)), bundle.config.get("mode", "mask")
     if depth != 1 or mode != "mask":
         raise UserError(
-            f"{bundle.folder}: model.depth is {depth} and model.mode {mode}; expected 1 and mask, to simulate a "
+            f"{bundle.shown}: model.depth is {depth} and model.mode {mode}; expected 1 and mask, to simulate a "
             "regulator."
         )
     names = table["regulator"].astype(str).tolist()
     if regulator not in names:
         near = near_names(regulator, names)
         hint = f"did you mean {' or '.join(near)}?" if near else f"its regulators are {some(names)}."
-        raise UserError(f"{bundle.folder}: has no regulator {regulator!r}; {hint}")
+        raise UserError(f"{bundle.shown}: has no regulator {regulator!r}; {hint}")
     evidence = float(table["evidence"].iloc[names.index(regulator)]) if "evidence" in table else float("nan")
     if evidence >= BEATS_SHUFFLES:
         return ""

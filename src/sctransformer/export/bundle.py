@@ -66,6 +66,13 @@ class Bundle:
     a type, and `donors:<type>`, that of the donors' means, are in later bundles. `evidence`, where the bundle has it,
     is the fraction of shuffled networks, 0 to 1, that the regulator's real targets beat. None for a model without
     activities."""
+    opened_as: str = ""
+    """How the model was named by who opened it, `celltype@champion` for example; empty: by its folder."""
+
+    @property
+    def shown(self) -> str:
+        """The name of the model in messages."""
+        return self.opened_as or str(self.folder)
 
     @property
     def graph_path(self) -> Path:
@@ -98,7 +105,7 @@ class Bundle:
         available = ", ".join(["float32", *(name for name, file in VARIANTS.items() if (self.folder / file).is_file())])
         measured = kind in self.parity.get("variants", {})
         why = "it was not within its tolerance" if measured else "see export.variants in params.yaml"
-        raise UserError(f"{self.folder}: has no {kind} graph ({why}); available: {available}.")
+        raise UserError(f"{self.shown}: has no {kind} graph ({why}); available: {available}.")
 
     @property
     def genes(self) -> list[str]:

@@ -1,6 +1,7 @@
 """From what a person calls a model to its verified bundle: a bundle's folder, NAME@ALIAS or NAME/VERSION."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from sctransformer.errors import UserError
@@ -35,12 +36,14 @@ def open_model(reference: str | Path, *, refetch: bool = False) -> OpenedModel:
             f"{reference}: no such folder, and not a model reference; give the folder of a bundle, NAME@ALIAS, for "
             "example celltype@champion, or NAME/VERSION."
         )
-    found = None if refetch else look_up(parse_reference(reference))
-    if found is not None and found.is_here():
-        return found.open()
-    from sctransformer.registry.models import resolve  # MLflow takes seconds to import
+    looked_up = None if refetch else look_up(parse_reference(reference))
+    if looked_up is not None and looked_up.is_here():
+        found = looked_up.open()
+    else:
+        from sctransformer.registry.models import resolve  # MLflow takes seconds to import
 
-    return resolve(reference, refetch=refetch)
+        found = resolve(reference, refetch=refetch)
+    return replace(found, bundle=replace(found.bundle, opened_as=str(reference)))
 
 
 def _is_folder(reference: str | Path) -> bool:
