@@ -12,9 +12,9 @@ def report(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="FILE|OUTPUTS|MODEL|RUN",
-            help="An annotated h5ad file or zarr folder, the folder outputs of a project, a model (a bundle's folder, "
-            "NAME@ALIAS or NAME/VERSION), or the ID or name of a run.",
+            metavar="FILE|FOLDER|OUTPUTS|MODEL|RUN",
+            help="An annotated h5ad file or zarr folder, a folder of these, the folder outputs of a project, a model "
+            "(a bundle's folder, NAME@ALIAS or NAME/VERSION), or the ID or name of a run.",
             show_default=False,
         ),
     ],
@@ -43,6 +43,7 @@ def report(
 
     \b
     sctransformer report annotated/new_cells_annotated.h5ad
+    sctransformer report annotated
     sctransformer report outputs
     sctransformer report celltype@champion -o champion.html
     """  # noqa: D301  \b keeps typer from joining the lines

@@ -48,8 +48,8 @@ def report_of_file(path: Path, model: str | None = None) -> Report:
     Raises:
         UserError: the file cannot be read, has no annotation or no cells, or another model labelled it.
     """
-    with _opened(path) as root:
-        return report_of_fields(_read(root, path), str(path), model)
+    with fields_of_file(path) as fields:
+        return report_of_fields(fields, str(path), model)
 
 
 def report_of_fields(fields: "Fields", source: str, model: str | None = None) -> Report:
@@ -117,10 +117,15 @@ class Fields:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def fields_of_file(path: Path) -> Iterator[Fields]:
+    """The fields of an annotated file, which stays open: arrays are read in parts.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     root, file = open_root(path)
     try:
-        yield root
+        yield _read(root, path)
     finally:
         if file is not None:
             file.close()

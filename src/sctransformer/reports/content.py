@@ -104,6 +104,18 @@ class Results:
 
 
 @dataclass(frozen=True)
+class Composition:
+    """Labels of several files."""
+
+    files: list[str]
+    labels: list[str]
+    cells_FC: NDArray[np.int64]
+    """Number of cells, files x labels."""
+    source: str
+    """The folder of the files."""
+
+
+@dataclass(frozen=True)
 class Report:
     """All that a page shows."""
 
@@ -115,3 +127,4 @@ class Report:
     results: Results | None = None
     notes: Sequence[str] = field(default_factory=tuple)
     """What is missing from the page and how to get it, a sentence each."""
+    composition: Composition | None = None

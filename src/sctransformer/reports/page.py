@@ -7,12 +7,13 @@ from typing import Any
 from urllib.parse import quote
 
 import jinja2
+import numpy as np
 from markupsafe import Markup
 
 from sctransformer import __version__, charts
 from sctransformer._constants import BEATS_SHUFFLES
 from sctransformer.files import atomic_write
-from sctransformer.reports.content import MOST_CELLS, SEED, Regulators, Report, Results
+from sctransformer.reports.content import MOST_CELLS, SEED, Composition, Regulators, Report, Results
 from sctransformer.reports.matrices import confusion_matrix, heatmap_columns, regulator_heatmap
 from sctransformer.reports.packing import ACTIVITY_LIMIT, beats, clean, cleaned, island, pack_report, preferred
 
@@ -51,6 +52,7 @@ def render(report: Report) -> str:
         first=None if regulators is None else int(preferred(regulators)[0]),
         by_preference=[] if regulators is None else _by_preference(regulators),
         results=None if report.results is None else _results(report.results),
+        composition=None if report.composition is None else _composition(report.composition),
         limit=BEATS_SHUFFLES,
         most_cells=MOST_CELLS,
         seed=SEED,
@@ -101,6 +103,13 @@ def _heatmap(regulators: Regulators) -> dict[str, Any]:
         "shown": len(columns),
         "keys": list(zip(scale, ("\u22122 or less", "\u22121", "0", "+1", "+2 or more"), strict=True)),
     }
+
+
+def _composition(composition: Composition) -> list[tuple[str, int, list[float]]]:
+    """Of each file its name, number of cells, and shares of the labels."""
+    total_F = composition.cells_FC.sum(axis=1)
+    share_FC = composition.cells_FC / np.maximum(total_F, 1)[:, None]
+    return list(zip(composition.files, total_F.tolist(), share_FC.tolist(), strict=True))
 
 
 def _results(results: Results) -> dict[str, Any]:

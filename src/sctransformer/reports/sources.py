@@ -1,4 +1,4 @@
-"""From what a person names to its report: an annotated file, outputs, a bundle, a registered model or a run."""
+"""From what a person names to its report: annotated files, outputs, a bundle, a registered model or a run."""
 
 from pathlib import Path
 
@@ -12,11 +12,12 @@ from sctransformer.registry.opening import open_model
 from sctransformer.registry.references import is_reference
 from sctransformer.reports.annotated import report_of_file
 from sctransformer.reports.content import Report
+from sctransformer.reports.folder import annotated_files, report_of_folder
 from sctransformer.reports.training import OUTPUTS, in_outputs, is_outputs, report_of_bundle, report_of_outputs
 
 _EXPECTED = (
-    "expected an annotated h5ad file or zarr folder, a folder of outputs, a bundle, NAME@ALIAS, NAME/VERSION, or the "
-    "ID or name of a run"
+    "expected an annotated h5ad file or zarr folder, a folder of these, a folder of outputs, a bundle, NAME@ALIAS, "
+    "NAME/VERSION, or the ID or name of a run"
 )
 
 
@@ -24,8 +25,8 @@ def report_of(source: str, model: str | None = None) -> Report:
     """Collect the report of a source.
 
     Args:
-        source: an annotated file; the folder `outputs` of a project, or the project; the folder of a bundle;
-            `NAME@ALIAS` or `NAME/VERSION`; the ID, start of an ID, or name of an MLflow run.
+        source: an annotated file, or a folder of these; the folder `outputs` of a project, or the project; the folder
+            of a bundle; `NAME@ALIAS` or `NAME/VERSION`; the ID, start of an ID, or name of an MLflow run.
         model: the model that labelled the file; None: the one that the file names.
 
     Raises:
@@ -33,7 +34,7 @@ def report_of(source: str, model: str | None = None) -> Report:
     """
     path = Path(source)
     if path.is_dir():
-        found = _of_folder(path)
+        found = _of_folder(path, model)
         return report_of_file(path, model) if found is None else found
     if path.is_file():
         return report_of_file(path, model)
@@ -44,8 +45,8 @@ def report_of(source: str, model: str | None = None) -> Report:
     return _of_run(source)
 
 
-def _of_folder(folder: Path) -> Report | None:
-    """The report of outputs or a bundle; None for a folder that may hold cells."""
+def _of_folder(folder: Path, model: str | None) -> Report | None:
+    """The report of outputs, a bundle or annotated files; None for a folder that may hold cells."""
     if (folder / BUNDLE.checksums).is_file():
         return report_of_bundle(read_bundle(folder), str(folder))
     for outputs in (folder, folder / OUTPUTS):
@@ -53,6 +54,8 @@ def _of_folder(folder: Path) -> Report | None:
             return report_of_outputs(outputs)
     if any((folder / name).exists() for name in ("zarr.json", ".zgroup", ".zattrs")):
         return None
+    if annotated_files(folder):
+        return report_of_folder(folder, model)
     if (folder / layout.TRAINING.name).is_dir() or (folder / "dvc.yaml").is_file():
         raise UserError(
             f"{folder}: holds no evaluated model ({in_outputs(folder, layout.METRICS)} and "

@@ -25,9 +25,9 @@ def report(source: AnnData | str | Path, path: str | Path, *, model: str | None 
     It shows a map of cells, regulators by cell type, the targets of each regulator, and for a training its results.
 
     Args:
-        source: annotated cells, or their h5ad file or zarr folder; the folder `outputs` of a project; a model (folder
-            of a bundle, `NAME@ALIAS`, `NAME/VERSION`); the ID or name of a run. Activities of regulators need cells
-            annotated with `regulators="all"`.
+        source: annotated cells, their h5ad file or zarr folder, or a folder of such files; the folder `outputs` of a
+            project; a model (folder of a bundle, `NAME@ALIAS`, `NAME/VERSION`); the ID or name of a run. Activities of
+            regulators need cells annotated with `regulators="all"`.
         path: the file to write.
         model: the model that labelled the cells, whose network is shown; None: the one that the cells name.
 
