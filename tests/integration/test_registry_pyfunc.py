@@ -155,6 +155,13 @@ def test_the_input_example_can_be_labelled(model: mlflow.pyfunc.PyFuncModel) -> 
 
 
 @pytest.mark.slow
+def test_only_code_that_scoring_imports_is_saved(model_folder: Path) -> None:
+    code = model_folder / "code" / "sctransformer"
+    saved = {path.relative_to(code).as_posix() for path in code.rglob("*.*") if "__pycache__" not in path.parts}
+    assert {"__init__.py", "annotation/session.py", "data/symbol_aliases.tsv", "export/bundle.py"} <= saved
+    assert not {"data/simulator.py", "annotation/writers.py", "export/graph.py", "layout.py", "model"} & saved
+
+
 def test_the_model_needs_no_training_library_and_no_installed_package(model_folder: Path, tmp_path: Path) -> None:
     """In another process, where `sctransformer` can only come from the model's own folder."""
     script = tmp_path / "serve.py"

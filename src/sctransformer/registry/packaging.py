@@ -17,13 +17,13 @@ from sctransformer.annotation.session import require_scorable
 from sctransformer.export.bundle import Bundle, read_bundle
 from sctransformer.registry import pyfunc_model
 from sctransformer.registry.names import BUNDLE_ARTIFACT
+from sctransformer.registry.shipped_code import PACKAGE, imported_files
 from sctransformer.registry.stored_bundle import BUNDLE_IN_MODEL
 
 _INFERENCE = ("mlflow", "numpy", "pandas", "pyarrow", "scipy")
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 _SHIPPED = ("annotation", "data", "export")
-"""Subpackages that are saved with the model."""
-_LEFT_OUT = ("__pycache__", "suites", "validation")
+"""Subpackages of which modules are saved with the model."""
 
 
 def save_model(bundle_folder: Path, target: Path) -> Bundle:
@@ -46,7 +46,7 @@ def save_model(bundle_folder: Path, target: Path) -> Bundle:
         bundle = read_bundle(staged)
         require_scorable(bundle)
         code = Path(temporary) / "code" / sctransformer.__name__
-        shutil.copytree(Path(sctransformer.__file__).parent, code, ignore=_not_needed)
+        _write_code(code)
         mlflow.pyfunc.save_model(
             path=str(target),
             python_model=str(Path(pyfunc_model.__file__)),
@@ -60,12 +60,15 @@ def save_model(bundle_folder: Path, target: Path) -> Bundle:
     return read_bundle(target / BUNDLE_IN_MODEL)
 
 
-def _not_needed(folder: str, names: list[str]) -> set[str]:
-    """Files that scoring never imports; leaving them out saves uploads."""
-    inside = Path(folder).relative_to(Path(sctransformer.__file__).parent).parts
-    if not inside:
-        return {name for name in names if not name.endswith(".py") and name not in _SHIPPED}
-    return {name for name in names if name in _LEFT_OUT}
+def _write_code(target: Path) -> None:
+    """Write the modules that scoring imports, and the tables beside them; what is left out saves uploads."""
+    for path in imported_files(Path(pyfunc_model.__file__), _SHIPPED):
+        copy = target / path.relative_to(PACKAGE)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    for folder in (target / name for name in _SHIPPED):
+        for table in (PACKAGE / folder.name).glob("*.tsv"):
+            shutil.copyfile(table, folder / table.name)
 
 
 def inference_requirements() -> list[str]:
