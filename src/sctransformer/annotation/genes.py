@@ -78,6 +78,10 @@ class GeneMatch:
             counts_NG.eliminate_zeros()
         return counts_NG
 
+    def without(self, absent_G: NDArray[np.bool_]) -> "GeneMatch":
+        """The same columns, with some genes that count as not measured; `coverage` is that of the file."""
+        return replace(self, column_G=np.where(absent_G, -1, self.column_G))
+
     def gather(self, counts_NF: sparse.csr_matrix) -> NDArray[np.float32]:
         """As `select`, dense; zero for genes that the file lacks (see `fill_absent`)."""
         return self.select(counts_NF).toarray()
@@ -184,7 +188,7 @@ def match_genes(vocabulary: pd.DataFrame, genes: pd.Index) -> GeneMatch:
     return GeneMatch(
         column_G=column_G,
         gene_of_column_F=gene_of_column_F,
-        coverage=float(weight_G[column_G >= 0].sum() / weight_G.sum()),
+        coverage=coverage_of_genes(vocabulary, column_G >= 0),
         missing=names[missing_G].tolist(),
         repeated=names[uses_G > 1].tolist(),
     )
@@ -241,6 +245,12 @@ def require_coverage(
         f"{minimum:.1%}; most expressed missing genes: {some(match.missing, _NAMED_IN_ERRORS)}; "
         f"{_advice(match, vocabulary, genes, names)}{compared}."
     )
+
+
+def coverage_of_genes(vocabulary: pd.DataFrame, measured_G: NDArray[np.bool_]) -> float:
+    """Mean expression of some genes, as a fraction of that of the whole panel; 0 to 1."""
+    weight_G = _weights(vocabulary)
+    return float(weight_G[measured_G].sum() / weight_G.sum())
 
 
 def _advice(match: GeneMatch, vocabulary: pd.DataFrame, genes: pd.Index, names: str) -> str:

@@ -46,7 +46,7 @@ def annotate_adata(adata: AnnData, model: Model, settings: AnnotationSettings) -
     warn_without_activities(model.bundle, settings)
     read, labels = model.label(adata, settings)
     regulators = regulators_for(model.bundle, read, settings)
-    limits, table = model.limits(read.match, settings), model.bundle.labels
+    limits, table = model.limits(read, settings), model.bundle.labels
     calls = labels.calls(limits)
     columns = label_columns(calls, table)
     if settings.majority_voting:

@@ -5,7 +5,7 @@ The one way in which cells are labelled: in files, in AnnData objects, by the se
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,8 @@ class CellLabels:
     """Activities in standard deviations of the training cells; cells x 0 if they are not wanted."""
     mrna_NR: NDArray[np.float32]
     """The regulators' own mRNA, see `Regulators.mrna`; cells x 0 if it is not wanted."""
+    panel_N: NDArray[np.int16]
+    """Panel of each cell, see `Panels.of`; -1 for a cell that has all genes of the file."""
 
     def __len__(self) -> int:
         return len(self.counted_N)
@@ -96,7 +98,7 @@ class CellLabels:
 
     def calls(self, limits: Limits) -> Calls:
         """The label of each cell, see `call_cells`."""
-        return call_cells(self.probabilities_NC, self.counted_N, self.novelty_N, limits)
+        return call_cells(self.probabilities_NC, self.counted_N, self.novelty_N, limits, self.panel_N)
 
     def top_N3(self, label_N: NDArray[np.int32]) -> NDArray[np.int32]:
         """The regulators that are named for each cell; for an unknown cell those that stand out among all.
@@ -116,6 +118,7 @@ class Labeller:
         match: where those genes are in the counts.
         absent_genes: see `AnnotationSettings.absent_genes`.
         regulators: those of the model, for these cells; None if their activities are not wanted.
+        panels: labels the cells of each panel of the file, see `Panels`; empty if all cells have the same genes.
     """
 
     def __init__(
@@ -125,8 +128,9 @@ class Labeller:
         match: GeneMatch,
         absent_genes: AbsentGenes = "mean",
         regulators: Regulators | None = None,
+        panels: "Sequence[Labeller]" = (),
     ) -> None:
-        self.match, self.regulators = match, regulators
+        self.match, self.regulators, self._panels = match, regulators, panels
         self._session, self._vocabulary, self._fill = session, vocabulary, absent_genes == "mean"
         self._measured_G = measured_genes(match, self._fill)
         self._of_thread = threading.local()
@@ -141,6 +145,7 @@ class Labeller:
         counts_NG: sparse.csr_matrix,
         library_size_N: NDArray[np.float32],
         mrna_NR: NDArray[np.float32] | None = None,
+        panel_N: NDArray[np.int16] | None = None,
     ) -> CellLabels:
         """Label cells in this thread.
 
@@ -148,30 +153,38 @@ class Labeller:
             counts_NG: raw counts, cells x genes of the vocabulary, see `GeneMatch.select`.
             library_size_N: total counts of each cell.
             mrna_NR: the regulators' own mRNA, which is kept beside the activities of all; None if neither is wanted.
+            panel_N: panel of each cell; None: all cells have the same genes.
         """
-        return self._labelled(counts_NG, library_size_N, mrna_NR)[0]
+        return self._labelled(counts_NG, library_size_N, mrna_NR, panel_N)[0]
 
     def score_and_sum(
         self,
         counts_NG: sparse.csr_matrix,
         library_size_N: NDArray[np.float32],
         mrna_NR: NDArray[np.float32] | None = None,
+        panel_N: NDArray[np.int16] | None = None,
     ) -> tuple[CellLabels, NDArray[np.float64]]:
         """The same, and the sum of the activities by most likely cell type.
 
         Returns:
             Labels, and sums, cell types x regulators; cell types x 0 without activities.
         """
-        labels, z_NR = self._labelled(counts_NG, library_size_N, mrna_NR)
+        labels, z_NR = self._labelled(counts_NG, library_size_N, mrna_NR, panel_N)
         cells = np.arange(len(labels))
         shape = (labels.probabilities_NC.shape[1], len(labels))
         is_of_CN = sparse.csr_matrix((np.ones(len(labels)), (labels.best_N, cells)), shape=shape)
         return labels, np.asarray(is_of_CN @ z_NR)
 
     def _labelled(
-        self, counts_NG: sparse.csr_matrix, library_size_N: NDArray[np.float32], mrna_NR: NDArray[np.float32] | None
+        self,
+        counts_NG: sparse.csr_matrix,
+        library_size_N: NDArray[np.float32],
+        mrna_NR: NDArray[np.float32] | None,
+        panel_N: NDArray[np.int16] | None = None,
     ) -> tuple[CellLabels, NDArray[np.float32]]:
         """Labels and standardised activities, cells x 0 if they are not wanted; see `score`."""
+        if panel_N is not None and self._panels and (panel_N >= 0).any():
+            return self._labelled_by_panel(counts_NG, library_size_N, mrna_NR, panel_N)
         scores, regulators = self.scores(counts_NG, library_size_N), self.regulators
         counted_N = np.diff(counts_NG.indptr) > 0
         typical_N3, alone_N3, activity_NR, own_NR = _no_regulators(len(counted_N))
@@ -191,11 +204,35 @@ class Labeller:
             alone_N3,
             activity_NR,
             own_NR,
+            np.full(len(counted_N), -1, dtype=np.int16),
         )
         return labels, z_NR
 
+    def _labelled_by_panel(
+        self,
+        counts_NG: sparse.csr_matrix,
+        library_size_N: NDArray[np.float32],
+        mrna_NR: NDArray[np.float32] | None,
+        panel_N: NDArray[np.int16],
+    ) -> tuple[CellLabels, NDArray[np.float32]]:
+        """As `_labelled`; the cells of each panel are labelled as in a file of its genes alone."""
+        rows, parts, z_parts = list[NDArray[np.int64]](), list[CellLabels](), list[NDArray[np.float32]]()
+        for panel in np.unique(panel_N).tolist():
+            own_N = np.flatnonzero(panel_N == panel)
+            labeller = self if panel < 0 else self._panels[panel]
+            mrna = None if mrna_NR is None else mrna_NR[own_N]  # a copy
+            if mrna is not None and labeller.regulators is not None and labeller.regulators.own is not None:
+                mrna[:, labeller.regulators.own.column_G < 0] = np.nan
+            labels, z_NR = labeller._labelled(counts_NG[own_N], library_size_N[own_N], mrna)
+            rows.append(own_N)
+            parts.append(replace(labels, panel_N=panel_N[own_N]))
+            z_parts.append(z_NR)
+        back_N = np.argsort(np.concatenate(rows))
+        arrays = vars(join_labels(parts))
+        return CellLabels(**{name: values[back_N] for name, values in arrays.items()}), np.concatenate(z_parts)[back_N]
+
     def scores(self, counts_NG: sparse.csr_matrix, library_size_N: NDArray[np.float32]) -> Scores:
-        """What the graph computes for cells, in this thread; arguments as for `score`."""
+        """What the graph computes for cells of one panel, in this thread; arguments as for `score`."""
         n_cells = len(library_size_N)
         step = self._session.run_cells or n_cells
         parts = [
@@ -247,8 +284,8 @@ class Labeller:
         no_values = np.empty(0, dtype=np.float32)
         sizes = (self._session.n_labels, self._session.embedding_size)
         probabilities_NC, embedding_NE = (np.empty((0, size), dtype=np.float32) for size in sizes)
-        no_flags = no_values.astype(bool)
-        return CellLabels(probabilities_NC, embedding_NE, no_values, no_flags, no_values, *_no_regulators(0))
+        no_flags, no_panels = no_values.astype(bool), no_values.astype(np.int16)
+        return CellLabels(probabilities_NC, embedding_NE, no_values, no_flags, no_values, *_no_regulators(0), no_panels)
 
 
 def _no_regulators(
@@ -269,6 +306,7 @@ def call_cells(
     counted_N: NDArray[np.bool_],
     novelty_N: NDArray[np.float32],
     limits: Limits,
+    panel_N: NDArray[np.int16] | None = None,
 ) -> Calls:
     """Choose the label of each cell: the most likely cell type, or UNKNOWN.
 
@@ -280,6 +318,7 @@ def call_cells(
         counted_N: whether any gene of the vocabulary has a count.
         novelty_N: novelty; NaN is not above any limit.
         limits: see `limits_for`.
+        panel_N: panel of each cell, -1 for none; None: all cells have the same genes.
     """
     every_N = np.arange(len(probabilities_NC))
     best_N = probabilities_NC.argmax(axis=1).astype(np.int32)
@@ -291,7 +330,7 @@ def call_cells(
         second_N = others_NC.argmax(axis=1).astype(np.int32)
         second_confidence_N = probabilities_NC[every_N, second_N].astype(np.float32)
     is_low_N = ~(confidence_N >= limits.confidence)
-    is_novel_N = novelty_N > (np.inf if limits.novelty is None else limits.novelty)
+    is_novel_N = novelty_N > limits.novelty_by_panel(np.full(1, -1) if panel_N is None else panel_N)
     reasons = [REASONS.index(name) for name in ("no counts", NOVEL, "low confidence")]
     reason_N = np.select([~counted_N, is_novel_N, is_low_N], reasons, ACCEPTED).astype(np.int8)
     label_N = np.where(reason_N == ACCEPTED, best_N, np.int32(UNKNOWN))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 FULL_POWER = 0.9
 """Below this fraction of measured genes, novelty finds fewer foreign cells."""
@@ -22,6 +23,17 @@ class Limits:
     """A cell above this novelty is rejected; None: novelty rejects no cell."""
     novelty_note: str | None = None
     """How the novelty limit was chosen, or why there is none; None if the model has no novelty score."""
+    panels: "tuple[Limits, ...]" = ()
+    """Limits for the cells of each panel of the file, see `Panels`; their confidence is the same."""
+
+    def novelty_by_panel(self, panel_N: NDArray[np.integer]) -> NDArray[np.float64]:
+        """The novelty above which each cell is rejected; infinite if none is.
+
+        Args:
+            panel_N: panel of each cell; -1 for none.
+        """
+        of_panel = [one.novelty for one in (*self.panels, self)]  # -1 selects the last
+        return np.array([np.inf if limit is None else limit for limit in of_panel])[panel_N]
 
 
 def limits_for(

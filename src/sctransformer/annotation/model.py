@@ -1,7 +1,7 @@
 """A model that labels cells: a verified bundle under the name by which it was asked for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypedDict, Unpack
 
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from sctransformer.annotation.explain import TOP, Explanation, explain_types
 from sctransformer.annotation.explain_cells import CellExplanation, explain_cells
 from sctransformer.annotation.faithfulness import DeletionCurve, deletion_curve
-from sctransformer.annotation.genes import GeneMatch, measured_genes
+from sctransformer.annotation.genes import measured_genes
 from sctransformer.annotation.labelling import CellLabels
 from sctransformer.annotation.limits import Limits, limits_for
 from sctransformer.annotation.reading import CheckedCells, check_cells, coverage_of
@@ -98,15 +98,16 @@ class Model:
         """Confidence under which cells are labelled `unknown` unless another threshold is given."""
         return float(self.bundle.calibration["rejection_threshold"])
 
-    def limits(self, match: GeneMatch, settings: AnnotationSettings) -> Limits:
+    def limits(self, read: CheckedCells, settings: AnnotationSettings) -> Limits:
         """The limits beyond which a cell of a file is `unknown`.
 
         Args:
-            match: of the file's genes with those of the model.
+            read: the cells, with their genes.
             settings: with `threshold`, `reject_novel` and `absent_genes`.
         """
-        measured = float(measured_genes(match, settings.absent_genes == "mean").mean())
-        return limits_for(self.bundle.calibration, measured, settings.threshold, settings.reject_novel)
+        measured = float(measured_genes(read.match, settings.absent_genes == "mean").mean())
+        limits = limits_for(self.bundle.calibration, measured, settings.threshold, settings.reject_novel)
+        return replace(limits, panels=tuple(self.limits(one, settings) for one in read.by_panel()))
 
     def scorer(self, scoring: Scoring) -> LocalScorer:
         """The scorer with these settings; a graph is loaded once per model, number of threads and variant.
@@ -179,9 +180,9 @@ class Model:
             )
         settings = checked_settings(regulators="top", **options)
         read, scorer = self._read(adata, settings), self.scorer(settings.scoring)
+        read.require_one_panel()
         labeller = scorer.labeller(read)
         activity_NR = activity_of_all(read, labeller, scorer.batch_cells(settings.batch_cells))
-        read.log_notes(after=True)
         assert labeller.regulators is not None
         activity_NR[:, ~labeller.regulators.measured_R] = np.nan
         return pd.DataFrame(activity_NR, index=read.cells.obs.index, columns=labeller.regulators.names)
@@ -236,14 +237,16 @@ class Model:
         self, read: CheckedCells, names: Sequence[str], top: int, settings: AnnotationSettings
     ) -> CellExplanation:
         """As `explain_cells`, for cells that were read from a file."""
+        read.require_one_panel()
         labeller = self.scorer(settings.scoring).labeller(read)
-        return explain_cells(self.bundle, read, labeller, self.limits(read.match, settings), names, top)
+        return explain_cells(self.bundle, read, labeller, self.limits(read, settings), names, top)
 
     def faithfulness(self, read: CheckedCells, settings: AnnotationSettings) -> DeletionCurve:
         """Measure whether the genes of `explain` decide labels, on cells that were read; see `deletion_curve`."""
+        read.require_one_panel()
         labeller = self.scorer(settings.scoring).labeller(read)
         explained = explain_types(self.bundle, top=len(self.genes))
-        return deletion_curve(self.bundle, read, labeller, self.limits(read.match, settings), explained)
+        return deletion_curve(self.bundle, read, labeller, self.limits(read, settings), explained)
 
     def label(self, adata: AnnData, settings: AnnotationSettings) -> tuple[CheckedCells, CellLabels]:
         """Label the cells of an AnnData object without changing it; the basis of `sctransformer.annotate`.
@@ -256,7 +259,6 @@ class Model:
         """
         read, scorer = self._read(adata, settings), self.scorer(settings.scoring)
         labels = label_all(read, scorer.labeller(read), scorer.batch_cells(settings.batch_cells))
-        read.log_notes(after=True)
         return read, labels
 
     def _read(self, adata: AnnData, settings: AnnotationSettings) -> CheckedCells:

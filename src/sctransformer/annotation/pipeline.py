@@ -147,7 +147,6 @@ class FileAnnotator:
             require_space(path, target.parent, file.n_cells, self._per_cell(regulators), settings.format)
             validation = self.hooks.check(read)
             scored = self._score(read, folder, regulators)
-            read.log_notes(after=True)
             _require_unchanged(path, state)
             summary = self._summary(target, key, read, scored, validation)
             temporary = folder / "output" / target.name
@@ -172,7 +171,7 @@ class FileAnnotator:
         self._scorer(read, store, wanted, self.on_progress)
         seconds = time.perf_counter() - started
         resumed = n_cells - sum(len(store.plan.rows(shard)) for shard in wanted)
-        limits = self.model.limits(read.match, self.settings)
+        limits = self.model.limits(read, self.settings)
         return _Scored(assemble(store, limits), limits, regulators, seconds, resumed)
 
     def _plan(self, path: Path, n_cells: int) -> ShardPlan:

@@ -280,4 +280,6 @@ def _own_genes(names: list[str], vocabulary: pd.DataFrame, read: "CheckedCells")
     if "ensembl_id" in known:
         known["ensembl_id"] = known["ensembl_id"].fillna("")
     genes = named_by_symbol(known, read.cells.var, read.source).genes
-    return match_genes(pd.DataFrame({"gene": names, "mean": 1.0}), genes)
+    found = match_genes(pd.DataFrame({"gene": names, "mean": 1.0}), genes)
+    position_R = pd.Index(vocabulary["gene"]).get_indexer(pd.Index(names))
+    return found.without((position_R >= 0) & (read.match.column_G[position_R] < 0))  # those that a panel lacks

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sctransformer._constants import UNKNOWN_LABEL
-from sctransformer.annotation.labelling import Calls, call_cells, join_calls
+from sctransformer.annotation.labelling import Calls, join_calls
 from sctransformer.annotation.limits import Limits
 from sctransformer.annotation.regulators import Regulators
 from sctransformer.annotation.shards import ShardStore
@@ -128,7 +128,7 @@ def assemble(store: ShardStore, limits: Limits) -> Annotation:
     for shard, content in enumerate(store):
         rows = store.plan.rows(shard)
         part = slice(rows.start, rows.stop)
-        parts.append(call_cells(content.probabilities_NC, content.counted_N, content.novelty_N, limits))
+        parts.append(content.calls(limits))
         tops.append(content.top_N3(parts[-1].label_N))
         library_size_N[part], counted_N[part] = content.library_size_N, content.counted_N
         embedding_NE = content.embedding_NE.astype(np.float64)

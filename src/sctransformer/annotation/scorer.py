@@ -1,5 +1,6 @@
 """What turns checked cells into shards: this process here, a cluster in cluster.py."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Protocol
 
@@ -66,8 +67,13 @@ class LocalScorer:
 
     def labeller(self, read: CheckedCells) -> Labeller:
         """What labels these cells."""
+        panels = [self._labeller(one) for one in read.by_panel()] if self._scoring.absent_genes == "mean" else []
+        return self._labeller(read, panels)
+
+    def _labeller(self, read: CheckedCells, panels: Sequence[Labeller] = ()) -> Labeller:
         regulators = regulators_for(self._bundle, read, self._scoring)
-        return Labeller(self.session, self._bundle.vocabulary, read.match, self._scoring.absent_genes, regulators)
+        absent = self._scoring.absent_genes
+        return Labeller(self.session, self._bundle.vocabulary, read.match, absent, regulators, panels)
 
     def __call__(self, read: CheckedCells, store: ShardStore, wanted: list[int], on_progress: Progress) -> None:
         """See `Scorer`."""

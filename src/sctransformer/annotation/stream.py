@@ -30,6 +30,8 @@ class Batch(NamedTuple):
     library_size_N: NDArray[np.float32]
     mrna_NR: NDArray[np.float32] | None
     """The regulators' own mRNA; None if it is not wanted."""
+    panel_N: NDArray[np.int16] | None
+    """Panel of each cell; None where all cells have the same genes."""
 
 
 _Part = tuple[CellLabels, NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]
@@ -152,13 +154,18 @@ def _batches(
     regulators = labeller.regulators
     own = None if regulators is None else regulators.own
     with closing(prefetch(read.chunks(chunk_cells, starts, own))) as chunks:
-        for counts_NG, library_size_N, own_NR in chunks:
+        for counts_NG, library_size_N, own_NR, panel_N in chunks:
             mrna_NR = None
             if regulators is not None and own_NR is not None:
                 mrna_NR = regulators.mrna(own_NR, library_size_N)
             for start in range(0, len(library_size_N), batch_cells):
                 rows = slice(start, start + batch_cells)
-                yield Batch(counts_NG[rows], library_size_N[rows], None if mrna_NR is None else mrna_NR[rows])
+                yield Batch(
+                    counts_NG[rows],
+                    library_size_N[rows],
+                    None if mrna_NR is None else mrna_NR[rows],
+                    None if panel_N is None else panel_N[rows],
+                )
 
 
 def _gene_sums(batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -66,6 +66,7 @@ def simulate(
     with open_cells(cells, loaded.bundle.vocabulary, settings.counts) as opened:
         read = check_cells(opened, loaded.bundle.vocabulary, settings.min_coverage)
         read.log_notes()
+        read.require_one_panel()
         sample = measured_cells(read, loaded.scorer(settings.scoring).labeller(read), max_cells, seed)
     with cells_bar("Rewired networks") as on_progress:
         found = simulated(

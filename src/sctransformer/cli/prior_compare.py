@@ -129,6 +129,7 @@ def _labels(model: str, cells: Path, networks: "list[Network]", max_cells: int, 
     settings = checked_settings(regulators="top")
     with open_cells(cells, loaded.bundle.vocabulary) as opened:
         read = check_cells(opened, loaded.bundle.vocabulary, settings.min_coverage)
+        read.require_one_panel()
         sample = measured_cells(read, loaded.scorer(settings.scoring).labeller(read), max_cells, seed)
     table = exchanged_labels(loaded.bundle, weights, sample, *networks)
     total, changed = int(table["cells"].sum()), int(table["changed"].sum())

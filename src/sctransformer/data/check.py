@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from sctransformer._constants import OBS
 from sctransformer.data.cells import CellFile, require_unique_names
@@ -21,7 +22,7 @@ from sctransformer.data.validation.limits import TrainingLimits
 from sctransformer.data.validation.report import Report
 from sctransformer.data.validation.tables import network_tables, training_tables
 from sctransformer.data.validation.validate import run_suites
-from sctransformer.data.zero_blocks import ZeroBlocks
+from sctransformer.data.zero_blocks import find_panels, sampled_blocks
 
 
 @dataclass(frozen=True)
@@ -89,21 +90,28 @@ def inspect_cells(
         obs = contract_columns(source, columns, str(path))
         library_size_N = np.zeros(file.n_cells)
 
-        blocks = ZeroBlocks.of(file.obs, len(identity.genes))
-
         def by_gene() -> Any:
             for start, chunk in file.chunks():
                 library_size_N[start : start + chunk.shape[0]] = sizes.of_chunk(start, chunk)
                 counts_NG = identity.gather(chunk)
-                blocks.add(start, counts_NG)
                 yield start, counts_NG
 
         statistics = count_statistics(by_gene(), identity.genes, lambda done: on_progress(done, len(library_size_N)))
         obs.insert(0, OBS.library_size, library_size_N)
         if not labelled:
             obs = obs.drop(columns=OBS.cell_type)
-        notes = (*file.notes, *identity.repairs.notes(), *blocks.notes(identity.genes.tolist()))
+        notes = (*file.notes, *identity.repairs.notes(), *_panel_notes(file, identity))
         return InspectedCells(path, file.counts_in, identity, obs, statistics, str(sizes), notes)
+
+
+def _panel_notes(file: CellFile, identity: GeneIdentity) -> list[str]:
+    block_cells, starts = sampled_blocks(file.n_cells)
+    blocks = [(start, identity.gather(chunk)) for start, chunk in file.chunks(block_cells, starts)]
+    rows_N = np.concatenate([np.arange(start, start + block.shape[0]) for start, block in blocks])
+    panels = find_panels(file.obs, rows_N, sparse.vstack([block for _, block in blocks], format="csr"))
+    if panels is None:
+        return []
+    return [f"{panels.described(identity.genes.tolist())}; training reads these zeros as not expressed"]
 
 
 def run_training_suites(

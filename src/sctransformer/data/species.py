@@ -8,6 +8,7 @@ from typing import Literal
 import pandas as pd
 
 from sctransformer.errors import UserError
+from sctransformer.wording import some
 
 Species = Literal["human", "mouse"]
 
@@ -22,6 +23,11 @@ _MIXED = 0.1
 _PAIRED = 0.2
 """Fraction of the mouse symbols of a file of both species that are human symbols of the file in capitals."""
 _HUMAN_ORF = re.compile(r"^C[0-9XY]+orf\d")  # human symbols with small letters: C1orf112
+_MOUSE_ALONE = re.compile(
+    r"^(?:H2-[A-Z]+\d*|GM\d{3,5}|\d{7}[A-Z]\d\dRIK|FTL1|LYZ[12]|LY6[AC][12]?|IFI27L2A|CCL6|CCL9|RETNLG|NGP|MS4A4B)$"
+)
+"""Symbols of mouse genes in capitals that are no symbols of human genes."""
+_FEWEST_ALONE = 3
 _MOUSE = re.compile(r"^(?:ENSMUSG\d|mt-[A-Z]|[0-9A-Z]+Rik\d*$)")
 
 
@@ -56,6 +62,23 @@ def require_species(obs: pd.DataFrame, species: Species, source: str) -> None:
                 f"{source}: obs[{str(column)!r}] is {obs[column][other_N].iloc[0]!r} for {int(other_N.sum()):,} of "
                 f"{len(obs):,} cells, and the model is for {species} cells; give a file without these cells."
             )
+
+
+def require_species_of_names(genes: Iterable[str], species: Species, source: str) -> None:
+    """Check that a file for a human model does not have the genes of a mouse in capitals, and no HLA gene.
+
+    Raises:
+        UserError: it does.
+    """
+    if species != "human":
+        return
+    names = list(map(str, genes))
+    alone = [name for name in names if _MOUSE_ALONE.match(name)]
+    if len(alone) >= _FEWEST_ALONE and not any(name.startswith("HLA-") for name in names):
+        raise UserError(
+            f"{source}: gene names include {some(alone, 3)}, which only mice have, and no HLA gene: these are mouse "
+            "genes in capitals, and the model is for human cells; use a model of the file's species."
+        )
 
 
 def mixed_species(columns: Sequence[Sequence[str]]) -> list[str]:

@@ -24,7 +24,7 @@ def curve_of(model: Model, cells: AnnData, explained: Explanation) -> DeletionCu
     chosen = checked_settings(regulators="off", min_coverage=0.0)
     read = model._read(cells, chosen)
     labeller = model.scorer(chosen.scoring).labeller(read)
-    return deletion_curve(model.bundle, read, labeller, model.limits(read.match, chosen), explained)
+    return deletion_curve(model.bundle, read, labeller, model.limits(read, chosen), explained)
 
 
 def test_top_genes_decide_labels_and_random_genes_do_not(model: Model, cells: AnnData) -> None:

@@ -255,7 +255,7 @@ def shard_of(values: np.ndarray) -> Shard:
     column, names = values[:, None], values[:, None].astype(np.int32)
     regulators = {"typical_N3": names, "alone_N3": names, "activity_NR": column, "mrna_NR": -column}
     sums = {"detected_G": values, "expression_G": values, "activity_sum_CR": column}
-    return Shard(column, column, values, values > 3, values, **regulators, **sums)
+    return Shard(column, column, values, values > 3, values, **regulators, panel_N=values.astype(np.int16), **sums)
 
 
 def test_shards_are_complete_or_missing(tmp_path: Path) -> None:

@@ -229,6 +229,7 @@ def nothing_sure(folder: Path, n_cells: int) -> Annotation:
             probabilities_NC=np.zeros((n_cells, 1), np.float32),
             embedding_NE=np.zeros((n_cells, 2), np.float32),
             library_size_N=zeros_N,
+            panel_N=np.full(n_cells, -1, np.int16),
             counted_N=zeros_N > 0,
             novelty_N=np.full(n_cells, np.nan, np.float32),
             typical_N3=np.zeros((n_cells, 0), np.int32),
