@@ -27,7 +27,7 @@ _COUNTS = 10
 """Counts of B2M or CD74 from which a human cell has a count of an HLA gene."""
 _SHARE, _FEWEST_CELLS = 0.01, 5
 """Fraction and number of cells with such counts that lack HLA genes, from which a file has cells of another species.
-It is at most 0.0011 in five public files of human blood and lung cells (`pipelines/robustness/README.md`)."""
+It is at most 0.0011 in six public files of human blood and lung cells (`pipelines/robustness/README.md`)."""
 NEARLY_ALL = 0.9
 
 
