@@ -276,7 +276,7 @@ def test_exit_codes_of_unexpected_errors(
     assert outcome.err == "Unexpected error: ValueError: odd; run again with --debug.\n"
     failing(KeyboardInterrupt())
     outcome = annotate(cells)
-    assert (outcome.code, outcome.err) == (130, "")
+    assert (outcome.code, outcome.err) == (130, "Interrupted; to go on, run the same command again.\n")
 
 
 @pytest.mark.parametrize("before", [True, False])

@@ -77,6 +77,17 @@ def test_recognised_genes_and_labels_are_reported(tmp_path: Path, capsys: pytest
     assert "24 columns from var['gene_symbols']" in out
 
 
+def test_of_many_labels_the_most_frequent_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = good_cells()
+    cells.obs[OBS.cell_type] = [f"type{number}" for number in range(cells.n_obs)]
+    with pytest.raises(UserError):
+        check_cells(write(cells, tmp_path))
+    out = capsys.readouterr().out
+    assert f"{cells.n_obs} types" in out
+    assert out.count("  type") == 60
+    assert f"{cells.n_obs - 60} rarer types" in out
+
+
 def test_repaired_gene_names_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cells = good_cells()
     cells.var_names = [name.replace("-", ".") for name in SYMBOLS]

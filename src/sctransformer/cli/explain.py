@@ -157,7 +157,7 @@ def _print_overview(console: "Console", found: "Explanation") -> None:
     _print_table(console, ("cell type", "genes", "typical regulators", "activities"), rows)
     console.print(
         "Genes: the largest contributions; a gene with - contributes because the others express it more. Activities: "
-        "their part of the log odds. More: --cell-type NAME."
+        "their part of the log odds; 0% if training chose regressions on genes alone. More: --cell-type NAME."
     )
 
 

@@ -120,7 +120,7 @@ def reporting(verb: Callable[..., None]) -> Callable[..., None]:
         except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
             raise
         except KeyboardInterrupt as error:
-            raise typer.Exit(INTERRUPTED) from error
+            _leave("Interrupted; to go on, run the same command again.", INTERRUPTED, error)
         except UserError as error:
             if debugging():
                 raise
@@ -144,7 +144,7 @@ def _leave_unexpected(error: Exception) -> NoReturn:
     _leave(f"Unexpected error: {type(error).__name__}: {error}; run again with --debug.", UNEXPECTED, error)
 
 
-def _leave(sentence: str, code: int, cause: Exception) -> NoReturn:
+def _leave(sentence: str, code: int, cause: BaseException) -> NoReturn:
     typer.echo(printable(sentence), err=True)
     raise typer.Exit(code) from cause
 

@@ -23,6 +23,10 @@ from sctransformer.data.validation.report import Report
 from sctransformer.data.validation.tables import network_tables, training_tables
 from sctransformer.data.validation.validate import run_suites
 from sctransformer.data.zero_blocks import find_panels, sampled_blocks
+from sctransformer.wording import counted
+
+_MOST_TYPES = 60
+"""Cell types that are listed, the most frequent first."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,13 @@ class InspectedCells:
             yield "labels", "none"
             return
         labels = obs[OBS.cell_type]
-        yield "labels", f"{labels.nunique()} types; {int(labels.isna().sum()):,} cells without a label"
+        types, cells_C = counted(labels.nunique(), "type"), labels.value_counts()
+        yield "labels", f"{types}; {int(labels.isna().sum()):,} cells without a label"
         ids = ontology_ids(obs)
-        for name, number in labels.value_counts().items():
+        for name, number in cells_C.head(_MOST_TYPES).items():
             yield f"  {name}", f"{number:,}" + (f"  {ids[str(name)]}" if str(name) in ids else "")
+        if len(cells_C) > _MOST_TYPES:
+            yield "  ...", f"{len(cells_C) - _MOST_TYPES:,} rarer types"
 
 
 def inspect_cells(

@@ -136,10 +136,9 @@ def require_model(client: MlflowClient, name: str) -> RegisteredModelEntity:
     except MlflowException as error:
         if error.error_code != _ABSENT:
             raise
-        names = ", ".join(sorted(model.name for model in client.search_registered_models())) or "none"
-        raise UserError(
-            f"{redact_credentials(client.tracking_uri)}: has no model {name!r} (models: {names})."
-        ) from error
+        names = ", ".join(sorted(model.name for model in client.search_registered_models()))
+        found = f"(models: {names})." if names else "or any other; `sctransformer register` stores one after training."
+        raise UserError(f"{redact_credentials(client.tracking_uri)}: has no model {name!r} {found}") from error
 
 
 def _stored(client: MlflowClient, version: ModelVersion) -> StoredVersion:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray starts
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray starts, as the next
+os.environ.setdefault("RAY_worker_niceness", "0")  # with Ray's 15, training beside other work hardly gets a core
 if os.environ.get("RAY_ADDRESS") and ("RAY_AUTH_TOKEN" in os.environ or (Path.home() / ".ray/auth_token").exists()):
     # `ray start` uses the token of its machine if there is one; a cluster without authentication ignores it
     os.environ.setdefault("RAY_AUTH_MODE", "token")
