@@ -20,7 +20,7 @@ from anndata import AnnData
 
 from sctransformer import layout
 from sctransformer._constants import OBS
-from sctransformer.cli.stopping import TERMINATED
+from sctransformer.stopping import TERMINATED
 from sctransformer.data import adding as adding_module
 from sctransformer.data.catalogue import CATALOGUE, Dataset, read_catalogue
 from sctransformer.data.settings import DataSettings

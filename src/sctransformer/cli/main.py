@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from sctransformer import __version__
 from sctransformer.caches import use_writable_caches
-from sctransformer.cli.stopping import stoppable
+from sctransformer.stopping import stoppable
 from sctransformer.errors import DEBUG_VARIABLE, INTERRUPTED, UNEXPECTED, UserError, debugging, printable
 
 _LONGEST_PATH = 80

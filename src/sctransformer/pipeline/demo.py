@@ -17,6 +17,7 @@ from sctransformer.files import atomic_write, read_json
 from sctransformer.params import load_params
 from sctransformer.pipeline.experiment import require_project, run_stages
 from sctransformer.repository import git
+from sctransformer.stopping import stoppable
 
 if TYPE_CHECKING:
     from sctransformer.annotation.summary import AnnotationSummary
@@ -31,7 +32,7 @@ DEMO_LOCK = Path(".dvc/tmp/demo.lock")
 def main() -> None:
     """Run the workflow and print a summary."""
     started = time.perf_counter()
-    with lock_of_the_commit():
+    with stoppable(), lock_of_the_commit():
         seconds = reproduce()
     name = load_params().registration.name
 

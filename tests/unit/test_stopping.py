@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from sctransformer.cli.stopping import TERMINATED, stoppable
+from sctransformer.stopping import TERMINATED, stoppable
 
 
 class Thing:
