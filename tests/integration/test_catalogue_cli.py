@@ -20,11 +20,11 @@ from anndata import AnnData
 
 from sctransformer import layout
 from sctransformer._constants import OBS
-from sctransformer.stopping import TERMINATED
 from sctransformer.data import adding as adding_module
 from sctransformer.data.catalogue import CATALOGUE, Dataset, read_catalogue
 from sctransformer.data.settings import DataSettings
 from sctransformer.errors import DEBUG_VARIABLE, UserError
+from sctransformer.stopping import TERMINATED
 from tests.conftest import simulated_cells
 from tests.integration.conftest import Call, Outcome
 

@@ -14,8 +14,8 @@ from typer.core import TyperGroup
 
 from sctransformer import __version__
 from sctransformer.caches import use_writable_caches
-from sctransformer.stopping import stoppable
 from sctransformer.errors import DEBUG_VARIABLE, INTERRUPTED, UNEXPECTED, UserError, debugging, printable
+from sctransformer.stopping import stoppable
 
 _LONGEST_PATH = 80
 """Characters shown of a path that is too long."""
