@@ -5,7 +5,8 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -99,7 +100,9 @@ def run_interruptible(command: Sequence[str], environment: Mapping[str, str]) ->
     Returns:
         The exit code of the command.
     """
-    with subprocess.Popen(command, env=environment, process_group=0) as process:
+    with _interrupts_heard():
+        started = subprocess.Popen(command, env=environment, process_group=0)
+    with started as process:
         try:
             return process.wait()
         except (KeyboardInterrupt, SystemExit):
@@ -110,6 +113,19 @@ def run_interruptible(command: Sequence[str], environment: Mapping[str, str]) ->
                 os.killpg(process.pid, signal.SIGKILL)
                 raise
             raise
+
+
+@contextmanager
+def _interrupts_heard() -> Iterator[None]:
+    """Let processes that are started here receive SIGINT, also where it is ignored, as in the background of a shell."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what is ignored stays so in a new program
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @cache

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -65,3 +66,21 @@ def test_records_of_every_version_are_read(content: Any) -> None:
 def test_other_content_is_refused(content: str) -> None:
     with pytest.raises(ValueError):
         ProcessIdentity.from_json(content)
+
+
+def test_sigterm_ends_the_command_also_where_sigint_is_ignored() -> None:
+    """As under nohup, or in the background of a script."""
+    program = (
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        "from sctransformer.processes import run_interruptible\n"
+        "run_interruptible([sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); time.sleep(60)'], "
+        "os.environ)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        command = ProcessIdentity.of(int(parent.stdout.readline()))
+        parent.send_signal(signal.SIGTERM)
+        assert parent.wait(30) == 143
+    assert command.is_alive() is False
