@@ -174,6 +174,7 @@ def _print_outcome(done: PipelineRun, run_id: str) -> None:
     seconds = {stage: f"{duration:.0f} s" for stage, duration in done.seconds.items()}
     if done.trained:
         print(f"Trained by run {run_id[:8]}: " + ", ".join(f"{stage} {time}" for stage, time in seconds.items()) + ".")
+        print("Next: `sctransformer register` makes its model the candidate.")
     else:
         print(
             f"Nothing was trained: run {run_id[:8]} has trained with the same cells, network, code and parameters; "
