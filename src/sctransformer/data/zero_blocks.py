@@ -117,7 +117,7 @@ def find_panels(obs: pd.DataFrame, rows_N: NDArray[np.int64], counts_NG: sparse.
     Returns:
         The groups; None if there are none.
     """
-    used_N = np.diff(counts_NG.indptr) > 0
+    used_N = _distinct(counts_NG)
     rows_N, detected_NG = rows_N[used_N], _detected(counts_NG[used_N])
     if len(rows_N) < 2 * _FEWEST_CELLS:
         return None
@@ -135,6 +135,16 @@ def find_panels(obs: pd.DataFrame, rows_N: NDArray[np.int64], counts_NG: sparse.
                 found = Panels(absent_UG, cells, len(obs), str(column), names, group_N)
                 best = found if best is None or cells > best.cells else best
     return best or _by_zeros(len(obs), rows_N, detected_NG)
+
+
+def _distinct(counts_NG: sparse.csr_matrix) -> NDArray[np.int64]:
+    """Positions of the cells with counts, the first of each set of detected genes: repeated cells are no evidence."""
+    bounds_N = counts_NG.indptr.tolist()
+    first: dict[bytes, int] = {}
+    for row in range(counts_NG.shape[0]):
+        first.setdefault(counts_NG.indices[bounds_N[row] : bounds_N[row + 1]].tobytes(), row)
+    first.pop(b"", None)
+    return np.array(sorted(first.values()), dtype=np.int64)
 
 
 def _detected(counts_NG: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -110,3 +110,10 @@ def test_blocks_of_a_large_file_are_spread_evenly() -> None:
     assert len(starts) * block_cells <= SAMPLED_CELLS
     assert starts[0] == 0 and starts[-1] + block_cells >= 1_000_000
     assert all(start % block_cells == 0 for start in starts)
+
+
+def test_repeated_cells_are_no_panels() -> None:
+    """Ten cells with few genes each, a hundred times: no gene is measured in some of them only."""
+    few = sparse.random(10, len(GENES), density=0.3, random_state=0, format="csr", dtype=np.float32)
+    counts = sparse.vstack([few] * 100, format="csr")
+    assert find_panels(pd.DataFrame(index=range(1000)), np.arange(1000), counts) is None
