@@ -18,6 +18,8 @@ from sctransformer.errors import DEBUG_VARIABLE, INTERRUPTED, UNEXPECTED, UserEr
 from sctransformer.stopping import stoppable
 
 _LONGEST_PATH = 80
+_RESUMED = "annotate"
+"""The command that resumes when it is repeated; `train` says itself how its run is resumed."""
 """Characters shown of a path that is too long."""
 VERBS = (
     # command, module, function; `--help` imports all of these modules, so they import nothing slow at the top
@@ -120,7 +122,9 @@ def reporting(verb: Callable[..., None]) -> Callable[..., None]:
         except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
             raise
         except KeyboardInterrupt as error:
-            _leave("Interrupted; to go on, run the same command again.", INTERRUPTED, error)
+            if verb.__name__ == _RESUMED:
+                _leave("Interrupted; to go on, run the same command again.", INTERRUPTED, error)
+            raise typer.Exit(INTERRUPTED) from error
         except UserError as error:
             if debugging():
                 raise
