@@ -18,9 +18,9 @@ from sctransformer.errors import DEBUG_VARIABLE, INTERRUPTED, UNEXPECTED, UserEr
 from sctransformer.stopping import stoppable
 
 _LONGEST_PATH = 80
+"""Characters shown of a path that is too long."""
 _RESUMED = "annotate"
 """The command that resumes when it is repeated; `train` says itself how its run is resumed."""
-"""Characters shown of a path that is too long."""
 VERBS = (
     # command, module, function; `--help` imports all of these modules, so they import nothing slow at the top
     ("data check", "sctransformer.cli.data", "check"),
